@@ -1,0 +1,97 @@
+//! `conniver demo`: an upstream, a proxy and a client in one process; the record of what they did.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use conniver::ingress::Forward;
+use conniver::proxy::{Listener, Proxy, Settings};
+use conniver::record::{Output, Recorder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::exit::Failure;
+use super::{Verbosity, diagnostics};
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How much is sent each way, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    size: u64,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// What the upstream lets pass before it answers, so that the record shows where it went.
+const THINKING: Duration = Duration::from_millis(20);
+
+pub(crate) fn run(args: DemoArgs) -> Result<(), Failure> {
+    diagnostics::start(&args.verbosity);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("starting the runtime: {error}")))?;
+    runtime.block_on(show(args.size * 1024 * 1024))
+}
+
+async fn show(size: u64) -> Result<(), Failure> {
+    let failure = |error: io::Error| Failure::new(format!("running the demonstration: {error}"));
+    let origin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failure)?;
+    let target = origin.local_addr().map_err(failure)?;
+    let upstream = tokio::spawn(serve_once(origin, size));
+
+    let (recorder, writer) = Recorder::start(Output::Stdout, || {}).map_err(failure)?;
+    let forward: Forward = format!("0:{}:{}", target.ip(), target.port())
+        .parse()
+        .map_err(|error| Failure::new(format!("running the demonstration: {error}")))?;
+    let listener = Listener::forward(&forward).map_err(Failure::new)?;
+    let address = listener.address();
+    eprintln!("upstream on {target}, proxy on {address}: {} MiB each way", size >> 20);
+
+    let (done, stop) = oneshot::channel::<()>();
+    let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
+    let proxy = tokio::spawn(async move {
+        let stop = async { drop(stop.await) };
+        proxy.run(stop, std::future::pending()).await;
+    });
+
+    let began = Instant::now();
+    let (sent, received) = fetch(address, size).await.map_err(failure)?;
+    let took = began.elapsed();
+    upstream.await.map_err(io::Error::other).and_then(|served| served).map_err(failure)?;
+    drop(done);
+    proxy.await.map_err(|error| failure(io::Error::other(error)))?;
+    let tally = tokio::task::spawn_blocking(|| writer.finish())
+        .await
+        .map_err(|error| failure(io::Error::other(error)))?;
+    if tally.unwritten > 0 {
+        return Err(Failure::new("writing the record to standard output failed"));
+    }
+
+    eprintln!("the client sent {sent} bytes and received {received} in {took:.1?}");
+    eprintln!(
+        "the record of it is on standard output; try: conniver demo | jq '.phases, .delivery'"
+    );
+    Ok(())
+}
+
+/// Takes all that one client sends, thinks, and answers with as much.
+async fn serve_once(origin: TcpListener, size: u64) -> io::Result<()> {
+    let (mut stream, _) = origin.accept().await?;
+    tokio::io::copy(&mut (&mut stream).take(u64::MAX), &mut tokio::io::sink()).await?;
+    tokio::time::sleep(THINKING).await;
+    tokio::io::copy(&mut tokio::io::repeat(b'u').take(size), &mut stream).await?;
+    stream.shutdown().await
+}
+
+/// Sends, ends its stream, and reads the answer to its end.
+async fn fetch(proxy: SocketAddr, size: u64) -> io::Result<(u64, u64)> {
+    let mut stream = TcpStream::connect(proxy).await?;
+    let sent = tokio::io::copy(&mut tokio::io::repeat(b'c').take(size), &mut stream).await?;
+    stream.shutdown().await?;
+    let received = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok((sent, received))
+}

@@ -1,0 +1,63 @@
+//! The command line: what was typed, turned into settings; one file a subcommand.
+
+mod demo;
+mod diagnostics;
+mod exit;
+mod output_watch;
+mod proxy;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use exit::Failure;
+
+/// Tells what the network did to your TCP connections, without changing the program that made them.
+#[derive(Debug, Parser)]
+#[command(name = "conniver", version, max_term_width = 100)]
+#[command(arg_required_else_help = true, propagate_version = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy: forward ports, write one record per connection pair
+    Proxy(proxy::ProxyArgs),
+    /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
+    Demo(demo::DemoArgs),
+    /// Print the JSON Schema of a line
+    Schema,
+}
+
+/// How much is said on standard error.
+#[derive(Debug, Args)]
+struct Verbosity {
+    /// Say more on standard error; twice for everything. RUST_LOG overrides it
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+/// Runs the command line of this process; wrong usage ends it with status 2.
+pub(crate) fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Proxy(args) => proxy::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Schema => schema(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn schema() -> Result<(), Failure> {
+    let schema = serde_json::to_string_pretty(&conniver::record::json_schema())
+        .map_err(|error| Failure::new(format!("printing the schema: {error}")))?;
+    exit::print(&schema)
+}

@@ -1,0 +1,34 @@
+//! Noticing that the reader of standard output has gone before there is anything to write to it.
+
+use super::signals::Stopper;
+
+/// Asks to stop when standard output is a pipe or socket whose reader closes it. Where standard
+/// output is anything else, nothing ever happens.
+#[cfg(unix)]
+pub(crate) fn stop_when_deserted(stopper: Stopper) {
+    use std::os::fd::AsFd;
+
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    let watch = move || {
+        let stdout = std::io::stdout();
+        // No events are asked for: errors and hang-ups are always told.
+        let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Ok(_) => return stopper.request(),
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("output watch".to_owned());
+    if let Err(error) = thread.spawn(watch) {
+        tracing::debug!("watching standard output: {error}; a closed one shows at the next record");
+    }
+}
+
+/// Elsewhere it shows at the next record.
+#[cfg(not(unix))]
+pub(crate) fn stop_when_deserted(_stopper: Stopper) {}

@@ -1,0 +1,190 @@
+//! `conniver proxy`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use conniver::ingress::Forward;
+use conniver::proxy::{Events, Listener, Proxy, Settings};
+use conniver::record::{Output, Recorder, Tally, Writer};
+
+use super::exit::Failure;
+use super::signals::{self, StopRequests, Stopper};
+use super::{Verbosity, diagnostics, output_watch};
+
+/// After a second request to stop, the writer has this long.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// Forward a port to one target, as ssh does; repeatable. BIND is 127.0.0.1 unless given, PORT 0
+    /// asks for any free port, IPv6 addresses stand in brackets
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT", required = true)]
+    forward: Vec<Forward>,
+
+    /// Where records go: a file to append to, or '-' for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+
+    /// Which lines to write, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
+    events: Vec<Event>,
+
+    /// Put this into every record; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    label: Vec<(String, String)>,
+
+    /// The machine's name in every record, instead of its own
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+
+    /// Longest time to look up and connect to a target, such as 10s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    connect_timeout: Duration,
+
+    /// How long open connections may go on after SIGINT or SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    drain: Duration,
+
+    /// How long to wait, after the last byte, until the peers have acknowledged everything
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    linger: Duration,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Event {
+    Start,
+    Open,
+    Close,
+    Stop,
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// `5s`, `250ms`, `1m 30s`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let seconds = || text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    let friendly = || Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok();
+    seconds().or_else(friendly).ok_or_else(|| "expected a time such as 5s, 250ms or 1m".to_owned())
+}
+
+impl ProxyArgs {
+    /// What was typed, as what it means.
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.connect_timeout = self.connect_timeout;
+        settings.drain = self.drain;
+        settings.linger = self.linger;
+        settings.events = Events::NONE;
+        for event in &self.events {
+            *match event {
+                Event::Start => &mut settings.events.start,
+                Event::Open => &mut settings.events.open,
+                Event::Close => &mut settings.events.close,
+                Event::Stop => &mut settings.events.stop,
+            } = true;
+        }
+        settings.labels = self.label.iter().cloned().collect();
+        if let Some(host) = &self.host {
+            settings.host.clone_from(host);
+        }
+        settings
+    }
+
+    fn output(&self) -> Output {
+        if self.output.as_os_str() == "-" {
+            Output::Stdout
+        } else {
+            Output::File(self.output.clone())
+        }
+    }
+}
+
+pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
+    diagnostics::start(&args.verbosity);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("starting the runtime: {error}")))?;
+    let result = runtime.block_on(serve(args));
+    // A look-up that hangs in the resolver must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: ProxyArgs) -> Result<(), Failure> {
+    let (stopper, requests) = Stopper::new();
+    let output = args.output();
+    let (recorder, writer) = start_writer(output.clone(), stopper.clone())?;
+    let listeners = args.forward.iter().map(Listener::forward).collect::<Result<Vec<_>, _>>();
+    let listeners = listeners.map_err(Failure::new)?;
+
+    let hangup = {
+        let (stopper, recorder, output) = (stopper.clone(), recorder.clone(), output.clone());
+        move || match output {
+            Output::File(_) => recorder.reopen(),
+            // There is nothing to open anew: the terminal has gone.
+            Output::Stdout => stopper.request(),
+        }
+    };
+    signals::listen(&stopper, hangup)
+        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    if output == Output::Stdout {
+        output_watch::stop_when_deserted(stopper.clone());
+    }
+    // Last of all: whoever waits for these lines may connect, and may send signals.
+    listeners.iter().for_each(announce);
+
+    let proxy = Proxy::new(args.settings(), recorder.clone(), listeners);
+    proxy.run(requests.reach(1), requests.reach(2)).await;
+    finish(writer, &recorder, &requests).await
+}
+
+fn start_writer(output: Output, stopper: Stopper) -> Result<(Recorder, Writer), Failure> {
+    let name = match &output {
+        Output::Stdout => "standard output".to_owned(),
+        Output::File(path) => format!("'{}'", path.display()),
+    };
+    Recorder::start(output, move || stopper.request()).map_err(|error| {
+        Failure::new(format!("opening {name} for records: {error}; choose another file with -o"))
+    })
+}
+
+fn announce(listener: &Listener) {
+    let (address, target) = (listener.address(), listener.target());
+    if !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "{address} can be reached from other machines: they may use it to reach {target}"
+        );
+    }
+    eprintln!("listening on {address}, forwarding to {target}");
+}
+
+/// Writes what is left. A second request to stop leaves the writer one more second.
+async fn finish(
+    writer: Writer,
+    recorder: &Recorder,
+    requests: &StopRequests,
+) -> Result<(), Failure> {
+    let hurried = async {
+        requests.reach(2).await;
+        tokio::time::sleep(LAST_WRITES).await;
+    };
+    let Tally { unwritten, .. } = tokio::select! {
+        tally = tokio::task::spawn_blocking(|| writer.finish()) => tally.unwrap_or_else(|_| recorder.tally()),
+        () = hurried => recorder.tally(),
+    };
+    match unwritten {
+        0 => Ok(()),
+        1 => Err(Failure::new("1 record was not written")),
+        n => Err(Failure::new(format!("{n} records were not written"))),
+    }
+}

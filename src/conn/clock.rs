@@ -1,0 +1,32 @@
+//! Instants of one connection: a wall clock read once, and monotonic time since.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Ties the monotonic clock to the wall clock at one moment, so that differences between instants
+/// are durations, whatever happens to the wall clock meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epoch {
+    wall: i64,
+    monotonic: Instant,
+}
+
+impl Epoch {
+    pub(crate) fn now() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self {
+            wall: i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX),
+            monotonic: Instant::now(),
+        }
+    }
+
+    /// The moment at which the clocks were read.
+    pub(crate) fn start(&self) -> Instant {
+        self.monotonic
+    }
+
+    /// `instant` in Unix ns.
+    pub(crate) fn unix_nanos(&self, instant: Instant) -> i64 {
+        let since = instant.saturating_duration_since(self.monotonic);
+        self.wall.saturating_add(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+}

@@ -1,0 +1,156 @@
+//! What is counted on one socket: by the wrapper and by the proxy alike.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::clock::Epoch;
+use crate::fault::Fault;
+use crate::tcp_info::{self, Snapshot, Socket};
+
+/// One direction of one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) bytes: u64,
+    pub(crate) first: Option<Instant>,
+    pub(crate) last: Option<Instant>,
+    /// When the end of this direction passed: the peer's end of stream was read, or ours was sent.
+    pub(crate) ended: Option<Instant>,
+    /// The first error, boxed because nearly no connection has one.
+    pub(crate) fault: Option<Box<Fault>>,
+}
+
+impl Flow {
+    pub(crate) fn moved(&mut self, bytes: usize, at: Instant) {
+        self.bytes += bytes as u64;
+        self.first.get_or_insert(at);
+        self.last = Some(at);
+    }
+
+    /// Notes the first error; "try again" is none.
+    pub(crate) fn failed(&mut self, error: &io::Error) {
+        let again = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+        if self.fault.is_none() && !again.contains(&error.kind()) {
+            self.fault = Some(Box::new(error.into()));
+        }
+    }
+}
+
+/// The time in which bytes waited because the socket would not take them.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked {
+    since: Option<Instant>,
+    total: Duration,
+}
+
+#[cfg_attr(not(feature = "tokio"), expect(dead_code))]
+impl Blocked {
+    pub(crate) fn begin(&mut self, at: Instant) {
+        self.since.get_or_insert(at);
+    }
+
+    pub(crate) fn end(&mut self, at: Instant) {
+        if let Some(since) = self.since.take() {
+            self.total += at.saturating_duration_since(since);
+        }
+    }
+
+    /// The total at `at`, the present wait included.
+    pub(crate) fn total(&self, at: Instant) -> Duration {
+        let present = self.since.map(|since| at.saturating_duration_since(since));
+        self.total + present.unwrap_or_default()
+    }
+}
+
+/// Plain counters of one socket, and the three looks at what the kernel knows of it.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    pub(crate) epoch: Epoch,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) opened: Instant,
+    pub(crate) closed: Option<Instant>,
+    pub(crate) rx: Flow,
+    pub(crate) tx: Flow,
+    /// Bytes of `rx` and `tx` that belong to a proxy's own conversation with the peer.
+    pub(crate) own_rx: u64,
+    pub(crate) own_tx: u64,
+    /// `None` where waiting to write cannot be told from writing.
+    pub(crate) write_blocked: Option<Blocked>,
+    pub(crate) reconnects: u32,
+    pub(crate) opened_look: Option<Snapshot>,
+    pub(crate) eof_look: Option<Snapshot>,
+    pub(crate) closed_look: Option<Snapshot>,
+    pub(crate) look_fault: Option<Box<Fault>>,
+}
+
+impl Meter {
+    pub(crate) fn new(epoch: Epoch, opened: Instant) -> Self {
+        Self {
+            epoch,
+            local: None,
+            remote: None,
+            opened,
+            closed: None,
+            rx: Flow::default(),
+            tx: Flow::default(),
+            own_rx: 0,
+            own_tx: 0,
+            write_blocked: None,
+            reconnects: 0,
+            opened_look: None,
+            eof_look: None,
+            closed_look: None,
+            look_fault: None,
+        }
+    }
+
+    /// The look right after accept or connect: the structure and the congestion control's name,
+    /// which has no data worth asking for yet.
+    pub(crate) fn look_at_open(&mut self, socket: &impl Socket) {
+        self.opened_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
+            look.ask_congestion(socket);
+            look
+        });
+    }
+
+    /// The look right before our own end of stream or reset on this socket; only the first counts.
+    /// The congestion control's data is asked for here: afterwards it may be gone.
+    pub(crate) fn look_at_eof(&mut self, socket: &impl Socket) {
+        if self.eof_look.is_none() {
+            self.eof_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
+                if let Some(opened) = &self.opened_look {
+                    look.keep_last_known(opened);
+                }
+                look.ask_congestion_info(socket);
+                look
+            });
+        }
+    }
+
+    /// The last look, right before close(2).
+    pub(crate) fn look_at_close(&mut self, socket: &impl Socket) {
+        self.closed_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
+            for earlier in [&self.eof_look, &self.opened_look].into_iter().flatten() {
+                look.keep_last_known(earlier);
+            }
+            look
+        });
+        // A socket closed without an end of stream of its own before: this was the look before it.
+        if self.eof_look.is_none() {
+            self.eof_look.clone_from(&self.closed_look);
+        }
+    }
+
+    fn noted(&mut self, looked: Result<Snapshot, tcp_info::Error>) -> Option<Snapshot> {
+        match looked {
+            Ok(snapshot) => Some(snapshot),
+            Err(error) => {
+                self.look_fault.get_or_insert_with(|| {
+                    Box::new(Fault { code: error.code().into(), text: error.to_string().into() })
+                });
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What there is to tell of one socket, detached from it: a leg of the record.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::meter::Meter;
+use crate::fault::Fault;
+use crate::nanos;
+use crate::tcp_info::{State, TcpInfo};
+
+/// One socket as its owner saw it, and as the kernel did. `rx` is what was received from the peer,
+/// `tx` what was sent to it.
+///
+/// Instants are Unix ns: the wall clock at open plus monotonic time since. What is not known is
+/// `None`, and null in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Report {
+    /// Our address and port, read at open. `None` for what is no IP socket.
+    pub local_addr: Option<SocketAddr>,
+    /// The peer's address and port, read at open.
+    pub remote_addr: Option<SocketAddr>,
+    /// When the socket was accepted, connected or wrapped.
+    pub opened_at: i64,
+    /// When it was closed. `None` while it is open.
+    pub closed_at: Option<i64>,
+    /// First read that gave bytes.
+    pub first_rx_at: Option<i64>,
+    /// First write that took bytes.
+    pub first_tx_at: Option<i64>,
+    /// Latest read that gave bytes.
+    pub last_rx_at: Option<i64>,
+    /// Latest write that took bytes.
+    pub last_tx_at: Option<i64>,
+    /// When the peer's end of stream was read. `None` when it was not.
+    pub rx_eof_at: Option<i64>,
+    /// Bytes read.
+    pub rx_bytes: u64,
+    /// Bytes written: taken by the kernel, not necessarily sent or acknowledged.
+    pub tx_bytes: u64,
+    /// Of `rxBytes`: bytes that the proxy consumed itself.
+    pub own_rx_bytes: u64,
+    /// Of `txBytes`: bytes that the proxy authored itself.
+    pub own_tx_bytes: u64,
+    /// First error of reading, in words. The end of stream is none.
+    pub rx_err: Option<String>,
+    /// Its symbol, such as `ECONNRESET`.
+    pub rx_err_code: Option<String>,
+    /// First error of writing, in words.
+    pub tx_err: Option<String>,
+    /// Its symbol, such as `EPIPE`.
+    pub tx_err_code: Option<String>,
+    /// Why the kernel gave no TCP information.
+    pub info_err: Option<String>,
+    /// Its symbol.
+    pub info_err_code: Option<String>,
+    /// Attempts that failed before this connection.
+    pub reconnects: u32,
+    /// Time in which bytes waited because this socket would not take them, ns. `None` for blocking
+    /// streams, where waiting cannot be told from writing.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub write_blocked: Option<Duration>,
+    /// TCP information right after accept or connect.
+    pub opened_info: Option<TcpInfo>,
+    /// The figures that our own end of stream disturbs, from right before it. `None` if the peer's
+    /// reset came first.
+    pub eof_info: Option<EofInfo>,
+    /// TCP information right before the socket was closed.
+    pub closed_info: Option<TcpInfo>,
+    /// What deserves a look, in the Go package's form: `retransmits=41`. Each once.
+    pub warnings: Vec<String>,
+}
+
+/// Figures from right before our own FIN or RST: a delayed acknowledgement of it would enter the
+/// round-trip time, and the wait for it would count as busy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct EofInfo {
+    /// Smoothed round-trip time, ns.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub rtt: Option<Duration>,
+    /// Its mean deviation, ns.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub rtt_var: Option<Duration>,
+    /// Smallest round-trip time, ns. Linux (`tcpi_min_rtt`).
+    #[serde(rename = "minRTT", with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub min_rtt: Option<Duration>,
+    /// Time in which there was data to send or in flight, ns. Linux (`tcpi_busy_time`).
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub busy_time: Option<Duration>,
+    /// Of it: time in which the peer's window held us, ns. Linux (`tcpi_rwnd_limited`).
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub rx_window_limited: Option<Duration>,
+    /// Of it: time in which our send buffer held us, ns. Linux (`tcpi_sndbuf_limited`).
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub tx_buffer_limited: Option<Duration>,
+    /// Segments in flight. Linux (`tcpi_unacked`).
+    pub un_acked: Option<u32>,
+    /// Bytes written and never sent so far. Linux (`tcpi_notsent_bytes`).
+    pub not_sent_bytes: Option<u32>,
+    /// Connection state.
+    pub state: Option<State>,
+}
+
+impl EofInfo {
+    /// `None` if the connection was gone already: then the figures are not from before our end.
+    fn before_our_end(info: &TcpInfo) -> Option<Self> {
+        if info.state == Some(State::Close) {
+            return None;
+        }
+        let linux = info.sys_info.linux();
+        Some(Self {
+            rtt: info.rtt,
+            rtt_var: info.rtt_var,
+            min_rtt: linux.and_then(|l| l.min_rtt),
+            busy_time: linux.and_then(|l| l.busy_time),
+            rx_window_limited: linux.and_then(|l| l.rx_window_limited),
+            tx_buffer_limited: linux.and_then(|l| l.tx_buffer_limited),
+            un_acked: linux.and_then(|l| l.un_acked),
+            not_sent_bytes: linux.and_then(|l| l.not_sent_bytes),
+            state: info.state,
+        })
+    }
+}
+
+impl Report {
+    /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
+    pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
+        crate::to_map(self)
+    }
+}
+
+impl From<&Meter> for Report {
+    fn from(meter: &Meter) -> Self {
+        let unix = |instant: Option<Instant>| instant.map(|i| meter.epoch.unix_nanos(i));
+        let text = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.text.to_string());
+        let code = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.code.to_string());
+        let opened_info = meter.opened_look.as_ref().map(|look| look.decode());
+        let closed_info = meter.closed_look.as_ref().map(|look| look.decode());
+        let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
+        let until = meter.closed.unwrap_or_else(Instant::now);
+        Self {
+            local_addr: meter.local,
+            remote_addr: meter.remote,
+            opened_at: meter.epoch.unix_nanos(meter.opened),
+            closed_at: unix(meter.closed),
+            first_rx_at: unix(meter.rx.first),
+            first_tx_at: unix(meter.tx.first),
+            last_rx_at: unix(meter.rx.last),
+            last_tx_at: unix(meter.tx.last),
+            rx_eof_at: unix(meter.rx.ended),
+            rx_bytes: meter.rx.bytes,
+            tx_bytes: meter.tx.bytes,
+            own_rx_bytes: meter.own_rx,
+            own_tx_bytes: meter.own_tx,
+            rx_err: text(&meter.rx.fault),
+            rx_err_code: code(&meter.rx.fault),
+            tx_err: text(&meter.tx.fault),
+            tx_err_code: code(&meter.tx.fault),
+            info_err: text(&meter.look_fault),
+            info_err_code: code(&meter.look_fault),
+            reconnects: meter.reconnects,
+            write_blocked: meter.write_blocked.as_ref().map(|blocked| blocked.total(until)),
+            eof_info: meter
+                .eof_look
+                .as_ref()
+                .and_then(|look| EofInfo::before_our_end(&look.decode())),
+            opened_info,
+            closed_info,
+            warnings,
+        }
+    }
+}
+
+/// From the latest look alone: its counters hold all that came before.
+fn warnings(reconnects: u32, latest: Option<&TcpInfo>) -> Vec<String> {
+    let reconnects = (reconnects > 0).then(|| format!("reconnects={reconnects}"));
+    let kernel = latest.map(TcpInfo::warnings).unwrap_or_default();
+    reconnects.into_iter().chain(kernel).collect()
+}

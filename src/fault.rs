@@ -1,0 +1,113 @@
+//! Errors as they stand in a record: a symbol, and a text without addresses or numbers.
+
+use std::borrow::Cow;
+use std::io;
+
+/// An error as a record shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// A symbol: `ECONNREFUSED`, `EAI_NONAME`, `CONNECT_TIMEOUT`, …
+    pub(crate) code: Cow<'static, str>,
+    /// A few words for people.
+    pub(crate) text: Cow<'static, str>,
+}
+
+impl From<&io::Error> for Fault {
+    fn from(error: &io::Error) -> Self {
+        Self { code: code_of(error), text: text_of(error) }
+    }
+}
+
+/// The error's symbol: the name of its errno, or one for its kind where it has none.
+pub(crate) fn code_of(error: &io::Error) -> Cow<'static, str> {
+    match error.raw_os_error() {
+        Some(number) => os_code(number),
+        None => kind_code(error.kind()).into(),
+    }
+}
+
+/// The error in words: what `strerror` says, or its kind. An error's own text is not used: it may
+/// carry an address.
+pub(crate) fn text_of(error: &io::Error) -> Cow<'static, str> {
+    match error.raw_os_error() {
+        Some(number) => os_text(number),
+        None => error.kind().to_string().into(),
+    }
+}
+
+/// For errors that carry no number, the symbol of the errno that has the same meaning.
+fn kind_code(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "ECONNREFUSED",
+        io::ErrorKind::ConnectionReset => "ECONNRESET",
+        io::ErrorKind::ConnectionAborted => "ECONNABORTED",
+        io::ErrorKind::NotConnected => "ENOTCONN",
+        io::ErrorKind::BrokenPipe => "EPIPE",
+        io::ErrorKind::TimedOut => "ETIMEDOUT",
+        io::ErrorKind::UnexpectedEof => "EOF",
+        io::ErrorKind::OutOfMemory => "ENOMEM",
+        _ => "EIO",
+    }
+}
+
+#[cfg(unix)]
+fn os_code(number: i32) -> Cow<'static, str> {
+    use nix::errno::Errno;
+    match Errno::from_raw(number) {
+        Errno::UnknownErrno => "EIO".into(),
+        errno => format!("{errno:?}").into(),
+    }
+}
+
+#[cfg(unix)]
+fn os_text(number: i32) -> Cow<'static, str> {
+    nix::errno::Errno::from_raw(number).desc().into()
+}
+
+/// Winsock's errors that a TCP connection meets, under the names that every system shares.
+#[cfg(windows)]
+fn os_code(number: i32) -> Cow<'static, str> {
+    use windows_sys::Win32::Networking::WinSock::*;
+    match number {
+        WSAECONNREFUSED => "ECONNREFUSED",
+        WSAECONNRESET => "ECONNRESET",
+        WSAECONNABORTED => "ECONNABORTED",
+        WSAETIMEDOUT => "ETIMEDOUT",
+        WSAEHOSTUNREACH => "EHOSTUNREACH",
+        WSAENETUNREACH => "ENETUNREACH",
+        WSAENETRESET => "ENETRESET",
+        WSAENOTCONN => "ENOTCONN",
+        WSAESHUTDOWN => "EPIPE",
+        WSAEADDRINUSE => "EADDRINUSE",
+        WSAEADDRNOTAVAIL => "EADDRNOTAVAIL",
+        WSAEACCES => "EACCES",
+        WSAEMFILE => "EMFILE",
+        WSAENOBUFS => "ENOBUFS",
+        _ => "EIO",
+    }
+    .into()
+}
+
+#[cfg(windows)]
+fn os_text(number: i32) -> Cow<'static, str> {
+    io::Error::from_raw_os_error(number).kind().to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn an_error_becomes_a_symbol_and_words_without_its_number() {
+        let fault = Fault::from(&io::Error::from_raw_os_error(libc::ECONNREFUSED));
+        assert_eq!(fault.code, "ECONNREFUSED");
+        assert_eq!(fault.text, "Connection refused");
+    }
+
+    #[test]
+    fn an_errors_own_text_is_not_shown() {
+        let fault = Fault::from(&io::Error::other("connecting to 192.0.2.1:80 failed"));
+        assert_eq!((&*fault.code, &*fault.text), ("EIO", "other error"));
+    }
+}

@@ -1,0 +1,140 @@
+//! `-L [BIND:]PORT:HOST:HOSTPORT`: one port here, one target there, as ssh writes it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::{ParseTargetError, Target};
+
+/// A listening address and the target that it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Where to listen; port 0 asks for any free port.
+    pub listen: SocketAddr,
+    /// Where connections go.
+    pub target: Target,
+}
+
+/// Why a text is no forwarding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseForwardError {
+    /// There are not enough parts.
+    Incomplete,
+    /// The listening port is no port.
+    Port(String),
+    /// The address to listen on is none.
+    Bind(String),
+    /// The target is none.
+    Target(ParseTargetError),
+}
+
+impl fmt::Display for ParseForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete => f.write_str("something is missing"),
+            Self::Port(text) => write!(f, "'{text}' is not a port to listen on (0 to 65535)"),
+            Self::Bind(text) => write!(
+                f,
+                "'{text}' is not an address to listen on; give an IPv4 address, an IPv6 address in \
+                 brackets, localhost, or * for every address"
+            ),
+            Self::Target(error) => return error.fmt(f),
+        }?;
+        f.write_str("; expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80")
+    }
+}
+
+impl std::error::Error for ParseForwardError {}
+
+impl FromStr for Forward {
+    type Err = ParseForwardError;
+
+    fn from_str(text: &str) -> Result<Self, ParseForwardError> {
+        let parts = split_outside_brackets(text);
+        let (bind, port, target) = match parts[..] {
+            [port, host, host_port] => (None, port, (host, host_port)),
+            [bind, port, host, host_port] => (Some(bind), port, (host, host_port)),
+            _ => return Err(ParseForwardError::Incomplete),
+        };
+        let port = port.parse().map_err(|_| ParseForwardError::Port(port.to_owned()))?;
+        let ip = bind.map_or(Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)), parse_bind)?;
+        let target =
+            format!("{}:{}", target.0, target.1).parse().map_err(ParseForwardError::Target)?;
+        Ok(Self { listen: SocketAddr::new(ip, port), target })
+    }
+}
+
+fn parse_bind(text: &str) -> Result<IpAddr, ParseForwardError> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match (text, bracketed) {
+        // Every address of both families: the socket takes IPv4 too.
+        ("*", _) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        ("localhost", _) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        (_, Some(inner)) => inner.parse().ok().map(IpAddr::V6),
+        (_, None) => text.parse().ok().map(IpAddr::V4),
+    }
+    .ok_or_else(|| ParseForwardError::Bind(text.to_owned()))
+}
+
+/// The parts between colons that do not stand in brackets.
+fn split_outside_brackets(text: &str) -> Vec<&str> {
+    let mut depth = 0u32;
+    text.split(|c| {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ':' && depth == 0
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_forms_that_ssh_takes_are_taken() {
+        for (text, listen, target) in [
+            ("8080:example.com:80", "127.0.0.1:8080", "example.com:80"),
+            ("0:[2001:db8::1]:80", "127.0.0.1:0", "[2001:db8::1]:80"),
+            ("[::1]:8080:localhost:80", "[::1]:8080", "localhost:80"),
+            ("192.0.2.1:53:ns:53", "192.0.2.1:53", "ns:53"),
+            ("localhost:53:ns:53", "127.0.0.1:53", "ns:53"),
+            ("*:53:[::1]:53", "[::]:53", "[::1]:53"),
+        ] {
+            let forward: Forward = text.parse().unwrap();
+            assert_eq!(forward.listen.to_string(), listen);
+            assert_eq!(forward.target.to_string(), target);
+        }
+    }
+
+    #[test]
+    fn what_is_no_forwarding_is_refused_with_the_form_that_is_expected() {
+        for text in [
+            "",
+            "8080",
+            "8080:host",
+            "x:host:80",
+            "70000:host:80",
+            "::1:8080:host:80",
+            "host:8080:host:80",
+            "[::1:8080:host:80",
+            "8080:host:0",
+            "8080::80",
+        ] {
+            let error = text.parse::<Forward>().expect_err(text).to_string();
+            assert!(error.contains("expected"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "[\\[\\]:a-z0-9.*]{0,40}|\\PC{0,40}") {
+            let _ = text.parse::<Forward>();
+        }
+    }
+}

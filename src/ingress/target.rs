@@ -1,0 +1,152 @@
+//! Where a client wants to go: a host and a port, before any look-up.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+/// A target as it was asked for, `host:port`, with IPv6 addresses in brackets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    host: String,
+    port: u16,
+}
+
+/// Why a text is no target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseTargetError {
+    text: String,
+    reason: &'static str,
+}
+
+impl fmt::Display for ParseTargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "'{}' is not a target: {}; expected HOST:PORT, with an IPv6 address in brackets",
+            self.text, self.reason
+        )
+    }
+}
+
+impl std::error::Error for ParseTargetError {}
+
+impl Target {
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host in lower case, without brackets and final dot: a name or an address.
+    pub fn host(&self) -> String {
+        let bare = self.host.strip_suffix('.').unwrap_or(&self.host);
+        bare.to_ascii_lowercase()
+    }
+
+    /// The address, where the host is one.
+    pub fn literal(&self) -> Option<SocketAddr> {
+        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = ParseTargetError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTargetError> {
+        let error = |reason| ParseTargetError { text: text.to_owned(), reason };
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("it has no port"))?;
+        let port = port.parse().ok().filter(|&port| port != 0);
+        let port = port.ok_or_else(|| error("its port is not a number from 1 to 65535"))?;
+        let host = match host.strip_prefix('[') {
+            Some(rest) => {
+                let inner =
+                    rest.strip_suffix(']').ok_or_else(|| error("a bracket is not closed"))?;
+                inner
+                    .parse::<Ipv6Addr>()
+                    .map_err(|_| error("what stands in brackets is not an IPv6 address"))?;
+                inner
+            }
+            None if host.contains(':') => return Err(error("its host has a colon")),
+            None => host,
+        };
+        check_host(host).map_err(error)?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+/// What no resolver should be asked, and no record or log should carry.
+fn check_host(host: &str) -> Result<(), &'static str> {
+    if host.is_empty() || host == "." {
+        return Err("it has no host");
+    }
+    // RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters, and perhaps a final dot.
+    if host.len() > 254 {
+        return Err("its host is longer than a name can be");
+    }
+    if host.chars().any(|c| c.is_control() || c.is_whitespace() || "/@[]?#\\\"<>".contains(c)) {
+        return Err("its host has a character that no host name has");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_target_is_shown_as_it_was_asked_for_and_its_host_without_trimmings() {
+        for (text, host) in [
+            ("Example.COM:80", "example.com"),
+            ("example.com.:443", "example.com"),
+            ("[2001:DB8::1]:8080", "2001:db8::1"),
+            ("192.0.2.7:1", "192.0.2.7"),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target.to_string(), text);
+            assert_eq!(target.host(), host);
+        }
+        assert_eq!("[::1]:80".parse::<Target>().unwrap().literal(), "[::1]:80".parse().ok());
+        assert_eq!("localhost:80".parse::<Target>().unwrap().literal(), None);
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused_with_a_reason() {
+        for text in [
+            "",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            ":80",
+            "::1:80",
+            "[::1:80",
+            "[name]:80",
+            "ho st:80",
+            "a@b:80",
+            "a\0b:80",
+            ".:80",
+        ] {
+            let error = text.parse::<Target>().expect_err(text).to_string();
+            assert!(error.contains("expected HOST:PORT"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused_and_what_is_parsed_reads_back(text in "\\PC{0,40}") {
+            if let Ok(target) = text.parse::<Target>() {
+                prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target));
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What the network did to your TCP connections.
+//!
+//! [`Conn`] wraps a stream, counts what passes, and asks the kernel about the socket when it opens
+//! and when it ends; [`TcpInfo::of`] asks about any socket directly. Both speak the same language
+//! on Linux, macOS, FreeBSD and Windows, with the system's whole structure beside the common view.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{TcpListener, TcpStream};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = TcpListener::bind("127.0.0.1:0")?;
+//! # let address = server.local_addr()?;
+//! # let echo = std::thread::spawn(move || -> std::io::Result<()> {
+//! #     let (mut stream, _) = server.accept()?;
+//! #     let mut request = [0; 4];
+//! #     stream.read_exact(&mut request)?;
+//! #     stream.write_all(b"pong")
+//! # });
+//! let mut conn = conniver::Conn::builder()
+//!     .on_close(|report| println!("{}", serde_json::to_string(&report).unwrap_or_default()))
+//!     .wrap(TcpStream::connect(address)?);
+//! conn.write_all(b"ping")?;
+//! let mut answer = String::new();
+//! conn.read_to_string(&mut answer)?;
+//!
+//! let report = conn.close();
+//! assert_eq!((report.tx_bytes, report.rx_bytes), (4, 4));
+//! # echo.join().expect("the server ends")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | none | TCP information, and the wrapper over [`std::io`] streams; no runtime |
+//! | `tokio` | the wrapper over tokio's streams |
+//! | `record` | the proxy's records as typed values, and reading files of them |
+//! | `schema` | JSON Schema of these types |
+//! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
+//! | `cli` (default) | the program `conniver` |
+
+mod conn;
+mod fault;
+mod nanos;
+pub mod tcp_info;
+
+#[cfg(feature = "proxy")]
+mod dial;
+#[cfg(feature = "proxy")]
+pub mod ingress;
+#[cfg(feature = "proxy")]
+pub mod proxy;
+#[cfg(feature = "record")]
+pub mod record;
+#[cfg(feature = "proxy")]
+mod relay;
+
+pub use conn::{Builder, Conn, EofInfo, Report};
+pub use tcp_info::TcpInfo;
+
+/// A value's JSON object; these types have no other form, so what is no object cannot come.
+fn to_map<T: serde::Serialize>(value: &T) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    }
+}

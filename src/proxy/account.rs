@@ -1,0 +1,235 @@
+//! The pair's account: from what happened to the line that tells it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+
+use super::Shared;
+use super::delivery::Opened;
+use super::warnings::warnings;
+use crate::conn::{Epoch, Meter};
+use crate::dial::{Failure, Tried};
+use crate::ingress::Target;
+use crate::record::{
+    self, By, Delivered, Delivery, Delta, Ending, How, Line, Mode, Outcome, Phase, Phases, Record,
+    Report,
+};
+use crate::relay::{Leg, LegState, Over, PeerEnd};
+
+/// What is known of a pair beside its two sockets.
+pub(super) struct Account {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tried: Tried,
+    seq: u64,
+    epoch: Epoch,
+    listener: Arc<str>,
+    target: String,
+    target_host: String,
+    /// Bytes to upstream and to client that earlier lines told of.
+    told: (u64, u64),
+}
+
+/// How a pair came to its end.
+pub(super) enum Finish {
+    /// It never got to relaying.
+    Failed(Failure),
+    /// It was relayed.
+    Relayed(Over),
+}
+
+impl Account {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        seq: u64,
+        epoch: Epoch,
+        listener: Arc<str>,
+        target: &Target,
+    ) -> Self {
+        Self {
+            shared,
+            tried: Tried::default(),
+            seq,
+            epoch,
+            listener,
+            target: target.to_string(),
+            target_host: target.host(),
+            told: (0, 0),
+        }
+    }
+
+    /// The upstream's leg, right after connect.
+    pub(super) fn upstream_leg(&self, stream: TcpStream) -> Leg {
+        let mut meter = Meter::new(self.epoch, Instant::now());
+        meter.look_at_open(&stream);
+        meter.local = stream.local_addr().ok();
+        meter.remote = self.tried.attempts.last().map(|attempt| attempt.addr);
+        meter.reconnects =
+            u32::try_from(self.tried.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        Leg::new(stream, meter)
+    }
+
+    /// The `open` line, if it is asked for.
+    pub(super) fn record_open(&mut self, client: &Leg, upstream: &Leg) {
+        if self.shared.settings.events.open {
+            let record = self.build(&client.state, Some(&upstream.state), None);
+            self.shared.recorder.push(&Line::Open(Box::new(record)));
+        }
+    }
+
+    /// The `close` line. Both sockets are closed: there is time to decode.
+    pub(super) fn record(mut self, client: &LegState, upstream: Option<&LegState>, finish: Finish) {
+        if self.shared.settings.events.close {
+            let record = self.build(client, upstream, Some(finish));
+            self.shared.recorder.push(&Line::Close(Box::new(record)));
+        }
+    }
+
+    fn build(
+        &mut self,
+        client: &LegState,
+        upstream: Option<&LegState>,
+        finish: Option<Finish>,
+    ) -> Record {
+        let closed = finish.is_some().then(|| {
+            let upstream = upstream.and_then(|leg| leg.meter.closed);
+            client.meter.closed.max(upstream).unwrap_or_else(Instant::now)
+        });
+        let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
+        let phases = self.phases(&client.meter, upstream.map(|leg| &leg.meter));
+        let (client, upstream) =
+            (Report::from(&client.meter), upstream.map(|leg| Report::from(&leg.meter)));
+        let phases = Phases { accept_queue: accept_queue(&client), ..phases };
+
+        let delivery = Delivery {
+            to_upstream: upstream.as_ref().map(|leg| Delivered::of(leg, Opened::Actively)),
+            to_client: Some(Delivered::of(&client, Opened::Passively)),
+        };
+        let sent = (upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
+        let delta = Delta { to_upstream: sent.0 - self.told.0, to_client: sent.1 - self.told.1 };
+        self.told = sent;
+
+        // The winner's SYNs stand in the first look at its socket.
+        let mut attempts = self.tried.attempts.clone();
+        if let (Some(won), Some(leg)) = (attempts.last_mut(), &upstream) {
+            won.syn_retransmits = leg.opened_info.as_ref().and_then(|info| info.retransmits);
+        }
+
+        let settings = &self.shared.settings;
+        Record {
+            schema: record::SCHEMA,
+            time: Timestamp::now(),
+            host: settings.host.clone(),
+            labels: settings.labels.clone(),
+            run_id: settings.run_id,
+            seq: self.seq,
+            id: format!("{}-{}", settings.run_id, self.seq),
+            mode: Mode::Forward,
+            listener: self.listener.to_string(),
+            client_host: client.remote_addr.map(|address| address.ip().to_string()),
+            client_port: client.remote_addr.map(|address| address.port()),
+            target: Some(self.target.clone()),
+            target_host: Some(self.target_host.clone()),
+            via: None,
+            outcome,
+            opened_at: client.opened_at,
+            closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
+            duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
+            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery),
+            phases,
+            resolve_source: self.tried.source,
+            attempts,
+            client,
+            upstream,
+            delivery,
+            ending,
+            verdict: None,
+            tls: None,
+            http: None,
+            process: None,
+            delta,
+            line: 0,
+        }
+    }
+
+    fn phases(&self, client: &Meter, upstream: Option<&Meter>) -> Phases {
+        let spoke = client.rx.first;
+        let answered = upstream.and_then(|leg| leg.rx.first);
+        Phases {
+            resolve: self.tried.resolve,
+            connect: self.tried.connect,
+            first_byte: upstream.and_then(|leg| Some(leg.rx.first? - leg.opened)),
+            response: spoke
+                .zip(answered)
+                .and_then(|(spoke, answered)| answered.checked_duration_since(spoke)),
+            ..Phases::default()
+        }
+    }
+}
+
+/// On an accepted socket that has sent nothing yet, the age of the last data sent is the time
+/// since the handshake: what it waited to be accepted.
+fn accept_queue(client: &Report) -> Option<Duration> {
+    client.opened_info.as_ref().and_then(|info| info.last_tx_at)
+}
+
+fn ending(client: &LegState, upstream: Option<&LegState>, finish: Finish) -> (Outcome, Ending) {
+    match finish {
+        Finish::Failed(failure) => {
+            let fault = failure.fault;
+            let ending = Ending {
+                phase: failure.phase,
+                first_by: failure.by,
+                first_how: failure.how,
+                second_by: None,
+                second_how: None,
+                gap: None,
+                error: fault.as_ref().map(|fault| fault.text.to_string()),
+                error_code: fault.map(|fault| fault.code.to_string()),
+            };
+            (failure.outcome, ending)
+        }
+        Finish::Relayed(over) => relayed(client, upstream, over),
+    }
+}
+
+fn relayed(client: &LegState, upstream: Option<&LegState>, over: Over) -> (Outcome, Ending) {
+    let client = client.ended.as_ref().map(|end| (By::Client, end));
+    let upstream = upstream.and_then(|leg| leg.ended.as_ref()).map(|end| (By::Upstream, end));
+    let mut ends: Vec<_> = client.into_iter().chain(upstream).collect();
+    ends.sort_by_key(|(_, end)| end.at);
+    let by = |(side, end): &(By, &PeerEnd)| {
+        if is_unreachable(end) { By::Network } else { *side }
+    };
+
+    let fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
+    let outcome = match fault {
+        _ if over == Over::ByStop => Outcome::Shutdown,
+        None => Outcome::Ok,
+        Some(_) if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
+        Some(fault) => match &*fault.code {
+            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
+            "ETIMEDOUT" => Outcome::Timeout,
+            _ => Outcome::Error,
+        },
+    };
+    let first = ends.first();
+    let second = ends.get(1);
+    let ending = Ending {
+        phase: Phase::Relay,
+        first_by: first.map_or(By::Proxy, by),
+        first_how: first.map_or(How::Shutdown, |(_, end)| end.how),
+        second_by: second.map(by),
+        second_how: second.map(|(_, end)| end.how),
+        gap: first.zip(second).map(|((_, first), (_, second))| second.at - first.at),
+        error: fault.map(|fault| fault.text.to_string()),
+        error_code: fault.map(|fault| fault.code.to_string()),
+    };
+    (outcome, ending)
+}
+
+/// A router's word that the peer cannot be reached.
+fn is_unreachable(end: &PeerEnd) -> bool {
+    end.fault.as_ref().is_some_and(|fault| matches!(&*fault.code, "EHOSTUNREACH" | "ENETUNREACH"))
+}

@@ -1,0 +1,143 @@
+//! Listening sockets, and the loop that accepts from one.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use super::Shared;
+use super::session::Session;
+use crate::ingress::{Forward, Target};
+use crate::record::{Listening, Mode};
+
+/// Connections that may wait to be accepted; the system cuts it at its own limit
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// Pause after the system had no resources for another connection.
+const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// A bound listening socket and where its connections go.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    target: Target,
+}
+
+/// A listening socket that could not be had.
+#[derive(Debug)]
+pub struct BindError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, error } = self;
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there, or choose port 0 for any free one"
+            }
+            io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need more rights",
+            _ => "",
+        };
+        write!(f, "listening on {address}: {}{advice}", crate::fault::text_of(error))
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Listener {
+    /// Binds and listens. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, is not this machine's, or may not be used.
+    pub fn forward(forward: &Forward) -> Result<Self, BindError> {
+        let bind = || -> io::Result<(TcpListener, SocketAddr)> {
+            let domain = Domain::for_address(forward.listen);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            // On Windows the option of this name lets two programs share a port.
+            #[cfg(not(windows))]
+            socket.set_reuse_address(true)?;
+            if forward.listen.is_ipv6() && forward.listen.ip().is_unspecified() {
+                socket.set_only_v6(false)?;
+            }
+            super::options::set(&socket)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&forward.listen.into())?;
+            socket.listen(BACKLOG)?;
+            let socket = TcpListener::from_std(socket.into())?;
+            let address = socket.local_addr()?;
+            Ok((socket, address))
+        };
+        let error = |error| BindError { address: forward.listen, error };
+        let (socket, address) = bind().map_err(error)?;
+        Ok(Self { socket, address, target: forward.target.clone() })
+    }
+
+    /// Where it listens, with the port that port 0 became.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where its connections go.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn describe(&self) -> Listening {
+        Listening {
+            mode: Mode::Forward,
+            listener: self.address.to_string(),
+            target: Some(self.target.to_string()),
+        }
+    }
+
+    /// Accepts for ever, a task a pair.
+    pub(super) async fn accept_all(self, shared: Arc<Shared>, pairs: TaskTracker) {
+        let listener: Arc<str> = self.address.to_string().into();
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, peer)) => {
+                    let session = Session::accepted(
+                        Arc::clone(&shared),
+                        stream,
+                        peer,
+                        Arc::clone(&listener),
+                        self.target.clone(),
+                    );
+                    pairs.spawn(session.run());
+                }
+                Err(error) => self.pause_after(&error).await,
+            }
+        }
+    }
+
+    /// A connection that was reset before it was accepted is nothing; a system without resources
+    /// gets time to find some.
+    async fn pause_after(&self, error: &io::Error) {
+        let code = crate::fault::code_of(error);
+        if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
+            tracing::warn!(
+                "accepting on {}: {}; new connections wait until others end",
+                self.address,
+                crate::fault::text_of(error)
+            );
+            tokio::time::sleep(OUT_OF_RESOURCES).await;
+        } else {
+            tracing::debug!("accepting on {}: {}", self.address, crate::fault::text_of(error));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The proxy: listeners in, one record a pair out.
+//!
+//! [`Proxy`] takes sockets that are bound already and a future that says when to stop, so a program
+//! or a test can run one on any port and end it at any moment.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use conniver::proxy::{Listener, Proxy, Settings};
+//! use conniver::record::{Output, Recorder};
+//!
+//! let (recorder, writer) = Recorder::start(Output::Stdout, || {})?;
+//! let listener = Listener::forward(&"8080:example.com:80".parse()?)?;
+//! let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
+//! let interrupted = async { drop(tokio::signal::ctrl_c().await) };
+//! proxy.run(interrupted, std::future::pending()).await;
+//! tokio::task::spawn_blocking(|| writer.finish()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod account;
+mod delivery;
+mod listener;
+pub(crate) mod options;
+mod session;
+mod settings;
+mod warnings;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::record::{self, Line, Recorder};
+pub use listener::{BindError, Listener};
+pub use settings::{Events, Settings};
+
+/// A proxy that is ready to run.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+}
+
+/// What all pairs of a run have in common.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    recorder: Recorder,
+    seq: AtomicU64,
+    /// Cancelled when pairs that are still open must end.
+    stop: CancellationToken,
+}
+
+impl Proxy {
+    /// A proxy on these listeners, whose records go to `recorder`.
+    pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
+        let stop = CancellationToken::new();
+        let shared = Shared { settings, recorder, seq: AtomicU64::new(0), stop };
+        Self { shared: Arc::new(shared), listeners }
+    }
+
+    /// Accepts and relays until `drain` is ready; then accepts no more and gives open pairs the
+    /// time that the settings allow, or until `now` is ready. When it returns, every pair has its
+    /// record in the recorder's queue.
+    pub async fn run(self, drain: impl Future<Output = ()>, now: impl Future<Output = ()>) {
+        let began = Instant::now();
+        let Self { shared, listeners } = self;
+        if shared.settings.events.start {
+            shared.recorder.push(&Line::Start(shared.start(&listeners)));
+        }
+
+        let pairs = TaskTracker::new();
+        let accepting = CancellationToken::new();
+        let mut loops = tokio::task::JoinSet::new();
+        for listener in listeners {
+            let (shared, pairs, accepting) =
+                (Arc::clone(&shared), pairs.clone(), accepting.clone());
+            loops.spawn(async move {
+                tokio::select! {
+                    () = listener.accept_all(shared, pairs) => {}
+                    () = accepting.cancelled() => {}
+                }
+            });
+        }
+
+        drain.await;
+        accepting.cancel();
+        while loops.join_next().await.is_some() {}
+        pairs.close();
+        if !pairs.is_empty() {
+            tracing::info!("waiting for {} open connections to end", pairs.len());
+        }
+        tokio::select! {
+            () = pairs.wait() => {}
+            () = tokio::time::sleep(shared.settings.drain) => {}
+            () = now => {}
+        }
+        shared.stop.cancel();
+        pairs.wait().await;
+
+        if shared.settings.events.stop {
+            shared.recorder.push(&Line::Stop(shared.stop_line(began)));
+        }
+    }
+}
+
+impl Shared {
+    fn start(&self, listeners: &[Listener]) -> record::Start {
+        record::Start {
+            schema: record::SCHEMA,
+            time: Timestamp::now(),
+            host: self.settings.host.clone(),
+            labels: self.settings.labels.clone(),
+            run_id: self.settings.run_id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            listeners: listeners.iter().map(Listener::describe).collect(),
+            line: 0,
+        }
+    }
+
+    fn stop_line(&self, began: Instant) -> record::Stop {
+        record::Stop {
+            schema: record::SCHEMA,
+            time: Timestamp::now(),
+            host: self.settings.host.clone(),
+            labels: self.settings.labels.clone(),
+            run_id: self.settings.run_id,
+            duration: began.elapsed(),
+            pairs: self.seq.load(Ordering::Relaxed),
+            // Nothing is given up while the run lasts: what cannot be written waits.
+            lines_lost: 0,
+            line: 0,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a run of the proxy is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// Everything that the proxy can be told beside its listeners and its output.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Longest time for the look-up and all attempts together. 10 s.
+    pub connect_timeout: Duration,
+    /// How long open pairs may go on after the proxy was told to stop. 5 s.
+    pub drain: Duration,
+    /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
+    pub linger: Duration,
+    /// Which lines are written.
+    pub events: Events,
+    /// The machine's name in every record.
+    pub host: String,
+    /// Keys and values of the user's own in every record.
+    pub labels: BTreeMap<String, String>,
+    /// This run, in every record.
+    pub run_id: Uuid,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            linger: Duration::from_secs(10),
+            events: Events::default(),
+            host: dns_lookup::get_hostname().unwrap_or_default(),
+            labels: BTreeMap::new(),
+            run_id: Uuid::now_v7(),
+        }
+    }
+}
+
+/// Which lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Events {
+    /// One when the run begins.
+    pub start: bool,
+    /// One when a pair is connected on both sides.
+    pub open: bool,
+    /// One when a pair has ended.
+    pub close: bool,
+    /// One when the run ends.
+    pub stop: bool,
+}
+
+impl Events {
+    /// No lines at all.
+    pub const NONE: Self = Self { start: false, open: false, close: false, stop: false };
+}
+
+impl Default for Events {
+    /// `close` alone: one line a pair.
+    fn default() -> Self {
+        Self { close: true, ..Self::NONE }
+    }
+}

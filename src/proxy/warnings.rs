@@ -1,0 +1,64 @@
+//! What deserves a look in a pair that has ended.
+
+use std::time::Duration;
+
+use crate::nanos;
+use crate::record::{Delivery, Leg, Phases, Report, Warning, WarningCode};
+
+/// Waits in the accept queue below this are the kernel's clock grain, not a wait (CONFIG_HZ=100
+/// counts in 10 ms).
+const ACCEPT_QUEUE_GRAIN: Duration = Duration::from_millis(20);
+
+/// The warnings of a pair that has ended, each once.
+pub(super) fn warnings(
+    client: &Report,
+    upstream: Option<&Report>,
+    phases: &Phases,
+    delivery: &Delivery,
+) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let mut note = |code, leg, value: u64, unit: &str, text: String| {
+        if value > 0 {
+            found.push(Warning { code, leg, value, unit: unit.to_owned(), text });
+        }
+    };
+    if let Some(wait) = phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN) {
+        let text = format!("the client waited {} ms to be accepted", wait.as_millis());
+        note(WarningCode::AcceptQueue, Some(Leg::Client), nanos::of(wait), "ns", text);
+    }
+    let legs = [
+        (Leg::Client, Some(client), &delivery.to_client),
+        (Leg::Upstream, upstream, &delivery.to_upstream),
+    ];
+    for (leg, report, delivered) in legs {
+        let Some(report) = report else { continue };
+        let opened = report.opened_info.as_ref();
+        let closed = report.closed_info.as_ref().or(opened);
+        let syns = match leg {
+            Leg::Upstream => opened.and_then(|info| info.retransmits).unwrap_or(0),
+            Leg::Client => 0,
+        };
+        let all = closed.and_then(|info| info.retransmits).unwrap_or(0);
+        let linux = closed.and_then(|info| info.sys_info.linux());
+        let timeouts = linux.and_then(|l| l.total_rto).unwrap_or(0).into();
+        let out_of_order = linux.and_then(|l| l.rx_out_of_order).unwrap_or(0).into();
+        let queued = delivered.as_ref().and_then(|d| d.still_queued()).unwrap_or(0);
+        let on = Some(leg);
+        note(WarningCode::SynRetransmits, on, syns, "segments", format!("{syns} SYNs sent again"));
+        let later = all.saturating_sub(syns);
+        note(
+            WarningCode::Retransmits,
+            on,
+            later,
+            "segments",
+            format!("{later} segments sent again"),
+        );
+        let text = format!("the retransmission timer ran out {timeouts} times");
+        note(WarningCode::RetransmissionTimeouts, on, timeouts, "timeouts", text);
+        let text = format!("{out_of_order} packets came out of order");
+        note(WarningCode::OutOfOrder, on, out_of_order, "packets", text);
+        let text = format!("{queued} bytes were not acknowledged when the socket was closed");
+        note(WarningCode::QueueNotEmptied, on, queued, "bytes", text);
+    }
+    found
+}

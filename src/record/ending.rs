@@ -1,0 +1,123 @@
+//! How a pair ended, and who began it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nanos;
+
+/// How a pair went, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Both sides ended their streams.
+    Ok,
+    /// The target's name could not be resolved.
+    Dns,
+    /// The upstream refused the connection.
+    Refused,
+    /// The network said that the upstream cannot be reached.
+    Unreachable,
+    /// Something took longer than it may: the connection, the request, a peer that went silent.
+    Timeout,
+    /// One side broke the connection off.
+    Reset,
+    /// A rule forbade it.
+    Denied,
+    /// The client's request was malformed.
+    Protocol,
+    /// A limit of the proxy's was reached.
+    Limit,
+    /// The proxy was told to stop.
+    Shutdown,
+    /// Anything else; `ending` says what.
+    Error,
+}
+
+/// Who ended a pair, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Ending {
+    /// What was going on.
+    pub phase: Phase,
+    /// Who ended first.
+    pub first_by: By,
+    /// How.
+    pub first_how: How,
+    /// Who ended second. Null unless the other side ended by itself before the proxy ended it.
+    pub second_by: Option<By>,
+    /// How.
+    pub second_how: Option<How>,
+    /// From the first end to the second, ns.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub gap: Option<Duration>,
+    /// What went wrong, in words. Null when nothing did.
+    pub error: Option<String>,
+    /// Its symbol, such as `ECONNRESET` or `EAI_NONAME`.
+    pub error_code: Option<String>,
+}
+
+/// What was going on when a pair ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Phase {
+    /// The client was being accepted.
+    Accept,
+    /// Its request was being read.
+    Request,
+    /// The target's name was being looked up.
+    Resolve,
+    /// The upstream was being dialled.
+    Connect,
+    /// Both sides were connected.
+    Relay,
+}
+
+/// Who ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum By {
+    /// The client.
+    Client,
+    /// The upstream.
+    Upstream,
+    /// The proxy itself.
+    Proxy,
+    /// The resolver.
+    Resolver,
+    /// The network between.
+    Network,
+}
+
+/// How an end came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum How {
+    /// An end of stream.
+    Fin,
+    /// A reset.
+    Reset,
+    /// The connection was refused.
+    Refused,
+    /// Time was over.
+    Timeout,
+    /// An error; `error` says which.
+    Error,
+    /// A rule forbade it.
+    Denied,
+    /// A limit was reached.
+    Limit,
+    /// The proxy was told to stop.
+    Shutdown,
+}

@@ -1,0 +1,247 @@
+//! The record: what a line of the proxy's output means. This is a document first; each field says
+//! what it is, its unit, and when it is null.
+//!
+//! One JSON object a line, keys in camelCase. A key is always there; what is not known is null,
+//! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
+//! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
+
+mod delivery;
+mod ending;
+mod phases;
+mod reader;
+mod seen;
+mod verdict;
+mod warning;
+#[cfg(feature = "proxy")]
+mod writer;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use crate::conn::{EofInfo, Report};
+use crate::nanos;
+pub use delivery::{Delivered, Delivery, Delta};
+pub use ending::{By, Ending, How, Outcome, Phase};
+pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
+pub use reader::{ReadError, read};
+pub use seen::{Http, Process, Tls};
+pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
+pub use warning::{Leg, Warning, WarningCode};
+#[cfg(feature = "proxy")]
+pub use writer::{Output, Recorder, Tally, Writer};
+
+/// The number of this contract, in every line.
+pub const SCHEMA: u32 = 1;
+
+/// One line of the output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "event", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Line {
+    /// A run of the program began: its first line.
+    Start(Start),
+    /// A pair is connected on both sides.
+    Open(Box<Record>),
+    /// A pair that is still open, looked at in between.
+    Sample(Box<Record>),
+    /// A pair has ended, also one that never got to its upstream.
+    Close(Box<Record>),
+    /// A run of the program ended: its last line.
+    Stop(Stop),
+}
+
+/// A connection pair: what is known of it at this event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Record {
+    /// The number of the contract that this line follows.
+    pub schema: u32,
+    /// When this event happened: RFC 3339, UTC, six fraction digits. The wall clock read anew.
+    #[serde(with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub time: Timestamp,
+    /// The machine's name, or what `--host` says.
+    pub host: String,
+    /// What `--label` says.
+    pub labels: BTreeMap<String, String>,
+    /// This run of the program, a UUIDv7.
+    pub run_id: Uuid,
+    /// 1, 2, 3… of the pairs of this run.
+    pub seq: u64,
+    /// `runId` and `seq`, for joining the lines of one pair; opaque.
+    pub id: String,
+    /// The way in.
+    pub mode: Mode,
+    /// The address and port that the client came in by.
+    pub listener: String,
+    /// The client's address.
+    pub client_host: Option<String>,
+    /// The client's port.
+    pub client_port: Option<u16>,
+    /// `host:port` as asked for, before any look-up. Null until it is known.
+    pub target: Option<String>,
+    /// Its host in lower case, without brackets and final dot.
+    pub target_host: Option<String>,
+    /// The parent proxy, or null.
+    pub via: Option<String>,
+    /// How it went, in a word. Null while the pair is open.
+    pub outcome: Option<Outcome>,
+    /// When the client was accepted.
+    pub opened_at: i64,
+    /// When both sockets were closed. Null while the pair is open.
+    pub closed_at: Option<i64>,
+    /// From accept to close, ns; so far, while the pair is open.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub duration: Duration,
+    /// Where the time before the first answer went.
+    pub phases: Phases,
+    /// Where the upstream's addresses came from. Null while they were not needed.
+    pub resolve_source: Option<ResolveSource>,
+    /// Every attempt to connect, in the order of their beginnings.
+    pub attempts: Vec<Attempt>,
+    /// The socket to the client.
+    pub client: Report,
+    /// The socket to the upstream. Null when no attempt succeeded.
+    pub upstream: Option<Report>,
+    /// What arrived.
+    pub delivery: Delivery,
+    /// Who ended it, and how. Null while the pair is open.
+    pub ending: Option<Ending>,
+    /// Who was slow. Null while that is not told.
+    pub verdict: Option<Verdict>,
+    /// What the TLS handshake shows to anyone on the path. Null without one.
+    pub tls: Option<Tls>,
+    /// The first exchange of plain HTTP/1. Null without one.
+    pub http: Option<Http>,
+    /// The local program that was the client. Null when it is not local or not known.
+    pub process: Option<Process>,
+    /// What deserves a look, each once.
+    pub warnings: Vec<Warning>,
+    /// Bytes since this pair's previous line.
+    pub delta: Delta,
+    /// 1, 2, 3… of the lines of this run; a gap is a line that was lost. The last key: it is
+    /// written when the line takes its place in the queue.
+    pub line: u64,
+}
+
+/// The first line of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Start {
+    /// The number of the contract that this line follows.
+    pub schema: u32,
+    /// When the run began.
+    #[serde(with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub time: Timestamp,
+    /// The machine's name, or what `--host` says.
+    pub host: String,
+    /// What `--label` says.
+    pub labels: BTreeMap<String, String>,
+    /// This run of the program.
+    pub run_id: Uuid,
+    /// The program's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub listeners: Vec<Listening>,
+    /// 1, 2, 3… of the lines of this run.
+    pub line: u64,
+}
+
+/// One listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Listening {
+    /// The way in.
+    pub mode: Mode,
+    /// Address and port, as pairs have them in `listener`.
+    pub listener: String,
+    /// The one target of a forwarding listener; null where each connection brings its own.
+    pub target: Option<String>,
+}
+
+/// The last line of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Stop {
+    /// The number of the contract that this line follows.
+    pub schema: u32,
+    /// When the run ended.
+    #[serde(with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub time: Timestamp,
+    /// The machine's name, or what `--host` says.
+    pub host: String,
+    /// What `--label` says.
+    pub labels: BTreeMap<String, String>,
+    /// This run of the program.
+    pub run_id: Uuid,
+    /// How long it ran, ns.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub duration: Duration,
+    /// Pairs that were accepted.
+    pub pairs: u64,
+    /// Lines of this run that were given up. 0 unless the output failed for good.
+    pub lines_lost: u64,
+    /// 1, 2, 3… of the lines of this run.
+    pub line: u64,
+}
+
+/// The way in: who asked, and where the target came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// One listener, one target, from the command line.
+    Forward,
+    /// HTTP `CONNECT`.
+    Connect,
+    /// An HTTP request in absolute form.
+    Http,
+    /// SOCKS 4 and 4a.
+    Socks4,
+    /// SOCKS 5.
+    Socks5,
+    /// nftables/iptables `REDIRECT`.
+    Redirect,
+    /// `TPROXY`.
+    Tproxy,
+}
+
+/// The JSON Schema of one line, derived from these types.
+#[cfg(feature = "schema")]
+pub fn json_schema() -> schemars::Schema {
+    schemars::schema_for!(Line)
+}
+
+/// RFC 3339 in UTC with six fraction digits: a fixed width, so that text sorts as time.
+mod time {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{time:.6}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}

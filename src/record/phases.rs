@@ -1,0 +1,100 @@
+//! How the connection came about: its phases and every attempt to reach the upstream.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nanos;
+
+/// Durations of what came before the data, ns. A phase that began has its duration, whether it
+/// succeeded or not; one that never began is null.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Phases {
+    /// From the client's handshake to our accept. Linux (`tcpi_last_data_sent` before any write),
+    /// in steps of the kernel's clock, some ms.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub accept_queue: Option<Duration>,
+    /// From accept to the target being known. Null where there is no request to read.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub request: Option<Duration>,
+    /// The look-up of the target's name. Null unless one was made.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub resolve: Option<Duration>,
+    /// From the first attempt to the one that won, or to giving up.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub connect: Option<Duration>,
+    /// From the upstream's connection to its first byte.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub first_byte: Option<Duration>,
+    /// From the client's first byte to the upstream's first byte after it. Null if the upstream
+    /// spoke first.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub response: Option<Duration>,
+}
+
+/// Where the upstream's addresses came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ResolveSource {
+    /// The system's resolver was asked.
+    Lookup,
+    /// An earlier look-up's answer was used.
+    Cache,
+    /// The target was an address.
+    Literal,
+    /// The look-up failed.
+    Failed,
+}
+
+/// One attempt to connect to one address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The address and port dialled.
+    pub addr: SocketAddr,
+    /// From the first attempt's beginning to this one's, ns.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub started_after: Duration,
+    /// How long it took, ns.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub duration: Duration,
+    /// How it went.
+    pub outcome: AttemptOutcome,
+    /// SYNs that had to be sent again (Linux: `tcpi_total_retrans` at the attempt's end). Null
+    /// where the system does not tell.
+    pub syn_retransmits: Option<u64>,
+    /// What went wrong, in words.
+    pub error: Option<String>,
+    /// Its symbol, such as `ECONNREFUSED` or `CONNECT_TIMEOUT`.
+    pub error_code: Option<String>,
+}
+
+/// How an attempt to connect went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// It connected.
+    Ok,
+    /// It failed, or its time was over.
+    Error,
+    /// It was given up: another one won, or nobody waited any more.
+    Cancelled,
+}

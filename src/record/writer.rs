@@ -1,0 +1,318 @@
+//! The one owner of the output: whole lines, in order, and nothing is forgotten that was not written.
+//!
+//! Pairs hand their lines to a [`Recorder`], which never waits; a thread of its own writes them.
+//! What cannot be written stays queued and is tried again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Line;
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to, created with mode 0600.
+    File(PathBuf),
+}
+
+/// Takes lines from any task or thread; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Shared>);
+
+/// The writing thread, to be finished at the end.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// What became of the lines of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Lines written whole.
+    pub written: u64,
+    /// Lines that were queued and are not written (yet, while the writer is at work).
+    pub unwritten: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Whole lines that the thread has not taken yet.
+    pending: Vec<u8>,
+    /// Lines that were numbered: written, being written, or pending.
+    numbered: u64,
+    written: u64,
+    reopen: bool,
+    /// Set once: write what is there, then end.
+    finishing: Option<Instant>,
+    /// The reader of the output is gone; nobody wants more lines.
+    deserted: bool,
+}
+
+/// What every line ends with before its number is known; see [`Line`].
+const UNNUMBERED: &[u8] = b"\"line\":0}";
+
+/// Pause before what could not be written is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a failing output is still tried at the end of the run.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
+impl Shared {
+    /// The queue is consistent after every statement, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorder {
+    /// Opens `output` and starts the thread that writes to it. `deserted` is called when the
+    /// reader of a pipe has gone.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened, or no thread can be started.
+    pub fn start(
+        output: Output,
+        deserted: impl FnOnce() + Send + 'static,
+    ) -> io::Result<(Self, Writer)> {
+        let sink = Sink::open(output)?;
+        let shared = Arc::new(Shared::default());
+        let recorder = Self(Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("records".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.write_all(sink, deserted)
+        })?;
+        Ok((recorder, Writer { shared, thread }))
+    }
+
+    /// Queues a line; its `line` is set here, so that numbers and order agree.
+    pub fn push(&self, line: &Line) {
+        let mut json = match serde_json::to_vec(line) {
+            Ok(json) => json,
+            Err(error) => {
+                tracing::error!("writing a record as JSON: {error}");
+                return;
+            }
+        };
+        debug_assert!(json.ends_with(UNNUMBERED), "`line` is the last key");
+        json.truncate(json.len() - b"0}".len());
+        let mut queue = self.0.lock();
+        if queue.deserted {
+            return;
+        }
+        queue.numbered += 1;
+        let number = queue.numbered;
+        queue.pending.extend_from_slice(&json);
+        queue.pending.extend_from_slice(number.to_string().as_bytes());
+        queue.pending.extend_from_slice(b"}\n");
+        drop(queue);
+        self.0.wake.notify_one();
+    }
+
+    /// Asks for the file to be closed and opened anew under its name. Lines that are queued by now
+    /// may go to either file; none is lost or torn.
+    pub fn reopen(&self) {
+        self.0.lock().reopen = true;
+        self.0.wake.notify_one();
+    }
+
+    /// What became of the lines so far.
+    pub fn tally(&self) -> Tally {
+        self.0.tally()
+    }
+}
+
+impl Writer {
+    /// Writes what is queued and ends. It waits for a reader that is slow as long as it takes, and
+    /// some seconds for an output that fails.
+    pub fn finish(self) -> Tally {
+        self.shared.lock().finishing = Some(Instant::now());
+        self.shared.wake.notify_one();
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that writes records panicked");
+        }
+        self.shared.tally()
+    }
+}
+
+impl Shared {
+    fn tally(&self) -> Tally {
+        let queue = self.lock();
+        let unwritten = if queue.deserted { 0 } else { queue.numbered - queue.written };
+        Tally { written: queue.written, unwritten }
+    }
+
+    /// The thread: takes all that is pending at once, writes it, and waits for more.
+    fn write_all(&self, mut sink: Sink, deserted: impl FnOnce()) {
+        let mut batch = Vec::new();
+        loop {
+            let mut queue = self.lock();
+            while queue.pending.is_empty() && !queue.reopen && queue.finishing.is_none() {
+                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.pending.is_empty() && queue.finishing.is_some() {
+                return;
+            }
+            batch.clear();
+            std::mem::swap(&mut batch, &mut queue.pending);
+            if std::mem::take(&mut queue.reopen) {
+                drop(queue);
+                sink.reopen();
+            } else {
+                drop(queue);
+            }
+            match self.write_batch(&mut sink, &batch) {
+                Written::All => {}
+                Written::GivenUp => return,
+                Written::Deserted => {
+                    self.lock().deserted = true;
+                    deserted();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write_batch(&self, sink: &mut Sink, batch: &[u8]) -> Written {
+        let mut rest = batch;
+        let mut failing = false;
+        while !rest.is_empty() {
+            match sink.file.write(rest) {
+                Ok(bytes) => {
+                    let (done, left) = rest.split_at(bytes);
+                    self.lock().written += newlines(done);
+                    rest = left;
+                    if bytes > 0 && failing {
+                        failing = false;
+                        tracing::warn!("writing records to {}: works again", sink.name());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Written::Deserted;
+                }
+                Err(error) => {
+                    // A standard output that somebody made non-blocking is merely slow.
+                    let slow = error.kind() == io::ErrorKind::WouldBlock;
+                    if !slow && !failing {
+                        failing = true;
+                        let (name, lines) = (sink.name(), self.tally().unwritten);
+                        tracing::warn!(
+                            "writing records to {name}: {error}; {lines} lines wait and are tried again"
+                        );
+                    }
+                    let finishing = self.lock().finishing;
+                    if !slow && finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
+                        return Written::GivenUp;
+                    }
+                    std::thread::sleep(if slow { RETRY / 50 } else { RETRY });
+                    if std::mem::take(&mut self.lock().reopen) {
+                        sink.reopen();
+                        // The new file gets the line that is torn in the old one from its start.
+                        let torn = batch[..batch.len() - rest.len()].iter().rev();
+                        let torn = torn.take_while(|&&byte| byte != b'\n').count();
+                        rest = &batch[batch.len() - rest.len() - torn..];
+                    }
+                }
+            }
+        }
+        Written::All
+    }
+}
+
+enum Written {
+    All,
+    GivenUp,
+    Deserted,
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+struct Sink {
+    output: Output,
+    file: File,
+}
+
+impl Sink {
+    fn open(output: Output) -> io::Result<Self> {
+        let file = open(&output)?;
+        Ok(Self { output, file })
+    }
+
+    fn reopen(&mut self) {
+        if self.output == Output::Stdout {
+            return;
+        }
+        match open(&self.output) {
+            Ok(file) => {
+                self.file = file;
+                tracing::info!("writing records to {} opened anew", self.name());
+            }
+            Err(error) => tracing::error!(
+                "opening {} anew: {error}; records still go to the file that was open",
+                self.name()
+            ),
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.output {
+            Output::Stdout => "standard output".to_owned(),
+            Output::File(path) => format!("'{}'", path.display()),
+        }
+    }
+}
+
+fn open(output: &Output) -> io::Result<File> {
+    match output {
+        // A descriptor of our own: std's handle buffers, and would not tell how much was written.
+        #[cfg(unix)]
+        Output::Stdout => {
+            use std::os::fd::AsFd;
+            io::stdout().as_fd().try_clone_to_owned().map(File::from)
+        }
+        #[cfg(windows)]
+        Output::Stdout => {
+            use std::os::windows::io::AsHandle;
+            io::stdout().as_handle().try_clone_to_owned().map(File::from)
+        }
+        Output::File(path) => {
+            let mut options = OpenOptions::new();
+            options.append(true).create(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(path)?;
+            if file.metadata()?.is_file() && is_torn(path) {
+                // A run that was killed left half a line; ours begins on a line of its own.
+                file.write_all(b"\n")?;
+            }
+            Ok(file)
+        }
+    }
+}
+
+/// Whether the file ends in the middle of a line.
+fn is_torn(path: &PathBuf) -> bool {
+    let last_byte = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        Ok(byte[0])
+    };
+    last_byte().is_ok_and(|byte| byte != b'\n')
+}

@@ -1,0 +1,109 @@
+//! One of the two sockets of a pair while it is relayed.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::conn::{Blocked, Meter};
+use crate::fault::{Fault, code_of};
+use crate::record::How;
+
+/// A socket, what is counted on it, and how its peer ended.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) stream: TcpStream,
+    pub(crate) state: LegState,
+}
+
+#[derive(Debug)]
+pub(crate) struct LegState {
+    pub(crate) meter: Meter,
+    /// How the peer first ended, by itself.
+    pub(crate) ended: Option<PeerEnd>,
+    /// The connection is broken: nothing can be written to it any more.
+    pub(crate) gone: bool,
+}
+
+/// How and when a peer ended.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerEnd {
+    pub(crate) at: Instant,
+    pub(crate) how: How,
+    pub(crate) fault: Option<Fault>,
+}
+
+/// A leg taken apart, so that its stream can be waited for while its counters change.
+pub(super) struct Side<'l> {
+    pub(super) stream: &'l TcpStream,
+    pub(super) state: &'l mut LegState,
+}
+
+impl Leg {
+    pub(crate) fn new(stream: TcpStream, mut meter: Meter) -> Self {
+        meter.write_blocked = Some(Blocked::default());
+        Self { stream, state: LegState { meter, ended: None, gone: false } }
+    }
+
+    pub(super) fn side(&mut self) -> Side<'_> {
+        Side { stream: &self.stream, state: &mut self.state }
+    }
+
+    /// The last look, then close(2): with a reset that purges what is still queued, or as TCP ends
+    /// when both ends of stream have passed.
+    pub(crate) fn close(self, with_reset: bool) -> LegState {
+        let Self { stream, mut state } = self;
+        state.meter.look_at_close(&stream);
+        if with_reset {
+            // If it fails, the connection is gone already.
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+        drop(stream);
+        state.meter.closed = Some(Instant::now());
+        state
+    }
+}
+
+impl LegState {
+    /// The peer's end of stream was read. On a broken connection it means nothing: the error
+    /// was taken by whoever met it first.
+    pub(super) fn reached_end(&mut self) {
+        if !self.gone {
+            let at = Instant::now();
+            self.meter.rx.ended = Some(at);
+            self.ended.get_or_insert(PeerEnd { at, how: How::Fin, fault: None });
+        }
+    }
+
+    /// Reading failed.
+    pub(super) fn read_failed(&mut self, error: &io::Error) {
+        self.meter.rx.failed(error);
+        self.broke(error);
+    }
+
+    /// Writing failed.
+    pub(super) fn write_failed(&mut self, error: &io::Error) {
+        self.meter.tx.failed(error);
+        self.broke(error);
+    }
+
+    /// The connection broke; whoever meets a socket's error first takes it away from all others,
+    /// so this is where it is sorted.
+    pub(super) fn broke(&mut self, error: &io::Error) {
+        self.gone = true;
+        let at = Instant::now();
+        // EPIPE: a reset that came after the peer's end of stream.
+        let how = match &*code_of(error) {
+            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => How::Reset,
+            "ETIMEDOUT" => How::Timeout,
+            _ => How::Error,
+        };
+        let fault = Some(Fault::from(error));
+        match &mut self.ended {
+            None => self.ended = Some(PeerEnd { at, how, fault }),
+            // Who ended first and when stays; that it did not end well is remembered.
+            Some(ended) => ended.fault = fault,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Why there is no TCP information.
+
+use std::fmt;
+use std::io;
+
+/// Why the kernel gave no TCP information on a socket. The texts carry no address.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The socket is there, and it is none of TCP (`ENOPROTOOPT`, `EOPNOTSUPP`).
+    NotTcp,
+    /// The descriptor is no socket (`ENOTSOCK`).
+    NotASocket,
+    /// The descriptor is closed (`EBADF`).
+    Closed,
+    /// The system has no such information, or it returned a structure with nothing in it: a kernel
+    /// too old, an emulator.
+    Unsupported,
+    /// Anything else that the system said.
+    Os(io::Error),
+}
+
+impl Error {
+    /// The error as a symbol: `ENOTSOCK`, `EBADF`, …; `ENOPROTOOPT` for a socket that is not TCP.
+    pub fn code(&self) -> String {
+        match self {
+            Self::NotTcp => "ENOPROTOOPT".to_owned(),
+            Self::NotASocket => "ENOTSOCK".to_owned(),
+            Self::Closed => "EBADF".to_owned(),
+            Self::Unsupported => "ENOTSUP".to_owned(),
+            Self::Os(error) => crate::fault::code_of(error).into_owned(),
+        }
+    }
+
+    /// Sorts what the system call said.
+    pub(super) fn from_os(error: io::Error) -> Self {
+        #[cfg(unix)]
+        match error.raw_os_error() {
+            Some(libc::ENOPROTOOPT | libc::EOPNOTSUPP) => return Self::NotTcp,
+            Some(libc::ENOTSOCK) => return Self::NotASocket,
+            Some(libc::EBADF) => return Self::Closed,
+            _ => {}
+        }
+        #[cfg(windows)]
+        {
+            use windows_sys::Win32::Networking::WinSock::{WSAEINVAL, WSAENOTSOCK, WSAEOPNOTSUPP};
+            match error.raw_os_error() {
+                Some(WSAEOPNOTSUPP) => return Self::Unsupported,
+                Some(WSAEINVAL) => return Self::NotTcp,
+                Some(WSAENOTSOCK) => return Self::NotASocket,
+                _ => {}
+            }
+        }
+        Self::Os(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("asking for TCP information: ")?;
+        match self {
+            Self::NotTcp => f.write_str("the socket is not a TCP socket"),
+            Self::NotASocket => f.write_str("the descriptor is not a socket"),
+            Self::Closed => f.write_str("the socket is closed"),
+            Self::Unsupported => f.write_str("this system gives none"),
+            Self::Os(error) => f.write_str(&crate::fault::text_of(error)),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Os(error) => Some(error),
+            _ => None,
+        }
+    }
+}

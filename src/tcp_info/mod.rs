@@ -1,0 +1,225 @@
+//! What the kernel knows of one TCP connection: a view that is the same on every system, and the
+//! system's whole structure beside it.
+//!
+//! [`TcpInfo::of`] asks for it; [`Snapshot`] keeps only the bytes that the kernel returned, to be
+//! decoded when there is time. The decoders ([`LinuxInfo::decode`] and its kin) are pure functions
+//! of bytes and exist on every system.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! # let address = listener.local_addr()?;
+//! let stream = std::net::TcpStream::connect(address)?;
+//! let info = conniver::TcpInfo::of(&stream)?;
+//! println!("RTT {:?}, {} retransmissions", info.rtt, info.retransmits.unwrap_or(0));
+//! # Ok(())
+//! # }
+//! ```
+
+mod congestion;
+mod error;
+mod freebsd;
+mod linux;
+mod macos;
+mod option;
+mod query;
+mod read;
+mod state;
+mod table;
+#[cfg(test)]
+mod tests;
+mod windows;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::Error;
+pub use freebsd::FreeBsdInfo;
+pub use linux::LinuxInfo;
+pub use macos::MacosInfo;
+pub use option::{TcpOption, UnknownOption};
+#[cfg(feature = "proxy")]
+pub(crate) use query::send_queue;
+pub use query::{Snapshot, Socket};
+pub use state::State;
+pub use table::Field;
+pub use windows::WindowsInfo;
+
+/// TCP information of one socket at one moment, under the same names on every system.
+///
+/// Every figure is `None`, and null in JSON, where the system does not give it or does not know
+/// it; a zero was measured. Durations are ns in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// Connection state.
+    pub state: Option<State>,
+    /// Options in use; the window scale is the one that we announced.
+    pub tx_options: Option<Vec<TcpOption>>,
+    /// Options in use; the window scale is the one that the peer announced.
+    pub rx_options: Option<Vec<TcpOption>>,
+    /// Largest segment that we send, bytes.
+    #[serde(rename = "txMSS")]
+    pub tx_mss: Option<u64>,
+    /// Largest segment seen from the peer, bytes. Linux and FreeBSD.
+    #[serde(rename = "rxMSS")]
+    pub rx_mss: Option<u64>,
+    /// Smoothed round-trip time, ns. `None` without a sample.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub rtt: Option<Duration>,
+    /// Its mean deviation, ns. Not on Windows.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub rtt_var: Option<Duration>,
+    /// Retransmission time-out (RFC 6298), ns. Not on Windows.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub rto: Option<Duration>,
+    /// Delayed acknowledgement time-out, ns. Linux.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub ato: Option<Duration>,
+    /// Age of the last data sent, ns; since establishment while none was. Linux.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub last_tx_at: Option<Duration>,
+    /// Age of the last data received, ns; since establishment while none was. Linux, FreeBSD.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub last_rx_at: Option<Duration>,
+    /// Age of the last acknowledgement sent, ns. No system fills it today.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub last_tx_ack_at: Option<Duration>,
+    /// Age of the last acknowledgement received, ns. Linux.
+    #[serde(with = "crate::nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub last_rx_ack_at: Option<Duration>,
+    /// Window that we announce, bytes; on Linux before 6.2 the room of the receive queue.
+    pub rx_window: Option<u64>,
+    /// Slow start threshold for sending: segments on Linux, bytes elsewhere. `None` while infinite.
+    #[serde(rename = "txSSThreshold")]
+    pub tx_ss_threshold: Option<u64>,
+    /// How far our window may open now, bytes. Linux.
+    #[serde(rename = "rxSSThreshold")]
+    pub rx_ss_threshold: Option<u64>,
+    /// Congestion window, bytes. macOS, FreeBSD, Windows.
+    pub tx_c_window_bytes: Option<u64>,
+    /// Congestion window, segments. Linux.
+    pub tx_c_window_segs: Option<u64>,
+    /// Segments retransmitted since the start, SYNs included. Not on Windows, which counts bytes
+    /// and events.
+    pub retransmits: Option<u64>,
+    /// Bytes of the structure that the kernel returned.
+    pub sys_info_length: usize,
+    /// The system's whole structure.
+    pub sys_info: SysInfo,
+}
+
+/// A system's own structure; in JSON its fields beside `os`, which names the system.
+///
+/// The variants are boxed: a structure is some 700 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "os", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SysInfo {
+    /// Linux and Android.
+    Linux(Box<LinuxInfo>),
+    /// macOS.
+    Macos(Box<MacosInfo>),
+    /// FreeBSD.
+    FreeBsd(Box<FreeBsdInfo>),
+    /// Windows.
+    Windows(Box<WindowsInfo>),
+}
+
+impl TcpInfo {
+    /// Asks the kernel about `socket` now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotTcp`] and its kin where the kernel has nothing to tell; never an info of zeros.
+    pub fn of<S: Socket>(socket: &S) -> Result<Self, Error> {
+        Ok(Snapshot::of(socket)?.decode())
+    }
+
+    /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
+    pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
+        crate::to_map(self)
+    }
+
+    /// What deserves a look, in the Go package's form `name=value`, each once: retransmissions,
+    /// packets out of order, time limited by a window or a buffer. Empty when there is nothing.
+    pub fn warnings(&self) -> Vec<String> {
+        let retransmits = self.retransmits.filter(|&n| n > 0).map(|n| format!("retransmits={n}"));
+        retransmits.into_iter().chain(self.sys_info.warnings()).collect()
+    }
+
+    /// An info that knows nothing but the system's structure.
+    fn unknown(sys_info: SysInfo, sys_info_length: usize) -> Self {
+        Self {
+            state: None,
+            tx_options: None,
+            rx_options: None,
+            tx_mss: None,
+            rx_mss: None,
+            rtt: None,
+            rtt_var: None,
+            rto: None,
+            ato: None,
+            last_tx_at: None,
+            last_rx_at: None,
+            last_tx_ack_at: None,
+            last_rx_ack_at: None,
+            rx_window: None,
+            tx_ss_threshold: None,
+            rx_ss_threshold: None,
+            tx_c_window_bytes: None,
+            tx_c_window_segs: None,
+            retransmits: None,
+            sys_info_length,
+            sys_info,
+        }
+    }
+}
+
+impl SysInfo {
+    /// The normalised view, with the structure in it. `length` is what the kernel returned, which
+    /// may be more than is known here.
+    pub fn normalise(self, length: usize) -> TcpInfo {
+        match self {
+            Self::Linux(info) => info.normalise(length),
+            Self::Macos(info) => info.normalise(length),
+            Self::FreeBsd(info) => info.normalise(length),
+            Self::Windows(info) => info.normalise(length),
+        }
+    }
+
+    /// Every key of the JSON form with its value.
+    pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
+        crate::to_map(self)
+    }
+
+    /// The system's own part of [`TcpInfo::warnings`].
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Linux(info) => info.warnings(),
+            Self::Macos(info) => info.warnings(),
+            Self::FreeBsd(info) => info.warnings(),
+            Self::Windows(info) => info.warnings(),
+        }
+    }
+
+    /// Linux's structure, if it is one.
+    pub fn linux(&self) -> Option<&LinuxInfo> {
+        match self {
+            Self::Linux(info) => Some(info),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! How one figure is read out of a kernel's structure: width, unit, and the values that mean "not known".
+//!
+//! A reader is only called when the bytes it needs are there, so `None` always means that the
+//! kernel says "not known", never that the field is missing. Numbers are in the byte order of
+//! this machine, as `getsockopt` returns them.
+
+use std::time::Duration;
+
+use super::{State, TcpOption};
+
+/// Reads one figure of a structure at a byte offset.
+pub(super) trait Read {
+    /// What the figure is once its unit is known.
+    type Out;
+    /// Bytes that the figure occupies.
+    const SIZE: usize;
+    /// The figure at `offset`, or `None` where the value means "not known". `bytes` reaches at
+    /// least to the field's end.
+    fn read(bytes: &[u8], offset: usize) -> Option<Self::Out>;
+}
+
+fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    let mut out = [0; N];
+    if let Some(source) = bytes.get(offset..offset + N) {
+        out.copy_from_slice(source);
+    }
+    out
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    u32::from_ne_bytes(array(bytes, offset))
+}
+
+/// Declares readers: `Name: width => type = expression of the raw integer`.
+macro_rules! readers {
+    ($($(#[$meta:meta])* $Name:ident: $raw:ty => $Out:ty, |$value:ident| $result:expr;)+) => {$(
+        $(#[$meta])*
+        pub(super) enum $Name {}
+        impl Read for $Name {
+            type Out = $Out;
+            const SIZE: usize = size_of::<$raw>();
+            fn read(bytes: &[u8], offset: usize) -> Option<$Out> {
+                let $value = <$raw>::from_ne_bytes(array(bytes, offset));
+                $result
+            }
+        }
+    )+};
+}
+
+readers! {
+    U8: u8 => u8, |v| Some(v);
+    U16: u16 => u16, |v| Some(v);
+    U32: u32 => u32, |v| Some(v);
+    /// No count or rate reaches 2^63; only the kernel's "unlimited" (all ones) does.
+    U64: u64 => u64, |v| (v <= i64::MAX as u64).then_some(v);
+    LowNibble: u8 => u8, |v| Some(v & 0x0f);
+    HighNibble: u8 => u8, |v| Some(v >> 4);
+    Bit0: u8 => bool, |v| Some(v & 1 != 0);
+    Bits1And2: u8 => u8, |v| Some((v >> 1) & 0b11);
+    Bool: u8 => bool, |v| Some(v != 0);
+    Micros: u32 => Duration, |v| Some(Duration::from_micros(v.into()));
+    Micros64: u64 => Duration, |v| (v <= i64::MAX as u64 / 1000).then(|| Duration::from_micros(v));
+    Millis: u32 => Duration, |v| Some(Duration::from_millis(v.into()));
+    Millis64: u64 => Duration, |v| (v <= i64::MAX as u64 / 1_000_000).then(|| Duration::from_millis(v));
+    /// µs where 0 means that no sample was taken.
+    MicrosIfAny: u32 => Duration, |v| (v != 0).then(|| Duration::from_micros(v.into()));
+    /// ms where 0 means no sample (or one below the grain: not told apart by the kernel).
+    MillisIfAny: u32 => Duration, |v| (v != 0).then(|| Duration::from_millis(v.into()));
+    /// µs where 0 or all ones means that no sample was taken.
+    MinMicros: u32 => Duration, |v| (v != 0 && v != u32::MAX).then(|| Duration::from_micros(v.into()));
+    /// µs where 2^31−1 or more means that no sample was taken (vegas).
+    VegasMicros: u32 => Duration, |v| (v < 0x7fff_ffff).then(|| Duration::from_micros(v.into()));
+    /// Linux's slow start threshold: "infinite" until the first loss.
+    SsThresholdSegs: u32 => u32, |v| (v < 0x7fff_ffff).then_some(v);
+    /// The BSDs' slow start threshold: TCP_MAXWIN << TCP_MAX_WINSHIFT until the first loss.
+    SsThresholdBytes: u32 => u32, |v| (v < 65_535 << 14).then_some(v);
+    /// A field that the kernel has and never fills.
+    NeverFilled: u32 => Duration, |_v| None;
+    LinuxState: u8 => State, |v| State::from_linux(v);
+    BsdState: u8 => State, |v| State::from_bsd(v);
+    WindowsState: u32 => State, |v| State::from_windows(v);
+}
+
+/// `tcpi_options` of Linux (byte 5) as the options that *we* sent: byte 6 holds the peer's window
+/// scale in its low nibble and ours in its high one.
+pub(super) enum LinuxTxOptions {}
+/// The same as the options that the peer sent.
+pub(super) enum LinuxRxOptions {}
+
+impl Read for LinuxTxOptions {
+    type Out = Vec<TcpOption>;
+    const SIZE: usize = 1;
+    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
+        let [flags, scales] = array(bytes, offset);
+        Some(TcpOption::from_linux(flags, scales >> 4))
+    }
+}
+
+impl Read for LinuxRxOptions {
+    type Out = Vec<TcpOption>;
+    const SIZE: usize = 1;
+    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
+        let [flags, scales] = array(bytes, offset);
+        Some(TcpOption::from_linux(flags, scales & 0x0f))
+    }
+}
+
+/// FreeBSD has Linux's place for options and scales, and other flags above the fourth.
+pub(super) enum FreeBsdTxOptions {}
+/// The same as the options that the peer sent.
+pub(super) enum FreeBsdRxOptions {}
+
+impl Read for FreeBsdTxOptions {
+    type Out = Vec<TcpOption>;
+    const SIZE: usize = 1;
+    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
+        let [flags, scales] = array(bytes, offset);
+        Some(TcpOption::from_freebsd(flags, scales >> 4))
+    }
+}
+
+impl Read for FreeBsdRxOptions {
+    type Out = Vec<TcpOption>;
+    const SIZE: usize = 1;
+    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
+        let [flags, scales] = array(bytes, offset);
+        Some(TcpOption::from_freebsd(flags, scales & 0x0f))
+    }
+}
+
+/// `tcpi_options` of macOS (a u32 at 4); its window scales are bytes 1 (of the send window, the
+/// peer's) and 2 (of the receive window, ours).
+pub(super) enum MacosTxOptions {}
+/// The same as the options that the peer sent.
+pub(super) enum MacosRxOptions {}
+
+impl Read for MacosTxOptions {
+    type Out = Vec<TcpOption>;
+    const SIZE: usize = 4;
+    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
+        let [ours] = array(bytes, 2);
+        Some(TcpOption::from_macos(u32_at(bytes, offset), ours))
+    }
+}
+
+impl Read for MacosRxOptions {
+    type Out = Vec<TcpOption>;
+    const SIZE: usize = 4;
+    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
+        let [peers] = array(bytes, 1);
+        Some(TcpOption::from_macos(u32_at(bytes, offset), peers))
+    }
+}
+
+/// BBR's bandwidth estimate: low half at `offset`, high half after it; bytes per second.
+pub(super) enum BbrBandwidth {}
+
+impl Read for BbrBandwidth {
+    type Out = u64;
+    const SIZE: usize = 8;
+    fn read(bytes: &[u8], offset: usize) -> Option<u64> {
+        let low = u64::from(u32_at(bytes, offset));
+        let high = u64::from(u32_at(bytes, offset + 4));
+        Some(high << 32 | low).filter(|&rate| rate <= i64::MAX as u64)
+    }
+}
+
+/// Whether a part of the structure holds nothing but zeros (or is not there): how a tail that an
+/// older kernel calls padding looks.
+pub(super) fn is_zero(bytes: &[u8], range: std::ops::Range<usize>) -> bool {
+    bytes.get(range).is_none_or(|tail| tail.iter().all(|&byte| byte == 0))
+}

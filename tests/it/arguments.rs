@@ -1,0 +1,75 @@
+//! What is said, and with which exit status, when the command line cannot be followed.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::harness::program::BINARY;
+
+/// Runs it to its end: exit status and what it said on standard error.
+fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(BINARY).args(args).output().unwrap();
+    assert!(output.stdout.is_empty(), "nothing but records goes to standard output");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_malformed_forwarding_is_wrong_usage_and_shows_the_form() {
+    for forward in ["8080", "8080:host", "x:host:80", "::1:80:host:80", "1:host:0"] {
+        let (status, said) = refused(&["proxy", "-L", forward]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(forward) && said.contains("expected"), "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_without_a_way_in_is_wrong_usage() {
+    let (status, said) = refused(&["proxy"]);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("-L"), "{said}");
+}
+
+#[test]
+fn a_malformed_label_event_or_time_is_wrong_usage() {
+    for (option, value) in [
+        ("--label", "novalue"),
+        ("--label", "=x"),
+        ("--events", "closed"),
+        ("--drain", "soon"),
+        ("--linger", "-1s"),
+    ] {
+        let option_value = format!("{option}={value}");
+        let (status, said) = refused(&["proxy", "-L", "0:localhost:1", &option_value]);
+        assert_eq!(status, Some(2), "{option_value}: {said}");
+        assert!(said.contains(value), "{said}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_the_port() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (status, said) = refused(&["proxy", "-L", &format!("{port}:localhost:1")]);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        said,
+        format!(
+            "conniver: listening on 127.0.0.1:{port}: Address already in use; another program \
+             listens there, or choose port 0 for any free one\n"
+        )
+    );
+}
+
+#[test]
+fn an_address_that_is_not_this_machines_is_an_error_that_says_so() {
+    // TEST-NET-1, RFC 5737.
+    let (status, said) = refused(&["proxy", "-L", "192.0.2.1:0:localhost:1"]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("this machine has no such address"), "{said}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
+    let (status, said) = refused(&["proxy", "-L", "0:localhost:1", "-o", "/no/such/place/records"]);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("opening '/no/such/place/records' for records: No such file"), "{said}");
+}

@@ -1,0 +1,159 @@
+//! The record's contract, written down a second time: what a filter may count on.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use conniver::record::Line;
+use serde_json::Value;
+
+use crate::harness::peers::{deaf_port, echo_server, exchange};
+use crate::harness::program::{BINARY, Left, Proxy};
+use crate::harness::run;
+
+const RECORD: &str = "event schema time host labels runId seq line id mode listener clientHost clientPort \
+    target targetHost via outcome openedAt closedAt duration phases resolveSource attempts client \
+    upstream delivery ending verdict tls http process warnings delta";
+const LEG: &str = "localAddr remoteAddr openedAt closedAt firstRxAt firstTxAt lastRxAt lastTxAt rxEofAt \
+    rxBytes txBytes ownRxBytes ownTxBytes rxErr rxErrCode txErr txErrCode infoErr infoErrCode \
+    reconnects writeBlocked openedInfo eofInfo closedInfo warnings";
+const INFO: &str = "state txOptions rxOptions txMSS rxMSS rtt rttVar rto ato lastTxAt lastRxAt lastTxAckAt \
+    lastRxAckAt rxWindow txSSThreshold rxSSThreshold txCWindowBytes txCWindowSegs retransmits \
+    sysInfoLength sysInfo";
+const EOF_INFO: &str =
+    "rtt rttVar minRTT busyTime rxWindowLimited txBufferLimited unAcked notSentBytes state";
+const PHASES: &str = "acceptQueue request resolve connect firstByte response";
+const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error errorCode";
+const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
+const DELIVERED: &str = "written acked undelivered";
+
+fn assert_keys(value: &Value, expected: &str, what: &str) {
+    let found: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected: BTreeSet<&str> = expected.split_whitespace().collect();
+    assert_eq!(found, expected, "keys of {what}");
+}
+
+/// A run with all kinds of lines: a pair that went well, one that failed.
+fn a_run() -> (Left, Vec<Value>) {
+    let (_held, deaf) = deaf_port();
+    let echo = echo_server();
+    let forwards = [format!("0:{echo}"), format!("0:{deaf}")];
+    let proxy = Proxy::start(
+        &mut Command::new(BINARY),
+        &[&forwards[0], &forwards[1]],
+        &[
+            "--events",
+            "start,open,close,stop",
+            "--label",
+            "site=a b",
+            "--label",
+            "x=",
+            "--host",
+            "here",
+        ],
+    );
+    exchange(&mut proxy.connect(), b"hello");
+    drop(std::net::TcpStream::connect(proxy.addresses()[1]).unwrap());
+    proxy.wait_for_records(2);
+    let file = proxy.records_file();
+    proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    let mut text = String::new();
+    while !text.contains("\"event\":\"stop\"") {
+        text = std::fs::read_to_string(&file).unwrap();
+    }
+    let left = proxy.wait();
+    let values = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (left, values)
+}
+
+#[test]
+fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
+    let (_, values) = a_run();
+    let schema: Value = serde_json::from_str(&run(BINARY, &["schema"])).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for value in &values {
+        if let Err(error) = validator.validate(value) {
+            panic!("{} line: at {}: {error}", value["event"], error.instance_path());
+        }
+    }
+    let of = |event: &str| values.iter().filter(|v| v["event"] == event).collect::<Vec<_>>();
+    assert_eq!(
+        (of("start").len(), of("open").len(), of("close").len(), of("stop").len()),
+        (1, 1, 2, 1)
+    );
+
+    for value in of("open").into_iter().chain(of("close")) {
+        assert_keys(value, RECORD, "a record");
+        assert_keys(&value["phases"], PHASES, "phases");
+        assert_keys(&value["delivery"], "toUpstream toClient", "delivery");
+        assert_keys(&value["delta"], "toUpstream toClient", "delta");
+        assert_keys(&value["delivery"]["toClient"], DELIVERED, "delivery.toClient");
+        assert_keys(&value["attempts"][0], ATTEMPT, "an attempt");
+        for leg in
+            ["client", "upstream"].map(|leg| &value[leg]).into_iter().filter(|leg| !leg.is_null())
+        {
+            assert_keys(leg, LEG, "a leg");
+            assert_keys(&leg["openedInfo"], INFO, "openedInfo");
+            if value["event"] == "close" {
+                assert_keys(&leg["eofInfo"], EOF_INFO, "eofInfo");
+                assert_keys(&leg["closedInfo"], INFO, "closedInfo");
+            }
+        }
+    }
+    assert_keys(&of("close")[0]["ending"], ENDING, "ending");
+}
+
+#[test]
+fn identity_labels_and_numbers_are_as_promised() {
+    let (left, values) = a_run();
+    assert_eq!(left.status.code(), Some(0));
+    let run_id = values[0]["runId"].as_str().unwrap();
+    assert_eq!(run_id.as_bytes()[14], b'7', "a UUIDv7: {run_id}");
+    for (index, value) in values.iter().enumerate() {
+        assert_eq!(value["line"], index + 1);
+        assert_eq!((&value["schema"], &value["host"]), (&1.into(), &"here".into()));
+        assert_eq!(value["runId"], run_id);
+        assert_eq!(value["labels"], serde_json::json!({"site": "a b", "x": ""}));
+        let time = value["time"].as_str().unwrap();
+        assert!(time.len() == 27 && time.ends_with('Z') && &time[19..20] == ".", "{time}");
+        if let Some(seq) = value["seq"].as_u64() {
+            assert_eq!(value["id"], format!("{run_id}-{seq}"));
+        }
+    }
+}
+
+#[test]
+fn differences_of_instants_are_durations() {
+    let (left, _) = a_run();
+    for record in left.records() {
+        let lasted = record.closed_at.unwrap() - record.opened_at;
+        assert_eq!(u128::try_from(lasted).unwrap(), record.duration.as_nanos());
+        assert_eq!(record.client.opened_at, record.opened_at);
+        let Some(upstream) = record.upstream else {
+            continue;
+        };
+        let first_byte = upstream.first_rx_at.unwrap() - upstream.opened_at;
+        assert_eq!(
+            u128::try_from(first_byte).unwrap(),
+            record.phases.first_byte.unwrap().as_nanos()
+        );
+    }
+}
+
+#[test]
+fn what_was_written_reads_back_as_the_same_line() {
+    let (_, values) = a_run();
+    for value in values {
+        let line: Line = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&line).unwrap(), value);
+    }
+}
+
+#[test]
+fn a_bad_line_stops_no_reader() {
+    let (_, values) = a_run();
+    let good = values[0].to_string();
+    let text =
+        format!("{good}\n{{\"event\":\n\nnonsense\n{good}\n{{\"event\":\"unheard of\"}}\n{good}");
+    let lines: Vec<_> = conniver::record::read(text.as_bytes()).map(|line| line.is_ok()).collect();
+    assert_eq!(lines, [true, false, false, true, false, true]);
+}

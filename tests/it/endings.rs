@@ -1,0 +1,253 @@
+//! How pairs end: half-closes and resets cross as they would without a proxy, and are recorded.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use conniver::record::{By, How, Outcome, Phase};
+use socket2::SockRef;
+
+use crate::harness::peers::{
+    Upstream, echo_server, exchange, noise, read_all, read_until_reset, reset, sha256,
+};
+use crate::harness::program::Proxy;
+
+#[test]
+fn a_client_that_ends_first_still_gets_all_of_the_answer() {
+    let upstream = Upstream::once(|mut stream| {
+        let request = read_all(&mut stream);
+        stream.write_all(&noise(20_000_000)).unwrap();
+        request
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+    let mut client = proxy.connect();
+    client.write_all(b"all that I have to say").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(sha256(&read_all(&mut client)), sha256(&noise(20_000_000)));
+    drop(client);
+    assert_eq!(upstream.join(), b"all that I have to say");
+
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Ok));
+    let ending = record.ending.unwrap();
+    assert_eq!(
+        (ending.phase, ending.first_by, ending.first_how),
+        (Phase::Relay, By::Client, How::Fin)
+    );
+    assert_eq!((ending.second_by, ending.second_how), (Some(By::Upstream), Some(How::Fin)));
+    assert!(ending.gap.is_some() && ending.error_code.is_none());
+    assert!(record.client.rx_eof_at.unwrap() < record.upstream.unwrap().rx_eof_at.unwrap());
+}
+
+#[test]
+fn an_upstream_that_ends_first_still_gets_all_of_the_request() {
+    let upstream = Upstream::once(|mut stream| {
+        stream.write_all(b"go on").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        sha256(&read_all(&mut stream))
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+    let mut client = proxy.connect();
+    assert_eq!(read_all(&mut client), b"go on");
+    client.write_all(&noise(20_000_000)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(upstream.join(), sha256(&noise(20_000_000)));
+
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Ok));
+    let ending = record.ending.unwrap();
+    assert_eq!((ending.first_by, ending.first_how), (By::Upstream, How::Fin));
+    assert_eq!((ending.second_by, ending.second_how), (Some(By::Client), Some(How::Fin)));
+    assert_eq!(record.phases.response, None, "the upstream spoke first");
+}
+
+#[test]
+fn a_reset_of_the_upstream_reaches_the_client() {
+    let upstream = Upstream::once(|mut stream| {
+        let mut request = [0; 4];
+        stream.read_exact(&mut request).unwrap();
+        reset(stream);
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+    let mut client = proxy.connect();
+    client.write_all(b"ping").unwrap();
+    assert_eq!(read_until_reset(&mut client), b"");
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Reset));
+    let ending = record.ending.unwrap();
+    assert_eq!(
+        (ending.phase, ending.first_by, ending.first_how),
+        (Phase::Relay, By::Upstream, How::Reset)
+    );
+    assert_eq!((ending.second_by, ending.second_how, ending.gap), (None, None, None));
+    assert_eq!(ending.error_code.as_deref(), Some("ECONNRESET"));
+    let upstream = record.upstream.unwrap();
+    assert_eq!(upstream.rx_err_code.as_deref(), Some("ECONNRESET"));
+    assert_eq!(upstream.eof_info, None, "the peer's reset came before any end of ours");
+    assert!(record.client.eof_info.is_some());
+}
+
+#[test]
+fn a_reset_of_the_client_reaches_the_upstream() {
+    let (sender, reset_seen) = channel();
+    let upstream = Upstream::once(move |mut stream| {
+        let mut request = [0; 4];
+        stream.read_exact(&mut request).unwrap();
+        stream.write_all(&request).unwrap();
+        sender.send(read_until_reset(&mut stream)).unwrap();
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+    let mut client = proxy.connect();
+    exchange(&mut client, b"ping");
+    reset(client);
+    assert_eq!(reset_seen.recv().unwrap(), b"");
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Reset));
+    let ending = record.ending.unwrap();
+    assert_eq!((ending.first_by, ending.first_how), (By::Client, How::Reset));
+}
+
+#[test]
+fn a_reset_after_an_end_of_stream_is_noticed_although_nothing_is_sent() {
+    let (sender, reset_seen) = channel();
+    let upstream = Upstream::once(move |mut stream| {
+        let mut request = Vec::new();
+        stream.read_to_end(&mut request).unwrap();
+        // The client's end of stream has come; now only a reset can come.
+        let mut byte = [0];
+        SockRef::from(&stream).set_nonblocking(false).unwrap();
+        loop {
+            match stream.take_error().unwrap() {
+                Some(error) => return sender.send(error.kind()).unwrap(),
+                None => match stream.read(&mut byte) {
+                    Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+                    Err(error) => return sender.send(error.kind()).unwrap(),
+                },
+            }
+        }
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+    let client = proxy.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    // The proxy has passed the end of stream on once the upstream's leg has sent it; the client
+    // resets only then.
+    std::thread::sleep(Duration::from_millis(50));
+    reset(client);
+    let kind = reset_seen.recv_timeout(crate::harness::program::PATIENCE).unwrap();
+    assert!(
+        matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe),
+        "{kind:?}"
+    );
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Reset));
+    let ending = record.ending.unwrap();
+    assert_eq!(
+        (ending.first_by, ending.first_how),
+        (By::Client, How::Fin),
+        "its end of stream came first"
+    );
+    upstream.join();
+}
+
+#[test]
+fn a_reset_does_not_eat_the_answer_that_came_before_it() {
+    let answer = noise(200_000);
+    let expected = sha256(&answer);
+    let upstream = Upstream::once(move |mut stream| {
+        stream.write_all(&answer).unwrap();
+        // All of it is in the proxy's kernel before the reset goes out.
+        while unacknowledged(&stream) > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        reset(stream);
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+
+    // A client with little room that reads slowly.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&proxy.address().into()).unwrap();
+    let mut client: TcpStream = socket.into();
+    client.set_read_timeout(Some(crate::harness::program::PATIENCE)).unwrap();
+    let mut got = Vec::new();
+    let mut chunk = [0; 4096];
+    let end = loop {
+        match client.read(&mut chunk) {
+            Ok(0) => panic!("an end of stream after {} bytes instead of a reset", got.len()),
+            Ok(bytes) => got.extend_from_slice(&chunk[..bytes]),
+            Err(error) => break error,
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!((got.len(), sha256(&got)), (200_000, expected));
+    upstream.join();
+
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Reset));
+    let to_client = record.delivery.to_client.unwrap();
+    assert_eq!((to_client.acked, to_client.undelivered), (Some(200_000), Some(0)));
+    let ending = record.ending.unwrap();
+    assert_eq!(
+        (ending.first_by, ending.first_how, ending.second_by),
+        (By::Upstream, How::Reset, None)
+    );
+}
+
+/// Bytes that the peer's kernel has not acknowledged, as this side's kernel counts them.
+fn unacknowledged(stream: &TcpStream) -> u64 {
+    let info = conniver::TcpInfo::of(stream).unwrap();
+    let linux = info.sys_info.linux().unwrap();
+    u64::from(linux.un_acked.unwrap()) + u64::from(linux.not_sent_bytes.unwrap())
+}
+
+#[test]
+fn bytes_that_a_reset_left_undelivered_are_counted() {
+    let (sender, go_on) = channel::<()>();
+    // An upstream that never reads, so that what the client sends stays in the proxy's queue.
+    let upstream = Upstream::once(move |stream| {
+        go_on.recv().unwrap();
+        reset(stream);
+    });
+    let proxy = Proxy::forwarding_to(upstream.address, &[]);
+    let mut client = proxy.connect();
+    // As much as all buffers on the way take, and then no more: the way is full.
+    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let chunk = noise(65_536);
+    let mut sent = 0;
+    while let Ok(bytes) = client.write(&chunk) {
+        sent += bytes as u64;
+    }
+    sender.send(()).unwrap();
+    upstream.join();
+    let record = proxy.the_record();
+    let to_upstream = record.delivery.to_upstream.unwrap();
+    assert_eq!(to_upstream.acked.unwrap() + to_upstream.undelivered.unwrap(), to_upstream.written);
+    assert!(to_upstream.undelivered.unwrap() > 0);
+    assert!(to_upstream.written <= sent);
+    assert_eq!(record.ending.unwrap().first_by, By::Upstream);
+}
+
+#[test]
+fn both_families_and_names_reach_the_upstream() {
+    let echo = echo_server();
+    let port = echo.port();
+    for forward in [
+        format!("0:127.0.0.1:{port}"),
+        format!("0:localhost:{port}"),
+        format!("[::1]:0:127.0.0.1:{port}"),
+    ] {
+        let proxy = Proxy::start(
+            &mut std::process::Command::new(crate::harness::program::BINARY),
+            &[&forward],
+            &[],
+        );
+        let mut client = proxy.connect();
+        assert_eq!(exchange(&mut client, b"hello"), b"hello", "{forward}");
+        drop(client);
+        let record = proxy.the_record();
+        assert_eq!(record.outcome, Some(Outcome::Ok), "{forward}");
+        assert_eq!(record.client_host.unwrap(), proxy.address().ip().to_string());
+    }
+}

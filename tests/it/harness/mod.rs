@@ -1,0 +1,46 @@
+//! What the tests share: the program under test, peers, namespaces, and skipping loudly.
+
+pub(crate) mod namespace;
+pub(crate) mod peers;
+pub(crate) mod program;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// Says on the test's real standard error that a test did not run, and why. Under CI, where
+/// everything is installed, it fails instead.
+pub(crate) fn skip(what: &str, why: &str) {
+    if std::env::var_os("CI").is_some() {
+        panic!("{what} cannot run: {why}");
+    }
+    // Not eprintln!, which the test runner keeps to itself.
+    let said = format!("\nSKIPPED {what}: {why}\n");
+    std::io::stderr().write_all(said.as_bytes()).unwrap();
+}
+
+/// Whether a tool is installed; says so when it is not.
+pub(crate) fn has_tool(tool: &str, what: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$0\"", tool])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap()
+        .success();
+    if !found {
+        skip(what, &format!("{tool} is not installed"));
+    }
+    found
+}
+
+/// Runs a command to its end and returns its standard output; fails with all that it said.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {args:?} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    String::from_utf8(output.stdout).unwrap()
+}

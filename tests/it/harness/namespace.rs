@@ -1,0 +1,70 @@
+//! Network namespaces that a test makes and that go away with it.
+
+use std::fs::File;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::{has_tool, run, skip};
+
+/// A network namespace with its loopback up.
+pub(crate) struct Namespace {
+    name: String,
+}
+
+/// Whether namespaces can be made here; says so when not.
+pub(crate) fn available(what: &str) -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        skip(what, "it makes network namespaces, which needs root");
+        return false;
+    }
+    has_tool("ip", what) && has_tool("nft", what)
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("conniver-{}-{count}", std::process::id());
+        run("ip", &["netns", "add", &name]);
+        let namespace = Self { name };
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    /// `ip ARGS` in it.
+    pub(crate) fn ip(&self, args: &[&str]) -> String {
+        run("ip", &[&["-n", &self.name], args].concat())
+    }
+
+    /// Adds a rule file's worth of nftables rules in it.
+    pub(crate) fn nft(&self, rules: &str) {
+        run("ip", &["netns", "exec", &self.name, "nft", rules]);
+    }
+
+    /// A command that will run in it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs `work` on a thread of its own in it: sockets made there are in the namespace.
+    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let namespace = File::open(format!("/var/run/netns/{}", self.name)).unwrap();
+                setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                work()
+            });
+            inside.join().unwrap()
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}

@@ -1,0 +1,17 @@
+//! The program and the library under real conditions: real sockets, real tools, the real kernel.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod arguments;
+mod contract;
+mod curl;
+mod demo;
+mod endings;
+mod failures;
+mod kernel_looks;
+mod namespaces;
+mod output;
+mod readme;
+mod stopping;
+mod wrapper;

@@ -1,0 +1,139 @@
+//! Where records go: files that are rotated, pipes whose reader leaves, files with a torn end.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use conniver::record::Line;
+use nix::sys::signal::Signal;
+
+use crate::harness::peers::{echo_server, exchange};
+use crate::harness::program::{BINARY, Proxy, read_lines};
+
+#[test]
+fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
+    let proxy = Proxy::forwarding_to(echo_server(), &[]);
+    let file = proxy.records_file();
+    let rotated = |n: u32| file.with_extension(format!("{n}"));
+    let stop = AtomicBool::new(false);
+    let pairs: u64 = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut pairs = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        exchange(&mut proxy.connect(), b"x");
+                        pairs += 1;
+                    }
+                    pairs
+                })
+            })
+            .collect();
+        for n in 0..3 {
+            // Rotate once there is something in the present file, and wait for the new one.
+            while std::fs::metadata(&file).map_or(0, |meta| meta.len()) == 0 {
+                std::thread::yield_now();
+            }
+            std::fs::rename(&file, rotated(n)).unwrap();
+            proxy.signal(Signal::SIGHUP);
+            while !file.exists() {
+                std::thread::yield_now();
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    let mut lines: Vec<Line> = (0..3).flat_map(|n| read_lines(&rotated(n))).collect();
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    lines.extend(left.lines);
+
+    let numbers: Vec<u64> = lines
+        .iter()
+        .map(|line| match line {
+            Line::Close(record) => record.line,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(numbers, (1..=pairs).collect::<Vec<_>>(), "in order, without a gap, in four files");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_program_quietly() {
+    let echo = echo_server();
+    let mut proxy = Command::new(BINARY)
+        .args(["proxy", "-L", &format!("0:{echo}")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The reader is gone before there is any record.
+    drop(proxy.stdout.take());
+    let output = proxy.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("listening on 127.0.0.1:") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn head_1_gets_one_record_and_everything_ends() {
+    let echo = echo_server();
+    let script = format!("\"$0\" proxy -L 0:{echo} | head -1");
+    let mut shell = Command::new("sh")
+        .args(["-c", &script, BINARY])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(shell.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    let address = line.split([' ', ',']).nth(2).unwrap();
+    for _ in 0..3 {
+        if let Ok(mut client) = std::net::TcpStream::connect(address) {
+            // After the first record it may end at any moment.
+            let _ = client.write_all(b"x");
+        }
+    }
+    let output = shell.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout.iter().filter(|&&byte| byte == b'\n').count(), 1);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    assert_eq!(rest, "", "it ends without a word");
+}
+
+#[test]
+fn a_file_with_a_torn_last_line_keeps_our_first_one_whole() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("torn.ndjson");
+    std::fs::write(&file, "{\"event\":\"close\",\"sch").unwrap();
+    let status = Command::new(BINARY)
+        .args(["proxy", "-L", "0:127.0.0.1:9", "--events", "start,stop", "-o"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(|mut child| {
+            let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+            std::io::BufRead::read_line(&mut said, &mut String::new())?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
+            child.wait()
+        })
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let lines: Vec<_> = conniver::record::read(std::fs::File::open(&file).unwrap()).collect();
+    assert!(lines[0].is_err(), "the torn line is reported");
+    assert!(matches!(lines[1], Ok(Line::Start(_))), "{:?}", lines[1]);
+    assert!(matches!(lines[2], Ok(Line::Stop(_))), "{:?}", lines[2]);
+    assert_eq!(lines.len(), 3);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let made = directory.path().join("made.ndjson");
+        let (_recorder, writer) =
+            conniver::record::Recorder::start(conniver::record::Output::File(made.clone()), || {})
+                .unwrap();
+        writer.finish();
+        assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

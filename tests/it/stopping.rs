@@ -1,0 +1,98 @@
+//! Stopping: every pair gets its record, whatever it is doing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use conniver::record::{By, How, Line, Outcome};
+use nix::sys::signal::Signal;
+
+use crate::harness::peers::{echo_server, exchange, read_all, read_until_reset};
+use crate::harness::program::Proxy;
+
+#[test]
+fn sigterm_gives_every_open_pair_its_record_and_resets_its_client() {
+    let proxy =
+        Proxy::forwarding_to(echo_server(), &["--drain", "100ms", "--events", "open,close,stop"]);
+    let mut clients: Vec<_> = (0..25).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        exchange(client, b"up");
+    }
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    for client in &mut clients {
+        assert_eq!(read_until_reset(client), b"", "an end of stream would say that all was said");
+    }
+
+    let Some(Line::Stop(stop)) = left.lines.last() else { panic!("{:?}", left.lines.last()) };
+    assert_eq!((stop.pairs, stop.lines_lost, stop.line), (25, 0, 51));
+    let opened = left.lines.iter().filter(|line| matches!(line, Line::Open(_))).count();
+    assert_eq!(opened, 25);
+    let records = left.records();
+    assert_eq!(records.len(), 25);
+    let seqs: BTreeSet<u64> = records.iter().map(|record| record.seq).collect();
+    assert_eq!(seqs, (1..=25).collect());
+    for record in records {
+        assert_eq!(record.outcome, Some(Outcome::Shutdown));
+        let ending = record.ending.unwrap();
+        assert_eq!((ending.first_by, ending.first_how), (By::Proxy, How::Shutdown));
+        assert_eq!(record.delivery.to_client.unwrap().undelivered, Some(0));
+    }
+}
+
+#[test]
+fn a_pair_that_ends_while_the_proxy_drains_ends_well() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--drain", "20s"]);
+    let mut client = proxy.connect();
+    exchange(&mut client, b"up");
+    let address = proxy.address();
+    proxy.signal(Signal::SIGINT);
+    // New connections are refused from here on; the open one goes on.
+    while std::net::TcpStream::connect(address).is_ok() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(exchange(&mut client, b"still here"), b"still here");
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut client), b"");
+    let left = proxy.wait();
+    assert_eq!(left.status.code(), Some(0));
+    let record = left.records().into_iter().find(|record| record.client.rx_bytes > 0).unwrap();
+    assert_eq!(record.outcome, Some(Outcome::Ok));
+}
+
+#[test]
+fn a_second_signal_ends_open_pairs_at_once() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--drain", "1h"]);
+    let mut client = proxy.connect();
+    exchange(&mut client, b"up");
+    proxy.signal(Signal::SIGTERM);
+    proxy.signal(Signal::SIGINT);
+    let left = proxy.wait();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    assert_eq!(left.records()[0].outcome, Some(Outcome::Shutdown));
+}
+
+#[test]
+fn a_pair_that_is_being_dialled_when_the_proxy_stops_gets_its_record() {
+    use crate::harness::namespace::{Namespace, available};
+    if !available("a_pair_that_is_being_dialled_when_the_proxy_stops_gets_its_record") {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.nft("add table inet hole; add chain inet hole out { type filter hook output priority 0; }; add rule inet hole out tcp dport 9 drop");
+    let mut command = namespace.command(crate::harness::program::BINARY);
+    let proxy = Proxy::start(
+        &mut command,
+        &["0:127.0.0.1:9"],
+        &["--drain", "100ms", "--connect-timeout", "1h"],
+    );
+    let address = proxy.address();
+    // The drain time begins after the connection was accepted: it stands in the backlog at worst,
+    // and the accept loop empties that before it sees the signal.
+    let _client = namespace.enter(|| std::net::TcpStream::connect(address).unwrap());
+    std::thread::sleep(Duration::from_millis(50));
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0));
+    let record = &left.records()[0];
+    assert_eq!(record.outcome, Some(Outcome::Shutdown));
+    assert_eq!(record.attempts[0].syn_retransmits, Some(0));
+}
