@@ -1,0 +1,57 @@
+//! What a process costs, read from /proc.
+
+use std::fs;
+
+/// CPU time of a process, its threads and its children so far, in seconds.
+pub(crate) fn seconds(pid: u32) -> f64 {
+    let own: f64 = tree(pid).into_iter().map(own_seconds).sum();
+    own + ended_children_seconds(pid)
+}
+
+/// On-CPU time in ns, by the scheduler, of every thread.
+fn own_seconds(pid: u32) -> f64 {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
+    let nanos: u64 = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok())
+        .sum();
+    nanos as f64 / 1e9
+}
+
+/// Children that have ended and were waited for are only counted in clock ticks.
+fn ended_children_seconds(pid: u32) -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    // cutime and cstime are fields 16 and 17; the state, after the name, is field 3.
+    let fields = after_name.split_whitespace().skip(13).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+}
+
+/// The process and all that descend from it.
+fn tree(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let below = children.split_whitespace().filter_map(|pid| pid.parse().ok()).flat_map(tree);
+    std::iter::once(pid).chain(below).collect()
+}
+
+/// Resident memory of the process and all that descend from it, in bytes; what they share is
+/// counted once.
+pub(crate) fn resident_bytes(pid: u32) -> f64 {
+    let pss = |pid| {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+    };
+    tree(pid).into_iter().map(pss).sum()
+}
+
+/// Pipes that a process holds open.
+pub(crate) fn pipes(pid: u32) -> usize {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let is_pipe = |path: std::path::PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"))
+    };
+    descriptors.flatten().filter(|descriptor| is_pipe(descriptor.path())).count()
+}

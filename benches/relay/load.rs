@@ -1,0 +1,112 @@
+//! The client: a process of its own that does one work through one address and says how it went.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::origin::BULK;
+
+const CHUNK: usize = 256 << 10;
+const MESSAGE: usize = 64;
+
+/// The process: `KIND ADDRESS SECONDS PARALLEL`; prints numbers on one line.
+pub(crate) fn run(args: &[String]) {
+    let address: SocketAddr = args[1].parse().unwrap();
+    let lasts = Duration::from_secs_f64(args[2].parse().unwrap());
+    let parallel: usize = args[3].parse().unwrap();
+    match args[0].as_str() {
+        "download" => println!("{}", download(address)),
+        "upload" => println!("{}", upload(address)),
+        "ping" => print_latencies(parallel, lasts, |until| ping(address, until)),
+        "crr" => print_latencies(parallel, lasts, |until| connects(address, until)),
+        "idle" => idle(address, parallel),
+        other => panic!("no such load: {other}"),
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Seconds for all of the bytes.
+fn download(address: SocketAddr) -> f64 {
+    let mut stream = connect(address);
+    let mut chunk = vec![0; CHUNK];
+    let began = Instant::now();
+    let mut received = 0;
+    while let bytes @ 1.. = stream.read(&mut chunk).unwrap() {
+        received += bytes as u64;
+    }
+    assert_eq!(received, BULK);
+    began.elapsed().as_secs_f64()
+}
+
+fn upload(address: SocketAddr) -> f64 {
+    let mut stream = connect(address);
+    let chunk = vec![7; CHUNK];
+    let began = Instant::now();
+    let mut left = BULK;
+    while left > 0 {
+        let bytes = left.min(CHUNK as u64) as usize;
+        stream.write_all(&chunk[..bytes]).unwrap();
+        left -= bytes as u64;
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the end that answers ours");
+    began.elapsed().as_secs_f64()
+}
+
+/// Runs `work` in parallel; prints count, seconds, median and 99th percentile in µs.
+fn print_latencies(parallel: usize, lasts: Duration, work: impl Fn(Instant) -> Vec<u32> + Sync) {
+    let began = Instant::now();
+    let mut nanos: Vec<u32> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..parallel).map(|_| scope.spawn(|| work(began + lasts))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    nanos.sort_unstable();
+    let at = |share: f64| f64::from(nanos[((nanos.len() - 1) as f64 * share) as usize]) / 1000.0;
+    println!("{} {seconds} {} {}", nanos.len(), at(0.5), at(0.99));
+}
+
+fn round_trip(stream: &mut TcpStream) {
+    let mut message = [7; MESSAGE];
+    stream.write_all(&message).unwrap();
+    stream.read_exact(&mut message).unwrap();
+}
+
+fn ping(address: SocketAddr, until: Instant) -> Vec<u32> {
+    let mut stream = connect(address);
+    let mut nanos = Vec::with_capacity(1 << 20);
+    loop {
+        let began = Instant::now();
+        if began >= until {
+            return nanos;
+        }
+        round_trip(&mut stream);
+        nanos.push(began.elapsed().as_nanos() as u32);
+    }
+}
+
+fn connects(address: SocketAddr, until: Instant) -> Vec<u32> {
+    let mut nanos = Vec::with_capacity(1 << 16);
+    loop {
+        let began = Instant::now();
+        if began >= until {
+            return nanos;
+        }
+        round_trip(&mut connect(address));
+        nanos.push(began.elapsed().as_nanos() as u32);
+    }
+}
+
+/// Opens connections, shows that each is up, says so, and holds them until its input ends.
+fn idle(address: SocketAddr, count: usize) {
+    let mut held: Vec<TcpStream> = (0..count).map(|_| connect(address)).collect();
+    held.iter_mut().for_each(round_trip);
+    println!("{count}");
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}

@@ -1,0 +1,107 @@
+//! The upstream: a process of its own with one port a kind of service.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+/// Bytes of one bulk transfer.
+pub(crate) const BULK: u64 = 2 << 30;
+const CHUNK: usize = 256 << 10;
+
+/// What an origin's port does with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Sends [`BULK`] bytes and ends.
+    Source,
+    /// Reads to the end of stream, then ends.
+    Sink,
+    /// Sends back what comes.
+    Echo,
+}
+
+impl Service {
+    pub(crate) const ALL: [Service; 3] = [Service::Source, Service::Sink, Service::Echo];
+}
+
+/// The origin as its parent sees it; it ends with its standard input.
+pub(crate) struct Origin {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Origin {
+    pub(crate) fn start() -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--role", "origin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.as_mut().unwrap());
+        let lines = said.lines().take(Service::ALL.len());
+        let addresses = lines.map(|line| line.unwrap().parse().unwrap()).collect();
+        Self { child, addresses }
+    }
+
+    pub(crate) fn address(&self, service: Service) -> SocketAddr {
+        self.addresses[Service::ALL.iter().position(|&s| s == service).unwrap()]
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The process: serves until its standard input ends.
+pub(crate) fn serve() {
+    for service in Service::ALL {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.listen(4096).unwrap();
+        let listener = TcpListener::from(socket);
+        println!("{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // Small stacks: there may be thousands.
+                let thread = std::thread::Builder::new().stack_size(64 << 10);
+                thread.spawn(move || one(service, &stream)).unwrap();
+            }
+        });
+    }
+    std::io::stdout().flush().unwrap();
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+/// One connection; how it ends is the client's business.
+fn one(service: Service, mut stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    match service {
+        Service::Source => {
+            let chunk = vec![7; CHUNK];
+            let mut left = BULK;
+            while left > 0 {
+                let bytes = left.min(CHUNK as u64) as usize;
+                if stream.write_all(&chunk[..bytes]).is_err() {
+                    return;
+                }
+                left -= bytes as u64;
+            }
+        }
+        Service::Sink => {
+            let mut chunk = vec![0; CHUNK];
+            while stream.read(&mut chunk).is_ok_and(|bytes| bytes > 0) {}
+        }
+        Service::Echo => {
+            let mut chunk = [0; 4096];
+            while let Ok(bytes @ 1..) = stream.read(&mut chunk) {
+                if stream.write_all(&chunk[..bytes]).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Write);
+}

@@ -1,0 +1,180 @@
+//! This proxy and the ones that people use instead, each with a port a service, each logging
+//! every connection to a file where it can.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::cpu;
+use crate::origin::{Origin, Service};
+
+/// A running proxy.
+pub(crate) struct Peer {
+    name: String,
+    children: Vec<Child>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Peer {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn address(&self, service: Service) -> SocketAddr {
+        self.addresses[Service::ALL.iter().position(|&s| s == service).unwrap()]
+    }
+
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.children.iter().map(|child| cpu::seconds(child.id())).sum()
+    }
+
+    pub(crate) fn resident_bytes(&self) -> f64 {
+        self.children.iter().map(|child| cpu::resident_bytes(child.id())).sum()
+    }
+
+    pub(crate) fn pipes(&self) -> usize {
+        self.children.iter().map(|child| cpu::pipes(child.id())).sum()
+    }
+
+    /// This proxy, writing full records of every pair.
+    pub(crate) fn conniver(name: &str, binary: &Path, origin: &Origin, directory: &Path) -> Self {
+        let mut command = Command::new(binary);
+        command.args(["proxy", "-o"]).arg(directory.join(format!("{name}.ndjson")));
+        for service in Service::ALL {
+            command.args(["-L", &format!("0:{}", origin.address(service))]);
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("conniver starts");
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let addresses = said
+            .map(|line| line.unwrap())
+            .filter_map(|line| line.strip_prefix("listening on ")?.split(',').next()?.parse().ok())
+            .take(Service::ALL.len())
+            .collect();
+        Self { name: name.to_owned(), children: vec![child], addresses }
+    }
+
+    fn haproxy(name: &str, tuned: bool, origin: &Origin, directory: &Path) -> Self {
+        let addresses = free_addresses();
+        let (global, defaults) = if tuned {
+            ("tune.pipesize 1048576", "option splice-request\n option splice-response")
+        } else {
+            ("", "option splice-auto")
+        };
+        let mut config = format!(
+            "global\n maxconn 4000\n log stdout format raw local0\n {global}\n\
+             defaults\n mode tcp\n log global\n option tcplog\n {defaults}\n \
+             timeout connect 10s\n timeout client 1h\n timeout server 1h\n"
+        );
+        for (service, address) in Service::ALL.into_iter().zip(&addresses) {
+            let target = origin.address(service);
+            config += &format!("listen {service:?}\n bind {address}\n server origin {target}\n");
+        }
+        let mut command = Command::new("haproxy");
+        command.arg("-f").arg(written(directory, name, &config));
+        Self::started(name, vec![command], addresses, directory)
+    }
+
+    fn nginx(origin: &Origin, directory: &Path) -> Self {
+        let addresses = free_addresses();
+        let modules = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
+        let load = if modules.exists() { format!("load_module {};", modules.display()) } else { String::new() };
+        let at = directory.display();
+        let mut config = format!(
+            "{load}\ndaemon off; worker_processes auto; pid {at}/nginx.pid; error_log {at}/nginx.error;\n\
+             events {{ worker_connections 9000; }}\n\
+             stream {{\n log_format pair '$remote_addr $upstream_addr $bytes_sent $bytes_received $session_time';\n\
+             access_log {at}/nginx.log pair;\n proxy_timeout 1h;\n"
+        );
+        for (service, address) in Service::ALL.into_iter().zip(&addresses) {
+            let target = origin.address(service);
+            config += &format!("server {{ listen {address}; proxy_pass {target}; tcp_nodelay on; }}\n");
+        }
+        config += "}\n";
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(written(directory, "nginx", &config));
+        Self::started("nginx", vec![command], addresses, directory)
+    }
+
+    fn socat(origin: &Origin, directory: &Path) -> Self {
+        let addresses = free_addresses();
+        let commands = Service::ALL.into_iter().zip(&addresses).map(|(service, address)| {
+            let mut command = Command::new("socat");
+            let listen = format!("TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr,backlog=4096,nodelay", address.port());
+            command.args([listen, format!("TCP:{},nodelay", origin.address(service))]);
+            command
+        });
+        let commands = commands.collect();
+        Self::started("socat", commands, addresses, directory)
+    }
+
+    /// Starts the processes and waits until every port answers.
+    fn started(name: &str, commands: Vec<Command>, addresses: Vec<SocketAddr>, directory: &Path) -> Self {
+        let log = File::create(directory.join(format!("{name}.out"))).unwrap();
+        let start = |mut command: Command| {
+            let (out, err) = (log.try_clone().unwrap(), log.try_clone().unwrap());
+            command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("the peer starts")
+        };
+        let children: Vec<Child> = commands.into_iter().map(start).collect();
+        for address in &addresses {
+            let mut tries = 0;
+            while TcpStream::connect(address).is_err() {
+                tries += 1;
+                assert!(tries < 500, "{name} does not listen on {address}");
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        Self { name: name.to_owned(), children, addresses }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // SIGTERM, so that masters take their workers along.
+            let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+}
+
+/// This proxy first, then those that are installed (and asked for).
+pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Path) -> Vec<Peer> {
+    let wanted = |name: &str| only.is_none_or(|names| names.iter().any(|n| n == name));
+    let installed = |tool: &str| {
+        let found = Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", tool]).status();
+        let found = found.is_ok_and(|status| status.success());
+        if !found {
+            eprintln!("{tool} is not installed; scripts/install-peers installs all peers");
+        }
+        found
+    };
+    let mut peers = vec![Peer::conniver("conniver", env!("CARGO_BIN_EXE_conniver").as_ref(), origin, directory)];
+    if wanted("haproxy-tuned") && installed("haproxy") {
+        peers.push(Peer::haproxy("haproxy-tuned", true, origin, directory));
+    }
+    if wanted("haproxy") && installed("haproxy") {
+        peers.push(Peer::haproxy("haproxy", false, origin, directory));
+    }
+    if wanted("nginx") && installed("nginx") {
+        peers.push(Peer::nginx(origin, directory));
+    }
+    if wanted("socat") && installed("socat") {
+        peers.push(Peer::socat(origin, directory));
+    }
+    peers
+}
+
+/// Ports that are free now; peers cannot be asked to choose for themselves.
+fn free_addresses() -> Vec<SocketAddr> {
+    let held: Vec<_> = Service::ALL.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+fn written(directory: &Path, name: &str, config: &str) -> std::path::PathBuf {
+    let path = directory.join(format!("{name}.conf"));
+    std::fs::write(&path, config).unwrap();
+    path
+}
