@@ -42,6 +42,7 @@
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
 //! | `cli` (default) | the program `conniver` |
 
+mod clock;
 mod conn;
 mod fault;
 mod nanos;
@@ -57,11 +58,13 @@ pub mod proxy;
 pub mod record;
 #[cfg(feature = "proxy")]
 mod relay;
+#[cfg(feature = "proxy")]
+mod socket_options;
 
 pub use conn::{Builder, Conn, EofInfo, Report};
 pub use tcp_info::TcpInfo;
 
-/// A value's JSON object; these types have no other form, so what is no object cannot come.
+/// A value's JSON object. These types always serialise to one.
 fn to_map<T: serde::Serialize>(value: &T) -> serde_json::Map<String, serde_json::Value> {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::Object(map)) => map,

@@ -31,7 +31,8 @@ fn ended_children_seconds(pid: u32) -> f64 {
 
 /// The process and all that descend from it.
 fn tree(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children =
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let below = children.split_whitespace().filter_map(|pid| pid.parse().ok()).flat_map(tree);
     std::iter::once(pid).chain(below).collect()
 }
@@ -42,7 +43,8 @@ pub(crate) fn resident_bytes(pid: u32) -> f64 {
     let pss = |pid| {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+        line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0)
+            * 1024.0
     };
     tree(pid).into_iter().map(pss).sum()
 }

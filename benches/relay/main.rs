@@ -5,7 +5,13 @@
 //! every round does each work with each proxy once, in turning order. It prints medians, and the
 //! ratios of this proxy to each peer, taken within rounds. `--against OLD` compares with an older
 //! build of this proxy alone and gives the 95 % interval of the median ratio.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
 
 mod cpu;
 mod load;
@@ -61,7 +67,12 @@ fn main() {
     let directory = tempfile::TempDir::new().unwrap();
     let peers = match &args.against {
         Some(old) => vec![
-            Peer::conniver("new", env!("CARGO_BIN_EXE_conniver").as_ref(), &origin, directory.path()),
+            Peer::conniver(
+                "new",
+                env!("CARGO_BIN_EXE_conniver").as_ref(),
+                &origin,
+                directory.path(),
+            ),
             Peer::conniver("old", old, &origin, directory.path()),
         ],
         None => peers::start_all(args.peers.as_deref(), &origin, directory.path()),
@@ -73,7 +84,13 @@ fn main() {
             // The order turns, so that none always comes after the same one.
             for index in 0..peers.len() {
                 let peer = &peers[(index + round) % peers.len()];
-                eprint!("\rround {} of {}: {} through {}          ", round + 1, args.rounds, work.name(), peer.name());
+                eprint!(
+                    "\rround {} of {}: {} through {}          ",
+                    round + 1,
+                    args.rounds,
+                    work.name(),
+                    peer.name()
+                );
                 measured.add(work, peer, work.measure(peer));
             }
         }

@@ -58,7 +58,8 @@ impl Drop for Origin {
 /// The process: serves until its standard input ends.
 pub(crate) fn serve() {
     for service in Service::ALL {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         socket.listen(4096).unwrap();
         let listener = TcpListener::from(socket);

@@ -79,7 +79,11 @@ impl Peer {
     fn nginx(origin: &Origin, directory: &Path) -> Self {
         let addresses = free_addresses();
         let modules = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
-        let load = if modules.exists() { format!("load_module {};", modules.display()) } else { String::new() };
+        let load = if modules.exists() {
+            format!("load_module {};", modules.display())
+        } else {
+            String::new()
+        };
         let at = directory.display();
         let mut config = format!(
             "{load}\ndaemon off; worker_processes auto; pid {at}/nginx.pid; error_log {at}/nginx.error;\n\
@@ -89,7 +93,8 @@ impl Peer {
         );
         for (service, address) in Service::ALL.into_iter().zip(&addresses) {
             let target = origin.address(service);
-            config += &format!("server {{ listen {address}; proxy_pass {target}; tcp_nodelay on; }}\n");
+            config +=
+                &format!("server {{ listen {address}; proxy_pass {target}; tcp_nodelay on; }}\n");
         }
         config += "}\n";
         let mut command = Command::new("nginx");
@@ -101,7 +106,10 @@ impl Peer {
         let addresses = free_addresses();
         let commands = Service::ALL.into_iter().zip(&addresses).map(|(service, address)| {
             let mut command = Command::new("socat");
-            let listen = format!("TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr,backlog=4096,nodelay", address.port());
+            let listen = format!(
+                "TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr,backlog=4096,nodelay",
+                address.port()
+            );
             command.args([listen, format!("TCP:{},nodelay", origin.address(service))]);
             command
         });
@@ -110,7 +118,12 @@ impl Peer {
     }
 
     /// Starts the processes and waits until every port answers.
-    fn started(name: &str, commands: Vec<Command>, addresses: Vec<SocketAddr>, directory: &Path) -> Self {
+    fn started(
+        name: &str,
+        commands: Vec<Command>,
+        addresses: Vec<SocketAddr>,
+        directory: &Path,
+    ) -> Self {
         let log = File::create(directory.join(format!("{name}.out"))).unwrap();
         let start = |mut command: Command| {
             let (out, err) = (log.try_clone().unwrap(), log.try_clone().unwrap());
@@ -151,7 +164,12 @@ pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Pa
         }
         found
     };
-    let mut peers = vec![Peer::conniver("conniver", env!("CARGO_BIN_EXE_conniver").as_ref(), origin, directory)];
+    let mut peers = vec![Peer::conniver(
+        "conniver",
+        env!("CARGO_BIN_EXE_conniver").as_ref(),
+        origin,
+        directory,
+    )];
     if wanted("haproxy-tuned") && installed("haproxy") {
         peers.push(Peer::haproxy("haproxy-tuned", true, origin, directory));
     }
@@ -169,7 +187,8 @@ pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Pa
 
 /// Ports that are free now; peers cannot be asked to choose for themselves.
 fn free_addresses() -> Vec<SocketAddr> {
-    let held: Vec<_> = Service::ALL.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let held: Vec<_> =
+        Service::ALL.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
 

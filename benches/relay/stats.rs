@@ -12,7 +12,11 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 
 /// Within each round, one over the other.
 pub(crate) fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
-    ours.iter().zip(theirs).filter(|(_, theirs)| **theirs > 0.0).map(|(ours, theirs)| ours / theirs).collect()
+    ours.iter()
+        .zip(theirs)
+        .filter(|(_, theirs)| **theirs > 0.0)
+        .map(|(ours, theirs)| ours / theirs)
+        .collect()
 }
 
 /// The 95 % interval of the median by order statistics: of how many values lie below the true

@@ -5,7 +5,8 @@ use crate::work::{Measured, Work};
 
 /// One row a proxy, one column a figure.
 pub(crate) fn print_medians(measured: &Measured, works: &[Work], names: &[&str]) {
-    let columns: Vec<_> = works.iter().flat_map(|&work| work.figures().iter().map(move |&f| (work, f))).collect();
+    let columns: Vec<_> =
+        works.iter().flat_map(|&work| work.figures().iter().map(move |&f| (work, f))).collect();
     print!("\n| median |");
     columns.iter().for_each(|(work, figure)| print!(" {} {} |", work.name(), figure.name));
     print!("\n|---|");
@@ -34,11 +35,14 @@ pub(crate) fn print_ratios(measured: &Measured, works: &[Work], names: &[&str]) 
             let better = if figure.more_is_better { "> 1" } else { "< 1" };
             print!("| {} {} | {better} |", work.name(), figure.name);
             for name in others {
-                let ratios = ratios(measured.get(work, ours, figure), measured.get(work, name, figure));
+                let ratios =
+                    ratios(measured.get(work, ours, figure), measured.get(work, name, figure));
                 match (ratios.is_empty(), median_interval(&ratios)) {
                     (true, _) => print!(" - |"),
                     (_, None) => print!(" {:.2} |", median(&ratios)),
-                    (_, Some((low, high))) => print!(" {:.3} ({low:.3}–{high:.3}) |", median(&ratios)),
+                    (_, Some((low, high))) => {
+                        print!(" {:.3} ({low:.3}–{high:.3}) |", median(&ratios))
+                    }
                 }
             }
             println!();

@@ -79,7 +79,8 @@ impl Work {
             }
             Work::Ping | Work::Ping32 => {
                 let parallel = if self == Work::Ping { 1 } else { 32 };
-                let (said, cpu) = with_cpu(peer, || load("ping", peer, Service::Echo, 1.0, parallel));
+                let (said, cpu) =
+                    with_cpu(peer, || load("ping", peer, Service::Echo, 1.0, parallel));
                 let [count, seconds, p50, p99] = said[..] else { panic!("{said:?}") };
                 vec![count / seconds / 1e3, p50, p99, cpu * 1e6 / count]
             }
@@ -108,7 +109,8 @@ fn command(kind: &str, peer: &Peer, service: Service, seconds: f64, parallel: us
 }
 
 fn load(kind: &str, peer: &Peer, service: Service, seconds: f64, parallel: usize) -> Vec<f64> {
-    let output = command(kind, peer, service, seconds, parallel).stderr(Stdio::inherit()).output().unwrap();
+    let output =
+        command(kind, peer, service, seconds, parallel).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{kind} through {} failed", peer.name());
     numbers(&String::from_utf8(output.stdout).unwrap())
 }

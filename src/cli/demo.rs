@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::exit::Failure;
+use super::exit::{self, Failure};
 use super::{Verbosity, diagnostics};
 
 #[derive(Debug, Args)]
@@ -30,10 +30,7 @@ const THINKING: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: DemoArgs) -> Result<(), Failure> {
     diagnostics::start(&args.verbosity);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("starting the runtime: {error}")))?;
+    let runtime = exit::runtime()?;
     runtime.block_on(show(args.size * 1024 * 1024))
 }
 
@@ -43,13 +40,11 @@ async fn show(size: u64) -> Result<(), Failure> {
     let target = origin.local_addr().map_err(failure)?;
     let upstream = tokio::spawn(serve_once(origin, size));
 
-    let (recorder, writer) = Recorder::start(Output::Stdout, || {}).map_err(failure)?;
-    let forward: Forward = format!("0:{}:{}", target.ip(), target.port())
-        .parse()
-        .map_err(|error| Failure::new(format!("running the demonstration: {error}")))?;
+    let (recorder, writer) = Recorder::start(Output::Stdout, || {}).map_err(Failure::new)?;
+    let forward = Forward { listen: (Ipv4Addr::LOCALHOST, 0).into(), target: target.into() };
     let listener = Listener::forward(&forward).map_err(Failure::new)?;
     let address = listener.address();
-    eprintln!("upstream on {target}, proxy on {address}: {} MiB each way", size >> 20);
+    exit::say(&format!("upstream on {target}, proxy on {address}: {} MiB each way", size >> 20));
 
     let (done, stop) = oneshot::channel::<()>();
     let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
@@ -71,9 +66,9 @@ async fn show(size: u64) -> Result<(), Failure> {
         return Err(Failure::new("writing the record to standard output failed"));
     }
 
-    eprintln!("the client sent {sent} bytes and received {received} in {took:.1?}");
-    eprintln!(
-        "the record of it is on standard output; try: conniver demo | jq '.phases, .delivery'"
+    exit::say(&format!("the client sent {sent} bytes and received {received} in {took:.1?}"));
+    exit::say(
+        "the record of it is on standard output; try: cargo run --release -- demo | jq '.phases, .delivery'",
     );
     Ok(())
 }
@@ -81,7 +76,7 @@ async fn show(size: u64) -> Result<(), Failure> {
 /// Takes all that one client sends, thinks, and answers with as much.
 async fn serve_once(origin: TcpListener, size: u64) -> io::Result<()> {
     let (mut stream, _) = origin.accept().await?;
-    tokio::io::copy(&mut (&mut stream).take(u64::MAX), &mut tokio::io::sink()).await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
     tokio::time::sleep(THINKING).await;
     tokio::io::copy(&mut tokio::io::repeat(b'u').take(size), &mut stream).await?;
     stream.shutdown().await

@@ -15,9 +15,27 @@ impl Failure {
     }
 
     pub(crate) fn report(self) -> ExitCode {
-        eprintln!("conniver: {}", self.0);
+        say(&format!("conniver: {}", self.0));
         ExitCode::from(1)
     }
+}
+
+/// A plain line on standard error; that nobody may be there to read it is no failure.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The runtime of a command.
+///
+/// The proxy shares the machine with its clients, and often with the upstream; and what it does is
+/// done in the kernel. So it takes half of the processors.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((processors / 2).max(1))
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("starting the runtime: {error}")))
 }
 
 /// Prints to standard output; a reader that has gone (`| head -1`) is no failure.

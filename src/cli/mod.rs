@@ -16,7 +16,7 @@ use exit::Failure;
 /// Tells what the network did to your TCP connections, without changing the program that made them.
 #[derive(Debug, Parser)]
 #[command(name = "conniver", version, max_term_width = 100)]
-#[command(arg_required_else_help = true, propagate_version = false)]
+#[command(arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

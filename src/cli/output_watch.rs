@@ -5,7 +5,7 @@ use super::signals::Stopper;
 /// Asks to stop when standard output is a pipe or socket whose reader closes it. Where standard
 /// output is anything else, nothing ever happens.
 #[cfg(unix)]
-pub(crate) fn stop_when_deserted(stopper: Stopper) {
+pub(crate) fn stop_when_reader_leaves(stopper: Stopper) {
     use std::os::fd::AsFd;
 
     use nix::errno::Errno;
@@ -17,9 +17,15 @@ pub(crate) fn stop_when_deserted(stopper: Stopper) {
         let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
         loop {
             match poll(&mut watched, PollTimeout::NONE) {
-                Ok(_) => return stopper.request(),
                 Err(Errno::EINTR) => {}
                 Err(_) => return,
+                Ok(_) => {
+                    let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+                    if watched[0].revents().is_some_and(|events| events.intersects(gone)) {
+                        stopper.request_once();
+                    }
+                    return;
+                }
             }
         }
     };
@@ -31,4 +37,4 @@ pub(crate) fn stop_when_deserted(stopper: Stopper) {
 
 /// Elsewhere it shows at the next record.
 #[cfg(not(unix))]
-pub(crate) fn stop_when_deserted(_stopper: Stopper) {}
+pub(crate) fn stop_when_reader_leaves(_stopper: Stopper) {}

@@ -8,7 +8,7 @@ use conniver::ingress::Forward;
 use conniver::proxy::{Events, Listener, Proxy, Settings};
 use conniver::record::{Output, Recorder, Tally, Writer};
 
-use super::exit::Failure;
+use super::exit::{self, Failure};
 use super::signals::{self, StopRequests, Stopper};
 use super::{Verbosity, diagnostics, output_watch};
 
@@ -30,7 +30,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
     events: Vec<Event>,
 
-    /// Put this into every record; repeatable
+    /// Put this into every record; repeatable, the last value of a KEY counts
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
     label: Vec<(String, String)>,
 
@@ -38,7 +38,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 
-    /// Longest time to look up and connect to a target, such as 10s or 500ms
+    /// Longest time to look up and connect to a target: 10s, 500ms; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     connect_timeout: Duration,
 
@@ -71,9 +71,13 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 
 /// `5s`, `250ms`, `1m 30s`; a bare number is seconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     let seconds = || text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
     let friendly = || Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok();
-    seconds().or_else(friendly).ok_or_else(|| "expected a time such as 5s, 250ms or 1m".to_owned())
+    seconds()
+        .or_else(friendly)
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "expected a time such as 5s, 250ms or 1m, a year at most".to_owned())
 }
 
 impl ProxyArgs {
@@ -110,10 +114,7 @@ impl ProxyArgs {
 
 pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
     diagnostics::start(&args.verbosity);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("starting the runtime: {error}")))?;
+    let runtime = exit::runtime()?;
     let result = runtime.block_on(serve(args));
     // A look-up that hangs in the resolver must not hold up the end.
     runtime.shutdown_background();
@@ -122,10 +123,12 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
 
 async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let (stopper, requests) = Stopper::new();
-    let output = args.output();
-    let (recorder, writer) = start_writer(output.clone(), stopper.clone())?;
     let listeners = args.forward.iter().map(Listener::forward).collect::<Result<Vec<_>, _>>();
     let listeners = listeners.map_err(Failure::new)?;
+    let output = args.output();
+    let reader_gone = stopper.clone();
+    let (recorder, writer) = Recorder::start(output.clone(), move || reader_gone.request_once())
+        .map_err(Failure::new)?;
 
     let hangup = {
         let (stopper, recorder, output) = (stopper.clone(), recorder.clone(), output.clone());
@@ -138,7 +141,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     signals::listen(&stopper, hangup)
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     if output == Output::Stdout {
-        output_watch::stop_when_deserted(stopper.clone());
+        output_watch::stop_when_reader_leaves(stopper.clone());
     }
     // Last of all: whoever waits for these lines may connect, and may send signals.
     listeners.iter().for_each(announce);
@@ -148,16 +151,6 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     finish(writer, &recorder, &requests).await
 }
 
-fn start_writer(output: Output, stopper: Stopper) -> Result<(Recorder, Writer), Failure> {
-    let name = match &output {
-        Output::Stdout => "standard output".to_owned(),
-        Output::File(path) => format!("'{}'", path.display()),
-    };
-    Recorder::start(output, move || stopper.request()).map_err(|error| {
-        Failure::new(format!("opening {name} for records: {error}; choose another file with -o"))
-    })
-}
-
 fn announce(listener: &Listener) {
     let (address, target) = (listener.address(), listener.target());
     if !address.ip().to_canonical().is_loopback() {
@@ -165,7 +158,7 @@ fn announce(listener: &Listener) {
             "{address} can be reached from other machines: they may use it to reach {target}"
         );
     }
-    eprintln!("listening on {address}, forwarding to {target}");
+    exit::say(&format!("listening on {address}, forwarding to {target}"));
 }
 
 /// Writes what is left. A second request to stop leaves the writer one more second.
@@ -178,8 +171,14 @@ async fn finish(
         requests.reach(2).await;
         tokio::time::sleep(LAST_WRITES).await;
     };
+    // A thread of its own: the runtime's may all be held up by look-ups that hang.
+    let (finished, finishing) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("finish".to_owned());
+    // Nobody waits any more when the end was hurried.
+    let finish = move || _ = finished.send(writer.finish());
+    thread.spawn(finish).map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
     let Tally { unwritten, .. } = tokio::select! {
-        tally = tokio::task::spawn_blocking(|| writer.finish()) => tally.unwrap_or_else(|_| recorder.tally()),
+        tally = finishing => tally.unwrap_or_else(|_| recorder.tally()),
         () = hurried => recorder.tally(),
     };
     match unwritten {

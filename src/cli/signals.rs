@@ -18,13 +18,19 @@ impl Stopper {
         (Self(sender), StopRequests(receiver))
     }
 
+    /// Asks once more: the second request is urgent.
     pub(crate) fn request(&self) {
         self.0.send_modify(|requests| *requests += 1);
+    }
+
+    /// Asks, unless somebody did already.
+    pub(crate) fn request_once(&self) {
+        self.0.send_modify(|requests| *requests = (*requests).max(1));
     }
 }
 
 impl StopRequests {
-    /// Ready once there were as many requests.
+    /// Resolves after `count` requests.
     pub(crate) async fn reach(&self, count: u32) {
         let mut requests = self.0.clone();
         if requests.wait_for(|&requests| requests >= count).await.is_err() {
@@ -34,31 +40,49 @@ impl StopRequests {
     }
 }
 
-/// SIGINT (and the console's Ctrl-C) and SIGTERM ask to stop; SIGHUP runs `on_hangup`. Must be
-/// called within a tokio runtime.
+/// SIGINT (and the console's Ctrl-C) and SIGTERM ask to stop; SIGHUP runs `on_hangup`. What whoever
+/// started the program wants ignored (`nohup`, a shell's `&`) stays ignored. Must be called within
+/// a tokio runtime.
 pub(crate) fn listen(stopper: &Stopper, on_hangup: impl Fn() + Send + 'static) -> io::Result<()> {
-    // ctrlc without its `termination` feature, which would take SIGHUP as well.
-    let interrupted = stopper.clone();
-    ctrlc::set_handler(move || interrupted.request()).map_err(io::Error::other)?;
+    if !is_ignored(SIGINT) {
+        // ctrlc without its `termination` feature, which would take SIGHUP as well.
+        let interrupted = stopper.clone();
+        ctrlc::set_handler(move || interrupted.request()).map_err(io::Error::other)?;
+    }
 
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut hangup) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+        let mut terminate = signal(SignalKind::terminate())?;
         let terminated = stopper.clone();
         tokio::spawn(async move {
             while terminate.recv().await.is_some() {
                 terminated.request();
             }
         });
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                on_hangup();
-            }
-        });
+        if !is_ignored(SIGHUP) {
+            let mut hangup = signal(SignalKind::hangup())?;
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    on_hangup();
+                }
+            });
+        }
     }
     #[cfg(not(unix))]
     let _ = on_hangup;
     Ok(())
+}
+
+// POSIX fixes these two numbers (kill(1)).
+#[cfg(unix)]
+const SIGHUP: u32 = 1;
+const SIGINT: u32 = 2;
+
+/// Whether the program was started with this signal ignored (Linux: the mask in /proc).
+fn is_ignored(signal: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }

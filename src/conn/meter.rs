@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::clock::Epoch;
+use crate::clock::Epoch;
 use crate::fault::Fault;
 use crate::tcp_info::{self, Snapshot, Socket};
 
@@ -134,12 +134,20 @@ impl Meter {
             for earlier in [&self.eof_look, &self.opened_look].into_iter().flatten() {
                 look.keep_last_known(earlier);
             }
+            if self.eof_look.is_none() {
+                look.ask_congestion_info(socket);
+            }
             look
         });
         // A socket closed without an end of stream of its own before: this was the look before it.
         if self.eof_look.is_none() {
             self.eof_look.clone_from(&self.closed_look);
         }
+    }
+
+    /// Notes why nothing is known, the first time.
+    pub(super) fn look_failed(&mut self, error: &tcp_info::Error) {
+        self.look_fault.get_or_insert_with(|| Box::new(error.into()));
     }
 
     fn noted(&mut self, looked: Result<Snapshot, tcp_info::Error>) -> Option<Snapshot> {

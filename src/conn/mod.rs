@@ -1,6 +1,5 @@
 //! The wrapper: any stream, and what happened on it.
 
-mod clock;
 mod meter;
 mod report;
 #[cfg(feature = "tokio")]
@@ -11,14 +10,13 @@ use std::io;
 use std::net::Shutdown;
 use std::time::Instant;
 
-pub(crate) use clock::Epoch;
+pub(crate) use crate::clock::Epoch;
 
 #[cfg(feature = "tokio")]
 pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
 pub use report::{EofInfo, Report};
 
-use crate::fault::Fault;
 use crate::tcp_info::Socket;
 
 type Callback = Box<dyn FnOnce(Report) + Send>;
@@ -77,10 +75,7 @@ fn look_at_socket<S: Socket>(meter: &mut Meter, socket: &S, moment: Moment) {
 }
 
 fn look_at_nothing<S>(meter: &mut Meter, _stream: &S, _moment: Moment) {
-    let error = crate::tcp_info::Error::NotASocket;
-    meter.look_fault.get_or_insert_with(|| {
-        Box::new(Fault { code: error.code().into(), text: error.to_string().into() })
-    });
+    meter.look_failed(&crate::tcp_info::Error::NotASocket);
 }
 
 /// How a stream is wrapped: what is known of it beforehand, and who is told.
@@ -178,12 +173,13 @@ impl<S> Conn<S> {
         self.report()
     }
 
-    /// The stream in it. What is read or written there is not counted.
+    /// The stream in it. What is read or written there is not counted; to end the stream use
+    /// [`shutdown_write`](Conn::shutdown_write), which looks before it.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream in it. What is read or written there is not counted.
+    /// The stream in it, as [`get_ref`](Self::get_ref).
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }

@@ -24,19 +24,19 @@ pub struct Report {
     pub local_addr: Option<SocketAddr>,
     /// The peer's address and port, read at open.
     pub remote_addr: Option<SocketAddr>,
-    /// When the socket was accepted, connected or wrapped.
+    /// When the socket was accepted, connected or wrapped, Unix ns.
     pub opened_at: i64,
-    /// When it was closed. `None` while it is open.
+    /// When it was closed, Unix ns. `None` while it is open.
     pub closed_at: Option<i64>,
-    /// First read that gave bytes.
+    /// First read that gave bytes, Unix ns. `None` while none did.
     pub first_rx_at: Option<i64>,
-    /// First write that took bytes.
+    /// First write that took bytes, Unix ns. `None` while none did.
     pub first_tx_at: Option<i64>,
-    /// Latest read that gave bytes.
+    /// Latest read that gave bytes, Unix ns. `None` while none did.
     pub last_rx_at: Option<i64>,
-    /// Latest write that took bytes.
+    /// Latest write that took bytes, Unix ns. `None` while none did.
     pub last_tx_at: Option<i64>,
-    /// When the peer's end of stream was read. `None` when it was not.
+    /// When the peer's end of stream was read, Unix ns. `None` when it was not.
     pub rx_eof_at: Option<i64>,
     /// Bytes read.
     pub rx_bytes: u64,
@@ -61,7 +61,7 @@ pub struct Report {
     /// Attempts that failed before this connection.
     pub reconnects: u32,
     /// Time in which bytes waited because this socket would not take them, ns. `None` for blocking
-    /// streams, where waiting cannot be told from writing.
+    /// streams, where waiting cannot be told from writing, and before a tokio stream's first write.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
@@ -72,7 +72,7 @@ pub struct Report {
     pub eof_info: Option<EofInfo>,
     /// TCP information right before the socket was closed.
     pub closed_info: Option<TcpInfo>,
-    /// What deserves a look, in the Go package's form: `retransmits=41`. Each once.
+    /// What deserves a look, in the Go package's form: `retransmits=41`; from the latest look alone.
     pub warnings: Vec<String>,
 }
 
@@ -116,9 +116,9 @@ pub struct EofInfo {
 }
 
 impl EofInfo {
-    /// `None` if the connection was gone already: then the figures are not from before our end.
+    /// `None` unless the state shows that our end had not been sent and the connection was not gone.
     fn before_our_end(info: &TcpInfo) -> Option<Self> {
-        if info.state == Some(State::Close) {
+        if !matches!(info.state, Some(State::Established | State::CloseWait)) {
             return None;
         }
         let linux = info.sys_info.linux();

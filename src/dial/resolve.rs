@@ -1,38 +1,56 @@
 //! Names to addresses, by the system's resolver.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
+use super::Failure;
 use crate::fault::Fault;
+use crate::record::{By, How, Outcome, Phase};
 
 /// The addresses of a name, in the order in which the system wants them tried (RFC 6724).
 ///
 /// getaddrinfo blocks; it runs on a thread for such work. Given up, it ends there by itself.
 pub(super) async fn look_up(host: String, port: u16) -> Result<Vec<SocketAddr>, Fault> {
-    match tokio::task::spawn_blocking(move || addresses(&host)).await {
-        Ok(Ok(ips)) => Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()),
-        Ok(Err(error)) => Err(fault(&error)),
+    match tokio::task::spawn_blocking(move || addresses(&host, port)).await {
+        Ok(looked_up) => looked_up.map_err(|error| fault(&error)),
         Err(_) => Err(Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }),
     }
 }
 
-fn addresses(host: &str) -> Result<Vec<IpAddr>, LookupError> {
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
     let mut found = Vec::new();
     for entry in dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten() {
-        let ip = entry.sockaddr.ip();
-        if !found.contains(&ip) {
-            found.push(ip);
+        // The scope of a link-local address stays in it.
+        let mut address = entry.sockaddr;
+        address.set_port(port);
+        if !found.contains(&address) {
+            found.push(address);
         }
     }
     Ok(found)
 }
 
+/// What the pair's record says when there is no address.
+pub(super) fn failed(fault: Fault) -> Failure {
+    Failure {
+        phase: Phase::Resolve,
+        outcome: Outcome::Dns,
+        by: By::Resolver,
+        how: How::Error,
+        fault: Some(fault),
+    }
+}
+
+pub(super) fn no_address() -> Fault {
+    Fault { code: "EAI_NODATA".into(), text: "the name has no address".into() }
+}
+
 fn fault(error: &LookupError) -> Fault {
     let (code, text) = match error.kind() {
+        LookupErrorKind::NoData => return no_address(),
         LookupErrorKind::NoName => ("EAI_NONAME", "the name does not exist"),
-        LookupErrorKind::NoData => ("EAI_NODATA", "the name has no address"),
         LookupErrorKind::Again => ("EAI_AGAIN", "the resolver gave no answer for now"),
         LookupErrorKind::Memory => ("EAI_MEMORY", "the resolver ran out of memory"),
         LookupErrorKind::Family => ("EAI_FAMILY", "the name has no address of a known family"),

@@ -19,8 +19,8 @@ pub struct Forward {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseForwardError {
-    /// There are not enough parts.
-    Incomplete,
+    /// There are too few parts or too many.
+    Parts,
     /// The listening port is no port.
     Port(String),
     /// The address to listen on is none.
@@ -32,14 +32,14 @@ pub enum ParseForwardError {
 impl fmt::Display for ParseForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Incomplete => f.write_str("something is missing"),
+            Self::Parts => f.write_str("it has too few parts, or an IPv6 address without brackets"),
             Self::Port(text) => write!(f, "'{text}' is not a port to listen on (0 to 65535)"),
             Self::Bind(text) => write!(
                 f,
                 "'{text}' is not an address to listen on; give an IPv4 address, an IPv6 address in \
                  brackets, localhost, or * for every address"
             ),
-            Self::Target(error) => return error.fmt(f),
+            Self::Target(error) => write!(f, "{}", error.problem()),
         }?;
         f.write_str("; expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80")
     }
@@ -55,7 +55,7 @@ impl FromStr for Forward {
         let (bind, port, target) = match parts[..] {
             [port, host, host_port] => (None, port, (host, host_port)),
             [bind, port, host, host_port] => (Some(bind), port, (host, host_port)),
-            _ => return Err(ParseForwardError::Incomplete),
+            _ => return Err(ParseForwardError::Parts),
         };
         let port = port.parse().map_err(|_| ParseForwardError::Port(port.to_owned()))?;
         let ip = bind.map_or(Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)), parse_bind)?;
@@ -69,7 +69,7 @@ fn parse_bind(text: &str) -> Result<IpAddr, ParseForwardError> {
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match (text, bracketed) {
         // Every address of both families: the socket takes IPv4 too.
-        ("*", _) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        ("*" | "", _) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
         ("localhost", _) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         (_, Some(inner)) => inner.parse().ok().map(IpAddr::V6),
         (_, None) => text.parse().ok().map(IpAddr::V4),
@@ -105,6 +105,7 @@ mod tests {
             ("192.0.2.1:53:ns:53", "192.0.2.1:53", "ns:53"),
             ("localhost:53:ns:53", "127.0.0.1:53", "ns:53"),
             ("*:53:[::1]:53", "[::]:53", "[::1]:53"),
+            (":53:ns:53", "[::]:53", "ns:53"),
         ] {
             let forward: Forward = text.parse().unwrap();
             assert_eq!(forward.listen.to_string(), listen);
@@ -127,7 +128,7 @@ mod tests {
             "8080::80",
         ] {
             let error = text.parse::<Forward>().expect_err(text).to_string();
-            assert!(error.contains("expected"), "{error}");
+            assert!(error.contains("expected [BIND:]PORT:HOST:HOSTPORT"), "{error}");
         }
     }
 

@@ -20,11 +20,15 @@ pub struct ParseTargetError {
 
 impl fmt::Display for ParseTargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "'{}' is not a target: {}; expected HOST:PORT, with an IPv6 address in brackets",
-            self.text, self.reason
-        )
+        let problem = self.problem();
+        write!(f, "{problem}; expected HOST:PORT, with an IPv6 address in brackets")
+    }
+}
+
+impl ParseTargetError {
+    /// What is wrong, without the form that is expected.
+    pub(super) fn problem(&self) -> String {
+        format!("'{}' is not a target: {}", self.text, self.reason)
     }
 }
 
@@ -55,6 +59,12 @@ impl fmt::Display for Target {
         } else {
             write!(f, "{}:{}", self.host, self.port)
         }
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
     }
 }
 

@@ -10,25 +10,26 @@ use super::Shared;
 use super::delivery::Opened;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Failure, Tried};
+use crate::dial::{DialLog, Failure};
 use crate::ingress::Target;
 use crate::record::{
     self, By, Delivered, Delivery, Delta, Ending, How, Line, Mode, Outcome, Phase, Phases, Record,
     Report,
 };
-use crate::relay::{Leg, LegState, Over, PeerEnd};
+use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
     pub(super) shared: Arc<Shared>,
-    pub(super) tried: Tried,
+    pub(super) dialled: DialLog,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
     target: String,
     target_host: String,
-    /// Bytes to upstream and to client that earlier lines told of.
-    told: (u64, u64),
+    target_port: u16,
+    /// Bytes to upstream and to client that earlier lines reported.
+    reported: (u64, u64),
 }
 
 /// How a pair came to its end.
@@ -36,7 +37,7 @@ pub(super) enum Finish {
     /// It never got to relaying.
     Failed(Failure),
     /// It was relayed.
-    Relayed(Over),
+    Relayed(RelayEnd),
 }
 
 impl Account {
@@ -49,13 +50,14 @@ impl Account {
     ) -> Self {
         Self {
             shared,
-            tried: Tried::default(),
+            dialled: DialLog::default(),
             seq,
             epoch,
             listener,
             target: target.to_string(),
             target_host: target.host(),
-            told: (0, 0),
+            target_port: target.port(),
+            reported: (0, 0),
         }
     }
 
@@ -64,9 +66,9 @@ impl Account {
         let mut meter = Meter::new(self.epoch, Instant::now());
         meter.look_at_open(&stream);
         meter.local = stream.local_addr().ok();
-        meter.remote = self.tried.attempts.last().map(|attempt| attempt.addr);
+        meter.remote = self.dialled.attempts.last().map(|attempt| attempt.addr);
         meter.reconnects =
-            u32::try_from(self.tried.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+            u32::try_from(self.dialled.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX);
         Leg::new(stream, meter)
     }
 
@@ -96,6 +98,8 @@ impl Account {
             let upstream = upstream.and_then(|leg| leg.meter.closed);
             client.meter.closed.max(upstream).unwrap_or_else(Instant::now)
         });
+        let (client_purged, upstream_purged) =
+            (client.purged, upstream.is_some_and(|leg| leg.purged));
         let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
         let phases = self.phases(&client.meter, upstream.map(|leg| &leg.meter));
         let (client, upstream) =
@@ -103,15 +107,18 @@ impl Account {
         let phases = Phases { accept_queue: accept_queue(&client), ..phases };
 
         let delivery = Delivery {
-            to_upstream: upstream.as_ref().map(|leg| Delivered::of(leg, Opened::Actively)),
-            to_client: Some(Delivered::of(&client, Opened::Passively)),
+            to_upstream: upstream
+                .as_ref()
+                .map(|leg| Delivered::of(leg, Opened::Actively, upstream_purged)),
+            to_client: Some(Delivered::of(&client, Opened::Passively, client_purged)),
         };
         let sent = (upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
-        let delta = Delta { to_upstream: sent.0 - self.told.0, to_client: sent.1 - self.told.1 };
-        self.told = sent;
+        let delta =
+            Delta { to_upstream: sent.0 - self.reported.0, to_client: sent.1 - self.reported.1 };
+        self.reported = sent;
 
         // The winner's SYNs stand in the first look at its socket.
-        let mut attempts = self.tried.attempts.clone();
+        let mut attempts = self.dialled.attempts.clone();
         if let (Some(won), Some(leg)) = (attempts.last_mut(), &upstream) {
             won.syn_retransmits = leg.opened_info.as_ref().and_then(|info| info.retransmits);
         }
@@ -131,6 +138,7 @@ impl Account {
             client_port: client.remote_addr.map(|address| address.port()),
             target: Some(self.target.clone()),
             target_host: Some(self.target_host.clone()),
+            target_port: Some(self.target_port),
             via: None,
             outcome,
             opened_at: client.opened_at,
@@ -138,7 +146,7 @@ impl Account {
             duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
             warnings: warnings(&client, upstream.as_ref(), &phases, &delivery),
             phases,
-            resolve_source: self.tried.source,
+            resolve_source: self.dialled.source,
             attempts,
             client,
             upstream,
@@ -157,8 +165,8 @@ impl Account {
         let spoke = client.rx.first;
         let answered = upstream.and_then(|leg| leg.rx.first);
         Phases {
-            resolve: self.tried.resolve,
-            connect: self.tried.connect,
+            resolve: self.dialled.resolve,
+            connect: self.dialled.connect,
             first_byte: upstream.and_then(|leg| Some(leg.rx.first? - leg.opened)),
             response: spoke
                 .zip(answered)
@@ -190,11 +198,11 @@ fn ending(client: &LegState, upstream: Option<&LegState>, finish: Finish) -> (Ou
             };
             (failure.outcome, ending)
         }
-        Finish::Relayed(over) => relayed(client, upstream, over),
+        Finish::Relayed(end) => relayed(client, upstream, end),
     }
 }
 
-fn relayed(client: &LegState, upstream: Option<&LegState>, over: Over) -> (Outcome, Ending) {
+fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Outcome, Ending) {
     let client = client.ended.as_ref().map(|end| (By::Client, end));
     let upstream = upstream.and_then(|leg| leg.ended.as_ref()).map(|end| (By::Upstream, end));
     let mut ends: Vec<_> = client.into_iter().chain(upstream).collect();
@@ -205,7 +213,7 @@ fn relayed(client: &LegState, upstream: Option<&LegState>, over: Over) -> (Outco
 
     let fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
     let outcome = match fault {
-        _ if over == Over::ByStop => Outcome::Shutdown,
+        _ if end == RelayEnd::ByStop => Outcome::Shutdown,
         None => Outcome::Ok,
         Some(_) if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
         Some(fault) => match &*fault.code {
@@ -231,5 +239,7 @@ fn relayed(client: &LegState, upstream: Option<&LegState>, over: Over) -> (Outco
 
 /// A router's word that the peer cannot be reached.
 fn is_unreachable(end: &PeerEnd) -> bool {
-    end.fault.as_ref().is_some_and(|fault| matches!(&*fault.code, "EHOSTUNREACH" | "ENETUNREACH"))
+    end.fault.as_ref().is_some_and(|fault| {
+        matches!(&*fault.code, "EHOSTUNREACH" | "ENETUNREACH" | "EHOSTDOWN" | "ENETDOWN")
+    })
 }

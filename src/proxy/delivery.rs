@@ -1,4 +1,4 @@
-//! What arrived, from a leg's counters and the last look at it.
+//! What arrived, from a leg's counters and the latest look at it.
 
 use crate::record::{Delivered, Report};
 use crate::tcp_info::State;
@@ -13,8 +13,8 @@ pub(super) enum Opened {
 }
 
 impl Delivered {
-    /// From a leg that was looked at for the last time.
-    pub(super) fn of(leg: &Report, opened: Opened) -> Self {
+    /// From a leg's latest look. `purged`: our reset threw away what was still queued then.
+    pub(super) fn of(leg: &Report, opened: Opened, purged: bool) -> Self {
         let written = leg.tx_bytes;
         let closed = leg.closed_info.as_ref();
         // tcp_ack() counts our FIN too once it is acknowledged; as it is the last of all, no more
@@ -22,7 +22,7 @@ impl Delivered {
         let acked = closed
             .and_then(|info| info.sys_info.linux()?.bytes_acked)
             .map(|bytes| bytes.saturating_sub(u64::from(opened == Opened::Actively)).min(written));
-        let over = closed.is_some_and(|info| info.state == Some(State::Close));
+        let over = purged || closed.is_some_and(|info| info.state == Some(State::Close));
         let undelivered = acked.map(|acked| written - acked).filter(|&rest| rest == 0 || over);
         Self { written, acked, undelivered }
     }

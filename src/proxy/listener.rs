@@ -74,7 +74,7 @@ impl Listener {
             if forward.listen.is_ipv6() && forward.listen.ip().is_unspecified() {
                 socket.set_only_v6(false)?;
             }
-            super::options::set(&socket)?;
+            crate::socket_options::set(&socket)?;
             socket.set_nonblocking(true)?;
             socket.bind(&forward.listen.into())?;
             socket.listen(BACKLOG)?;
@@ -108,36 +108,43 @@ impl Listener {
     /// Accepts for ever, a task a pair.
     pub(super) async fn accept_all(self, shared: Arc<Shared>, pairs: TaskTracker) {
         let listener: Arc<str> = self.address.to_string().into();
+        let local = (!self.address.ip().is_unspecified()).then_some(self.address);
+        let mut told_of_shortage = false;
         loop {
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
+                    told_of_shortage = false;
                     let session = Session::accepted(
                         Arc::clone(&shared),
                         stream,
                         peer,
+                        local,
                         Arc::clone(&listener),
                         self.target.clone(),
                     );
                     pairs.spawn(session.run());
                 }
-                Err(error) => self.pause_after(&error).await,
+                Err(error) => self.pause_after(&error, &mut told_of_shortage).await,
             }
         }
     }
 
     /// A connection that was reset before it was accepted is nothing; a system without resources
-    /// gets time to find some.
-    async fn pause_after(&self, error: &io::Error) {
+    /// gets time to find some, which is said once until they were found.
+    async fn pause_after(&self, error: &io::Error, told: &mut bool) {
         let code = crate::fault::code_of(error);
+        let text = crate::fault::text_of(error);
         if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
-            tracing::warn!(
-                "accepting on {}: {}; new connections wait until others end",
-                self.address,
-                crate::fault::text_of(error)
-            );
+            if !std::mem::replace(told, true) {
+                tracing::warn!(
+                    "accepting on {}: {text}; new connections wait until others end (ulimit -n sets \
+                     how many descriptors a process may have)",
+                    self.address
+                );
+            }
             tokio::time::sleep(OUT_OF_RESOURCES).await;
         } else {
-            tracing::debug!("accepting on {}: {}", self.address, crate::fault::text_of(error));
+            tracing::debug!("accepting on {}: {text}", self.address);
         }
     }
 }

@@ -21,12 +21,12 @@
 mod account;
 mod delivery;
 mod listener;
-pub(crate) mod options;
 mod session;
 mod settings;
 mod warnings;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -52,6 +52,7 @@ struct Shared {
     settings: Settings,
     recorder: Recorder,
     seq: AtomicU64,
+    listening: Vec<SocketAddr>,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -60,7 +61,8 @@ impl Proxy {
     /// A proxy on these listeners, whose records go to `recorder`.
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
-        let shared = Shared { settings, recorder, seq: AtomicU64::new(0), stop };
+        let listening = listeners.iter().map(Listener::address).collect();
+        let shared = Shared { settings, recorder, seq: AtomicU64::new(0), listening, stop };
         Self { shared: Arc::new(shared), listeners }
     }
 
@@ -110,6 +112,17 @@ impl Proxy {
 }
 
 impl Shared {
+    /// Whether a connection to `address` would come back to one of our listeners.
+    fn is_own_listener(&self, address: SocketAddr) -> bool {
+        let dialled = address.ip().to_canonical();
+        self.listening.iter().any(|listener| {
+            let bound = listener.ip().to_canonical();
+            let here = dialled.is_loopback() || dialled.is_unspecified();
+            address.port() == listener.port()
+                && (dialled == bound || (bound.is_unspecified() && here))
+        })
+    }
+
     fn start(&self, listeners: &[Listener]) -> record::Start {
         record::Start {
             schema: record::SCHEMA,
@@ -133,8 +146,7 @@ impl Shared {
             run_id: self.settings.run_id,
             duration: began.elapsed(),
             pairs: self.seq.load(Ordering::Relaxed),
-            // Nothing is given up while the run lasts: what cannot be written waits.
-            lines_lost: 0,
+            lines_lost: self.recorder.tally().lost,
             line: 0,
         }
     }

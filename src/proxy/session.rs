@@ -1,6 +1,6 @@
 //! One pair, from accept to record.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::account::{Account, Finish};
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Failure, Tried, dial};
+use crate::dial::{Failure, Limits, dial};
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase};
@@ -25,18 +25,20 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Right after accept(2): the clocks, the first look, the pair's number.
+    /// Right after accept(2): the clocks, the first look, the pair's number. `local` is our address,
+    /// where the listener has no other.
     pub(super) fn accepted(
         shared: Arc<Shared>,
         stream: TcpStream,
         peer: SocketAddr,
+        local: Option<SocketAddr>,
         listener: Arc<str>,
         target: Target,
     ) -> Self {
         let epoch = Epoch::now();
         let mut meter = Meter::new(epoch, epoch.start());
         meter.look_at_open(&stream);
-        meter.local = stream.local_addr().ok().map(canonical);
+        meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         meter.remote = Some(canonical(peer));
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let account = Account::new(shared, seq, epoch, listener, &target);
@@ -47,12 +49,14 @@ impl Session {
     pub(super) async fn run(self) {
         let Self { mut account, client, target } = self;
         let shared = Arc::clone(&account.shared);
-        let mut tried = Tried::default();
         let dialled = {
             let mut abandoned = pin!(abandoned(&shared, &client.stream));
-            dial(&target, shared.settings.connect_timeout, &mut tried, abandoned.as_mut()).await
+            let limits = Limits {
+                timeout: shared.settings.connect_timeout,
+                is_loop: &|address| shared.is_own_listener(address),
+            };
+            dial(&target, limits, &mut account.dialled, abandoned.as_mut()).await
         };
-        account.tried = tried;
         let stream = match dialled {
             Ok(stream) => stream,
             Err(failure) => {
@@ -65,7 +69,7 @@ impl Session {
         let upstream = account.upstream_leg(stream);
         account.record_open(&client, &upstream);
         let relayed = relay(client, upstream, shared.settings.linger, &shared.stop).await;
-        account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.over));
+        account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }
 
@@ -92,5 +96,9 @@ async fn abandoned(shared: &Shared, client: &TcpStream) -> Failure {
 
 /// A socket that takes both families shows IPv4 peers as `::ffff:a.b.c.d`.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        // A link-local address keeps its scope.
+        IpAddr::V6(_) => address,
+    }
 }

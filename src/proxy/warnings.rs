@@ -1,4 +1,4 @@
-//! What deserves a look in a pair that has ended.
+//! What deserves a look in a pair.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::record::{Delivery, Leg, Phases, Report, Warning, WarningCode};
 /// counts in 10 ms).
 const ACCEPT_QUEUE_GRAIN: Duration = Duration::from_millis(20);
 
-/// The warnings of a pair that has ended, each once.
+/// The warnings of a pair so far, each once.
 pub(super) fn warnings(
     client: &Report,
     upstream: Option<&Report>,

@@ -46,11 +46,11 @@ pub struct Ending {
     pub phase: Phase,
     /// Who ended first.
     pub first_by: By,
-    /// How.
+    /// How the first end came.
     pub first_how: How,
     /// Who ended second. Null unless the other side ended by itself before the proxy ended it.
     pub second_by: Option<By>,
-    /// How.
+    /// How the second end came.
     pub second_how: Option<How>,
     /// From the first end to the second, ns.
     #[serde(with = "nanos::option")]

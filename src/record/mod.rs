@@ -7,9 +7,9 @@
 
 mod delivery;
 mod ending;
+mod observed;
 mod phases;
 mod reader;
-mod seen;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -26,13 +26,13 @@ pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
 pub use delivery::{Delivered, Delivery, Delta};
 pub use ending::{By, Ending, How, Outcome, Phase};
+pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use reader::{ReadError, read};
-pub use seen::{Http, Process, Tls};
 pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
-pub use writer::{Output, Recorder, Tally, Writer};
+pub use writer::{OpenError, Output, Recorder, Tally, Writer};
 
 /// The number of this contract, in every line.
 pub const SCHEMA: u32 = 1;
@@ -89,13 +89,15 @@ pub struct Record {
     pub target: Option<String>,
     /// Its host in lower case, without brackets and final dot.
     pub target_host: Option<String>,
+    /// Its port.
+    pub target_port: Option<u16>,
     /// The parent proxy, or null.
     pub via: Option<String>,
     /// How it went, in a word. Null while the pair is open.
     pub outcome: Option<Outcome>,
-    /// When the client was accepted.
+    /// When the client was accepted, Unix ns.
     pub opened_at: i64,
-    /// When both sockets were closed. Null while the pair is open.
+    /// When both sockets were closed, Unix ns. Null while the pair is open.
     pub closed_at: Option<i64>,
     /// From accept to close, ns; so far, while the pair is open.
     #[serde(with = "nanos")]
@@ -198,7 +200,7 @@ pub struct Stop {
     pub duration: Duration,
     /// Pairs that were accepted.
     pub pairs: u64,
-    /// Lines of this run that were given up. 0 unless the output failed for good.
+    /// Lines of this run that were given up before this one.
     pub lines_lost: u64,
     /// 1, 2, 3… of the lines of this run.
     pub line: u64,
@@ -229,7 +231,9 @@ pub enum Mode {
 /// The JSON Schema of one line, derived from these types.
 #[cfg(feature = "schema")]
 pub fn json_schema() -> schemars::Schema {
-    schemars::schema_for!(Line)
+    // As written, not as read: every key is required, null or not.
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<Line>()
 }
 
 /// RFC 3339 in UTC with six fraction digits: a fixed width, so that text sorts as time.

@@ -14,28 +14,28 @@ use crate::nanos;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Phases {
-    /// From the client's handshake to our accept. Linux (`tcpi_last_data_sent` before any write),
+    /// From the client's handshake to our accept, ns. Linux (`tcpi_last_data_sent` before any write),
     /// in steps of the kernel's clock, some ms.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub accept_queue: Option<Duration>,
-    /// From accept to the target being known. Null where there is no request to read.
+    /// From accept to the target being known, ns. Null where there is no request to read.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub request: Option<Duration>,
-    /// The look-up of the target's name. Null unless one was made.
+    /// The look-up of the target's name, ns. Null unless one was made.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub resolve: Option<Duration>,
-    /// From the first attempt to the one that won, or to giving up.
+    /// From the first attempt's beginning to the end of the one that won, or to giving up, ns.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub connect: Option<Duration>,
-    /// From the upstream's connection to its first byte.
+    /// From the upstream's connection to its first byte, ns.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub first_byte: Option<Duration>,
-    /// From the client's first byte to the upstream's first byte after it. Null if the upstream
+    /// From the client's first byte to the upstream's first byte after it, ns. Null if the upstream
     /// spoke first.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]

@@ -3,6 +3,7 @@
 //! Pairs hand their lines to a [`Recorder`], which never waits; a thread of its own writes them.
 //! What cannot be written stays queued and is tried again.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Line;
+use crate::fault::text_of;
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,26 @@ pub struct Writer {
     thread: JoinHandle<()>,
 }
 
+/// An output that could not be opened.
+#[derive(Debug)]
+pub struct OpenError {
+    output: Output,
+    error: io::Error,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = text_of(&self.error);
+        write!(f, "opening {} for records: {text}; choose another file with -o", self.output)
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
 /// What became of the lines of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
@@ -39,6 +61,8 @@ pub struct Tally {
     pub written: u64,
     /// Lines that were queued and are not written (yet, while the writer is at work).
     pub unwritten: u64,
+    /// Lines that were given up: they could not be put as JSON.
+    pub lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -54,11 +78,12 @@ struct Queue {
     /// Lines that were numbered: written, being written, or pending.
     numbered: u64,
     written: u64,
+    lost: u64,
     reopen: bool,
     /// Set once: write what is there, then end.
     finishing: Option<Instant>,
     /// The reader of the output is gone; nobody wants more lines.
-    deserted: bool,
+    reader_gone: bool,
 }
 
 /// What every line ends with before its number is known; see [`Line`].
@@ -66,6 +91,8 @@ const UNNUMBERED: &[u8] = b"\"line\":0}";
 
 /// Pause before what could not be written is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Pause before a slow output is tried again.
+const SLOW: Duration = Duration::from_millis(10);
 /// How long a failing output is still tried at the end of the run.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
@@ -77,7 +104,7 @@ impl Shared {
 }
 
 impl Recorder {
-    /// Opens `output` and starts the thread that writes to it. `deserted` is called when the
+    /// Opens `output` and starts the thread that writes to it. `reader_gone` is called when the
     /// reader of a pipe has gone.
     ///
     /// # Errors
@@ -85,15 +112,17 @@ impl Recorder {
     /// The file cannot be opened, or no thread can be started.
     pub fn start(
         output: Output,
-        deserted: impl FnOnce() + Send + 'static,
-    ) -> io::Result<(Self, Writer)> {
-        let sink = Sink::open(output)?;
+        reader_gone: impl FnOnce() + Send + 'static,
+    ) -> Result<(Self, Writer), OpenError> {
+        let failed = |error| OpenError { output: output.clone(), error };
+        let sink = Sink { file: open(&output).map_err(failed)?, output: output.clone() };
         let shared = Arc::new(Shared::default());
         let recorder = Self(Arc::clone(&shared));
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || shared.write_all(sink, deserted)
-        })?;
+            move || shared.run(sink, reader_gone)
+        });
+        let thread = thread.map_err(failed)?;
         Ok((recorder, Writer { shared, thread }))
     }
 
@@ -102,14 +131,15 @@ impl Recorder {
         let mut json = match serde_json::to_vec(line) {
             Ok(json) => json,
             Err(error) => {
-                tracing::error!("writing a record as JSON: {error}");
+                self.0.lock().lost += 1;
+                tracing::error!("writing a record as JSON: {error}; it is lost");
                 return;
             }
         };
         debug_assert!(json.ends_with(UNNUMBERED), "`line` is the last key");
         json.truncate(json.len() - b"0}".len());
         let mut queue = self.0.lock();
-        if queue.deserted {
+        if queue.reader_gone {
             return;
         }
         queue.numbered += 1;
@@ -150,12 +180,12 @@ impl Writer {
 impl Shared {
     fn tally(&self) -> Tally {
         let queue = self.lock();
-        let unwritten = if queue.deserted { 0 } else { queue.numbered - queue.written };
-        Tally { written: queue.written, unwritten }
+        let unwritten = if queue.reader_gone { 0 } else { queue.numbered - queue.written };
+        Tally { written: queue.written, unwritten, lost: queue.lost }
     }
 
     /// The thread: takes all that is pending at once, writes it, and waits for more.
-    fn write_all(&self, mut sink: Sink, deserted: impl FnOnce()) {
+    fn run(&self, mut sink: Sink, reader_gone: impl FnOnce()) {
         let mut batch = Vec::new();
         loop {
             let mut queue = self.lock();
@@ -167,18 +197,17 @@ impl Shared {
             }
             batch.clear();
             std::mem::swap(&mut batch, &mut queue.pending);
-            if std::mem::take(&mut queue.reopen) {
-                drop(queue);
+            let reopen = std::mem::take(&mut queue.reopen);
+            drop(queue);
+            if reopen {
                 sink.reopen();
-            } else {
-                drop(queue);
             }
             match self.write_batch(&mut sink, &batch) {
                 Written::All => {}
                 Written::GivenUp => return,
-                Written::Deserted => {
-                    self.lock().deserted = true;
-                    deserted();
+                Written::ReaderGone => {
+                    self.lock().reader_gone = true;
+                    reader_gone();
                     return;
                 }
             }
@@ -192,38 +221,43 @@ impl Shared {
             match sink.file.write(rest) {
                 Ok(bytes) => {
                     let (done, left) = rest.split_at(bytes);
+                    if done.is_empty() {
+                        // A device that takes nothing and says nothing.
+                        std::thread::sleep(RETRY);
+                    }
                     self.lock().written += newlines(done);
                     rest = left;
                     if bytes > 0 && failing {
                         failing = false;
-                        tracing::warn!("writing records to {}: works again", sink.name());
+                        tracing::warn!("writing records to {}: works again", sink.output);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Written::Deserted;
+                    return Written::ReaderGone;
                 }
+                // A standard output that somebody made non-blocking is merely slow.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(SLOW),
                 Err(error) => {
-                    // A standard output that somebody made non-blocking is merely slow.
-                    let slow = error.kind() == io::ErrorKind::WouldBlock;
-                    if !slow && !failing {
+                    if !failing {
                         failing = true;
-                        let (name, lines) = (sink.name(), self.tally().unwritten);
+                        let (output, lines) = (&sink.output, self.tally().unwritten);
+                        let text = text_of(&error);
                         tracing::warn!(
-                            "writing records to {name}: {error}; {lines} lines wait and are tried again"
+                            "writing records to {output}: {text}; waiting to be written: {lines}"
                         );
                     }
-                    let finishing = self.lock().finishing;
-                    if !slow && finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
+                    // A line is there whole or not at all, also if we get no further than this.
+                    let torn = torn(batch, rest);
+                    if torn > 0 && sink.cut(torn) {
+                        rest = &batch[batch.len() - rest.len() - torn..];
+                    }
+                    if self.lock().finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
                         return Written::GivenUp;
                     }
-                    std::thread::sleep(if slow { RETRY / 50 } else { RETRY });
+                    std::thread::sleep(RETRY);
                     if std::mem::take(&mut self.lock().reopen) {
                         sink.reopen();
-                        // The new file gets the line that is torn in the old one from its start.
-                        let torn = batch[..batch.len() - rest.len()].iter().rev();
-                        let torn = torn.take_while(|&&byte| byte != b'\n').count();
-                        rest = &batch[batch.len() - rest.len() - torn..];
                     }
                 }
             }
@@ -235,7 +269,13 @@ impl Shared {
 enum Written {
     All,
     GivenUp,
-    Deserted,
+    ReaderGone,
+}
+
+/// Of the line that `rest`, the end of `batch`, begins in: how many bytes lie before it.
+fn torn(batch: &[u8], rest: &[u8]) -> usize {
+    let written = &batch[..batch.len() - rest.len()];
+    written.iter().rev().take_while(|&&byte| byte != b'\n').count()
 }
 
 fn newlines(bytes: &[u8]) -> u64 {
@@ -248,11 +288,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn open(output: Output) -> io::Result<Self> {
-        let file = open(&output)?;
-        Ok(Self { output, file })
-    }
-
+    /// Opens the file anew under its name.
     fn reopen(&mut self) {
         if self.output == Output::Stdout {
             return;
@@ -260,19 +296,31 @@ impl Sink {
         match open(&self.output) {
             Ok(file) => {
                 self.file = file;
-                tracing::info!("writing records to {} opened anew", self.name());
+                tracing::info!("writing records to {}, opened anew", self.output);
             }
-            Err(error) => tracing::error!(
-                "opening {} anew: {error}; records still go to the file that was open",
-                self.name()
-            ),
+            Err(error) => {
+                let text = text_of(&error);
+                tracing::error!(
+                    "opening {} anew: {text}; records still go to the file that was open",
+                    self.output
+                );
+            }
         }
     }
 
-    fn name(&self) -> String {
-        match &self.output {
-            Output::Stdout => "standard output".to_owned(),
-            Output::File(path) => format!("'{}'", path.display()),
+    /// Takes back the last `bytes` that were written; `false` where the output is no plain file.
+    fn cut(&mut self, bytes: usize) -> bool {
+        let Ok(metadata) = self.file.metadata() else { return false };
+        let whole = metadata.len().saturating_sub(bytes as u64);
+        metadata.is_file() && self.file.set_len(whole).is_ok()
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("standard output"),
+            Self::File(path) => write!(f, "'{}'", path.display()),
         }
     }
 }

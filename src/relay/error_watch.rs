@@ -28,9 +28,7 @@ impl<'w, F: Future<Output = io::Result<Ready>>> ErrorWatch<'w, F> {
             && let Poll::Ready(_) = error.as_mut().poll(cx)
         {
             self.0 = None;
-            if let Ok(Some(error)) = side.stream.take_error() {
-                side.state.broke(&error);
-            }
+            side.take_error();
         }
     }
 }

@@ -1,20 +1,21 @@
 //! One direction of a pair, by copying.
 
 use std::cell::RefCell;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::Shutdown;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::leg::Side;
 
 /// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
 /// keeps only what the other side would not take.
 const BUFFER: usize = 64 * 1024;
+
+/// Reads and writes of one half before the other one has its turn.
+const TURN: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
@@ -30,9 +31,14 @@ pub(super) struct Half {
 }
 
 impl Half {
-    /// Whether nothing will pass any more.
+    /// Whether this direction has ended.
     pub(super) fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Whether it waits for its source, or would, if it were polled.
+    pub(super) fn is_reading(&self) -> bool {
+        !self.done && self.pending.is_empty()
     }
 
     /// Ends this direction: what is in hand cannot be delivered.
@@ -42,49 +48,65 @@ impl Half {
         self.done = true;
     }
 
-    /// Moves what can be moved from `source` to `sink`; ready when this direction is over. After
-    /// the source's end of stream the sink has got ours; a broken socket is noted in its state.
+    /// Moves what can be moved from `source` to `sink`. After the source's end of stream the sink
+    /// has got ours; a broken socket is noted in its state.
     pub(super) fn poll(
         &mut self,
         source: &mut Side<'_>,
         sink: &mut Side<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        while !self.done {
-            if self.written < self.pending.len() {
-                match ready!(sink.stream.poll_write_ready(cx)) {
-                    Ok(()) => self.write_pending(sink),
-                    Err(error) => self.sink_failed(sink, &error),
-                }
-            } else {
-                match ready!(source.stream.poll_read_ready(cx)) {
-                    Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.pass(source, sink, buffer)),
-                    Err(error) => self.source_failed(source, &error),
-                }
+    ) {
+        for _ in 0..TURN {
+            if self.done {
+                return;
             }
+            let moved = if self.pending.is_empty() {
+                self.poll_read(source, sink, cx)
+            } else {
+                self.poll_write(sink, cx)
+            };
+            if moved.is_pending() {
+                return;
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Waits for the source, reads once, and writes what was read.
+    fn poll_read(
+        &mut self,
+        source: &mut Side<'_>,
+        sink: &mut Side<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        match std::task::ready!(source.stream.poll_read_ready(cx)) {
+            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.pass(source, sink, buffer)),
+            Err(error) => self.source_failed(source, &error),
         }
         Poll::Ready(())
     }
 
-    /// Reads once and writes what was read.
     fn pass(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
-        let bytes = match receive(source.stream, buffer) {
+        let bytes = match source.stream.try_read(buffer) {
             Ok(0) => return self.reached_end(source, sink),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,
             Err(error) => return self.source_failed(source, &error),
         };
         source.state.meter.rx.moved(bytes, Instant::now());
-        let taken = match self.write(sink, &buffer[..bytes]) {
-            Some(taken) => taken,
-            None => return,
-        };
-        if taken < bytes {
+        if let Some(taken) = self.write(sink, &buffer[..bytes])
+            && taken < bytes
+        {
             self.pending.extend_from_slice(&buffer[taken..bytes]);
         }
     }
 
-    fn write_pending(&mut self, sink: &mut Side<'_>) {
+    /// Waits for the sink and writes what is pending.
+    fn poll_write(&mut self, sink: &mut Side<'_>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Err(error) = std::task::ready!(sink.stream.poll_write_ready(cx)) {
+            self.sink_failed(sink, &error);
+            return Poll::Ready(());
+        }
         let pending = std::mem::take(&mut self.pending);
         if let Some(taken) = self.write(sink, &pending[self.written..]) {
             self.written += taken;
@@ -94,11 +116,12 @@ impl Half {
                 self.written = 0;
             }
         }
+        Poll::Ready(())
     }
 
     /// Writes once; how much the sink took, or `None` when it is broken.
     fn write(&mut self, sink: &mut Side<'_>, bytes: &[u8]) -> Option<usize> {
-        let taken = match send(sink.stream, bytes) {
+        let taken = match sink.stream.try_write(bytes) {
             Ok(taken) => taken,
             Err(error) if is_again(&error) => 0,
             Err(error) => {
@@ -128,7 +151,7 @@ impl Half {
         sink.state.meter.look_at_eof(sink.stream);
         match SockRef::from(sink.stream).shutdown(Shutdown::Write) {
             Ok(()) => sink.state.meter.tx.ended = Some(Instant::now()),
-            Err(error) => sink.state.write_failed(&error),
+            Err(error) => sink.shutdown_failed(&error),
         }
     }
 
@@ -145,32 +168,4 @@ impl Half {
 
 fn is_again(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// recv(2). A read that does not fill the buffer has emptied the socket, so readiness is cleared
-/// without asking a second time; an end of stream or a reset that came with the data is kept by
-/// tokio apart from that.
-fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut received = None;
-    let tried = stream.try_io(Interest::READABLE, || {
-        let bytes = (&*SockRef::from(stream)).read(buffer)?;
-        received = Some(bytes);
-        if 0 < bytes && bytes < buffer.len() {
-            Err(io::ErrorKind::WouldBlock.into())
-        } else {
-            Ok(())
-        }
-    });
-    received.map_or_else(|| Err(tried.err().unwrap_or(io::ErrorKind::WouldBlock.into())), Ok)
-}
-
-/// send(2), likewise: a write that is not taken whole has filled the socket.
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = None;
-    let tried = stream.try_io(Interest::WRITABLE, || {
-        let taken = (&*SockRef::from(stream)).write(bytes)?;
-        sent = Some(taken);
-        if taken < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    sent.map_or_else(|| Err(tried.err().unwrap_or(io::ErrorKind::WouldBlock.into())), Ok)
 }

@@ -24,6 +24,8 @@ pub(crate) struct LegState {
     pub(crate) ended: Option<PeerEnd>,
     /// The connection is broken: nothing can be written to it any more.
     pub(crate) gone: bool,
+    /// We closed it with a reset, which purged what was still queued.
+    pub(crate) purged: bool,
 }
 
 /// How and when a peer ended.
@@ -43,7 +45,7 @@ pub(super) struct Side<'l> {
 impl Leg {
     pub(crate) fn new(stream: TcpStream, mut meter: Meter) -> Self {
         meter.write_blocked = Some(Blocked::default());
-        Self { stream, state: LegState { meter, ended: None, gone: false } }
+        Self { stream, state: LegState { meter, ended: None, gone: false, purged: false } }
     }
 
     pub(super) fn side(&mut self) -> Side<'_> {
@@ -57,11 +59,31 @@ impl Leg {
         state.meter.look_at_close(&stream);
         if with_reset {
             // If it fails, the connection is gone already.
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            state.purged = SockRef::from(&stream).set_linger(Some(Duration::ZERO)).is_ok();
         }
         drop(stream);
         state.meter.closed = Some(Instant::now());
         state
+    }
+}
+
+impl Side<'_> {
+    /// Takes an error that is pending on the socket, if there is one.
+    pub(super) fn take_error(&mut self) {
+        if let Ok(Some(error)) = self.stream.take_error() {
+            self.state.read_failed(&error);
+        }
+    }
+
+    /// shutdown(2) failed. On a connection that was reset it says ENOTCONN, and the reason waits
+    /// in SO_ERROR.
+    pub(super) fn shutdown_failed(&mut self, error: &io::Error) {
+        self.take_error();
+        if !self.state.gone {
+            let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+            let unknown_reason = error.kind() == io::ErrorKind::NotConnected;
+            self.state.write_failed(if unknown_reason { &reset } else { error });
+        }
     }
 }
 
@@ -88,22 +110,21 @@ impl LegState {
         self.broke(error);
     }
 
-    /// The connection broke; whoever meets a socket's error first takes it away from all others,
-    /// so this is where it is sorted.
-    pub(super) fn broke(&mut self, error: &io::Error) {
-        self.gone = true;
+    /// The connection broke. Whoever meets a socket's error first takes it away from all others,
+    /// who see a mere consequence; so the first one is what counts.
+    fn broke(&mut self, error: &io::Error) {
         let at = Instant::now();
+        self.gone = true;
+        if let Some(blocked) = &mut self.meter.write_blocked {
+            blocked.end(at);
+        }
         // EPIPE: a reset that came after the peer's end of stream.
         let how = match &*code_of(error) {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => How::Reset,
             "ETIMEDOUT" => How::Timeout,
             _ => How::Error,
         };
-        let fault = Some(Fault::from(error));
-        match &mut self.ended {
-            None => self.ended = Some(PeerEnd { at, how, fault }),
-            // Who ended first and when stays; that it did not end well is remembered.
-            Some(ended) => ended.fault = fault,
-        }
+        let ended = self.ended.get_or_insert(PeerEnd { at, how, fault: None });
+        ended.fault.get_or_insert_with(|| error.into());
     }
 }

@@ -13,20 +13,22 @@ mod half;
 mod leg;
 mod send_queue;
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use error_watch::{ErrorWatch, error_on};
 use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Over {
+pub(crate) enum RelayEnd {
     /// The peers ended it, by ends of stream or by a broken connection.
     ByPeers,
     /// The proxy was told to stop.
@@ -36,58 +38,61 @@ pub(crate) enum Over {
 /// What is left of a pair when both sockets are closed.
 #[derive(Debug)]
 pub(crate) struct Relayed {
-    pub(crate) over: Over,
+    pub(crate) end: RelayEnd,
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
 }
 
-/// Relays until both directions have ended, then waits until what was sent has arrived, at most
-/// `linger`, and closes both sockets. `stop` cuts everything short: both sides are reset, because
-/// an end of stream would tell them that all has been said.
+/// Relays until both directions have ended, then waits until what was sent has arrived, and closes
+/// both sockets. From the moment when a connection broke or both streams have ended, all that may
+/// take `linger`. `stop` cuts everything short: both sides are reset, because an end of stream
+/// would tell them that all has been said.
 pub(crate) async fn relay(
     mut client: Leg,
     mut upstream: Leg,
     linger: Duration,
     stop: &CancellationToken,
 ) -> Relayed {
-    let over = tokio::select! {
-        biased;
-        () = both_halves(&mut client, &mut upstream) => Over::ByPeers,
-        () = stop.cancelled() => Over::ByStop,
+    let ended = async {
+        let deadline = both_halves(&mut client, &mut upstream, linger).await;
+        tokio::join!(
+            send_queue::emptied(&client, deadline),
+            send_queue::emptied(&upstream, deadline)
+        );
     };
-    if over == Over::ByPeers {
-        let deadline = Instant::now() + linger;
-        let emptied = async {
-            tokio::join!(
-                send_queue::emptied(&client, deadline),
-                send_queue::emptied(&upstream, deadline)
-            )
-        };
-        tokio::select! {
-            _ = emptied => {}
-            () = stop.cancelled() => {}
+    let end = tokio::select! {
+        biased;
+        () = ended => RelayEnd::ByPeers,
+        () = stop.cancelled() => RelayEnd::ByStop,
+    };
+    // A reset that came while nobody read or wrote any more.
+    for leg in [&mut client, &mut upstream] {
+        if !leg.state.gone {
+            leg.side().take_error();
         }
     }
-    let broken = over == Over::ByStop || client.state.gone || upstream.state.gone;
-    Relayed { over, client: client.close(broken), upstream: upstream.close(broken) }
+    let broken = end == RelayEnd::ByStop || client.state.gone || upstream.state.gone;
+    Relayed { end, client: client.close(broken), upstream: upstream.close(broken) }
 }
 
-async fn both_halves(client: &mut Leg, upstream: &mut Leg) {
+/// Runs both halves until they are done; until when all that was sent must have arrived.
+async fn both_halves(client: &mut Leg, upstream: &mut Leg, linger: Duration) -> Instant {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let (mut to_upstream, mut to_client) = (Half::default(), Half::default());
-    let (client_error, upstream_error) =
-        (pin!(error_on(client.stream)), pin!(error_on(upstream.stream)));
+    let client_error = pin!(error_on(client.stream));
     let mut client_error = ErrorWatch::new(client_error);
+    let upstream_error = pin!(error_on(upstream.stream));
     let mut upstream_error = ErrorWatch::new(upstream_error);
+    let mut deadline = Deadline::default();
     poll_fn(|cx| {
-        let _ = to_upstream.poll(&mut client, &mut upstream, cx);
-        let _ = to_client.poll(&mut upstream, &mut client, cx);
-        // A peer whose end of stream was read long ago may still reset the connection, and no half
-        // waits for anything in which that would show.
-        if to_upstream.is_done() && !to_client.is_done() {
+        to_upstream.poll(&mut client, &mut upstream, cx);
+        to_client.poll(&mut upstream, &mut client, cx);
+        // While nobody reads from a peer, because its end of stream was read long ago or because
+        // the other side takes no more, nothing that a half waits for shows its reset.
+        if !to_upstream.is_reading() {
             client_error.poll(&mut client, cx);
         }
-        if to_client.is_done() && !to_upstream.is_done() {
+        if !to_client.is_reading() {
             upstream_error.poll(&mut upstream, cx);
         }
         // Nothing more can be delivered to a broken side. The half that comes from it goes on
@@ -98,7 +103,34 @@ async fn both_halves(client: &mut Leg, upstream: &mut Leg) {
         if upstream.state.gone {
             to_upstream.give_up();
         }
-        if to_upstream.is_done() && to_client.is_done() { Poll::Ready(()) } else { Poll::Pending }
+        let broken = client.state.gone || upstream.state.gone;
+        let mut done = to_upstream.is_done() && to_client.is_done();
+        if broken && !done && deadline.poll(linger, cx).is_ready() {
+            to_upstream.give_up();
+            to_client.give_up();
+            done = true;
+        }
+        if done { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    deadline.instant(linger)
+}
+
+/// The end of patience, set when it is first asked for.
+#[derive(Default)]
+struct Deadline(Option<Pin<Box<Sleep>>>);
+
+impl Deadline {
+    fn poll(&mut self, patience: Duration, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let sleep =
+            || Box::pin(tokio::time::sleep_until(clock::after(Instant::now(), patience).into()));
+        self.0.get_or_insert_with(sleep).as_mut().poll(cx)
+    }
+
+    fn instant(&self, patience: Duration) -> Instant {
+        match &self.0 {
+            Some(sleep) => sleep.deadline().into_std(),
+            None => clock::after(Instant::now(), patience),
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod macos;
 mod option;
 mod query;
 mod read;
+mod snapshot;
 mod state;
 mod table;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use macos::MacosInfo;
 pub use option::{TcpOption, UnknownOption};
 #[cfg(feature = "proxy")]
 pub(crate) use query::send_queue;
-pub use query::{Snapshot, Socket};
+pub use snapshot::{Snapshot, Socket};
 pub use state::State;
 pub use table::Field;
 pub use windows::WindowsInfo;

@@ -4,120 +4,8 @@
 //! buffer is ever looked at.
 #![allow(unsafe_code)]
 
-use super::{Error, SysInfo, TcpInfo};
-
-/// Anything that can be asked for TCP information: what lends its file descriptor (or, on
-/// Windows, its socket).
-#[cfg(unix)]
-pub trait Socket: std::os::fd::AsFd {}
-#[cfg(unix)]
-impl<T: std::os::fd::AsFd> Socket for T {}
-
-/// Anything that can be asked for TCP information: what lends its socket.
-#[cfg(windows)]
-pub trait Socket: std::os::windows::io::AsSocket {}
-#[cfg(windows)]
-impl<T: std::os::windows::io::AsSocket> Socket for T {}
-
-/// What the kernel returned about a socket at one moment, not decoded yet.
-///
-/// Taking it costs one to three system calls and as many bytes as the kernel's structure has;
-/// decoding can wait until nothing is in a hurry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    info: Box<[u8]>,
-    congestion: Option<Box<str>>,
-    congestion_info: Box<[u8]>,
-}
-
-impl Snapshot {
-    /// Asks for everything: the structure, the congestion control's name and its data.
-    ///
-    /// # Errors
-    ///
-    /// As [`TcpInfo::of`].
-    pub fn of<S: Socket>(socket: &S) -> Result<Self, Error> {
-        let mut snapshot = Self::structure(socket)?;
-        snapshot.ask_congestion(socket);
-        snapshot.ask_congestion_info(socket);
-        Ok(snapshot)
-    }
-
-    /// Asks for the structure alone: one system call.
-    ///
-    /// # Errors
-    ///
-    /// As [`TcpInfo::of`].
-    pub(crate) fn structure<S: Socket>(socket: &S) -> Result<Self, Error> {
-        Ok(Self {
-            info: system::structure(socket)?,
-            congestion: None,
-            congestion_info: Box::default(),
-        })
-    }
-
-    /// Asks for the name of the congestion control; what cannot be had stays unknown.
-    pub(crate) fn ask_congestion<S: Socket>(&mut self, socket: &S) {
-        self.congestion = system::congestion(socket);
-    }
-
-    /// Asks for the congestion control's data, if its name says that it has any.
-    pub(crate) fn ask_congestion_info<S: Socket>(&mut self, socket: &S) {
-        if let Some(name) = &self.congestion {
-            self.congestion_info = system::congestion_info(socket, name);
-        }
-    }
-
-    /// Takes over what an earlier look knew of the congestion control and this one does not: both
-    /// calls fail once the connection is gone.
-    pub(crate) fn keep_last_known(&mut self, earlier: &Self) {
-        if self.congestion.is_none() {
-            self.congestion.clone_from(&earlier.congestion);
-        }
-        if self.congestion_info.is_empty() {
-            self.congestion_info.clone_from(&earlier.congestion_info);
-        }
-    }
-
-    /// The structure's bytes, exactly as many as the kernel returned.
-    pub fn bytes(&self) -> &[u8] {
-        &self.info
-    }
-
-    /// Decodes it by this system's layout.
-    pub fn decode(&self) -> TcpInfo {
-        self.decode_sys_info().normalise(self.info.len())
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn decode_sys_info(&self) -> SysInfo {
-        let info = super::LinuxInfo::decode(&self.info)
-            .with_congestion(self.congestion.as_deref(), &self.congestion_info);
-        SysInfo::Linux(Box::new(info))
-    }
-
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
-    fn decode_sys_info(&self) -> SysInfo {
-        SysInfo::Macos(Box::new(super::MacosInfo::decode(&self.info)))
-    }
-
-    #[cfg(target_os = "freebsd")]
-    fn decode_sys_info(&self) -> SysInfo {
-        SysInfo::FreeBsd(Box::new(super::FreeBsdInfo::decode(&self.info)))
-    }
-
-    // Windows, and systems that give none: there no snapshot is ever made.
-    #[cfg(not(any(
-        target_os = "linux",
-        target_os = "android",
-        target_os = "macos",
-        target_os = "ios",
-        target_os = "freebsd"
-    )))]
-    fn decode_sys_info(&self) -> SysInfo {
-        SysInfo::Windows(Box::new(super::WindowsInfo::decode(&self.info)))
-    }
-}
+use super::Error;
+use super::snapshot::Socket;
 
 /// Larger than any structure today; gVisor answers EINVAL to short buffers, and newer kernels
 /// return more than is known here.
@@ -154,27 +42,23 @@ fn get<const N: usize>(
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod system {
+pub(super) mod system {
     use super::*;
 
-    pub(super) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, Error> {
+    pub(in crate::tcp_info) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, Error> {
         let (buffer, length) =
             get::<BUFFER>(socket, libc::IPPROTO_TCP, libc::TCP_INFO).map_err(Error::from_os)?;
-        // No socket has state 0: an emulator that knows the option and fills nothing.
-        if buffer[0] == 0 {
-            return Err(Error::Unsupported);
-        }
-        Ok(buffer[..length].into())
+        super::super::snapshot::filled(&buffer[..length])
     }
 
-    pub(super) fn congestion(socket: &impl Socket) -> Option<Box<str>> {
+    pub(in crate::tcp_info) fn congestion(socket: &impl Socket) -> Option<Box<str>> {
         // TCP_CA_NAME_MAX is 16, its NUL included.
         let (buffer, length) = get::<16>(socket, libc::IPPROTO_TCP, libc::TCP_CONGESTION).ok()?;
         let name = buffer[..length].split(|&byte| byte == 0).next()?;
         Some(std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?.into())
     }
 
-    pub(super) fn congestion_info(socket: &impl Socket, name: &str) -> Box<[u8]> {
+    pub(in crate::tcp_info) fn congestion_info(socket: &impl Socket, name: &str) -> Box<[u8]> {
         if !super::super::congestion::has_data(name) {
             return Box::default();
         }
@@ -186,7 +70,7 @@ mod system {
 }
 
 #[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
-mod system {
+pub(super) mod system {
     use super::*;
 
     #[cfg(target_os = "freebsd")]
@@ -194,7 +78,7 @@ mod system {
     #[cfg(not(target_os = "freebsd"))]
     const INFO: libc::c_int = libc::TCP_CONNECTION_INFO;
 
-    pub(super) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, Error> {
+    pub(in crate::tcp_info) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, Error> {
         let (buffer, length) =
             get::<BUFFER>(socket, libc::IPPROTO_TCP, INFO).map_err(Error::from_os)?;
         if length == 0 {
@@ -203,17 +87,17 @@ mod system {
         Ok(buffer[..length].into())
     }
 
-    pub(super) fn congestion(_socket: &impl Socket) -> Option<Box<str>> {
+    pub(in crate::tcp_info) fn congestion(_socket: &impl Socket) -> Option<Box<str>> {
         None
     }
 
-    pub(super) fn congestion_info(_socket: &impl Socket, _name: &str) -> Box<[u8]> {
+    pub(in crate::tcp_info) fn congestion_info(_socket: &impl Socket, _name: &str) -> Box<[u8]> {
         Box::default()
     }
 }
 
 #[cfg(windows)]
-mod system {
+pub(super) mod system {
     use std::os::windows::io::{AsRawSocket, AsSocket};
 
     use windows_sys::Win32::Networking::WinSock::{
@@ -222,10 +106,14 @@ mod system {
 
     use super::*;
 
-    pub(super) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, Error> {
-        version(socket, 1, size_of::<TCP_INFO_v1>())
-            .or_else(|_| version(socket, 0, size_of::<TCP_INFO_v0>()))
-            .map_err(Error::from_os)
+    pub(in crate::tcp_info) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, Error> {
+        // Version 1 has pointer-sized fields; the decoder knows their 64-bit places.
+        let newest = if cfg!(target_pointer_width = "64") {
+            version(socket, 1, size_of::<TCP_INFO_v1>())
+        } else {
+            Err(std::io::ErrorKind::Unsupported.into())
+        };
+        newest.or_else(|_| version(socket, 0, size_of::<TCP_INFO_v0>())).map_err(Error::from_os)
     }
 
     fn version(socket: &impl Socket, version: u32, size: usize) -> std::io::Result<Box<[u8]>> {
@@ -255,11 +143,11 @@ mod system {
         }
     }
 
-    pub(super) fn congestion(_socket: &impl Socket) -> Option<Box<str>> {
+    pub(in crate::tcp_info) fn congestion(_socket: &impl Socket) -> Option<Box<str>> {
         None
     }
 
-    pub(super) fn congestion_info(_socket: &impl Socket, _name: &str) -> Box<[u8]> {
+    pub(in crate::tcp_info) fn congestion_info(_socket: &impl Socket, _name: &str) -> Box<[u8]> {
         Box::default()
     }
 }
@@ -274,18 +162,18 @@ mod system {
         target_os = "freebsd"
     ))
 ))]
-mod system {
+pub(super) mod system {
     use super::*;
 
-    pub(super) fn structure(_socket: &impl Socket) -> Result<Box<[u8]>, Error> {
+    pub(in crate::tcp_info) fn structure(_socket: &impl Socket) -> Result<Box<[u8]>, Error> {
         Err(Error::Unsupported)
     }
 
-    pub(super) fn congestion(_socket: &impl Socket) -> Option<Box<str>> {
+    pub(in crate::tcp_info) fn congestion(_socket: &impl Socket) -> Option<Box<str>> {
         None
     }
 
-    pub(super) fn congestion_info(_socket: &impl Socket, _name: &str) -> Box<[u8]> {
+    pub(in crate::tcp_info) fn congestion_info(_socket: &impl Socket, _name: &str) -> Box<[u8]> {
         Box::default()
     }
 }

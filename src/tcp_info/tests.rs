@@ -414,7 +414,11 @@ mod live {
 
     #[test]
     fn a_structure_that_nobody_filled_is_an_error_not_zeros() {
-        // What an emulator answers; the check is in the query, its effect is this.
-        assert_eq!(LinuxInfo::decode(&[0; 280]).state, None);
+        // What an emulator answers.
+        assert!(matches!(super::super::snapshot::filled(&[0; 280]), Err(Error::Unsupported)));
+        assert!(matches!(super::super::snapshot::filled(&[]), Err(Error::Unsupported)));
+        let mut bytes = [0; 280];
+        bytes[0] = 1;
+        assert_eq!(*super::super::snapshot::filled(&bytes).unwrap(), bytes);
     }
 }

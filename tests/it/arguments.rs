@@ -36,6 +36,8 @@ fn a_malformed_label_event_or_time_is_wrong_usage() {
         ("--events", "closed"),
         ("--drain", "soon"),
         ("--linger", "-1s"),
+        ("--linger", "1e19"),
+        ("--connect-timeout", "300y"),
     ] {
         let option_value = format!("{option}={value}");
         let (status, said) = refused(&["proxy", "-L", "0:localhost:1", &option_value]);

@@ -7,11 +7,11 @@ use conniver::record::Line;
 use serde_json::Value;
 
 use crate::harness::peers::{deaf_port, echo_server, exchange};
-use crate::harness::program::{BINARY, Left, Proxy};
+use crate::harness::program::{BINARY, Left, Proxy, wait_until};
 use crate::harness::run;
 
 const RECORD: &str = "event schema time host labels runId seq line id mode listener clientHost clientPort \
-    target targetHost via outcome openedAt closedAt duration phases resolveSource attempts client \
+    target targetHost targetPort via outcome openedAt closedAt duration phases resolveSource attempts client \
     upstream delivery ending verdict tls http process warnings delta";
 const LEG: &str = "localAddr remoteAddr openedAt closedAt firstRxAt firstTxAt lastRxAt lastTxAt rxEofAt \
     rxBytes txBytes ownRxBytes ownTxBytes rxErr rxErrCode txErr txErrCode infoErr infoErrCode \
@@ -57,9 +57,10 @@ fn a_run() -> (Left, Vec<Value>) {
     let file = proxy.records_file();
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
     let mut text = String::new();
-    while !text.contains("\"event\":\"stop\"") {
+    wait_until("the last line is written", || {
         text = std::fs::read_to_string(&file).unwrap();
-    }
+        text.contains("\"event\":\"stop\"") && text.ends_with('\n')
+    });
     let left = proxy.wait();
     let values = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (left, values)
@@ -83,6 +84,10 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
 
     for value in of("open").into_iter().chain(of("close")) {
         assert_keys(value, RECORD, "a record");
+        assert_eq!(
+            value["target"],
+            format!("{}:{}", value["targetHost"].as_str().unwrap(), value["targetPort"])
+        );
         assert_keys(&value["phases"], PHASES, "phases");
         assert_keys(&value["delivery"], "toUpstream toClient", "delivery");
         assert_keys(&value["delta"], "toUpstream toClient", "delta");
@@ -100,6 +105,20 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
         }
     }
     assert_keys(&of("close")[0]["ending"], ENDING, "ending");
+}
+
+#[test]
+fn the_schema_refuses_a_line_that_lacks_any_key() {
+    let (_, values) = a_run();
+    let schema: Value = serde_json::from_str(&run(BINARY, &["schema"])).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for value in values {
+        for key in value.as_object().unwrap().keys() {
+            let mut lacking = value.clone();
+            lacking.as_object_mut().unwrap().remove(key);
+            assert!(!validator.is_valid(&lacking), "{} line without {key}", value["event"]);
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Upstreams that cannot be reached: a record each, and a client that is told by a reset.
 
+use std::process::Command;
+
 use conniver::record::{AttemptOutcome, By, How, Outcome, Phase, Record, ResolveSource};
 
 use crate::harness::peers::{deaf_port, read_until_reset};
-use crate::harness::program::Proxy;
+use crate::harness::program::{BINARY, Proxy};
 
 /// One connection through a proxy to `target`, which fails; the client must see a reset.
 fn failed_pair(target: &str, args: &[&str]) -> Record {
@@ -79,7 +81,7 @@ fn a_client_that_resets_while_the_upstream_is_dialled_is_recorded_as_the_clients
     }
     let namespace = Namespace::new();
     namespace.nft("add table inet hole; add chain inet hole out { type filter hook output priority 0; }; add rule inet hole out tcp dport 9 drop");
-    let mut command = namespace.command(crate::harness::program::BINARY);
+    let mut command = namespace.command(BINARY);
     let proxy = Proxy::start(&mut command, &["0:127.0.0.1:9"], &[]);
     namespace.enter(|| reset(TcpStream::connect(proxy.address()).unwrap()));
     let record = proxy.the_record();
@@ -91,4 +93,20 @@ fn a_client_that_resets_while_the_upstream_is_dialled_is_recorded_as_the_clients
     );
     assert_eq!(ending.error_code.as_deref(), Some("ECONNRESET"));
     assert_eq!(record.attempts[0].outcome, AttemptOutcome::Cancelled);
+}
+
+#[test]
+fn a_forwarding_to_itself_is_denied_before_it_eats_all_descriptors() {
+    // A port that is free now, to name it on both sides.
+    let (held, address) = deaf_port();
+    drop(held);
+    let forward = format!("{}:localhost:{}", address.port(), address.port());
+    let proxy = Proxy::start(&mut Command::new(BINARY), &[&forward], &[]);
+    assert_eq!(read_until_reset(&mut proxy.connect()), b"");
+    let record = proxy.wait_for_records(1).remove(0);
+    assert_eq!(record.outcome, Some(Outcome::Denied));
+    let ending = record.ending.unwrap();
+    assert_eq!((ending.first_by, ending.first_how), (By::Proxy, How::Denied));
+    assert_eq!(ending.error_code.as_deref(), Some("LOOP"));
+    assert_eq!(proxy.stop().records().len(), 1);
 }

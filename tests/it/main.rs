@@ -1,4 +1,7 @@
 //! The program and the library under real conditions: real sockets, real tools, the real kernel.
+//!
+//! On Linux: they rest on its /proc, its namespaces and its tools.
+#![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;

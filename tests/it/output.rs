@@ -8,7 +8,8 @@ use conniver::record::Line;
 use nix::sys::signal::Signal;
 
 use crate::harness::peers::{echo_server, exchange};
-use crate::harness::program::{BINARY, Proxy, read_lines};
+use crate::harness::program::{BINARY, Proxy, read_lines, wait_for, wait_until};
+use crate::harness::{run, skip};
 
 #[test]
 fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
@@ -31,14 +32,12 @@ fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
             .collect();
         for n in 0..3 {
             // Rotate once there is something in the present file, and wait for the new one.
-            while std::fs::metadata(&file).map_or(0, |meta| meta.len()) == 0 {
-                std::thread::yield_now();
-            }
+            wait_until("records come", || {
+                std::fs::metadata(&file).is_ok_and(|meta| meta.len() > 0)
+            });
             std::fs::rename(&file, rotated(n)).unwrap();
             proxy.signal(Signal::SIGHUP);
-            while !file.exists() {
-                std::thread::yield_now();
-            }
+            wait_until("the file is there again", || file.exists());
         }
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().unwrap()).sum()
@@ -69,8 +68,8 @@ fn a_reader_that_leaves_ends_the_program_quietly() {
         .unwrap();
     // The reader is gone before there is any record.
     drop(proxy.stdout.take());
+    assert_eq!(wait_for(&mut proxy).code(), Some(0));
     let output = proxy.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("listening on 127.0.0.1:") && said.lines().count() == 1, "{said}");
 }
@@ -136,4 +135,102 @@ fn a_file_with_a_torn_last_line_keeps_our_first_one_whole() {
         writer.finish();
         assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[test]
+fn a_reader_that_leaves_cuts_no_open_connection_short() {
+    let echo = echo_server();
+    let mut proxy = Command::new(BINARY)
+        .args(["proxy", "--drain", "20s", "-L", &format!("0:{echo}")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(proxy.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    let address = line.split([' ', ',']).nth(2).unwrap();
+    let connect = || std::net::TcpStream::connect(address).unwrap();
+    let (mut first, mut second) = (connect(), connect());
+    exchange(&mut first, b"x");
+    exchange(&mut second, b"x");
+    drop(proxy.stdout.take());
+    wait_until("it accepts no more", || std::net::TcpStream::connect(address).is_err());
+    // The record of the first one finds nobody to read it.
+    drop(first);
+    assert_eq!(exchange(&mut second, b"still here"), b"still here");
+    drop(second);
+    assert_eq!(wait_for(&mut proxy).code(), Some(0));
+}
+
+/// A small file system, mounted on a directory for as long as this lives.
+struct SmallDisk<'d>(&'d std::path::Path);
+
+impl<'d> SmallDisk<'d> {
+    fn mount(on: &'d std::path::Path, bytes: u32) -> Self {
+        let size = format!("size={bytes}");
+        run("mount", &["-t", "tmpfs", "-o", &size, "none", on.to_str().unwrap()]);
+        Self(on)
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l".as_ref(), self.0.as_os_str()]).status();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
+    let what = "a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile";
+    if !nix::unistd::geteuid().is_root() {
+        return skip(what, "it mounts a small file system, which needs root");
+    }
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let _disk = SmallDisk::mount(&path, 1 << 20);
+    let ballast = path.join("ballast");
+    std::fs::write(&ballast, vec![0; 1_000_000]).unwrap();
+    let forward = format!("0:{}", echo_server());
+    let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &[]);
+    for _ in 0..20 {
+        exchange(&mut proxy.connect(), b"x");
+    }
+    assert!(proxy.wait_to_hear("No space left on device").contains("waiting to be written"));
+    let file = proxy.records_file();
+    wait_until("the torn line is cut", || std::fs::read(&file).is_ok_and(|b| b.ends_with(b"\n")));
+    // Opening the file anew is of no use now, and must not hurt.
+    proxy.signal(Signal::SIGHUP);
+    std::fs::remove_file(&ballast).unwrap();
+    proxy.wait_to_hear("works again");
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    let numbers: Vec<u64> = left.records().iter().map(|record| record.line).collect();
+    assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line() {
+    let what = "an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line";
+    if !nix::unistd::geteuid().is_root() {
+        return skip(what, "it mounts a small file system, which needs root");
+    }
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let _disk = SmallDisk::mount(&path, 65_536);
+    let forward = format!("0:{}", echo_server());
+    let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &[]);
+    for _ in 0..20 {
+        exchange(&mut proxy.connect(), b"x");
+    }
+    proxy.wait_to_hear("No space left on device");
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(1));
+    let written = left.lines.len();
+    assert!(
+        left.stderr.contains(&format!("{} records were not written", 20 - written)),
+        "{}",
+        left.stderr
+    );
+    assert!(left.ends_whole);
 }

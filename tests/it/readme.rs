@@ -1,7 +1,10 @@
 //! The README says what is.
 
-use crate::harness::program::BINARY;
-use crate::harness::run;
+use std::process::Command;
+
+use crate::harness::peers::{deaf_port, echo_server, exchange};
+use crate::harness::program::{BINARY, Proxy};
+use crate::harness::{has_tool, run};
 
 #[test]
 fn the_help_in_the_readme_is_the_programs() {
@@ -9,4 +12,37 @@ fn the_help_in_the_readme_is_the_programs() {
     let pasted =
         readme.split("$ conniver proxy --help\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(pasted, run(BINARY, &["proxy", "--help"]));
+}
+
+/// The README's jq commands, run on a file with a good pair, a failed one, and all other lines.
+#[test]
+fn the_jq_commands_in_the_readme_take_every_line_that_the_program_writes() {
+    if !has_tool("jq", "the_jq_commands_in_the_readme_take_every_line_that_the_program_writes") {
+        return;
+    }
+    let (_held, deaf) = deaf_port();
+    let forwards = [
+        format!("0:{}", echo_server()),
+        format!("0:{deaf}"),
+        "0:no-such-host.invalid:80".to_owned(),
+    ];
+    let forwards = forwards.each_ref().map(String::as_str);
+    let proxy =
+        Proxy::start(&mut Command::new(BINARY), &forwards, &["--events", "start,open,close,stop"]);
+    for &address in proxy.addresses() {
+        let mut client = std::net::TcpStream::connect(address).unwrap();
+        if address == proxy.address() {
+            exchange(&mut client, b"x");
+        }
+    }
+    proxy.wait_for_records(3);
+    let file = proxy.records_file().display().to_string();
+    let readme = include_str!("../../README.md");
+    let commands: Vec<&str> = readme.lines().filter(|line| line.starts_with("jq ")).collect();
+    assert!(commands.len() >= 4);
+    for command in commands {
+        let command = command.replace("records.ndjson", &file);
+        let script = format!("set -o pipefail; {command}");
+        run("bash", &["-c", &script]);
+    }
 }

@@ -1,13 +1,12 @@
 //! Stopping: every pair gets its record, whatever it is doing.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use conniver::record::{By, How, Line, Outcome};
 use nix::sys::signal::Signal;
 
 use crate::harness::peers::{echo_server, exchange, read_all, read_until_reset};
-use crate::harness::program::Proxy;
+use crate::harness::program::{Proxy, wait_until};
 
 #[test]
 fn sigterm_gives_every_open_pair_its_record_and_resets_its_client() {
@@ -47,9 +46,7 @@ fn a_pair_that_ends_while_the_proxy_drains_ends_well() {
     let address = proxy.address();
     proxy.signal(Signal::SIGINT);
     // New connections are refused from here on; the open one goes on.
-    while std::net::TcpStream::connect(address).is_ok() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("it listens no more", || std::net::TcpStream::connect(address).is_err());
     assert_eq!(exchange(&mut client, b"still here"), b"still here");
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut client), b"");
@@ -86,10 +83,12 @@ fn a_pair_that_is_being_dialled_when_the_proxy_stops_gets_its_record() {
         &["--drain", "100ms", "--connect-timeout", "1h"],
     );
     let address = proxy.address();
-    // The drain time begins after the connection was accepted: it stands in the backlog at worst,
-    // and the accept loop empties that before it sees the signal.
     let _client = namespace.enter(|| std::net::TcpStream::connect(address).unwrap());
-    std::thread::sleep(Duration::from_millis(50));
+    wait_until("the upstream is dialled", || {
+        let dialling =
+            namespace.command("ss").args(["-tnH", "state", "syn-sent"]).output().unwrap();
+        !dialling.stdout.is_empty()
+    });
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0));
     let record = &left.records()[0];

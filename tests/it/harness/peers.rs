@@ -44,7 +44,11 @@ impl<T: Send + 'static> Upstream<T> {
 
 /// An echo server for any number of connections, until the test's process ends.
 pub(crate) fn echo_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    echo_server_on("127.0.0.1:0")
+}
+
+pub(crate) fn echo_server_on(address: &str) -> SocketAddr {
+    let listener = TcpListener::bind(address).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) struct Proxy {
     child: Child,
     listeners: Vec<SocketAddr>,
     stderr: JoinHandle<String>,
+    said: Mutex<Receiver<String>>,
     directory: TempDir,
 }
 
@@ -31,6 +33,8 @@ pub(crate) struct Left {
     pub(crate) status: ExitStatus,
     pub(crate) stderr: String,
     pub(crate) lines: Vec<Line>,
+    /// The file ends with a whole line, or is empty.
+    pub(crate) ends_whole: bool,
 }
 
 impl Proxy {
@@ -42,7 +46,16 @@ impl Proxy {
     /// Starts it by `command`, which may put it elsewhere, with these forwardings. Returns when it
     /// listens on all of them.
     pub(crate) fn start(command: &mut Command, forwards: &[&str], args: &[&str]) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), command, forwards, args)
+    }
+
+    /// Starts it with its records in `directory`.
+    pub(crate) fn start_in(
+        directory: TempDir,
+        command: &mut Command,
+        forwards: &[&str],
+        args: &[&str],
+    ) -> Self {
         command.args(["proxy", "-o"]).arg(directory.path().join("records.ndjson"));
         for forward in forwards {
             command.args(["-L", forward]);
@@ -63,7 +76,7 @@ impl Proxy {
             all
         });
         let listeners = forwards.iter().map(|_| next_listener(&said)).collect();
-        Self { child, listeners, stderr, directory }
+        Self { child, listeners, stderr, said: Mutex::new(said), directory }
     }
 
     /// Where its first forwarding listens.
@@ -89,17 +102,40 @@ impl Proxy {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Waits for a line on standard error that has `words` in it.
+    pub(crate) fn wait_to_hear(&self, words: &str) -> String {
+        loop {
+            match self.said.lock().unwrap().recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("waited in vain to hear '{words}'"),
+            }
+        }
+    }
+
+    /// Stops it where it is; returns when it stands still.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait_until("the program stands still", || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit(") ").next().unwrap().starts_with('T')
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Waits until it has written `count` pairs' close lines.
     pub(crate) fn wait_for_records(&self, count: usize) -> Vec<Record> {
-        let began = std::time::Instant::now();
-        loop {
-            let found = closed(read_lines(&self.records_file()));
-            if found.len() >= count {
-                return found;
-            }
-            assert!(began.elapsed() < PATIENCE, "{} of {count} records came", found.len());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut found = Vec::new();
+        wait_until("the records come", || {
+            found = closed(read_lines(&self.records_file()));
+            found.len() >= count
+        });
+        found
     }
 
     /// The one record of the one pair, once it is there.
@@ -112,7 +148,10 @@ impl Proxy {
         let status = wait_for(&mut self.child);
         // The process is over; the thread ends with its standard error.
         let stderr = std::mem::replace(&mut self.stderr, std::thread::spawn(String::new));
-        Left { status, stderr: stderr.join().unwrap(), lines: read_lines(&self.records_file()) }
+        let bytes = std::fs::read(self.records_file()).unwrap_or_default();
+        let ends_whole = bytes.last().is_none_or(|&byte| byte == b'\n');
+        let lines = read_lines(&self.records_file());
+        Left { status, stderr: stderr.join().unwrap(), lines, ends_whole }
     }
 
     /// Asks it to stop and waits for its end.
@@ -151,19 +190,23 @@ fn next_listener(said: &Receiver<String>) -> SocketAddr {
     }
 }
 
+/// Waits for what will be so in the end, and fails when it is not in time.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Waits for a process that should end by itself.
 pub(crate) fn wait_for(child: &mut Child) -> ExitStatus {
-    let began = std::time::Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if began.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("the program does not end");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut status = None;
+    wait_until("the program ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 /// Every line of a file; each must be whole and right.

@@ -1,0 +1,131 @@
+//! What the kernel returned, kept as bytes until there is time to decode it.
+
+use super::query::system;
+use super::{Error, SysInfo, TcpInfo};
+
+/// Anything that can be asked for TCP information: what lends its file descriptor (or, on
+/// Windows, its socket).
+#[cfg(unix)]
+pub trait Socket: std::os::fd::AsFd {}
+#[cfg(unix)]
+impl<T: std::os::fd::AsFd> Socket for T {}
+
+/// Anything that can be asked for TCP information: what lends its socket.
+#[cfg(windows)]
+pub trait Socket: std::os::windows::io::AsSocket {}
+#[cfg(windows)]
+impl<T: std::os::windows::io::AsSocket> Socket for T {}
+
+/// What the kernel returned about a socket at one moment, not decoded yet.
+///
+/// Taking it costs one to three system calls and as many bytes as the kernel's structure has;
+/// decoding can wait until nothing is in a hurry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    info: Box<[u8]>,
+    congestion: Option<Box<str>>,
+    congestion_info: Box<[u8]>,
+}
+
+impl Snapshot {
+    /// Asks for everything: the structure, the congestion control's name and its data.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpInfo::of`].
+    pub fn of<S: Socket>(socket: &S) -> Result<Self, Error> {
+        let mut snapshot = Self::structure(socket)?;
+        snapshot.ask_congestion(socket);
+        snapshot.ask_congestion_info(socket);
+        Ok(snapshot)
+    }
+
+    /// Asks for the structure alone: one system call.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpInfo::of`].
+    pub(crate) fn structure<S: Socket>(socket: &S) -> Result<Self, Error> {
+        Ok(Self {
+            info: system::structure(socket)?,
+            congestion: None,
+            congestion_info: Box::default(),
+        })
+    }
+
+    /// Asks for the name of the congestion control; what cannot be had stays unknown.
+    pub(crate) fn ask_congestion<S: Socket>(&mut self, socket: &S) {
+        self.congestion = system::congestion(socket);
+    }
+
+    /// Asks for the congestion control's data, if its name says that it has any; keeps what is
+    /// known when there is no answer.
+    pub(crate) fn ask_congestion_info<S: Socket>(&mut self, socket: &S) {
+        if let Some(name) = &self.congestion {
+            let answer = system::congestion_info(socket, name);
+            if !answer.is_empty() {
+                self.congestion_info = answer;
+            }
+        }
+    }
+
+    /// Takes over what an earlier look knew of the congestion control and this one does not: both
+    /// calls fail once the connection is gone.
+    pub(crate) fn keep_last_known(&mut self, earlier: &Self) {
+        if self.congestion.is_none() {
+            self.congestion.clone_from(&earlier.congestion);
+        }
+        if self.congestion_info.is_empty() {
+            self.congestion_info.clone_from(&earlier.congestion_info);
+        }
+    }
+
+    /// The structure's bytes, exactly as many as the kernel returned.
+    pub fn bytes(&self) -> &[u8] {
+        &self.info
+    }
+
+    /// Decodes it by this system's layout.
+    pub fn decode(&self) -> TcpInfo {
+        self.decode_sys_info().normalise(self.info.len())
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn decode_sys_info(&self) -> SysInfo {
+        let info = super::LinuxInfo::decode(&self.info)
+            .with_congestion(self.congestion.as_deref(), &self.congestion_info);
+        SysInfo::Linux(Box::new(info))
+    }
+
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    fn decode_sys_info(&self) -> SysInfo {
+        SysInfo::Macos(Box::new(super::MacosInfo::decode(&self.info)))
+    }
+
+    #[cfg(target_os = "freebsd")]
+    fn decode_sys_info(&self) -> SysInfo {
+        SysInfo::FreeBsd(Box::new(super::FreeBsdInfo::decode(&self.info)))
+    }
+
+    // Windows, and systems that give none: there no snapshot is ever made.
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd"
+    )))]
+    fn decode_sys_info(&self) -> SysInfo {
+        SysInfo::Windows(Box::new(super::WindowsInfo::decode(&self.info)))
+    }
+}
+
+/// The bytes of Linux's structure, if anybody filled it: no socket has state 0, so an emulator that
+/// knows the option and no figures is told from a connection whose figures are zero.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn filled(bytes: &[u8]) -> Result<Box<[u8]>, Error> {
+    match bytes.first() {
+        None | Some(0) => Err(Error::Unsupported),
+        Some(_) => Ok(bytes.into()),
+    }
+}
