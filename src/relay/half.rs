@@ -1,18 +1,29 @@
-//! One direction of a pair, by copying.
+//! One direction of a pair: copies what comes in small pieces, splices what streams.
 
 use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use socket2::SockRef;
+use tokio::io::Interest;
 
 use super::leg::Side;
+use super::pipe::{self, Pipe};
 
 /// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
 /// keeps only what the other side would not take.
 const BUFFER: usize = 64 * 1024;
+
+/// Reads in a row that fill the buffer, after which a half streams.
+const STREAMS_AFTER: u8 = 2;
+
+/// A splice that moves less than this costs more than copying would have.
+const SHORT: usize = 16 * 1024;
+
+/// Short splices in a row after which a half has gone quiet and copies again.
+const QUIET_AFTER: u8 = 4;
 
 /// Reads and writes of one half before the other one has its turn.
 const TURN: usize = 16;
@@ -21,13 +32,40 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
-/// The state of one direction. A quiet one owns no memory.
+/// The state of one direction. A quiet one owns neither memory nor a pipe.
 #[derive(Debug, Default)]
 pub(super) struct Half {
-    /// Read and not written yet, from `written` on.
-    pending: Vec<u8>,
-    written: usize,
+    in_hand: InHand,
+    pace: Pace,
     done: bool,
+}
+
+/// What was read and is not written yet.
+#[derive(Debug, Default)]
+enum InHand {
+    #[default]
+    Nothing,
+    /// Bytes from `written` on.
+    Bytes { bytes: Vec<u8>, written: usize },
+    /// So much in a pipe.
+    Piped { pipe: Pipe, bytes: usize },
+}
+
+/// How a half moves bytes.
+#[derive(Debug)]
+enum Pace {
+    /// By copying; so many reads in a row have filled the buffer.
+    Copying { full: u8 },
+    /// By splicing; so many splices in a row were short.
+    Streaming { short: u8 },
+    /// By copying for ever: splice(2) was refused.
+    CopyingOnly,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::Copying { full: 0 }
+    }
 }
 
 impl Half {
@@ -38,34 +76,31 @@ impl Half {
 
     /// Whether it waits for its source, or would, if it were polled.
     pub(super) fn is_reading(&self) -> bool {
-        !self.done && self.pending.is_empty()
+        !self.done && matches!(self.in_hand, InHand::Nothing)
     }
 
     /// Ends this direction: what is in hand cannot be delivered.
     pub(super) fn give_up(&mut self) {
-        self.pending = Vec::new();
-        self.written = 0;
+        if let InHand::Piped { pipe, .. } = std::mem::take(&mut self.in_hand) {
+            pipe::discard(pipe);
+        }
         self.done = true;
     }
 
     /// Moves what can be moved from `source` to `sink`. After the source's end of stream the sink
     /// has got ours; a broken socket is noted in its state.
-    pub(super) fn poll(
-        &mut self,
-        source: &mut Side<'_>,
-        sink: &mut Side<'_>,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn poll(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, cx: &mut Context<'_>) {
         for _ in 0..TURN {
             if self.done {
                 return;
             }
-            let moved = if self.pending.is_empty() {
+            let moved = if self.is_reading() {
                 self.poll_read(source, sink, cx)
             } else {
                 self.poll_write(sink, cx)
             };
             if moved.is_pending() {
+                self.read_ahead(source);
                 return;
             }
         }
@@ -79,49 +114,137 @@ impl Half {
         sink: &mut Side<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        match std::task::ready!(source.stream.poll_read_ready(cx)) {
-            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.pass(source, sink, buffer)),
+        match ready!(source.stream.poll_read_ready(cx)) {
+            Ok(()) if self.spliced(source, sink) => {}
+            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.copy(source, sink, buffer)),
             Err(error) => self.source_failed(source, &error),
         }
         Poll::Ready(())
     }
 
-    fn pass(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
+    /// Splices once, if this half streams; `false` if that moved nothing. Then recv decides: of a
+    /// socket, neither "try again" nor an end of stream is true as long as an urgent mark holds
+    /// splice up.
+    fn spliced(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
+        let Pace::Streaming { short } = &mut self.pace else { return false };
+        let Some(pipe) = pipe::take() else { return false };
+        match pipe.fill(source.stream) {
+            Ok(bytes @ 1..) => {
+                *short = if bytes < SHORT { *short + 1 } else { 0 };
+                if *short == QUIET_AFTER {
+                    self.pace = Pace::default();
+                }
+                source.state.meter.rx.moved(bytes, Instant::now());
+                self.in_hand = InHand::Piped { pipe, bytes };
+                self.write(sink);
+                true
+            }
+            nothing => {
+                pipe::give_back(pipe);
+                match nothing {
+                    Err(error) if pipe::is_refusal(&error) => self.pace = Pace::CopyingOnly,
+                    // recv meets it again, or takes what came before it.
+                    Ok(_) | Err(_) => {}
+                }
+                false
+            }
+        }
+    }
+
+    /// While the sink takes no more, what the source has received may as well wait in the pipe.
+    fn read_ahead(&mut self, source: &mut Side<'_>) {
+        if let InHand::Piped { pipe, bytes } = &mut self.in_hand
+            && *bytes < pipe.size() / 2
+            && let Ok(more @ 1..) = pipe.fill(source.stream)
+        {
+            source.state.meter.rx.moved(more, Instant::now());
+            *bytes += more;
+        }
+    }
+
+    /// Reads once into `buffer` and writes what was read.
+    fn copy(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
         let bytes = match source.stream.try_read(buffer) {
             Ok(0) => return self.reached_end(source, sink),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,
             Err(error) => return self.source_failed(source, &error),
         };
+        if let Pace::Copying { full } = &mut self.pace {
+            *full = if bytes == buffer.len() { *full + 1 } else { 0 };
+            if *full == STREAMS_AFTER {
+                self.pace = Pace::Streaming { short: 0 };
+            }
+        }
         source.state.meter.rx.moved(bytes, Instant::now());
-        if let Some(taken) = self.write(sink, &buffer[..bytes])
+        let result = sink.stream.try_write(&buffer[..bytes]);
+        if let Some(taken) = self.taken(sink, result, bytes)
             && taken < bytes
         {
-            self.pending.extend_from_slice(&buffer[taken..bytes]);
+            self.in_hand = InHand::Bytes { bytes: buffer[taken..bytes].to_vec(), written: 0 };
         }
     }
 
-    /// Waits for the sink and writes what is pending.
+    /// Waits for the sink and writes what is in hand.
     fn poll_write(&mut self, sink: &mut Side<'_>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Err(error) = std::task::ready!(sink.stream.poll_write_ready(cx)) {
-            self.sink_failed(sink, &error);
-            return Poll::Ready(());
-        }
-        let pending = std::mem::take(&mut self.pending);
-        if let Some(taken) = self.write(sink, &pending[self.written..]) {
-            self.written += taken;
-            if self.written < pending.len() {
-                self.pending = pending;
-            } else {
-                self.written = 0;
-            }
+        match ready!(sink.stream.poll_write_ready(cx)) {
+            Ok(()) => self.write(sink),
+            Err(error) => self.sink_failed(sink, &error),
         }
         Poll::Ready(())
     }
 
-    /// Writes once; how much the sink took, or `None` when it is broken.
-    fn write(&mut self, sink: &mut Side<'_>, bytes: &[u8]) -> Option<usize> {
-        let taken = match sink.stream.try_write(bytes) {
+    /// Writes once of what is in hand.
+    fn write(&mut self, sink: &mut Side<'_>) {
+        match std::mem::take(&mut self.in_hand) {
+            InHand::Nothing => {}
+            InHand::Bytes { bytes, mut written } => {
+                let result = sink.stream.try_write(&bytes[written..]);
+                if let Some(taken) = self.taken(sink, result, bytes.len() - written) {
+                    written += taken;
+                    if written < bytes.len() {
+                        self.in_hand = InHand::Bytes { bytes, written };
+                    }
+                }
+            }
+            InHand::Piped { pipe, bytes } => {
+                let stream = sink.stream;
+                let result = stream.try_io(Interest::WRITABLE, || pipe.drain(stream, bytes));
+                if result.as_ref().is_err_and(pipe::is_refusal) {
+                    return self.take_out(sink, pipe, bytes);
+                }
+                match self.taken(sink, result, bytes) {
+                    Some(taken) if taken == bytes => pipe::give_back(pipe),
+                    Some(taken) => self.in_hand = InHand::Piped { pipe, bytes: bytes - taken },
+                    None => pipe::discard(pipe),
+                }
+            }
+        }
+    }
+
+    /// The sink takes no spliced bytes: from here on this half copies, beginning with those.
+    fn take_out(&mut self, sink: &mut Side<'_>, pipe: Pipe, bytes: usize) {
+        self.pace = Pace::CopyingOnly;
+        match pipe.read(bytes) {
+            Ok(bytes) => {
+                pipe::give_back(pipe);
+                self.in_hand = InHand::Bytes { bytes, written: 0 };
+            }
+            Err(error) => {
+                pipe::discard(pipe);
+                self.sink_failed(sink, &error);
+            }
+        }
+    }
+
+    /// Counts what the sink took of `offered` bytes; `None` when it is broken.
+    fn taken(
+        &mut self,
+        sink: &mut Side<'_>,
+        result: io::Result<usize>,
+        offered: usize,
+    ) -> Option<usize> {
+        let taken = match result {
             Ok(taken) => taken,
             Err(error) if is_again(&error) => 0,
             Err(error) => {
@@ -136,7 +259,7 @@ impl Half {
         }
         let blocked = meter.write_blocked.get_or_insert_default();
         blocked.end(now);
-        if taken < bytes.len() {
+        if taken < offered {
             blocked.begin(now);
         }
         Some(taken)
@@ -162,6 +285,13 @@ impl Half {
 
     fn sink_failed(&mut self, sink: &mut Side<'_>, error: &io::Error) {
         sink.state.write_failed(error);
+        self.give_up();
+    }
+}
+
+impl Drop for Half {
+    /// A pair that is cut short may have bytes in a pipe.
+    fn drop(&mut self) {
         self.give_up();
     }
 }

@@ -11,6 +11,7 @@
 mod error_watch;
 mod half;
 mod leg;
+mod pipe;
 mod send_queue;
 
 use std::future::{Future, poll_fn};
