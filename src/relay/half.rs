@@ -89,7 +89,12 @@ impl Half {
 
     /// Moves what can be moved from `source` to `sink`. After the source's end of stream the sink
     /// has got ours; a broken socket is noted in its state.
-    pub(super) fn poll(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, cx: &mut Context<'_>) {
+    pub(super) fn poll(
+        &mut self,
+        source: &mut Side<'_>,
+        sink: &mut Side<'_>,
+        cx: &mut Context<'_>,
+    ) {
         for _ in 0..TURN {
             if self.done {
                 return;
@@ -122,9 +127,8 @@ impl Half {
         Poll::Ready(())
     }
 
-    /// Splices once, if this half streams; `false` if that moved nothing. Then recv decides: of a
-    /// socket, neither "try again" nor an end of stream is true as long as an urgent mark holds
-    /// splice up.
+    /// Splices once, if this half streams; `false` if that proved nothing. Then recv decides: neither
+    /// "try again" nor an end of stream is true as long as an urgent mark holds splice up.
     fn spliced(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
         let Pace::Streaming { short } = &mut self.pace else { return false };
         let Some(pipe) = pipe::take() else { return false };
@@ -143,7 +147,11 @@ impl Half {
                 pipe::give_back(pipe);
                 match nothing {
                     Err(error) if pipe::is_refusal(&error) => self.pace = Pace::CopyingOnly,
-                    // recv meets it again, or takes what came before it.
+                    // The socket's error is told once: recv would see an end of stream now.
+                    Err(error) if !is_again(&error) => {
+                        self.source_failed(source, &error);
+                        return true;
+                    }
                     Ok(_) | Err(_) => {}
                 }
                 false
@@ -155,10 +163,17 @@ impl Half {
     fn read_ahead(&mut self, source: &mut Side<'_>) {
         if let InHand::Piped { pipe, bytes } = &mut self.in_hand
             && *bytes < pipe.size() / 2
-            && let Ok(more @ 1..) = pipe.fill(source.stream)
         {
-            source.state.meter.rx.moved(more, Instant::now());
-            *bytes += more;
+            match pipe.fill(source.stream) {
+                Ok(0) => {}
+                Ok(more) => {
+                    source.state.meter.rx.moved(more, Instant::now());
+                    *bytes += more;
+                }
+                Err(error) if is_again(&error) || pipe::is_refusal(&error) => {}
+                // What is in hand is still to be delivered; after it, recv shows an end.
+                Err(error) => source.state.read_failed(&error),
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One TCP option that is in use on a connection; in text its kind, and for the window scale a
 /// colon and two hexadecimal digits: `WindowScale:07`.
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 /// The kernels tell which options the two sides agreed on, not who sent what; so the same ones
 /// stand in `txOptions` and `rxOptions`, and only the window scale differs: ours in the first,
 /// the peer's in the second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 #[non_exhaustive]
 pub enum TcpOption {
     /// Timestamps (RFC 7323).
@@ -139,9 +139,12 @@ impl TryFrom<String> for TcpOption {
     }
 }
 
-impl From<TcpOption> for String {
-    fn from(option: TcpOption) -> String {
-        option.to_string()
+impl Serialize for TcpOption {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::WindowScale(_) => serializer.collect_str(self),
+            other => serializer.serialize_str(other.kind()),
+        }
     }
 }
 

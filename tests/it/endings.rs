@@ -239,7 +239,18 @@ fn both_sockets_send_at_once_and_look_for_dead_peers() {
 
 #[test]
 fn a_reset_does_not_eat_the_answer_that_came_before_it() {
-    let answer = noise(200_000);
+    answer_then_reset(200_000, 4096);
+}
+
+#[test]
+fn a_reset_does_not_eat_a_stream_that_came_before_it() {
+    answer_then_reset(4_000_000, 65_536);
+}
+
+/// An upstream that answers and resets, and a client with little room that reads slowly, in pieces:
+/// it must get everything, then the reset.
+fn answer_then_reset(length: usize, piece: usize) {
+    let answer = noise(length);
     let expected = sha256(&answer);
     let upstream = Upstream::once(move |mut stream| {
         stream.write_all(&answer).unwrap();
@@ -251,14 +262,13 @@ fn a_reset_does_not_eat_the_answer_that_came_before_it() {
     });
     let proxy = Proxy::forwarding_to(upstream.address, &[]);
 
-    // A client with little room that reads slowly.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
+    socket.set_recv_buffer_size(piece).unwrap();
     socket.connect(&proxy.address().into()).unwrap();
     let mut client: TcpStream = socket.into();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut got = Vec::new();
-    let mut chunk = [0; 4096];
+    let mut chunk = vec![0; piece];
     let end = loop {
         match client.read(&mut chunk) {
             Ok(0) => panic!("an end of stream after {} bytes instead of a reset", got.len()),
@@ -268,13 +278,13 @@ fn a_reset_does_not_eat_the_answer_that_came_before_it() {
         std::thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!((got.len(), sha256(&got)), (200_000, expected));
+    assert_eq!((got.len(), sha256(&got)), (length, expected));
     upstream.join();
 
     let record = proxy.the_record();
     assert_eq!(record.outcome, Some(Outcome::Reset));
     let to_client = record.delivery.to_client.unwrap();
-    assert_eq!((to_client.acked, to_client.undelivered), (Some(200_000), Some(0)));
+    assert_eq!((to_client.acked, to_client.undelivered), (Some(length as u64), Some(0)));
     let ending = record.ending.unwrap();
     assert_eq!(
         (ending.first_by, ending.first_how, ending.second_by),

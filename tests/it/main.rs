@@ -17,4 +17,5 @@ mod namespaces;
 mod output;
 mod readme;
 mod stopping;
+mod streaming;
 mod wrapper;

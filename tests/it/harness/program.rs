@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -10,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use conniver::record::{self, Line, Record};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -60,6 +61,8 @@ impl Proxy {
         for forward in forwards {
             command.args(["-L", forward]);
         }
+        // A group of its own, so that a tool that runs the program does not leave it behind.
+        command.process_group(0);
         let mut child =
             command.args(args).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, said) = channel();
@@ -100,6 +103,11 @@ impl Proxy {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     /// Waits for a line on standard error that has `words` in it.
@@ -164,7 +172,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         // It may have ended long ago.
-        let _ = self.child.kill();
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
