@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption};
+use super::{State, TcpInfo, TcpOption, warning};
 
 sys_info! {
     /// FreeBSD's `struct tcp_info`; the fields that it declares for likeness with Linux and never
@@ -103,11 +103,10 @@ impl FreeBsdInfo {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let count = |name: &str, value: u32| (value > 0).then(|| format!("{name}={value}"));
         [
-            count("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0)),
-            count("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0)),
-            count("zeroWindows", self.tx_zero_windows.unwrap_or(0)),
+            warning("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0).into()),
+            warning("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
+            warning("zeroWindows", self.tx_zero_windows.unwrap_or(0).into()),
         ]
         .into_iter()
         .flatten()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption};
+use super::{State, TcpInfo, TcpOption, warning};
 
 sys_info! {
     /// Linux's `struct tcp_info`, each field under the Go package's key where that has one.
@@ -237,15 +237,14 @@ impl LinuxInfo {
     /// What the Go package's `Warnings()` lists, under the same names; times in ns, and
     /// `outOfOrderPackets` where that package calls packets bytes.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let count = |name: &str, value: u64| (value > 0).then(|| format!("{name}={value}"));
         let time = |value: Option<Duration>| value.map_or(0, crate::nanos::of);
         [
-            count("retransBytes", self.bytes_retrans.unwrap_or(0)),
-            count("retransTotal", self.total_retrans.unwrap_or(0).into()),
-            count("backoff", self.backoff.unwrap_or(0).into()),
-            count("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
-            count("txSendBufferLimited", time(self.tx_buffer_limited)),
-            count("rxWindowLimited", time(self.rx_window_limited)),
+            warning("retransBytes", self.bytes_retrans.unwrap_or(0)),
+            warning("retransTotal", self.total_retrans.unwrap_or(0).into()),
+            warning("backoff", self.backoff.unwrap_or(0).into()),
+            warning("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
+            warning("txSendBufferLimited", time(self.tx_buffer_limited)),
+            warning("rxWindowLimited", time(self.rx_window_limited)),
         ]
         .into_iter()
         .flatten()

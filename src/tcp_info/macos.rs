@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption};
+use super::{State, TcpInfo, TcpOption, warning};
 
 sys_info! {
     /// macOS's `struct tcp_connection_info`, each field under the Go package's key.
@@ -73,11 +73,10 @@ impl MacosInfo {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let count = |name: &str, value: u64| (value > 0).then(|| format!("{name}={value}"));
         [
-            count("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0)),
-            count("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0)),
-            count("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0)),
+            warning("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0)),
+            warning("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0)),
+            warning("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0)),
         ]
         .into_iter()
         .flatten()

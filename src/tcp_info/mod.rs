@@ -157,7 +157,7 @@ impl TcpInfo {
     /// What deserves a look, in the Go package's form `name=value`, each once: retransmissions,
     /// packets out of order, time limited by a window or a buffer. Empty when there is nothing.
     pub fn warnings(&self) -> Vec<String> {
-        let retransmits = self.retransmits.filter(|&n| n > 0).map(|n| format!("retransmits={n}"));
+        let retransmits = warning("retransmits", self.retransmits.unwrap_or(0));
         retransmits.into_iter().chain(self.sys_info.warnings()).collect()
     }
 
@@ -223,4 +223,9 @@ impl SysInfo {
             _ => None,
         }
     }
+}
+
+/// `name=value` in the Go package's form, if there is anything to warn of.
+fn warning(name: &str, value: u64) -> Option<String> {
+    (value > 0).then(|| format!("{name}={value}"))
 }

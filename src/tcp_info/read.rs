@@ -27,6 +27,10 @@ fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
     out
 }
 
+fn byte(bytes: &[u8], offset: usize) -> u8 {
+    u8::from_ne_bytes(array(bytes, offset))
+}
+
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_ne_bytes(array(bytes, offset))
 }
@@ -81,75 +85,46 @@ readers! {
     WindowsState: u32 => State, |v| State::from_windows(v);
 }
 
-/// `tcpi_options` of Linux (byte 5) as the options that *we* sent: byte 6 holds the peer's window
-/// scale in its low nibble and ours in its high one.
-pub(super) enum LinuxTxOptions {}
-/// The same as the options that the peer sent.
-pub(super) enum LinuxRxOptions {}
-
-impl Read for LinuxTxOptions {
-    type Out = Vec<TcpOption>;
-    const SIZE: usize = 1;
-    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
-        let [flags, scales] = array(bytes, offset);
-        Some(TcpOption::from_linux(flags, scales >> 4))
-    }
+/// Declares two readers of the options in use, as we sent them and as the peer did: they differ in the
+/// window scale alone.
+macro_rules! option_readers {
+    ($($(#[$meta:meta])* $Tx:ident, $Rx:ident: $size:literal, $from:path,
+        |$bytes:ident, $offset:ident| flags $flags:expr, ours $ours:expr, peers $peers:expr;)+) => {$(
+        $(#[$meta])*
+        pub(super) enum $Tx {}
+        $(#[$meta])*
+        pub(super) enum $Rx {}
+        impl Read for $Tx {
+            type Out = Vec<TcpOption>;
+            const SIZE: usize = $size;
+            fn read($bytes: &[u8], $offset: usize) -> Option<Vec<TcpOption>> {
+                Some($from($flags, $ours))
+            }
+        }
+        impl Read for $Rx {
+            type Out = Vec<TcpOption>;
+            const SIZE: usize = $size;
+            fn read($bytes: &[u8], $offset: usize) -> Option<Vec<TcpOption>> {
+                Some($from($flags, $peers))
+            }
+        }
+    )+};
 }
 
-impl Read for LinuxRxOptions {
-    type Out = Vec<TcpOption>;
-    const SIZE: usize = 1;
-    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
-        let [flags, scales] = array(bytes, offset);
-        Some(TcpOption::from_linux(flags, scales & 0x0f))
-    }
-}
-
-/// FreeBSD has Linux's place for options and scales, and other flags above the fourth.
-pub(super) enum FreeBsdTxOptions {}
-/// The same as the options that the peer sent.
-pub(super) enum FreeBsdRxOptions {}
-
-impl Read for FreeBsdTxOptions {
-    type Out = Vec<TcpOption>;
-    const SIZE: usize = 1;
-    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
-        let [flags, scales] = array(bytes, offset);
-        Some(TcpOption::from_freebsd(flags, scales >> 4))
-    }
-}
-
-impl Read for FreeBsdRxOptions {
-    type Out = Vec<TcpOption>;
-    const SIZE: usize = 1;
-    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
-        let [flags, scales] = array(bytes, offset);
-        Some(TcpOption::from_freebsd(flags, scales & 0x0f))
-    }
-}
-
-/// `tcpi_options` of macOS (a u32 at 4); its window scales are bytes 1 (of the send window, the
-/// peer's) and 2 (of the receive window, ours).
-pub(super) enum MacosTxOptions {}
-/// The same as the options that the peer sent.
-pub(super) enum MacosRxOptions {}
-
-impl Read for MacosTxOptions {
-    type Out = Vec<TcpOption>;
-    const SIZE: usize = 4;
-    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
-        let [ours] = array(bytes, 2);
-        Some(TcpOption::from_macos(u32_at(bytes, offset), ours))
-    }
-}
-
-impl Read for MacosRxOptions {
-    type Out = Vec<TcpOption>;
-    const SIZE: usize = 4;
-    fn read(bytes: &[u8], offset: usize) -> Option<Vec<TcpOption>> {
-        let [peers] = array(bytes, 1);
-        Some(TcpOption::from_macos(u32_at(bytes, offset), peers))
-    }
+option_readers! {
+    /// Linux: `tcpi_options` in byte 5; byte 6 holds the peer's window scale in its low nibble and
+    /// ours in its high one.
+    LinuxTxOptions, LinuxRxOptions: 1, TcpOption::from_linux,
+        |bytes, offset| flags byte(bytes, offset),
+        ours byte(bytes, offset + 1) >> 4, peers byte(bytes, offset + 1) & 0x0f;
+    /// FreeBSD: Linux's places, other flags above the fourth.
+    FreeBsdTxOptions, FreeBsdRxOptions: 1, TcpOption::from_freebsd,
+        |bytes, offset| flags byte(bytes, offset),
+        ours byte(bytes, offset + 1) >> 4, peers byte(bytes, offset + 1) & 0x0f;
+    /// macOS: a u32; byte 1 is the scale of the send window (the peer's), byte 2 of the receive
+    /// window (ours).
+    MacosTxOptions, MacosRxOptions: 4, TcpOption::from_macos,
+        |bytes, offset| flags u32_at(bytes, offset), ours byte(bytes, 2), peers byte(bytes, 1);
 }
 
 /// BBR's bandwidth estimate: low half at `offset`, high half after it; bytes per second.

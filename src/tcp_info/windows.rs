@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption};
+use super::{State, TcpInfo, TcpOption, warning};
 
 sys_info! {
     /// Windows's `TCP_INFO_v1`, of which `TCP_INFO_v0` is the first 88 bytes; each field under the
@@ -82,14 +82,13 @@ impl WindowsInfo {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let count = |name: &str, value: u32| (value > 0).then(|| format!("{name}={value}"));
         [
-            count("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0)),
-            count("retransmitSyn", self.syn_retransmissions.unwrap_or(0).into()),
-            count("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0)),
-            count("timeoutEpisodes", self.timeout_episodes.unwrap_or(0)),
-            count("duplicateAcksIn", self.duplicate_acks_in.unwrap_or(0)),
-            count("fastRetransmissions", self.fast_retransmissions.unwrap_or(0)),
+            warning("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0).into()),
+            warning("retransmitSyn", self.syn_retransmissions.unwrap_or(0).into()),
+            warning("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0).into()),
+            warning("timeoutEpisodes", self.timeout_episodes.unwrap_or(0).into()),
+            warning("duplicateAcksIn", self.duplicate_acks_in.unwrap_or(0).into()),
+            warning("fastRetransmissions", self.fast_retransmissions.unwrap_or(0).into()),
         ]
         .into_iter()
         .flatten()
