@@ -15,6 +15,8 @@ pub(crate) struct Peer {
     name: String,
     children: Vec<Child>,
     addresses: Vec<SocketAddr>,
+    /// Memory and pipes right after the start, before any load.
+    at_start: (f64, usize),
 }
 
 impl Peer {
@@ -30,12 +32,19 @@ impl Peer {
         self.children.iter().map(|child| cpu::seconds(child.id())).sum()
     }
 
+    /// Memory above what it had before any load: what earlier works left behind counts as well.
     pub(crate) fn resident_bytes(&self) -> f64 {
-        self.children.iter().map(|child| cpu::resident_bytes(child.id())).sum()
+        resident_bytes(&self.children) - self.at_start.0
     }
 
+    /// Pipes that it did not have at its start.
     pub(crate) fn pipes(&self) -> usize {
-        self.children.iter().map(|child| cpu::pipes(child.id())).sum()
+        pipes(&self.children).saturating_sub(self.at_start.1)
+    }
+
+    fn new(name: &str, children: Vec<Child>, addresses: Vec<SocketAddr>) -> Self {
+        let at_start = (resident_bytes(&children), pipes(&children));
+        Self { name: name.to_owned(), children, addresses, at_start }
     }
 
     /// This proxy, writing full records of every pair.
@@ -52,7 +61,7 @@ impl Peer {
             .filter_map(|line| line.strip_prefix("listening on ")?.split(',').next()?.parse().ok())
             .take(Service::ALL.len())
             .collect();
-        Self { name: name.to_owned(), children: vec![child], addresses }
+        Self::new(name, vec![child], addresses)
     }
 
     fn haproxy(name: &str, tuned: bool, origin: &Origin, directory: &Path) -> Self {
@@ -138,8 +147,16 @@ impl Peer {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
-        Self { name: name.to_owned(), children, addresses }
+        Self::new(name, children, addresses)
     }
+}
+
+fn resident_bytes(children: &[Child]) -> f64 {
+    children.iter().map(|child| cpu::resident_bytes(child.id())).sum()
+}
+
+fn pipes(children: &[Child]) -> usize {
+    children.iter().map(|child| cpu::pipes(child.id())).sum()
 }
 
 impl Drop for Peer {

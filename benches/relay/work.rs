@@ -119,10 +119,12 @@ fn numbers(line: &str) -> Vec<f64> {
     line.split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
+/// How long idle connections are watched.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Memory, CPU and pipes of connections that were used once and then do nothing.
 fn idle(peer: &Peer) -> Vec<f64> {
     const COUNT: usize = 1000;
-    let before = peer.resident_bytes();
     let mut child = command("idle", peer, Service::Echo, 0.0, COUNT)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -131,15 +133,14 @@ fn idle(peer: &Peer) -> Vec<f64> {
     let mut said = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
     let held = peer.resident_bytes();
-    let ((), cpu) = {
-        let began = peer.cpu_seconds();
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        ((), peer.cpu_seconds() - began)
-    };
+    let began = peer.cpu_seconds();
+    // Long enough for pipes that nobody needs to be closed.
+    std::thread::sleep(IDLE);
+    let cpu = (peer.cpu_seconds() - began) / IDLE.as_secs_f64();
     let pipes = peer.pipes();
     drop(child.stdin.take());
     child.wait().unwrap();
-    vec![(held - before) / COUNT as f64 / 1024.0, cpu * 1e6 / COUNT as f64, pipes as f64]
+    vec![held / COUNT as f64 / 1024.0, cpu * 1e6 / COUNT as f64, pipes as f64]
 }
 
 /// Every value of every figure, by work, proxy and figure.

@@ -62,14 +62,14 @@ impl Account {
     }
 
     /// The upstream's leg, right after connect.
-    pub(super) fn upstream_leg(&self, stream: TcpStream) -> Leg {
+    pub(super) fn upstream_leg(&self, stream: TcpStream) -> Box<Leg> {
         let mut meter = Meter::new(self.epoch, Instant::now());
         meter.look_at_open(&stream);
         meter.local = stream.local_addr().ok();
         meter.remote = self.dialled.attempts.last().map(|attempt| attempt.addr);
         meter.reconnects =
             u32::try_from(self.dialled.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        Leg::new(stream, meter)
+        Leg::boxed(stream, meter)
     }
 
     /// The `open` line, if it is asked for.
@@ -81,7 +81,12 @@ impl Account {
     }
 
     /// The `close` line. Both sockets are closed: there is time to decode.
-    pub(super) fn record(mut self, client: &LegState, upstream: Option<&LegState>, finish: Finish) {
+    pub(super) fn record(
+        &mut self,
+        client: &LegState,
+        upstream: Option<&LegState>,
+        finish: Finish,
+    ) {
         if self.shared.settings.events.close {
             let record = self.build(client, upstream, Some(finish));
             self.shared.recorder.push(&Line::Close(Box::new(record)));

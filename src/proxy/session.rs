@@ -19,8 +19,8 @@ use crate::relay::{Leg, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
-    account: Account,
-    client: Leg,
+    account: Box<Account>,
+    client: Box<Leg>,
     target: Target,
 }
 
@@ -41,8 +41,8 @@ impl Session {
         meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         meter.remote = Some(canonical(peer));
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        let account = Account::new(shared, seq, epoch, listener, &target);
-        Self { account, client: Leg::new(stream, meter), target }
+        let account = Box::new(Account::new(shared, seq, epoch, listener, &target));
+        Self { account, client: Leg::boxed(stream, meter), target }
     }
 
     /// Dials, relays, records.

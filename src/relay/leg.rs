@@ -11,6 +11,9 @@ use crate::fault::{Fault, code_of};
 use crate::record::How;
 
 /// A socket, what is counted on it, and how its peer ended.
+///
+/// Boxed where it is passed on: a task keeps room for every place that a value passes through, and
+/// thousands of idle pairs are thousands of tasks.
 #[derive(Debug)]
 pub(crate) struct Leg {
     pub(crate) stream: TcpStream,
@@ -43,9 +46,12 @@ pub(super) struct Side<'l> {
 }
 
 impl Leg {
-    pub(crate) fn new(stream: TcpStream, mut meter: Meter) -> Self {
+    pub(crate) fn boxed(stream: TcpStream, mut meter: Meter) -> Box<Self> {
         meter.write_blocked = Some(Blocked::default());
-        Self { stream, state: LegState { meter, ended: None, gone: false, purged: false } }
+        Box::new(Self {
+            stream,
+            state: LegState { meter, ended: None, gone: false, purged: false },
+        })
     }
 
     pub(super) fn side(&mut self) -> Side<'_> {
@@ -54,8 +60,8 @@ impl Leg {
 
     /// The last look, then close(2): with a reset that purges what is still queued, or as TCP ends
     /// when both ends of stream have passed.
-    pub(crate) fn close(self, with_reset: bool) -> LegState {
-        let Self { stream, mut state } = self;
+    pub(crate) fn close(self: Box<Self>, with_reset: bool) -> LegState {
+        let Self { stream, mut state } = *self;
         state.meter.look_at_close(&stream);
         if with_reset {
             // If it fails, the connection is gone already.

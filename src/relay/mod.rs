@@ -49,8 +49,8 @@ pub(crate) struct Relayed {
 /// take `linger`. `stop` cuts everything short: both sides are reset, because an end of stream
 /// would tell them that all has been said.
 pub(crate) async fn relay(
-    mut client: Leg,
-    mut upstream: Leg,
+    mut client: Box<Leg>,
+    mut upstream: Box<Leg>,
     linger: Duration,
     stop: &CancellationToken,
 ) -> Relayed {
@@ -67,7 +67,7 @@ pub(crate) async fn relay(
         () = stop.cancelled() => RelayEnd::ByStop,
     };
     // A reset that came while nobody read or wrote any more.
-    for leg in [&mut client, &mut upstream] {
+    for leg in [&mut *client, &mut *upstream] {
         if !leg.state.gone {
             leg.side().take_error();
         }
