@@ -88,7 +88,7 @@ struct Queue {
     reader_gone: bool,
 }
 
-/// What every line ends with before its number is known; see [`Line`].
+/// What every line ends with before its number is known: `line` is the last key.
 const UNNUMBERED: &[u8] = b"\"line\":0}";
 
 /// Room for a line before it is known how long it is; a full record of two legs has 10 kB.

@@ -20,6 +20,9 @@ fn the_jq_commands_in_the_readme_take_every_line_that_the_program_writes() {
     if !has_tool("jq", "the_jq_commands_in_the_readme_take_every_line_that_the_program_writes") {
         return;
     }
+    if !has_tool("bash", "the_jq_commands_in_the_readme_take_every_line_that_the_program_writes") {
+        return;
+    }
     let (_held, deaf) = deaf_port();
     let forwards = [
         format!("0:{}", echo_server()),
