@@ -11,6 +11,7 @@
 mod error_watch;
 mod half;
 mod leg;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
 mod send_queue;
 
