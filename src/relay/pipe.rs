@@ -101,7 +101,12 @@ pub(super) fn take() -> Option<Pipe> {
         pool.unneeded = pool.unneeded.min(pool.idle.len());
         return Some(pipe);
     }
-    if pool.refused.is_some_and(|at| at.elapsed() < REFUSED) || pool.open >= most() {
+    if pool.refused.is_some_and(|at| at.elapsed() < REFUSED) {
+        return None;
+    }
+    if pool.open >= most() {
+        // As if refused: the limit is not asked for at every read.
+        pool.refused = Some(Instant::now());
         return None;
     }
     match Pipe::open() {
@@ -118,7 +123,7 @@ pub(super) fn take() -> Option<Pipe> {
     }
 }
 
-/// An eighth of the descriptors: the others are for connections.
+/// As many as take an eighth of the descriptors, two each: the others are for connections.
 fn most() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors / 16).unwrap_or(usize::MAX)
@@ -145,17 +150,16 @@ pub(super) fn discard(pipe: Pipe) {
 async fn close_unneeded() {
     loop {
         tokio::time::sleep(IDLE).await;
-        let closing: Vec<Pipe> = {
-            let mut pool = pool();
-            let unneeded = pool.unneeded.min(pool.idle.len());
-            let closing = pool.idle.drain(..unneeded).collect();
-            pool.open -= unneeded;
-            pool.unneeded = pool.idle.len();
-            pool.has_janitor = !pool.idle.is_empty() || pool.open > 0;
-            closing
-        };
+        let mut pool = pool();
+        let unneeded = pool.unneeded.min(pool.idle.len());
+        let closing: Vec<Pipe> = pool.idle.drain(..unneeded).collect();
+        pool.open -= unneeded;
+        pool.unneeded = pool.idle.len();
+        pool.has_janitor = pool.open > 0;
+        let stays = pool.has_janitor;
+        drop(pool);
         drop(closing);
-        if !pool().has_janitor {
+        if !stays {
             return;
         }
     }
