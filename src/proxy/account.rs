@@ -106,10 +106,9 @@ impl Account {
         let (client_purged, upstream_purged) =
             (client.purged, upstream.is_some_and(|leg| leg.purged));
         let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
-        let phases = self.phases(&client.meter, upstream.map(|leg| &leg.meter));
-        let (client, upstream) =
-            (Report::from(&client.meter), upstream.map(|leg| Report::from(&leg.meter)));
-        let phases = Phases { accept_queue: accept_queue(&client), ..phases };
+        let meters = (&client.meter, upstream.map(|leg| &leg.meter));
+        let (client, upstream) = (Report::from(meters.0), meters.1.map(Report::from));
+        let phases = self.phases(meters, &client);
 
         let delivery = Delivery {
             to_upstream: upstream
@@ -166,17 +165,18 @@ impl Account {
         }
     }
 
-    fn phases(&self, client: &Meter, upstream: Option<&Meter>) -> Phases {
+    fn phases(&self, (client, upstream): (&Meter, Option<&Meter>), report: &Report) -> Phases {
         let spoke = client.rx.first;
         let answered = upstream.and_then(|leg| leg.rx.first);
         Phases {
+            accept_queue: accept_queue(report),
+            request: None,
             resolve: self.dialled.resolve,
             connect: self.dialled.connect,
             first_byte: upstream.and_then(|leg| Some(leg.rx.first? - leg.opened)),
             response: spoke
                 .zip(answered)
                 .and_then(|(spoke, answered)| answered.checked_duration_since(spoke)),
-            ..Phases::default()
         }
     }
 }

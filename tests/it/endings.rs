@@ -259,9 +259,7 @@ fn answer_then_reset(length: usize, piece: usize) {
     let upstream = Upstream::once(move |mut stream| {
         stream.write_all(&answer).unwrap();
         // All of it is in the proxy's kernel before the reset goes out.
-        while unacknowledged(&stream) > 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("all is acknowledged", || unacknowledged(&stream) == 0);
         reset(stream);
     });
     let proxy = Proxy::forwarding_to(upstream.address, &[]);

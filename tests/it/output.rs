@@ -1,7 +1,8 @@
 //! Where records go: files that are rotated, pipes whose reader leaves, files with a torn end.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use conniver::record::Line;
@@ -57,6 +58,14 @@ fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
     assert_eq!(numbers, (1..=pairs).collect::<Vec<_>>(), "in order, without a gap, in four files");
 }
 
+/// Waits until a proxy listens: its address, and the rest of what it says.
+fn listening(proxy: &mut Child) -> (SocketAddr, BufReader<ChildStderr>) {
+    let mut said = BufReader::new(proxy.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    (line.split([' ', ',']).nth(2).unwrap().parse().unwrap(), said)
+}
+
 #[test]
 fn a_reader_that_leaves_ends_the_program_quietly() {
     let echo = echo_server();
@@ -87,10 +96,7 @@ fn head_1_gets_one_record_and_everything_ends() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = std::io::BufReader::new(shell.stderr.take().unwrap());
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    let address = line.split([' ', ',']).nth(2).unwrap();
+    let (address, mut said) = listening(&mut shell);
     for _ in 0..3 {
         if let Ok(mut client) = std::net::TcpStream::connect(address) {
             // After the first record it may end at any moment.
@@ -116,8 +122,7 @@ fn a_file_with_a_torn_last_line_keeps_our_first_one_whole() {
         .stderr(Stdio::piped())
         .spawn()
         .and_then(|mut child| {
-            let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
-            std::io::BufRead::read_line(&mut said, &mut String::new())?;
+            let _said = listening(&mut child);
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
             child.wait()
         })
@@ -149,10 +154,7 @@ fn a_reader_that_leaves_cuts_no_open_connection_short() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = std::io::BufReader::new(proxy.stderr.take().unwrap());
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    let address = line.split([' ', ',']).nth(2).unwrap();
+    let (address, _said) = listening(&mut proxy);
     let connect = || std::net::TcpStream::connect(address).unwrap();
     let (mut first, mut second) = (connect(), connect());
     exchange(&mut first, b"x");
@@ -170,6 +172,15 @@ fn a_reader_that_leaves_cuts_no_open_connection_short() {
 struct SmallDisk<'d>(&'d std::path::Path);
 
 impl<'d> SmallDisk<'d> {
+    /// Whether one can be mounted here; says so when not.
+    fn available(what: &str) -> bool {
+        if !nix::unistd::geteuid().is_root() {
+            skip(what, "it mounts a small file system, which needs root");
+            return false;
+        }
+        has_tool("mount", what)
+    }
+
     fn mount(on: &'d std::path::Path, bytes: u32) -> Self {
         let size = format!("size={bytes}");
         run("mount", &["-t", "tmpfs", "-o", &size, "none", on.to_str().unwrap()]);
@@ -186,10 +197,7 @@ impl Drop for SmallDisk<'_> {
 #[test]
 fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
     let what = "a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile";
-    if !nix::unistd::geteuid().is_root() {
-        return skip(what, "it mounts a small file system, which needs root");
-    }
-    if !has_tool("mount", what) {
+    if !SmallDisk::available(what) {
         return;
     }
     let directory = tempfile::TempDir::new().unwrap();
@@ -218,10 +226,7 @@ fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
 #[test]
 fn an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line() {
     let what = "an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line";
-    if !nix::unistd::geteuid().is_root() {
-        return skip(what, "it mounts a small file system, which needs root");
-    }
-    if !has_tool("mount", what) {
+    if !SmallDisk::available(what) {
         return;
     }
     let directory = tempfile::TempDir::new().unwrap();
