@@ -20,5 +20,7 @@ pub(crate) fn set(socket: &Socket) -> io::Result<()> {
     let _ = probes;
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_nodelay(true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    crate::tcp_info::tell_remaining(socket);
     socket.set_out_of_band_inline(true)
 }

@@ -62,7 +62,8 @@ impl Blocked {
     }
 }
 
-/// Plain counters of one socket, and the three looks at what the kernel knows of it.
+/// Plain counters of one socket, and the three looks at what the kernel knows of it. The looks are
+/// boxed because most of a connection's life has one of them.
 #[derive(Debug)]
 pub(crate) struct Meter {
     pub(crate) epoch: Epoch,
@@ -78,9 +79,9 @@ pub(crate) struct Meter {
     /// `None` where waiting to write cannot be told from writing.
     pub(crate) write_blocked: Option<Blocked>,
     pub(crate) reconnects: u32,
-    pub(crate) opened_look: Option<Snapshot>,
-    pub(crate) eof_look: Option<Snapshot>,
-    pub(crate) closed_look: Option<Snapshot>,
+    pub(crate) opened_look: Option<Box<Snapshot>>,
+    pub(crate) eof_look: Option<Box<Snapshot>>,
+    pub(crate) closed_look: Option<Box<Snapshot>>,
     pub(crate) look_fault: Option<Box<Fault>>,
 }
 
@@ -150,9 +151,9 @@ impl Meter {
         self.look_fault.get_or_insert_with(|| Box::new(error.into()));
     }
 
-    fn noted(&mut self, looked: Result<Snapshot, tcp_info::Error>) -> Option<Snapshot> {
+    fn noted(&mut self, looked: Result<Snapshot, tcp_info::Error>) -> Option<Box<Snapshot>> {
         match looked {
-            Ok(snapshot) => Some(snapshot),
+            Ok(snapshot) => Some(Box::new(snapshot)),
             Err(error) => {
                 self.look_fault.get_or_insert_with(|| {
                     Box::new(Fault { code: error.code().into(), text: error.to_string().into() })

@@ -208,8 +208,8 @@ fn ending(client: &LegState, upstream: Option<&LegState>, finish: Finish) -> (Ou
 }
 
 fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Outcome, Ending) {
-    let client = client.ended.as_ref().map(|end| (By::Client, end));
-    let upstream = upstream.and_then(|leg| leg.ended.as_ref()).map(|end| (By::Upstream, end));
+    let client = client.ended.as_deref().map(|end| (By::Client, end));
+    let upstream = upstream.and_then(|leg| leg.ended.as_deref()).map(|end| (By::Upstream, end));
     let mut ends: Vec<_> = client.into_iter().chain(upstream).collect();
     ends.sort_by_key(|(_, end)| end.at);
     let by = |(side, end): &(By, &PeerEnd)| {

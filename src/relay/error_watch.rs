@@ -1,33 +1,36 @@
 //! Noticing an error on a socket that no half waits for.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use tokio::io::{Interest, Ready};
-use tokio::net::TcpStream;
+use tokio::io::Interest;
 
 use super::leg::Side;
 
-/// Ready once an error is pending on the stream.
-pub(super) async fn error_on(stream: &TcpStream) -> io::Result<Ready> {
-    stream.ready(Interest::ERROR).await
+/// Takes a socket's error, once. It exists from the first time that it is needed: idle pairs have
+/// none.
+#[derive(Default)]
+pub(super) struct ErrorWatch<'s>(State<'s>);
+
+#[derive(Default)]
+enum State<'s> {
+    #[default]
+    Unneeded,
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send + 's>>),
+    Taken,
 }
 
-/// Takes the error, once.
-pub(super) struct ErrorWatch<'w, F>(Option<Pin<&'w mut F>>);
-
-impl<'w, F: Future<Output = io::Result<Ready>>> ErrorWatch<'w, F> {
-    pub(super) fn new(error: Pin<&'w mut F>) -> Self {
-        Self(Some(error))
-    }
-
-    pub(super) fn poll(&mut self, side: &mut Side<'_>, cx: &mut Context<'_>) {
-        if let Some(error) = &mut self.0
-            && let Poll::Ready(_) = error.as_mut().poll(cx)
+impl<'s> ErrorWatch<'s> {
+    pub(super) fn poll(&mut self, side: &mut Side<'s>, cx: &mut Context<'_>) {
+        if let State::Unneeded = self.0 {
+            let stream = side.stream;
+            self.0 = State::Waiting(Box::pin(async { _ = stream.ready(Interest::ERROR).await }));
+        }
+        if let State::Waiting(error) = &mut self.0
+            && error.as_mut().poll(cx).is_ready()
         {
-            self.0 = None;
+            self.0 = State::Taken;
             side.take_error();
         }
     }

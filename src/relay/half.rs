@@ -179,7 +179,7 @@ impl Half {
 
     /// Reads once into `buffer` and writes what was read.
     fn copy(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
-        let bytes = match source.stream.try_read(buffer) {
+        let bytes = match source.receive(buffer) {
             Ok(0) => return self.reached_end(source, sink),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,

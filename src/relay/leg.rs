@@ -4,11 +4,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::conn::{Blocked, Meter};
 use crate::fault::{Fault, code_of};
 use crate::record::How;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::tcp_info;
 
 /// A socket, what is counted on it, and how its peer ended.
 ///
@@ -24,7 +28,7 @@ pub(crate) struct Leg {
 pub(crate) struct LegState {
     pub(crate) meter: Meter,
     /// How the peer first ended, by itself.
-    pub(crate) ended: Option<PeerEnd>,
+    pub(crate) ended: Option<Box<PeerEnd>>,
     /// The connection is broken: nothing can be written to it any more.
     pub(crate) gone: bool,
     /// We closed it with a reset, which purged what was still queued.
@@ -37,6 +41,12 @@ pub(crate) struct PeerEnd {
     pub(crate) at: Instant,
     pub(crate) how: How,
     pub(crate) fault: Option<Fault>,
+}
+
+impl PeerEnd {
+    fn boxed(at: Instant, how: How) -> Box<Self> {
+        Box::new(Self { at, how, fault: None })
+    }
 }
 
 /// A leg taken apart, so that its stream can be waited for while its counters change.
@@ -74,6 +84,30 @@ impl Leg {
 }
 
 impl Side<'_> {
+    /// Reads once. When the system says that it has no more, the stream is not ready any more: that
+    /// saves the read that would only say "try again". A short read alone proves nothing, it may
+    /// have stopped at an urgent mark.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut received = None;
+        let tried = self.stream.try_io(Interest::READABLE, || {
+            let (bytes, remaining) = tcp_info::receive(self.stream, buffer)?;
+            received = Some(bytes);
+            if bytes > 0 && remaining == Some(0) {
+                // tokio's only way to clear readiness.
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(bytes)
+        });
+        received.map_or(tried, Ok)
+    }
+
+    /// Reads once.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+
     /// Takes an error that is pending on the socket, if there is one.
     pub(super) fn take_error(&mut self) {
         if let Ok(Some(error)) = self.stream.take_error() {
@@ -100,7 +134,7 @@ impl LegState {
         if !self.gone {
             let at = Instant::now();
             self.meter.rx.ended = Some(at);
-            self.ended.get_or_insert(PeerEnd { at, how: How::Fin, fault: None });
+            self.ended.get_or_insert_with(|| PeerEnd::boxed(at, How::Fin));
         }
     }
 
@@ -130,7 +164,7 @@ impl LegState {
             "ETIMEDOUT" => How::Timeout,
             _ => How::Error,
         };
-        let ended = self.ended.get_or_insert(PeerEnd { at, how, fault: None });
+        let ended = self.ended.get_or_insert_with(|| PeerEnd::boxed(at, how));
         ended.fault.get_or_insert_with(|| error.into());
     }
 }

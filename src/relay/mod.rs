@@ -14,9 +14,11 @@ mod leg;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
 mod send_queue;
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
+mod state_changes;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use error_watch::{ErrorWatch, error_on};
+use error_watch::ErrorWatch;
 use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
 
@@ -57,10 +59,8 @@ pub(crate) async fn relay(
 ) -> Relayed {
     let ended = async {
         let deadline = both_halves(&mut client, &mut upstream, linger).await;
-        tokio::join!(
-            send_queue::emptied(&client, deadline),
-            send_queue::emptied(&upstream, deadline)
-        );
+        // Boxed: idle pairs need no room for it.
+        Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
     };
     let end = tokio::select! {
         biased;
@@ -81,10 +81,8 @@ pub(crate) async fn relay(
 async fn both_halves(client: &mut Leg, upstream: &mut Leg, linger: Duration) -> Instant {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let (mut to_upstream, mut to_client) = (Half::default(), Half::default());
-    let client_error = pin!(error_on(client.stream));
-    let mut client_error = ErrorWatch::new(client_error);
-    let upstream_error = pin!(error_on(upstream.stream));
-    let mut upstream_error = ErrorWatch::new(upstream_error);
+    let mut client_error = ErrorWatch::default();
+    let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();
     poll_fn(|cx| {
         to_upstream.poll(&mut client, &mut upstream, cx);

@@ -3,26 +3,60 @@
 use std::time::{Duration, Instant};
 
 use super::Leg;
-use crate::tcp_info::{Snapshot, State, send_queue};
+use super::state_changes::StateChanges;
+use crate::tcp_info::send_queue;
 
-/// First and longest pause between two looks at the queue.
+/// First and longest pause between two looks, where no event tells of an acknowledgement.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(40));
 
-/// Waits until the peer has acknowledged all that was written to `leg`, our end of stream
+/// Waits until both peers have acknowledged all that was written to them, our end of stream
 /// included; at most until `deadline`, and not for a connection that is gone.
-pub(super) async fn emptied(leg: &Leg, deadline: Instant) {
+///
+/// The acknowledgement of our end of stream changes the connection's state, which wakes. Before
+/// that, none does: a reset that is to cross after plain data has to look from time to time.
+pub(super) async fn emptied(client: &mut Leg, upstream: &mut Leg, deadline: Instant) {
+    let mut waiting = [client, upstream].map(|leg| is_waiting(leg).then_some(leg));
+    if waiting.iter().all(Option::is_none) {
+        return;
+    }
+    let changes = StateChanges::of(waiting.iter().flatten().map(|leg| &leg.stream));
     let (mut pause, longest) = PAUSES;
-    while !leg.state.gone && send_queue(&leg.stream).is_some_and(|queued| queued > 0) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || was_reset(leg) {
+    loop {
+        let ended = waiting.iter().flatten().all(|leg| leg.state.meter.tx.ended.is_some());
+        let until = match &changes {
+            Ok(_) if ended => deadline,
+            _ => deadline.min(Instant::now() + pause),
+        };
+        pause = (pause * 2).min(longest);
+        changed_or(changes.as_ref().ok(), until).await;
+
+        for place in &mut waiting {
+            place.take_if(|leg| !is_waiting(leg));
+        }
+        if waiting.iter().all(Option::is_none) || Instant::now() >= deadline {
             return;
         }
-        tokio::time::sleep(pause.min(left)).await;
-        pause = (pause * 2).min(longest);
     }
 }
 
-/// After a reset the queue keeps what was never delivered.
-fn was_reset(leg: &Leg) -> bool {
-    Snapshot::structure(&leg.stream).is_ok_and(|look| look.decode().state == Some(State::Close))
+fn is_waiting(leg: &mut Leg) -> bool {
+    if leg.state.gone || send_queue(&leg.stream).is_none_or(|queued| queued == 0) {
+        return false;
+    }
+    // After a reset the queue keeps what was never delivered.
+    leg.side().take_error();
+    !leg.state.gone
+}
+
+async fn changed_or(changes: Option<&StateChanges>, until: Instant) {
+    let change = async {
+        match changes {
+            Some(changes) => changes.next().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = change => {}
+        () = tokio::time::sleep_until(until.into()) => {}
+    }
 }

@@ -1,0 +1,47 @@
+//! Events of connections that have ended in both directions.
+//!
+//! tokio's readiness cannot tell them: once both ends of stream have passed, a socket is ready for
+//! everything, for ever. An edge-triggered epoll of our own reports each change of state once.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+
+use crate::tcp_info;
+
+/// Watches some sockets; costs a descriptor as long as it lives.
+pub(super) struct StateChanges(AsyncFd<OwnedFd>);
+
+impl StateChanges {
+    /// # Errors
+    ///
+    /// The system has no descriptor, or no memory, for it.
+    pub(super) fn of<'s>(streams: impl Iterator<Item = &'s TcpStream>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for stream in streams {
+            let flags = epoll::EventFlags::OUT | epoll::EventFlags::ET;
+            epoll::add(&epoll, stream, epoll::EventData::new_u64(0), flags)?;
+        }
+        tcp_info::registered(epoll).map(Self)
+    }
+
+    /// Waits for a change since the last call; since the beginning, the first time.
+    pub(super) async fn next(&self) {
+        let Ok(mut ready) = self.0.readable().await else {
+            // The runtime ends.
+            return std::future::pending().await;
+        };
+        // Both sockets at most.
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 2];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        // What it says does not matter: whoever waits looks at the sockets.
+        let _ = epoll::wait(self.0.get_ref(), &mut events, Some(&now));
+        ready.clear_ready();
+    }
+}
