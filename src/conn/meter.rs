@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Epoch;
 use crate::fault::Fault;
-use crate::tcp_info::{self, Snapshot, Socket};
+use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 
 /// One direction of one socket.
 #[derive(Debug, Default)]
@@ -62,8 +62,8 @@ impl Blocked {
     }
 }
 
-/// Plain counters of one socket, and the three looks at what the kernel knows of it. The looks are
-/// boxed because most of a connection's life has one of them.
+/// Plain counters of one socket, and the three looks at what the kernel knows of it; most of a
+/// connection's life knows the first alone.
 #[derive(Debug)]
 pub(crate) struct Meter {
     pub(crate) epoch: Epoch,
@@ -79,7 +79,7 @@ pub(crate) struct Meter {
     /// `None` where waiting to write cannot be told from writing.
     pub(crate) write_blocked: Option<Blocked>,
     pub(crate) reconnects: u32,
-    pub(crate) opened_look: Option<Box<Snapshot>>,
+    pub(crate) opened_look: Option<PackedSnapshot>,
     pub(crate) eof_look: Option<Box<Snapshot>>,
     pub(crate) closed_look: Option<Box<Snapshot>>,
     pub(crate) look_fault: Option<Box<Fault>>,
@@ -109,9 +109,9 @@ impl Meter {
     /// The look right after accept or connect: the structure and the congestion control's name,
     /// which has no data worth asking for yet.
     pub(crate) fn look_at_open(&mut self, socket: &impl Socket) {
-        self.opened_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
+        self.opened_look = self.noted(Snapshot::structure(socket)).and_then(|mut look| {
             look.ask_congestion(socket);
-            look
+            PackedSnapshot::pack(&look)
         });
     }
 
@@ -121,7 +121,7 @@ impl Meter {
         if self.eof_look.is_none() {
             self.eof_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
                 if let Some(opened) = &self.opened_look {
-                    look.keep_last_known(opened);
+                    look.keep_last_known(&opened.unpack());
                 }
                 look.ask_congestion_info(socket);
                 look
@@ -132,11 +132,15 @@ impl Meter {
     /// The last look, right before close(2).
     pub(crate) fn look_at_close(&mut self, socket: &impl Socket) {
         self.closed_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
-            for earlier in [&self.eof_look, &self.opened_look].into_iter().flatten() {
-                look.keep_last_known(earlier);
-            }
-            if self.eof_look.is_none() {
-                look.ask_congestion_info(socket);
+            match (&self.eof_look, &self.opened_look) {
+                // It knows what the first look knew.
+                (Some(before_end), _) => look.keep_last_known(before_end),
+                (None, opened) => {
+                    if let Some(opened) = opened {
+                        look.keep_last_known(&opened.unpack());
+                    }
+                    look.ask_congestion_info(socket);
+                }
             }
             look
         });

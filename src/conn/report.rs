@@ -148,7 +148,7 @@ impl From<&Meter> for Report {
         let unix = |instant: Option<Instant>| instant.map(|i| meter.epoch.unix_nanos(i));
         let text = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.text.to_string());
         let code = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.code.to_string());
-        let opened_info = meter.opened_look.as_ref().map(|look| look.decode());
+        let opened_info = meter.opened_look.as_ref().map(|look| look.unpack().decode());
         let closed_info = meter.closed_look.as_ref().map(|look| look.decode());
         let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
         let until = meter.closed.unwrap_or_else(Instant::now);

@@ -22,6 +22,7 @@ mod freebsd;
 mod linux;
 mod macos;
 mod option;
+mod packed;
 mod query;
 mod read;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use freebsd::FreeBsdInfo;
 pub use linux::LinuxInfo;
 pub use macos::MacosInfo;
 pub use option::{TcpOption, UnknownOption};
+pub(crate) use packed::PackedSnapshot;
 #[cfg(feature = "proxy")]
 pub(crate) use query::send_queue;
 #[cfg(all(feature = "proxy", any(target_os = "linux", target_os = "android")))]

@@ -80,6 +80,23 @@ impl Snapshot {
         }
     }
 
+    /// The structure, the congestion control's name and its data.
+    pub(super) fn parts(&self) -> (&[u8], Option<&str>, &[u8]) {
+        (&self.info, self.congestion.as_deref(), &self.congestion_info)
+    }
+
+    pub(super) fn from_parts(
+        info: &[u8],
+        congestion: Option<&str>,
+        congestion_info: &[u8],
+    ) -> Self {
+        Self {
+            info: info.into(),
+            congestion: congestion.map(Into::into),
+            congestion_info: congestion_info.into(),
+        }
+    }
+
     /// The structure's bytes, exactly as many as the kernel returned.
     pub fn bytes(&self) -> &[u8] {
         &self.info
