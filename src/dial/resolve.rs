@@ -2,24 +2,39 @@
 
 use std::net::SocketAddr;
 
-use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
-use super::Failure;
+use super::race::interleaved;
+use super::{Failure, Family};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 
-/// The addresses of a name, in the order in which the system wants them tried (RFC 6724).
+/// The addresses of a name, at least one, in the order in which they are tried: the system's
+/// (RFC 6724), with the families taking turns.
 ///
 /// getaddrinfo blocks; it runs on a thread for such work. Given up, it ends there by itself.
-pub(super) async fn look_up(host: String, port: u16) -> Result<Vec<SocketAddr>, Fault> {
-    match tokio::task::spawn_blocking(move || addresses(&host, port)).await {
-        Ok(looked_up) => looked_up.map_err(|error| fault(&error)),
+pub(super) async fn look_up(
+    host: String,
+    port: u16,
+    family: Family,
+) -> Result<Vec<SocketAddr>, Fault> {
+    match tokio::task::spawn_blocking(move || addresses(&host, port, family)).await {
+        Ok(Ok(found)) if found.is_empty() => Err(no_address()),
+        Ok(looked_up) => looked_up.map(interleaved).map_err(|error| fault(&error)),
         Err(_) => Err(Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }),
     }
 }
 
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
-    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+fn addresses(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        address: match family {
+            Family::Any => 0,
+            Family::V4 => AddrFamily::Inet.into(),
+            Family::V6 => AddrFamily::Inet6.into(),
+        },
+        ..AddrInfoHints::default()
+    };
     let mut found = Vec::new();
     for entry in dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten() {
         // The scope of a link-local address stays in it.
