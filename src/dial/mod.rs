@@ -1,6 +1,7 @@
 //! Reaching the upstream: resolve, connect, and remember every attempt.
 
 mod attempt;
+mod cache;
 mod race;
 mod resolve;
 
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSource};
+use cache::{Found, Resolver};
 use race::race;
 
 /// How dialling goes on. It is filled on the way, so that it is complete also when dialling is
@@ -79,11 +81,12 @@ impl Family {
 #[derive(Debug)]
 pub(crate) struct Dialler {
     family: Family,
+    resolver: Resolver,
 }
 
 impl Dialler {
     pub(crate) fn new(family: Family) -> Self {
-        Self { family }
+        Self { family, resolver: Resolver::new(family) }
     }
 
     /// Connects to `target`, by whichever of its addresses answers first. When `abandoned` is ready
@@ -120,15 +123,30 @@ impl Dialler {
         log: &mut DialLog,
         abandoned: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Vec<SocketAddr>, Failure> {
+        let with_port = |addresses: cache::Addresses| {
+            let with_port = |&address: &SocketAddr| {
+                let mut address = address;
+                address.set_port(target.port());
+                address
+            };
+            addresses.iter().map(with_port).collect()
+        };
+        let question = match self.resolver.find(&target.host()) {
+            Found::Known(addresses) => {
+                log.source = Some(ResolveSource::Cache);
+                return Ok(with_port(addresses));
+            }
+            Found::Asked(question) => question,
+        };
+
         let began = Instant::now();
         let looked_up = tokio::select! {
             biased;
-            looked_up = resolve::look_up(target.host(), target.port(), self.family) => {
-                looked_up.map_err(resolve::failed)
-            }
+            looked_up = question.answer() => looked_up.map_err(resolve::failed),
             failure = abandoned => Err(Failure { phase: Phase::Resolve, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
-                Err(timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", "the resolver did not answer in time"))
+                let text = "the resolver did not answer in time";
+                Err(timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
             }
         };
         log.resolve = Some(began.elapsed());
@@ -136,7 +154,7 @@ impl Dialler {
             Ok(_) => ResolveSource::Lookup,
             Err(_) => ResolveSource::Failed,
         });
-        looked_up
+        looked_up.map(with_port)
     }
 }
 

@@ -9,23 +9,14 @@ use super::{Failure, Family};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 
-/// The addresses of a name, at least one, in the order in which they are tried: the system's
-/// (RFC 6724), with the families taking turns.
-///
-/// getaddrinfo blocks; it runs on a thread for such work. Given up, it ends there by itself.
-pub(super) async fn look_up(
-    host: String,
-    port: u16,
-    family: Family,
-) -> Result<Vec<SocketAddr>, Fault> {
-    match tokio::task::spawn_blocking(move || addresses(&host, port, family)).await {
-        Ok(Ok(found)) if found.is_empty() => Err(no_address()),
-        Ok(looked_up) => looked_up.map(interleaved).map_err(|error| fault(&error)),
-        Err(_) => Err(Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }),
-    }
+/// The addresses of a name with port 0, at least one, in the order in which they are tried: the
+/// system's (RFC 6724), with the families taking turns. Blocks until the system's resolver answers.
+pub(super) fn look_up(host: &str, family: Family) -> Result<Vec<SocketAddr>, Fault> {
+    let found = addresses(host, family).map_err(|error| fault(&error))?;
+    if found.is_empty() { Err(no_address()) } else { Ok(interleaved(found)) }
 }
 
-fn addresses(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
+fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
     let hints = AddrInfoHints {
         socktype: SockType::Stream.into(),
         address: match family {
@@ -38,10 +29,8 @@ fn addresses(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, L
     let mut found = Vec::new();
     for entry in dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten() {
         // The scope of a link-local address stays in it.
-        let mut address = entry.sockaddr;
-        address.set_port(port);
-        if !found.contains(&address) {
-            found.push(address);
+        if !found.contains(&entry.sockaddr) {
+            found.push(entry.sockaddr);
         }
     }
     Ok(found)
@@ -60,6 +49,11 @@ pub(super) fn failed(fault: Fault) -> Failure {
 
 pub(super) fn no_address() -> Fault {
     Fault { code: "EAI_NODATA".into(), text: "the name has no address".into() }
+}
+
+/// The look-up's thread is gone: the program ends.
+pub(super) fn cut_off() -> Fault {
+    Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }
 }
 
 fn fault(error: &LookupError) -> Fault {

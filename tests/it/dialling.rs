@@ -4,8 +4,11 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use conniver::record::{AttemptOutcome, By, How, Outcome, Record};
+use conniver::record::{AttemptOutcome, By, How, Outcome, Record, ResolveSource};
 
+use tempfile::TempDir;
+
+use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{echo_server_on, exchange, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy};
@@ -155,4 +158,47 @@ fn one_family_alone_is_dialled_when_that_is_asked_for() {
         assert_eq!((ending.first_by, ending.first_how), (By::Proxy, How::Denied));
         assert_eq!(ending.error_code.as_deref(), Some("ADDRESS_FAMILY"));
     }
+}
+
+#[test]
+fn a_burst_to_one_name_is_one_look_up_and_later_pairs_are_served_from_memory() {
+    if !available("a_burst_to_one_name_is_one_look_up_and_later_pairs_are_served_from_memory") {
+        return;
+    }
+    if !has_tool(
+        "strace",
+        "a_burst_to_one_name_is_one_look_up_and_later_pairs_are_served_from_memory",
+    ) {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.hosts(HOSTS);
+    let server = namespace.enter(|| echo_server_on("127.0.0.1:0"));
+    let directory = TempDir::new().unwrap();
+    let trace = directory.path().join("trace");
+    let mut command = namespace.command("strace");
+    command.args(["-f", "-e", "trace=openat", "-P", "/etc/hosts", "-o"]).arg(&trace).arg(BINARY);
+    let proxy = Proxy::start(&mut command, &[&format!("0:both:{}", server.port())], &[]);
+
+    let burst: Vec<_> = (0..20).map(|_| client_in(&namespace, &proxy)).collect();
+    for mut client in burst {
+        exchange(&mut client, b"x");
+    }
+    exchange(&mut client_in(&namespace, &proxy), b"x");
+    let records = proxy.wait_for_records(21);
+    for record in &records {
+        let looked_up = match record.resolve_source {
+            Some(ResolveSource::Lookup) => true,
+            Some(ResolveSource::Cache) => false,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(record.phases.resolve.is_some(), looked_up, "null unless looked up");
+        assert_eq!(record.attempts.len(), 2);
+    }
+    let source = |seq| records.iter().find(|record| record.seq == seq).unwrap().resolve_source;
+    assert_eq!((source(1), source(21)), (Some(ResolveSource::Lookup), Some(ResolveSource::Cache)));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let read = trace.lines().filter(|line| line.contains("/etc/hosts")).count();
+    // glibc reads the file once a look-up, or once for each family.
+    assert!((1..=2).contains(&read), "{read} reads of /etc/hosts:\n{trace}");
 }
