@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use conniver::ingress::Forward;
-use conniver::proxy::{Events, Listener, Proxy, Settings};
+use conniver::proxy::{Events, Family, Listener, Proxy, Settings};
 use conniver::record::{Output, Recorder, Tally, Writer};
 
 use super::exit::{self, Failure};
@@ -41,6 +41,14 @@ pub(crate) struct ProxyArgs {
     /// Longest time to look up and connect to a target: 10s, 500ms; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     connect_timeout: Duration,
+
+    /// Reach targets by their IPv4 addresses alone
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+
+    /// Reach targets by their IPv6 addresses alone
+    #[arg(short = '6', long)]
+    ipv6: bool,
 
     /// How long open connections may go on after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
@@ -85,6 +93,11 @@ impl ProxyArgs {
     fn settings(&self) -> Settings {
         let mut settings = Settings::default();
         settings.connect_timeout = self.connect_timeout;
+        settings.family = match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            (false, false) => Family::Any,
+        };
         settings.drain = self.drain;
         settings.linger = self.linger;
         settings.events = Events::NONE;

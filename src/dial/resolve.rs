@@ -2,31 +2,35 @@
 
 use std::net::SocketAddr;
 
-use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType};
+use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
-use super::Failure;
+use super::race::interleaved;
+use super::{Failure, Family};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 
-/// The addresses of a name, in the order in which the system wants them tried (RFC 6724).
-///
-/// getaddrinfo blocks; it runs on a thread for such work. Given up, it ends there by itself.
-pub(super) async fn look_up(host: String, port: u16) -> Result<Vec<SocketAddr>, Fault> {
-    match tokio::task::spawn_blocking(move || addresses(&host, port)).await {
-        Ok(looked_up) => looked_up.map_err(|error| fault(&error)),
-        Err(_) => Err(Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }),
-    }
+/// The addresses of a name with port 0, at least one, in the order in which they are tried: the
+/// system's (RFC 6724), with the families taking turns. Blocks until the system's resolver answers.
+pub(super) fn look_up(host: &str, family: Family) -> Result<Vec<SocketAddr>, Fault> {
+    let found = addresses(host, family).map_err(|error| fault(&error))?;
+    if found.is_empty() { Err(no_address()) } else { Ok(interleaved(found)) }
 }
 
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
-    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
+    let hints = AddrInfoHints {
+        socktype: SockType::Stream.into(),
+        address: match family {
+            Family::Any => 0,
+            Family::V4 => AddrFamily::Inet.into(),
+            Family::V6 => AddrFamily::Inet6.into(),
+        },
+        ..AddrInfoHints::default()
+    };
     let mut found = Vec::new();
     for entry in dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten() {
         // The scope of a link-local address stays in it.
-        let mut address = entry.sockaddr;
-        address.set_port(port);
-        if !found.contains(&address) {
-            found.push(address);
+        if !found.contains(&entry.sockaddr) {
+            found.push(entry.sockaddr);
         }
     }
     Ok(found)
@@ -45,6 +49,11 @@ pub(super) fn failed(fault: Fault) -> Failure {
 
 pub(super) fn no_address() -> Fault {
     Fault { code: "EAI_NODATA".into(), text: "the name has no address".into() }
+}
+
+/// The look-up's thread is gone: the program ends.
+pub(super) fn cut_off() -> Fault {
+    Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }
 }
 
 fn fault(error: &LookupError) -> Fault {

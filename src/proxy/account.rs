@@ -13,8 +13,8 @@ use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::ingress::Target;
 use crate::record::{
-    self, By, Delivered, Delivery, Delta, Ending, How, Line, Mode, Outcome, Phase, Phases, Record,
-    Report,
+    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Mode, Outcome, Phase,
+    Phases, Record, Report,
 };
 use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
 
@@ -66,9 +66,10 @@ impl Account {
         let mut meter = Meter::new(self.epoch, Instant::now());
         meter.look_at_open(&stream);
         meter.local = stream.local_addr().ok();
-        meter.remote = self.dialled.attempts.last().map(|attempt| attempt.addr);
-        meter.reconnects =
-            u32::try_from(self.dialled.attempts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        if let Some((address, failed)) = self.dialled.winner() {
+            meter.remote = Some(address);
+            meter.reconnects = u32::try_from(failed).unwrap_or(u32::MAX);
+        }
         Leg::boxed(stream, meter)
     }
 
@@ -123,7 +124,8 @@ impl Account {
 
         // The winner's SYNs stand in the first look at its socket.
         let mut attempts = self.dialled.attempts.clone();
-        if let (Some(won), Some(leg)) = (attempts.last_mut(), &upstream) {
+        let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
+        if let (Some(won), Some(leg)) = (won, &upstream) {
             won.syn_retransmits = leg.opened_info.as_ref().and_then(|info| info.retransmits);
         }
 

@@ -35,6 +35,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::dial::Dialler;
+pub use crate::dial::Family;
 use crate::record::{self, Line, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
@@ -51,6 +53,7 @@ pub struct Proxy {
 struct Shared {
     settings: Settings,
     recorder: Recorder,
+    dialler: Dialler,
     seq: AtomicU64,
     listening: Vec<SocketAddr>,
     /// Cancelled when pairs that are still open must end.
@@ -62,7 +65,9 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let shared = Shared { settings, recorder, seq: AtomicU64::new(0), listening, stop };
+        let dialler = Dialler::new(settings.family);
+        let seq = AtomicU64::new(0);
+        let shared = Shared { settings, recorder, dialler, seq, listening, stop };
         Self { shared: Arc::new(shared), listeners }
     }
 

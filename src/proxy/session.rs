@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::account::{Account, Finish};
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Failure, Limits, dial};
+use crate::dial::{Failure, Limits};
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase};
@@ -55,7 +55,7 @@ impl Session {
                 timeout: shared.settings.connect_timeout,
                 is_loop: &|address| shared.is_own_listener(address),
             };
-            dial(&target, limits, &mut account.dialled, abandoned.as_mut()).await
+            shared.dialler.dial(&target, limits, &mut account.dialled, abandoned.as_mut()).await
         };
         let stream = match dialled {
             Ok(stream) => stream,

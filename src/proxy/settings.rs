@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::dial::Family;
+
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
     /// Longest time for the look-up and all attempts together. 10 s.
     pub connect_timeout: Duration,
+    /// Which addresses of a target are dialled. Those of both families.
+    pub family: Family,
     /// How long open pairs may go on after the proxy was told to stop. 5 s.
     pub drain: Duration,
     /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
@@ -29,6 +33,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
+            family: Family::Any,
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),

@@ -48,9 +48,9 @@ pub struct Phases {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ResolveSource {
-    /// The system's resolver was asked.
+    /// The system's resolver was asked, for this pair or for another one at the same time.
     Lookup,
-    /// An earlier look-up's answer was used.
+    /// The answer to an earlier look-up was used; it serves for 5 s.
     Cache,
     /// The target was an address.
     Literal,

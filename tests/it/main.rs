@@ -10,6 +10,7 @@ mod arguments;
 mod contract;
 mod curl;
 mod demo;
+mod dialling;
 mod endings;
 mod failures;
 mod kernel_looks;

@@ -1,6 +1,7 @@
 //! Network namespaces that a test makes and that go away with it.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -43,6 +44,18 @@ impl Namespace {
         run("ip", &["netns", "exec", &self.name, "nft", rules]);
     }
 
+    /// What /etc/hosts says to the commands that run in it from here on.
+    pub(crate) fn hosts(&self, hosts: &str) {
+        // ip-netns(8) mounts what is there over /etc.
+        let directory = self.own_etc();
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("hosts"), hosts).unwrap();
+    }
+
+    fn own_etc(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
     /// A command that will run in it.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
@@ -66,5 +79,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        // Most have none.
+        let _ = std::fs::remove_dir_all(self.own_etc());
     }
 }

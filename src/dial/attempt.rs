@@ -1,0 +1,126 @@
+//! One attempt to connect: its socket, and whom its error speaks of.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use super::Failure;
+use crate::fault::code_of;
+use crate::record::{By, How, Outcome, Phase};
+use crate::socket_options;
+use crate::tcp_info::TcpInfo;
+
+/// An attempt whose SYN was sent, or could not be.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// The answer came at once: the handshake on a loopback is over before connect(2) returns.
+    Connected(TcpStream),
+    /// It is under way; the socket becomes writable when it is over.
+    Waiting(TcpStream),
+    Failed(AttemptError),
+}
+
+/// Why an attempt did not connect.
+#[derive(Debug)]
+pub(super) struct AttemptError {
+    pub(super) failure: Failure,
+    pub(super) syn_retransmits: Option<u64>,
+}
+
+/// Sends the SYN and returns without waiting for the answer. tokio's own connect would take the
+/// socket along when it fails, and with it the count of SYNs.
+pub(super) fn begin(address: SocketAddr) -> Begun {
+    connect(address).unwrap_or_else(|error| {
+        Begun::Failed(AttemptError { failure: classify(&error), syn_retransmits: None })
+    })
+}
+
+fn connect(address: SocketAddr) -> io::Result<Begun> {
+    let kind = Type::STREAM;
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    let kind = kind.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    socket.set_nonblocking(true)?;
+    socket_options::set(&socket)?;
+    let address = address.into();
+    let connected = match socket.connect(&address) {
+        Ok(()) => true,
+        Err(error) if is_under_way(&error) => match answered_already(&socket, &address) {
+            Ok(connected) => connected,
+            Err(error) => return Ok(Begun::Failed(AttemptError::answered(&error, &socket))),
+        },
+        Err(error) => return Err(error),
+    };
+    let stream = TcpStream::from_std(socket.into())?;
+    Ok(if connected { Begun::Connected(stream) } else { Begun::Waiting(stream) })
+}
+
+/// How an attempt that was under way ended, after its socket became writable.
+pub(super) fn outcome(stream: &TcpStream, ready: io::Result<()>) -> Result<(), AttemptError> {
+    match ready.and_then(|()| stream.take_error()) {
+        Ok(None) => Ok(()),
+        Ok(Some(error)) | Err(error) => Err(AttemptError::answered(&error, stream)),
+    }
+}
+
+/// SYNs that were sent again, as the socket tells while it is there.
+pub(super) fn syn_retransmits(socket: &impl crate::tcp_info::Socket) -> Option<u64> {
+    TcpInfo::of(socket).ok().and_then(|info| info.retransmits)
+}
+
+impl AttemptError {
+    /// From the answer to a SYN: there, "permission denied" is a router's or a firewall's word
+    /// (ICMPv6 "administratively prohibited").
+    fn answered(error: &io::Error, socket: &impl crate::tcp_info::Socket) -> Self {
+        let mut failure = classify(error);
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            failure = Failure { outcome: Outcome::Unreachable, by: By::Network, ..failure };
+        }
+        Self { failure, syn_retransmits: syn_retransmits(socket) }
+    }
+}
+
+fn is_under_way(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EALREADY)) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Asks Linux a second time: it returns 0 or the error when the answer has come meanwhile. That
+/// spares the wait for it, with its timer. Other systems say EISCONN, or nothing that can be relied
+/// on.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn answered_already(socket: &Socket, address: &socket2::SockAddr) -> io::Result<bool> {
+    match socket.connect(address) {
+        Ok(()) => Ok(true),
+        Err(error) if is_under_way(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn answered_already(_: &Socket, _: &socket2::SockAddr) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Whom an error of connecting speaks of.
+fn classify(error: &io::Error) -> Failure {
+    use io::ErrorKind::*;
+    let out_of_descriptors = matches!(&*code_of(error), "EMFILE" | "ENFILE");
+    let (outcome, by, how) = match error.kind() {
+        ConnectionRefused => (Outcome::Refused, By::Upstream, How::Refused),
+        ConnectionReset | ConnectionAborted => (Outcome::Reset, By::Upstream, How::Reset),
+        HostUnreachable | NetworkUnreachable | NetworkDown => {
+            (Outcome::Unreachable, By::Network, How::Error)
+        }
+        TimedOut => (Outcome::Timeout, By::Proxy, How::Timeout),
+        _ if out_of_descriptors => (Outcome::Limit, By::Proxy, How::Limit),
+        _ => (Outcome::Error, By::Proxy, How::Error),
+    };
+    Failure { phase: Phase::Connect, outcome, by, how, fault: Some(error.into()) }
+}

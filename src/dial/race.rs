@@ -1,0 +1,245 @@
+//! Connecting to one of several addresses by RFC 8305: attempts start one after the other, and the
+//! first to connect wins.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::attempt::{self, AttemptError, Begun};
+use super::{DialLog, Failure, denied_as_loop, resolve, timed_out};
+use crate::record::{Attempt, AttemptOutcome, By, Outcome, Phase};
+
+/// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// RFC 8305 section 4: the family of the first address, which the system prefers, takes turns with
+/// the other one.
+pub(super) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == v6_first);
+    let (mut turn, mut next) = (preferred.into_iter(), other.into_iter());
+    let mut mixed = Vec::with_capacity(turn.len() + next.len());
+    while let Some(address) = turn.next() {
+        mixed.push(address);
+        std::mem::swap(&mut turn, &mut next);
+    }
+    mixed.extend(next);
+    mixed
+}
+
+/// Connects to one of `addresses`, of which there is at least one. An attempt that fails lets the
+/// next begin at once. Those that did not win are closed; all are in the log.
+pub(super) async fn race(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    is_loop: &(dyn Fn(SocketAddr) -> bool + Sync),
+    log: &mut DialLog,
+    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
+) -> Result<TcpStream, Failure> {
+    let mut race = Race { log, began: Instant::now(), running: Vec::new(), failure: None };
+    let mut addresses = addresses.iter();
+    loop {
+        for &address in addresses.by_ref() {
+            match race.start(address, is_loop) {
+                Started::Connected(stream) => return Ok(stream),
+                Started::Waiting => break,
+                Started::Failed => {}
+            }
+        }
+        if race.running.is_empty() {
+            return Err(race.lost());
+        }
+        let wake = match addresses.len() {
+            0 => deadline,
+            _ => deadline.min(Instant::now() + ATTEMPT_DELAY),
+        };
+        // In this order: nothing is registered with the timer when an answer is there.
+        tokio::select! {
+            biased;
+            won = poll_fn(|cx| race.poll(cx)) => if let Some(stream) = won {
+                return Ok(stream);
+            },
+            failure = abandoned.as_mut() => {
+                race.cancel_others(Instant::now());
+                return Err(Failure { phase: Phase::Connect, ..failure });
+            }
+            () = tokio::time::sleep_until(wake.into()) => if Instant::now() >= deadline {
+                race.time_out();
+                return Err(race.lost());
+            },
+        }
+    }
+}
+
+struct Race<'l> {
+    log: &'l mut DialLog,
+    began: Instant,
+    running: Vec<Running>,
+    /// Of the attempts that failed, the one that tells most.
+    failure: Option<Failure>,
+}
+
+/// An attempt under way.
+struct Running {
+    /// Its place in the log.
+    place: usize,
+    stream: TcpStream,
+}
+
+enum Started {
+    Connected(TcpStream),
+    Waiting,
+    Failed,
+}
+
+impl Race<'_> {
+    fn start(&mut self, addr: SocketAddr, is_loop: &dyn Fn(SocketAddr) -> bool) -> Started {
+        let place = self.log.attempts.len();
+        self.log.attempts.push(Attempt {
+            addr,
+            started_after: match place {
+                0 => Duration::ZERO,
+                _ => self.began.elapsed(),
+            },
+            duration: Duration::ZERO,
+            outcome: AttemptOutcome::Cancelled,
+            syn_retransmits: None,
+            error: None,
+            error_code: None,
+        });
+        let begun = if is_loop(addr) {
+            Begun::Failed(AttemptError { failure: denied_as_loop(), syn_retransmits: None })
+        } else {
+            attempt::begin(addr)
+        };
+        match begun {
+            Begun::Connected(stream) => {
+                self.won(place);
+                Started::Connected(stream)
+            }
+            Begun::Waiting(stream) => {
+                self.running.push(Running { place, stream });
+                Started::Waiting
+            }
+            Begun::Failed(error) => {
+                self.failed(place, error);
+                Started::Failed
+            }
+        }
+    }
+
+    /// Ready with the stream that won, or with `None` when attempts failed.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<TcpStream>> {
+        let mut one_failed = false;
+        let mut index = 0;
+        while let Some(running) = self.running.get(index) {
+            let Poll::Ready(ready) = running.stream.poll_write_ready(cx) else {
+                index += 1;
+                continue;
+            };
+            let outcome = attempt::outcome(&running.stream, ready);
+            let Running { place, stream } = self.running.remove(index);
+            match outcome {
+                Ok(()) => {
+                    self.won(place);
+                    return Poll::Ready(Some(stream));
+                }
+                Err(error) => self.failed(place, error),
+            }
+            one_failed = true;
+        }
+        if one_failed { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    fn won(&mut self, place: usize) {
+        let now = Instant::now();
+        self.ended(place, AttemptOutcome::Ok, now);
+        self.cancel_others(now);
+    }
+
+    fn failed(&mut self, place: usize, error: AttemptError) {
+        let AttemptError { failure, syn_retransmits } = error;
+        self.ended(place, AttemptOutcome::Error, Instant::now());
+        if let Some(attempt) = self.log.attempts.get_mut(place) {
+            attempt.syn_retransmits = syn_retransmits;
+            attempt.error = failure.fault.as_ref().map(|fault| fault.text.to_string());
+            attempt.error_code = failure.fault.as_ref().map(|fault| fault.code.to_string());
+        }
+        if self.failure.as_ref().is_none_or(|known| rank(&failure) < rank(known)) {
+            self.failure = Some(failure);
+        }
+    }
+
+    /// Gives up what is still under way.
+    fn cancel_others(&mut self, now: Instant) {
+        for Running { place, stream } in std::mem::take(&mut self.running) {
+            self.ended(place, AttemptOutcome::Cancelled, now);
+            if let Some(attempt) = self.log.attempts.get_mut(place) {
+                attempt.syn_retransmits = attempt::syn_retransmits(&stream);
+            }
+        }
+    }
+
+    fn time_out(&mut self) {
+        for Running { place, stream } in std::mem::take(&mut self.running) {
+            let text = "the upstream did not answer in time";
+            let failure = timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
+            let syn_retransmits = attempt::syn_retransmits(&stream);
+            self.failed(place, AttemptError { failure, syn_retransmits });
+        }
+    }
+
+    fn ended(&mut self, place: usize, outcome: AttemptOutcome, now: Instant) {
+        let lasted = now - self.began;
+        self.log.connect = Some(lasted);
+        if let Some(attempt) = self.log.attempts.get_mut(place) {
+            attempt.outcome = outcome;
+            attempt.duration = lasted.saturating_sub(attempt.started_after);
+        }
+    }
+
+    fn lost(self) -> Failure {
+        self.failure.unwrap_or_else(|| resolve::failed(resolve::no_address()))
+    }
+}
+
+/// Of several failures, the pair's is the one that says most of the upstream, and of equals the
+/// first: our own rule, the upstream's answer, its silence, and last what lies before it (a family
+/// that this machine has no route for).
+fn rank(failure: &Failure) -> u8 {
+    match (failure.outcome, failure.by) {
+        (Outcome::Denied, _) => 0,
+        (_, By::Upstream) => 1,
+        (Outcome::Timeout, _) => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_and_the_resolvers_first_begins() {
+        let (v6, v4) = (["[::1]:1", "[::2]:1", "[::3]:1"], ["127.0.0.1:1", "127.0.0.2:1"]);
+        assert_eq!(
+            interleaved(addresses(&[v6[0], v6[1], v6[2], v4[0], v4[1]])),
+            addresses(&[v6[0], v4[0], v6[1], v4[1], v6[2]])
+        );
+        assert_eq!(
+            interleaved(addresses(&[v4[0], v4[1], v6[0]])),
+            addresses(&[v4[0], v6[0], v4[1]])
+        );
+        assert_eq!(interleaved(addresses(&v4)), addresses(&v4));
+        assert_eq!(interleaved(Vec::new()), Vec::new());
+    }
+}
