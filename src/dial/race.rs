@@ -100,6 +100,8 @@ enum Started {
 impl Race<'_> {
     fn start(&mut self, addr: SocketAddr, is_loop: &dyn Fn(SocketAddr) -> bool) -> Started {
         let place = self.log.attempts.len();
+        // Most pairs have one attempt, and keep room for no more.
+        self.log.attempts.reserve_exact(1);
         self.log.attempts.push(Attempt {
             addr,
             started_after: match place {
