@@ -43,8 +43,8 @@ pub(crate) struct Failure {
 /// How long dialling may take, and where it may not go.
 pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
-    /// Whether dialling this address would lead back into this proxy.
-    pub(crate) is_loop: &'l (dyn Fn(SocketAddr) -> bool + Sync),
+    /// Why an address may not be dialled.
+    pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
 }
 
 /// Connects to `target`, one address after the other, in the resolver's order; each has a fair
@@ -74,10 +74,9 @@ pub(crate) async fn dial(
         }
         let to_come = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let share = (left / to_come).max(LEAST_SHARE).min(left);
-        let attempted = if (limits.is_loop)(address) {
-            Err(AttemptEnd::failed(denied_as_loop(), None))
-        } else {
-            attempt(address, share, abandoned.as_mut()).await
+        let attempted = match (limits.refuse)(address) {
+            Some(fault) => Err(AttemptEnd::failed(denied(fault), None)),
+            None => attempt(address, share, abandoned.as_mut()).await,
         };
 
         let ended = Instant::now();
@@ -222,15 +221,12 @@ fn timed_out(phase: Phase, code: &'static str, text: &'static str) -> Failure {
     }
 }
 
-fn denied_as_loop() -> Failure {
+fn denied(fault: Fault) -> Failure {
     Failure {
         phase: Phase::Connect,
         outcome: Outcome::Denied,
         by: By::Proxy,
         how: How::Denied,
-        fault: Some(Fault {
-            code: "LOOP".into(),
-            text: "the target is this proxy's own listener".into(),
-        }),
+        fault: Some(fault),
     }
 }

@@ -5,10 +5,16 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::access::Access;
+
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
+    /// Who may use the proxy, and what may be reached through it. Everyone, everything.
+    pub access: Access,
+    /// Longest time from accept until a client has said where it wants to go. 30 s.
+    pub request_timeout: Duration,
     /// Longest time for the look-up and all attempts together. 10 s.
     pub connect_timeout: Duration,
     /// How long open pairs may go on after the proxy was told to stop. 5 s.
@@ -28,6 +34,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            access: Access::default(),
+            request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
