@@ -49,6 +49,8 @@ mod nanos;
 pub mod tcp_info;
 
 #[cfg(feature = "proxy")]
+pub mod access;
+#[cfg(feature = "proxy")]
 mod dial;
 #[cfg(feature = "proxy")]
 pub mod ingress;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+
 /// Why a command failed at run time, in a sentence for people: what was being done, to what, what
 /// went wrong, what to do. Exit status 1.
 #[derive(Debug)]
@@ -23,6 +25,11 @@ impl Failure {
 /// A plain line on standard error; that nobody may be there to read it is no failure.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Ends the program as clap does where what was typed makes no sense together. Exit status 2.
+pub(crate) fn wrong_usage(sentence: String) -> ! {
+    super::Cli::command().error(clap::error::ErrorKind::ArgumentConflict, sentence).exit()
 }
 
 /// The runtime of a command.

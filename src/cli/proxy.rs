@@ -1,10 +1,12 @@
 //! `conniver proxy`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use conniver::ingress::Forward;
+use clap::{ArgGroup, Args};
+use conniver::access::{Access, Network, TargetRule, Users};
+use conniver::ingress::{Forward, ListenAddr};
 use conniver::proxy::{Events, Family, Listener, Proxy, Settings};
 use conniver::record::{Output, Recorder, Tally, Writer};
 
@@ -16,11 +18,33 @@ use super::{Verbosity, diagnostics, output_watch};
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic"])))]
 pub(crate) struct ProxyArgs {
     /// Forward a port to one target, as ssh does; repeatable. BIND is 127.0.0.1 unless given, PORT 0
     /// asks for any free port, IPv6 addresses stand in brackets
-    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT", required = true)]
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     forward: Vec<Forward>,
+
+    /// Serve HTTP (CONNECT and http:// requests) and SOCKS 4, 4a and 5 on a port; repeatable
+    #[arg(short = 'D', value_name = "[BIND:]PORT")]
+    dynamic: Vec<ListenAddr>,
+
+    /// Serve clients in this network alone; repeatable. Needed to listen beyond loopback
+    #[arg(long, value_name = "CIDR")]
+    allow_from: Vec<Network>,
+
+    /// Ask who uses -D for a name and password (HTTP Basic, SOCKS 5): a file of user:password lines
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
+
+    /// Let clients of -D reach these targets alone; repeatable. RULE is a network, a host name,
+    /// *.SUFFIX or *, each perhaps with :PORT
+    #[arg(long, value_name = "RULE")]
+    allow: Vec<TargetRule>,
+
+    /// Never connect to these targets, whatever --allow says; repeatable
+    #[arg(long, value_name = "RULE")]
+    deny: Vec<TargetRule>,
 
     /// Where records go: a file to append to, or '-' for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -37,6 +61,10 @@ pub(crate) struct ProxyArgs {
     /// The machine's name in every record, instead of its own
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
+
+    /// Longest time until a client of -D has said where it wants to go
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    request_timeout: Duration,
 
     /// Longest time to look up and connect to a target: 10s, 500ms; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
@@ -89,9 +117,45 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ProxyArgs {
+    /// Listening where other machines come in takes a word on who may.
+    fn check_exposure(&self) {
+        let has_users = self.auth_file.is_some();
+        let forwards = self.forward.iter().map(|forward| ("-L", forward.listen, false));
+        let dynamics = self.dynamic.iter().map(|dynamic| ("-D", dynamic.0, has_users));
+        let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        let open = forwards.chain(dynamics).find(|(_, address, guarded)| {
+            self.allow_from.is_empty() && !guarded && exposed(address)
+        });
+        if let Some((option, address, _)) = open {
+            let or = if option == "-D" { ", or --auth-file FILE" } else { "" };
+            exit::wrong_usage(format!(
+                "{option} {address} can be reached from other machines: say who may use it with \
+                 --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
+            ));
+        }
+    }
+
+    fn access(&self) -> Result<Access, Failure> {
+        let mut access = Access::default();
+        access.from.clone_from(&self.allow_from);
+        let users = self.auth_file.as_deref().map(Users::read).transpose();
+        access.users = users.map_err(Failure::new)?;
+        access.allow.clone_from(&self.allow);
+        access.deny.clone_from(&self.deny);
+        Ok(access)
+    }
+
+    fn listeners(&self) -> Result<Vec<Listener>, Failure> {
+        let forwards = self.forward.iter().map(Listener::forward);
+        let dynamics = self.dynamic.iter().map(|&listen| Listener::proxy(listen));
+        forwards.chain(dynamics).collect::<Result<_, _>>().map_err(Failure::new)
+    }
+
     /// What was typed, as what it means.
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = Settings::default();
+        settings.access = self.access()?;
+        settings.request_timeout = self.request_timeout;
         settings.connect_timeout = self.connect_timeout;
         settings.family = match (self.ipv4, self.ipv6) {
             (true, _) => Family::V4,
@@ -113,7 +177,7 @@ impl ProxyArgs {
         if let Some(host) = &self.host {
             settings.host.clone_from(host);
         }
-        settings
+        Ok(settings)
     }
 
     fn output(&self) -> Output {
@@ -126,6 +190,7 @@ impl ProxyArgs {
 }
 
 pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
+    args.check_exposure();
     diagnostics::start(&args.verbosity);
     let runtime = exit::runtime()?;
     let result = runtime.block_on(serve(args));
@@ -136,8 +201,8 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
 
 async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let (stopper, requests) = Stopper::new();
-    let listeners = args.forward.iter().map(Listener::forward).collect::<Result<Vec<_>, _>>();
-    let listeners = listeners.map_err(Failure::new)?;
+    let settings = args.settings()?;
+    let listeners = args.listeners()?;
     let output = args.output();
     let reader_gone = stopper.clone();
     let (recorder, writer) = Recorder::start(output.clone(), move || reader_gone.request_once())
@@ -157,21 +222,13 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         output_watch::stop_when_reader_leaves(stopper.clone());
     }
     // Last of all: whoever waits for these lines may connect, and may send signals.
-    listeners.iter().for_each(announce);
+    for listener in &listeners {
+        exit::say(&format!("listening on {listener}"));
+    }
 
-    let proxy = Proxy::new(args.settings(), recorder.clone(), listeners);
+    let proxy = Proxy::new(settings, recorder.clone(), listeners);
     proxy.run(requests.reach(1), requests.reach(2)).await;
     finish(writer, &recorder, &requests).await
-}
-
-fn announce(listener: &Listener) {
-    let (address, target) = (listener.address(), listener.target());
-    if !address.ip().to_canonical().is_loopback() {
-        tracing::warn!(
-            "{address} can be reached from other machines: they may use it to reach {target}"
-        );
-    }
-    exit::say(&format!("listening on {address}, forwarding to {target}"));
 }
 
 /// Writes what is left. A second request to stop leaves the writer one more second.

@@ -165,7 +165,8 @@ impl From<&Meter> for Report {
             rx_bytes: meter.rx.bytes,
             tx_bytes: meter.tx.bytes,
             own_rx_bytes: meter.own_rx,
-            own_tx_bytes: meter.own_tx,
+            // A proxy's own bytes come first on each socket: what was not written is counted too early.
+            own_tx_bytes: meter.own_tx.min(meter.tx.bytes),
             rx_err: text(&meter.rx.fault),
             rx_err_code: code(&meter.rx.fault),
             tx_err: text(&meter.tx.fault),

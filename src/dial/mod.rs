@@ -50,8 +50,8 @@ pub(crate) struct Failure {
 /// How long dialling may take, and where it may not go.
 pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
-    /// Whether dialling this address would lead back into this proxy.
-    pub(crate) is_loop: &'l (dyn Fn(SocketAddr) -> bool + Sync),
+    /// Why an address may not be dialled.
+    pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
 }
 
 /// Which addresses are dialled.
@@ -103,16 +103,14 @@ impl Dialler {
             Some(address) => {
                 log.source = Some(ResolveSource::Literal);
                 if !self.family.has(address) {
-                    return Err(denied(
-                        "ADDRESS_FAMILY",
-                        "the target has an address of the other family",
-                    ));
+                    let text = "the target has an address of the other family";
+                    return Err(denied(Fault { code: "ADDRESS_FAMILY".into(), text: text.into() }));
                 }
                 vec![address]
             }
             None => self.resolve(target, deadline, log, abandoned.as_mut()).await?,
         };
-        race(&addresses, deadline, limits.is_loop, log, abandoned).await
+        race(&addresses, deadline, limits.refuse, log, abandoned).await
     }
 
     /// The addresses of a name in the order in which they are tried; at least one.
@@ -168,16 +166,12 @@ fn timed_out(phase: Phase, code: &'static str, text: &'static str) -> Failure {
     }
 }
 
-fn denied(code: &'static str, text: &'static str) -> Failure {
+fn denied(fault: Fault) -> Failure {
     Failure {
         phase: Phase::Connect,
         outcome: Outcome::Denied,
         by: By::Proxy,
         how: How::Denied,
-        fault: Some(Fault { code: code.into(), text: text.into() }),
+        fault: Some(fault),
     }
-}
-
-fn denied_as_loop() -> Failure {
-    denied("LOOP", "the target is this proxy's own listener")
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::attempt::{self, AttemptError, Begun};
-use super::{DialLog, Failure, denied_as_loop, resolve, timed_out};
+use super::{DialLog, Failure, denied, resolve, timed_out};
+use crate::fault::Fault;
 use crate::record::{Attempt, AttemptOutcome, By, Outcome, Phase};
 
 /// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
@@ -37,7 +38,7 @@ pub(super) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 pub(super) async fn race(
     addresses: &[SocketAddr],
     deadline: Instant,
-    is_loop: &(dyn Fn(SocketAddr) -> bool + Sync),
+    refuse: &(dyn Fn(SocketAddr) -> Option<Fault> + Sync),
     log: &mut DialLog,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<TcpStream, Failure> {
@@ -45,7 +46,7 @@ pub(super) async fn race(
     let mut addresses = addresses.iter();
     loop {
         for &address in addresses.by_ref() {
-            match race.start(address, is_loop) {
+            match race.start(address, refuse) {
                 Started::Connected(stream) => return Ok(stream),
                 Started::Waiting => break,
                 Started::Failed => {}
@@ -98,7 +99,7 @@ enum Started {
 }
 
 impl Race<'_> {
-    fn start(&mut self, addr: SocketAddr, is_loop: &dyn Fn(SocketAddr) -> bool) -> Started {
+    fn start(&mut self, addr: SocketAddr, refuse: &dyn Fn(SocketAddr) -> Option<Fault>) -> Started {
         let place = self.log.attempts.len();
         // Most pairs have one attempt, and keep room for no more.
         self.log.attempts.reserve_exact(1);
@@ -114,10 +115,11 @@ impl Race<'_> {
             error: None,
             error_code: None,
         });
-        let begun = if is_loop(addr) {
-            Begun::Failed(AttemptError { failure: denied_as_loop(), syn_retransmits: None })
-        } else {
-            attempt::begin(addr)
+        let begun = match refuse(addr) {
+            Some(fault) => {
+                Begun::Failed(AttemptError { failure: denied(fault), syn_retransmits: None })
+            }
+            None => attempt::begin(addr),
         };
         match begun {
             Begun::Connected(stream) => {

@@ -1,9 +1,10 @@
 //! `-L [BIND:]PORT:HOST:HOSTPORT`: one port here, one target there, as ssh writes it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 
+use super::listen::{ParseListenError, listen_on, split_outside_brackets};
 use super::{ParseTargetError, Target};
 
 /// A listening address and the target that it leads to.
@@ -21,10 +22,8 @@ pub struct Forward {
 pub enum ParseForwardError {
     /// There are too few parts or too many.
     Parts,
-    /// The listening port is no port.
-    Port(String),
-    /// The address to listen on is none.
-    Bind(String),
+    /// The address or port to listen on is none.
+    Listen(ParseListenError),
     /// The target is none.
     Target(ParseTargetError),
 }
@@ -33,12 +32,7 @@ impl fmt::Display for ParseForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parts => f.write_str("it has too few parts, or an IPv6 address without brackets"),
-            Self::Port(text) => write!(f, "'{text}' is not a port to listen on (0 to 65535)"),
-            Self::Bind(text) => write!(
-                f,
-                "'{text}' is not an address to listen on; give an IPv4 address, an IPv6 address in \
-                 brackets, localhost, or * for every address"
-            ),
+            Self::Listen(error) => f.write_str(&error.problem()),
             Self::Target(error) => write!(f, "{}", error.problem()),
         }?;
         f.write_str("; expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80")
@@ -57,38 +51,11 @@ impl FromStr for Forward {
             [bind, port, host, host_port] => (Some(bind), port, (host, host_port)),
             _ => return Err(ParseForwardError::Parts),
         };
-        let port = port.parse().map_err(|_| ParseForwardError::Port(port.to_owned()))?;
-        let ip = bind.map_or(Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)), parse_bind)?;
+        let listen = listen_on(bind, port).map_err(ParseForwardError::Listen)?;
         let target =
             format!("{}:{}", target.0, target.1).parse().map_err(ParseForwardError::Target)?;
-        Ok(Self { listen: SocketAddr::new(ip, port), target })
+        Ok(Self { listen, target })
     }
-}
-
-fn parse_bind(text: &str) -> Result<IpAddr, ParseForwardError> {
-    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    match (text, bracketed) {
-        // Every address of both families: the socket takes IPv4 too.
-        ("*" | "", _) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        ("localhost", _) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        (_, Some(inner)) => inner.parse().ok().map(IpAddr::V6),
-        (_, None) => text.parse().ok().map(IpAddr::V4),
-    }
-    .ok_or_else(|| ParseForwardError::Bind(text.to_owned()))
-}
-
-/// The parts between colons that do not stand in brackets.
-fn split_outside_brackets(text: &str) -> Vec<&str> {
-    let mut depth = 0u32;
-    text.split(|c| {
-        match c {
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c == ':' && depth == 0
-    })
-    .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,40 @@
-//! The ways in: from an accepted socket to a target.
+//! The ways in: from an accepted socket to a request for a target.
+//!
+//! Each language has its parsers, pure functions over the bytes that have come so far, and one
+//! function that talks with a client by them.
 
+mod answer;
+mod dialogue;
 mod forward;
+mod http;
+mod listen;
+mod request;
+mod socks;
 mod target;
 
+pub(crate) use answer::Answer;
+pub(crate) use dialogue::{Conditions, farewell};
 pub use forward::{Forward, ParseForwardError};
+pub use listen::{ListenAddr, ParseListenError};
+pub(crate) use request::{Asked, Refusal, Request, hear};
 pub use target::{ParseTargetError, Target};
+
+/// What a parser makes of the bytes that have come so far.
+#[derive(Debug)]
+pub(crate) enum Parsed<T, B> {
+    /// A beginning; more must come.
+    Partial,
+    /// A whole message, and how many bytes it took.
+    Complete(T, usize),
+    /// Whatever comes, it will be none.
+    Bad(B),
+}
+
+/// What the connections of a listener speak.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// Nothing that concerns the proxy: all go to one target.
+    Forward(Target),
+    /// HTTP or SOCKS, told apart by the first byte.
+    Proxy,
+}

@@ -18,6 +18,8 @@ pub struct ParseTargetError {
     reason: &'static str,
 }
 
+const NO_PORT: &str = "its port is not a number from 1 to 65535";
+
 impl fmt::Display for ParseTargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = self.problem();
@@ -30,11 +32,33 @@ impl ParseTargetError {
     pub(super) fn problem(&self) -> String {
         format!("'{}' is not a target: {}", self.text, self.reason)
     }
+
+    /// The same without the text, in which a password may stand.
+    pub(super) fn reason(&self) -> &'static str {
+        self.reason
+    }
 }
 
 impl std::error::Error for ParseTargetError {}
 
 impl Target {
+    /// A target of a host, which is a name or an address without brackets, and a port.
+    ///
+    /// # Errors
+    ///
+    /// The host is none, or the port is 0.
+    pub fn new(host: &str, port: u16) -> Result<Self, ParseTargetError> {
+        let error = |reason| ParseTargetError { text: format!("{host}:{port}"), reason };
+        if port == 0 {
+            return Err(error(NO_PORT));
+        }
+        if host.contains(':') && host.parse::<Ipv6Addr>().is_err() {
+            return Err(error("its host has a colon"));
+        }
+        check_host(host).map_err(error)?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
@@ -75,7 +99,7 @@ impl FromStr for Target {
         let error = |reason| ParseTargetError { text: text.to_owned(), reason };
         let (host, port) = text.rsplit_once(':').ok_or_else(|| error("it has no port"))?;
         let port = port.parse().ok().filter(|&port| port != 0);
-        let port = port.ok_or_else(|| error("its port is not a number from 1 to 65535"))?;
+        let port = port.ok_or_else(|| error(NO_PORT))?;
         let host = match host.strip_prefix('[') {
             Some(rest) => {
                 let inner =

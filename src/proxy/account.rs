@@ -11,9 +11,9 @@ use super::delivery::Opened;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
-use crate::ingress::Target;
+use crate::ingress::{Asked, Target};
 use crate::record::{
-    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Mode, Outcome, Phase,
+    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
 };
 use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
@@ -21,13 +21,13 @@ use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
     pub(super) shared: Arc<Shared>,
+    pub(super) asked: Asked,
+    /// How long the client's request took. `None` where there is none to read.
+    pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
-    target: String,
-    target_host: String,
-    target_port: u16,
     /// Bytes to upstream and to client that earlier lines reported.
     reported: (u64, u64),
 }
@@ -41,24 +41,22 @@ pub(super) enum Finish {
 }
 
 impl Account {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        seq: u64,
-        epoch: Epoch,
-        listener: Arc<str>,
-        target: &Target,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, seq: u64, epoch: Epoch, listener: Arc<str>) -> Self {
         Self {
             shared,
+            asked: Asked::default(),
+            request: None,
             dialled: DialLog::default(),
             seq,
             epoch,
             listener,
-            target: target.to_string(),
-            target_host: target.host(),
-            target_port: target.port(),
             reported: (0, 0),
         }
+    }
+
+    /// The client's request has come to its end, whichever.
+    pub(super) fn request_ended(&mut self) {
+        self.request = Some(self.epoch.start().elapsed());
     }
 
     /// The upstream's leg, right after connect.
@@ -109,7 +107,7 @@ impl Account {
         let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
         let meters = (&client.meter, upstream.map(|leg| &leg.meter));
         let (client, upstream) = (Report::from(meters.0), meters.1.map(Report::from));
-        let phases = self.phases(meters, &client);
+        let phases = self.phases(meters.1, &client);
 
         let delivery = Delivery {
             to_upstream: upstream
@@ -130,6 +128,7 @@ impl Account {
         }
 
         let settings = &self.shared.settings;
+        let target = self.asked.target.as_ref();
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -138,13 +137,13 @@ impl Account {
             run_id: settings.run_id,
             seq: self.seq,
             id: format!("{}-{}", settings.run_id, self.seq),
-            mode: Mode::Forward,
+            mode: self.asked.mode,
             listener: self.listener.to_string(),
             client_host: client.remote_addr.map(|address| address.ip().to_string()),
             client_port: client.remote_addr.map(|address| address.port()),
-            target: Some(self.target.clone()),
-            target_host: Some(self.target_host.clone()),
-            target_port: Some(self.target_port),
+            target: target.map(Target::to_string),
+            target_host: target.map(Target::host),
+            target_port: target.map(Target::port),
             via: None,
             outcome,
             opened_at: client.opened_at,
@@ -167,18 +166,18 @@ impl Account {
         }
     }
 
-    fn phases(&self, (client, upstream): (&Meter, Option<&Meter>), report: &Report) -> Phases {
-        let spoke = client.rx.first;
+    fn phases(&self, upstream: Option<&Meter>, client: &Report) -> Phases {
+        let asked = upstream.and_then(|leg| leg.tx.first);
         let answered = upstream.and_then(|leg| leg.rx.first);
         Phases {
-            accept_queue: accept_queue(report),
-            request: None,
+            accept_queue: accept_queue(client),
+            request: self.request,
             resolve: self.dialled.resolve,
             connect: self.dialled.connect,
             first_byte: upstream.and_then(|leg| Some(leg.rx.first? - leg.opened)),
-            response: spoke
+            response: asked
                 .zip(answered)
-                .and_then(|(spoke, answered)| answered.checked_duration_since(spoke)),
+                .and_then(|(asked, answered)| answered.checked_duration_since(asked)),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::session::Session;
-use crate::ingress::{Forward, Target};
+use crate::ingress::{Forward, ListenAddr, Way};
 use crate::record::{Listening, Mode};
 
 /// Connections that may wait to be accepted; the system cuts it at its own limit
@@ -22,12 +22,12 @@ const BACKLOG: i32 = 4096;
 /// Pause after the system had no resources for another connection.
 const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
 
-/// A bound listening socket and where its connections go.
+/// A bound listening socket, and what its connections speak.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    target: Target,
+    way: Way,
 }
 
 /// A listening socket that could not be had.
@@ -58,33 +58,58 @@ impl std::error::Error for BindError {
     }
 }
 
+/// Where it listens, and for what.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.way {
+            Way::Forward(target) => write!(f, "{}, forwarding to {target}", self.address),
+            Way::Proxy => write!(f, "{}, as HTTP and SOCKS proxy", self.address),
+        }
+    }
+}
+
 impl Listener {
-    /// Binds and listens. Must be called within a tokio runtime.
+    /// Binds and listens for connections that all go to one target. Must be called within a tokio
+    /// runtime.
     ///
     /// # Errors
     ///
     /// The address is taken, is not this machine's, or may not be used.
     pub fn forward(forward: &Forward) -> Result<Self, BindError> {
+        Self::bind(forward.listen, Way::Forward(forward.target.clone()))
+    }
+
+    /// Binds and listens for clients that speak HTTP or SOCKS to a proxy. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, is not this machine's, or may not be used.
+    pub fn proxy(listen: ListenAddr) -> Result<Self, BindError> {
+        Self::bind(listen.0, Way::Proxy)
+    }
+
+    fn bind(listen: SocketAddr, way: Way) -> Result<Self, BindError> {
         let bind = || -> io::Result<(TcpListener, SocketAddr)> {
-            let domain = Domain::for_address(forward.listen);
+            let domain = Domain::for_address(listen);
             let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
             // On Windows the option of this name lets two programs share a port.
             #[cfg(not(windows))]
             socket.set_reuse_address(true)?;
-            if forward.listen.is_ipv6() && forward.listen.ip().is_unspecified() {
+            if listen.is_ipv6() && listen.ip().is_unspecified() {
                 socket.set_only_v6(false)?;
             }
             crate::socket_options::set(&socket)?;
             socket.set_nonblocking(true)?;
-            socket.bind(&forward.listen.into())?;
+            socket.bind(&listen.into())?;
             socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         };
-        let error = |error| BindError { address: forward.listen, error };
+        let error = |error| BindError { address: listen, error };
         let (socket, address) = bind().map_err(error)?;
-        Ok(Self { socket, address, target: forward.target.clone() })
+        Ok(Self { socket, address, way })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -92,17 +117,12 @@ impl Listener {
         self.address
     }
 
-    /// Where its connections go.
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
     pub(super) fn describe(&self) -> Listening {
-        Listening {
-            mode: Mode::Forward,
-            listener: self.address.to_string(),
-            target: Some(self.target.to_string()),
-        }
+        let (mode, target) = match &self.way {
+            Way::Forward(target) => (Some(Mode::Forward), Some(target.to_string())),
+            Way::Proxy => (None, None),
+        };
+        Listening { mode, listener: self.address.to_string(), target }
     }
 
     /// Accepts for ever, a task a pair.
@@ -120,7 +140,7 @@ impl Listener {
                         peer,
                         local,
                         Arc::clone(&listener),
-                        self.target.clone(),
+                        self.way.clone(),
                     );
                     pairs.spawn(session.run());
                 }

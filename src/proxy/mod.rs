@@ -35,8 +35,11 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{self, Asker};
 use crate::dial::Dialler;
 pub use crate::dial::Family;
+use crate::fault::Fault;
+use crate::ingress::Target;
 use crate::record::{self, Line, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
@@ -119,13 +122,18 @@ impl Proxy {
 impl Shared {
     /// Whether a connection to `address` would come back to one of our listeners.
     fn is_own_listener(&self, address: SocketAddr) -> bool {
-        let dialled = address.ip().to_canonical();
         self.listening.iter().any(|listener| {
-            let bound = listener.ip().to_canonical();
-            let here = dialled.is_loopback() || dialled.is_unspecified();
-            address.port() == listener.port()
-                && (dialled == bound || (bound.is_unspecified() && here))
+            address.port() == listener.port() && access::is_own(address.ip(), listener.ip())
         })
+    }
+
+    /// Why this address of a target may not be dialled.
+    fn refuse_address(&self, asker: Asker, target: &Target, address: SocketAddr) -> Option<Fault> {
+        if self.is_own_listener(address) {
+            let text = "the target is this proxy's own listener";
+            return Some(Fault { code: "LOOP".into(), text: text.into() });
+        }
+        self.settings.access.refuse_address(asker, target, address)
     }
 
     fn start(&self, listeners: &[Listener]) -> record::Start {

@@ -10,18 +10,27 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::account::{Account, Finish};
+use crate::access::Asker;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{Failure, Limits};
 use crate::fault::Fault;
-use crate::ingress::Target;
-use crate::record::{By, How, Outcome, Phase};
-use crate::relay::{Leg, relay};
+use crate::ingress::{Answer, Conditions, Refusal, Request, Way, farewell, hear};
+use crate::record::{By, How, Mode, Outcome, Phase};
+use crate::relay::{Half, Halves, Leg, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
     account: Box<Account>,
     client: Box<Leg>,
-    target: Target,
+    way: Way,
+}
+
+/// A pair that has both sides.
+struct Pair {
+    account: Box<Account>,
+    client: Box<Leg>,
+    upstream: Box<Leg>,
+    halves: Halves,
 }
 
 impl Session {
@@ -33,7 +42,7 @@ impl Session {
         peer: SocketAddr,
         local: Option<SocketAddr>,
         listener: Arc<str>,
-        target: Target,
+        way: Way,
     ) -> Self {
         let epoch = Epoch::now();
         let mut meter = Meter::new(epoch, epoch.start());
@@ -41,36 +50,126 @@ impl Session {
         meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         meter.remote = Some(canonical(peer));
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        let account = Box::new(Account::new(shared, seq, epoch, listener, &target));
-        Self { account, client: Leg::boxed(stream, meter), target }
+        let account = Box::new(Account::new(shared, seq, epoch, listener));
+        Self { account, client: Leg::boxed(stream, meter), way }
     }
 
-    /// Dials, relays, records.
+    /// Hears the request, dials, relays, records.
     pub(super) async fn run(self) {
-        let Self { mut account, client, target } = self;
+        // Boxed: what it takes to get there, a pair that is relayed must not keep.
+        let Some(pair) = Box::pin(self.open()).await else { return };
+        let Pair { mut account, client, upstream, halves } = pair;
         let shared = Arc::clone(&account.shared);
-        let dialled = {
-            let mut abandoned = pin!(abandoned(&shared, &client.stream));
-            let limits = Limits {
-                timeout: shared.settings.connect_timeout,
-                is_loop: &|address| shared.is_own_listener(address),
-            };
-            shared.dialler.dial(&target, limits, &mut account.dialled, abandoned.as_mut()).await
+        let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
+        account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
+    }
+
+    /// Hears the request and dials; `None` when the pair has ended, with its record.
+    async fn open(self) -> Option<Pair> {
+        let Self { mut account, mut client, way } = self;
+        let shared = Arc::clone(&account.shared);
+        let asker = match way {
+            Way::Forward(_) => Asker::Operator,
+            Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
+        };
+        let request = match request(way, &mut account, &mut client).await {
+            Ok(request) => request,
+            Err((failure, reply)) => {
+                refuse(account, client, failure, reply).await;
+                return None;
+            }
+        };
+
+        let dialled = match shared.settings.access.refuse_target(asker, &request.target) {
+            Some(fault) => Err(denied(Phase::Request, fault)),
+            None => {
+                let mut abandoned = pin!(abandoned(&shared, &client.stream));
+                let limits = Limits {
+                    timeout: shared.settings.connect_timeout,
+                    refuse: &|address| shared.refuse_address(asker, &request.target, address),
+                };
+                let dialler = &shared.dialler;
+                dialler
+                    .dial(&request.target, limits, &mut account.dialled, abandoned.as_mut())
+                    .await
+            }
         };
         let stream = match dialled {
             Ok(stream) => stream,
             Err(failure) => {
-                // The client has nobody to talk to: a reset, not an end of stream, tells it so.
-                let client = client.close(true);
-                return account.record(&client, None, Finish::Failed(failure));
+                let reply = match failure.by {
+                    // Gone.
+                    By::Client => None,
+                    _ => request.answer.refused(&request.target, &failure),
+                };
+                refuse(account, client, failure, reply).await;
+                return None;
             }
         };
 
+        let Request { answer, first, .. } = request;
         let upstream = account.upstream_leg(stream);
+        let granted = answer.granted(upstream.state.meter.local);
+        client.state.meter.own_tx += granted.len() as u64;
         account.record_open(&client, &upstream);
-        let relayed = relay(client, upstream, shared.settings.linger, &shared.stop).await;
-        account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
+        let halves = Halves {
+            to_upstream: Half::beginning_with(first),
+            to_client: Half::beginning_with(granted),
+        };
+        Some(Pair { account, client, upstream, halves })
     }
+}
+
+/// What the client asks for; or why it gets nothing, and what it is told, `None` being a reset.
+async fn request(
+    way: Way,
+    account: &mut Account,
+    client: &mut Leg,
+) -> Result<Request, (Failure, Option<Vec<u8>>)> {
+    let shared = Arc::clone(&account.shared);
+    let access = &shared.settings.access;
+    let asked = &mut account.asked;
+    if let Way::Forward(target) = &way {
+        asked.mode = Some(Mode::Forward);
+        asked.target = Some(target.clone());
+    }
+    if !client.state.meter.remote.is_some_and(|remote| access.admits(remote.ip())) {
+        let text = "no --allow-from network has the client's address";
+        let fault = Fault { code: "CLIENT_DENIED".into(), text: text.into() };
+        return Err((denied(Phase::Accept, fault), None));
+    }
+    match way {
+        Way::Forward(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
+        Way::Proxy => {
+            let deadline =
+                crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
+            let conditions = Conditions { deadline, stop: &shared.stop };
+            // Boxed: what a request needs, a pair that is relayed must not keep.
+            let heard = Box::pin(hear(client, conditions, access.users.as_ref(), asked)).await;
+            account.request_ended();
+            heard.map_err(|Refusal { failure, reply }| (failure, Some(reply)))
+        }
+    }
+}
+
+/// Ends a pair that never got to relaying.
+async fn refuse(
+    mut account: Box<Account>,
+    mut client: Box<Leg>,
+    failure: Failure,
+    reply: Option<Vec<u8>>,
+) {
+    if let Some(reply) = &reply {
+        Box::pin(farewell(&mut client, reply, &account.shared.stop)).await;
+    }
+    // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
+    let with_reset = reply.is_none() || client.state.gone;
+    let client = client.close(with_reset);
+    account.record(&client, None, Finish::Failed(failure));
+}
+
+fn denied(phase: Phase, fault: Fault) -> Failure {
+    Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
 }
 
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must

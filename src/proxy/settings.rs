@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::dial::Family;
 
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
+    /// Who may use the proxy, and what may be reached through it. Everyone, everything.
+    pub access: Access,
+    /// Longest time from accept until a client has said where it wants to go. 30 s.
+    pub request_timeout: Duration,
     /// Longest time for the look-up and all attempts together. 10 s.
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
@@ -32,6 +37,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            access: Access::default(),
+            request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             family: Family::Any,
             drain: Duration::from_secs(5),

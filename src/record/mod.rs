@@ -77,8 +77,8 @@ pub struct Record {
     pub seq: u64,
     /// `runId` and `seq`, for joining the lines of one pair; opaque.
     pub id: String,
-    /// The way in.
-    pub mode: Mode,
+    /// The way in. Null where the client shows it and has not yet.
+    pub mode: Option<Mode>,
     /// The address and port that the client came in by.
     pub listener: String,
     /// The client's address.
@@ -168,8 +168,8 @@ pub struct Start {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Listening {
-    /// The way in.
-    pub mode: Mode,
+    /// The way in; null where each connection shows its own: HTTP or SOCKS.
+    pub mode: Option<Mode>,
     /// Address and port, as pairs have them in `listener`.
     pub listener: String,
     /// The one target of a forwarding listener; null where each connection brings its own.

@@ -35,8 +35,8 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub first_byte: Option<Duration>,
-    /// From the client's first byte to the upstream's first byte after it, ns. Null if the upstream
-    /// spoke first.
+    /// From the first byte that the upstream was sent to its own first byte after it, ns. Null if
+    /// the upstream spoke first.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub response: Option<Duration>,

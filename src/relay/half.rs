@@ -34,7 +34,7 @@ thread_local! {
 
 /// The state of one direction. A quiet one owns neither memory nor a pipe.
 #[derive(Debug, Default)]
-pub(super) struct Half {
+pub(crate) struct Half {
     in_hand: InHand,
     pace: Pace,
     done: bool,
@@ -69,6 +69,15 @@ impl Default for Pace {
 }
 
 impl Half {
+    /// A half that writes these bytes before any that it reads.
+    pub(crate) fn beginning_with(bytes: Vec<u8>) -> Self {
+        let in_hand = match bytes.is_empty() {
+            true => InHand::Nothing,
+            false => InHand::Bytes { bytes, written: 0 },
+        };
+        Self { in_hand, pace: Pace::default(), done: false }
+    }
+
     /// Whether this direction has ended.
     pub(super) fn is_done(&self) -> bool {
         self.done

@@ -130,7 +130,7 @@ impl Side<'_> {
 impl LegState {
     /// The peer's end of stream was read. On a broken connection it means nothing: the error
     /// was taken by whoever met it first.
-    pub(super) fn reached_end(&mut self) {
+    pub(crate) fn reached_end(&mut self) {
         if !self.gone {
             let at = Instant::now();
             self.meter.rx.ended = Some(at);
@@ -139,13 +139,13 @@ impl LegState {
     }
 
     /// Reading failed.
-    pub(super) fn read_failed(&mut self, error: &io::Error) {
+    pub(crate) fn read_failed(&mut self, error: &io::Error) {
         self.meter.rx.failed(error);
         self.broke(error);
     }
 
     /// Writing failed.
-    pub(super) fn write_failed(&mut self, error: &io::Error) {
+    pub(crate) fn write_failed(&mut self, error: &io::Error) {
         self.meter.tx.failed(error);
         self.broke(error);
     }

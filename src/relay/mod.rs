@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use error_watch::ErrorWatch;
-use half::Half;
+pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
 
 /// How relaying came to its end.
@@ -39,6 +39,13 @@ pub(crate) enum RelayEnd {
     ByStop,
 }
 
+/// The two directions of a pair, as they begin.
+#[derive(Debug, Default)]
+pub(crate) struct Halves {
+    pub(crate) to_upstream: Half,
+    pub(crate) to_client: Half,
+}
+
 /// What is left of a pair when both sockets are closed.
 #[derive(Debug)]
 pub(crate) struct Relayed {
@@ -47,18 +54,19 @@ pub(crate) struct Relayed {
     pub(crate) upstream: LegState,
 }
 
-/// Relays until both directions have ended, then waits until what was sent has arrived, and closes
+/// Relays, from how `halves` begin, until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. From the moment when a connection broke or both streams have ended, all that may
 /// take `linger`. `stop` cuts everything short: both sides are reset, because an end of stream
 /// would tell them that all has been said.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
+    halves: Halves,
     linger: Duration,
     stop: &CancellationToken,
 ) -> Relayed {
     let ended = async {
-        let deadline = both_halves(&mut client, &mut upstream, linger).await;
+        let deadline = both_halves(&mut client, &mut upstream, halves, linger).await;
         // Boxed: idle pairs need no room for it.
         Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
     };
@@ -78,9 +86,14 @@ pub(crate) async fn relay(
 }
 
 /// Runs both halves until they are done; until when all that was sent must have arrived.
-async fn both_halves(client: &mut Leg, upstream: &mut Leg, linger: Duration) -> Instant {
+async fn both_halves(
+    client: &mut Leg,
+    upstream: &mut Leg,
+    halves: Halves,
+    linger: Duration,
+) -> Instant {
     let (mut client, mut upstream) = (client.side(), upstream.side());
-    let (mut to_upstream, mut to_client) = (Half::default(), Half::default());
+    let Halves { mut to_upstream, mut to_client } = halves;
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();

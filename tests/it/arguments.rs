@@ -64,7 +64,8 @@ fn a_port_in_use_is_an_error_that_names_the_port() {
 #[test]
 fn an_address_that_is_not_this_machines_is_an_error_that_says_so() {
     // TEST-NET-1, RFC 5737.
-    let (status, said) = refused(&["proxy", "-L", "192.0.2.1:0:localhost:1"]);
+    let (status, said) =
+        refused(&["proxy", "-L", "192.0.2.1:0:localhost:1", "--allow-from", "10.0.0.0/8"]);
     assert_eq!(status, Some(1));
     assert!(said.contains("this machine has no such address"), "{said}");
 }

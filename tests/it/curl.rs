@@ -11,7 +11,7 @@ use crate::harness::peers::{Upstream, noise, sha256};
 use crate::harness::program::Proxy;
 
 /// Serves `body` to one HTTP/1.1 request; the bytes of the response, head included.
-fn serve(stream: TcpStream, body: &[u8]) -> u64 {
+pub(crate) fn serve(stream: TcpStream, body: &[u8]) -> u64 {
     let mut request = BufReader::new(&stream).lines();
     while request.next().is_some_and(|line| !line.unwrap().is_empty()) {}
     let head =

@@ -6,7 +6,10 @@
 
 mod harness;
 
+mod access;
 mod arguments;
+mod bad_requests;
+mod connect;
 mod contract;
 mod curl;
 mod demo;
@@ -17,6 +20,7 @@ mod kernel_looks;
 mod namespaces;
 mod output;
 mod readme;
+mod socks;
 mod stopping;
 mod streaming;
 mod wrapper;

@@ -44,6 +44,11 @@ impl Proxy {
         Self::start(&mut Command::new(BINARY), &[&format!("0:{}", target.to_string())], args)
     }
 
+    /// Starts it with one listener for HTTP and SOCKS on a free port, and more arguments.
+    pub(crate) fn serving(args: &[&str]) -> Self {
+        Self::start(&mut Command::new(BINARY), &[], &[&["-D", "0"], args].concat())
+    }
+
     /// Starts it by `command`, which may put it elsewhere, with these forwardings. Returns when it
     /// listens on all of them.
     pub(crate) fn start(command: &mut Command, forwards: &[&str], args: &[&str]) -> Self {
@@ -78,11 +83,12 @@ impl Proxy {
             }
             all
         });
-        let listeners = forwards.iter().map(|_| next_listener(&said)).collect();
+        let dynamic = args.iter().filter(|arg| **arg == "-D").count();
+        let listeners = (0..forwards.len() + dynamic).map(|_| next_listener(&said)).collect();
         Self { child, listeners, stderr, said: Mutex::new(said), directory }
     }
 
-    /// Where its first forwarding listens.
+    /// Where its first listener listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listeners[0]
     }

@@ -1,0 +1,223 @@
+//! Networks and targets as they are named on the command line.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::ingress::Target;
+
+/// A network, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+/// Why a text is no network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseNetworkError(String);
+
+impl fmt::Display for ParseNetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "'{}' is not a network; expected one such as 10.0.0.0/8 or 2001:db8::/32, or an address",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for ParseNetworkError {}
+
+impl FromStr for Network {
+    type Err = ParseNetworkError;
+
+    fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
+        let address = || text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
+        let network = text.parse().or_else(|_| address());
+        network.map(Self).map_err(|_| ParseNetworkError(text.to_owned()))
+    }
+}
+
+impl Network {
+    pub(super) fn contains(&self, canonical: IpAddr) -> bool {
+        self.0.contains(&canonical)
+    }
+}
+
+/// What a rule on targets names: `10.0.0.0/8`, `[2001:db8::/32]:443`, `example.com:80`,
+/// `*.example.com`, `*:25`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRule {
+    hosts: Hosts,
+    /// `None`: every port.
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hosts {
+    All,
+    Network(Network),
+    /// In lower case, without a final dot.
+    Name(String),
+    /// What follows `*`, with its dot.
+    Suffix(String),
+}
+
+/// Why a text is no rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseRuleError(String);
+
+impl fmt::Display for ParseRuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "'{}' names no targets; expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, and \
+             perhaps :PORT, with IPv6 in brackets then",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for ParseRuleError {}
+
+impl FromStr for TargetRule {
+    type Err = ParseRuleError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRuleError> {
+        let error = || ParseRuleError(text.to_owned());
+        if let Ok(network) = text.parse() {
+            return Ok(Self { hosts: Hosts::Network(network), port: None });
+        }
+        let (hosts, port) = match text.rsplit_once(':') {
+            Some((hosts, port)) if !port.ends_with(']') => {
+                (hosts, Some(port.parse().map_err(|_| error())?))
+            }
+            _ => (text, None),
+        };
+        let bracketed = hosts.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let hosts = if let Some(inner) = bracketed {
+            Hosts::Network(inner.parse().map_err(|_| error())?)
+        } else if hosts.contains(':') {
+            return Err(error());
+        } else if hosts == "*" {
+            Hosts::All
+        } else if let Ok(network) = hosts.parse() {
+            Hosts::Network(network)
+        } else {
+            // A name is what would be one in a target.
+            let (suffix, name) = match hosts.strip_prefix("*.") {
+                Some(name) => (true, name),
+                None => (false, hosts),
+            };
+            let named = Target::new(name, 1).map_err(|_| error())?;
+            match suffix {
+                _ if name.contains('*') => return Err(error()),
+                true => Hosts::Suffix(format!(".{}", named.host())),
+                false => Hosts::Name(named.host()),
+            }
+        };
+        Ok(Self { hosts, port })
+    }
+}
+
+impl TargetRule {
+    /// Whether it names this target by its host, as it was asked for.
+    pub(super) fn names(&self, target: &Target) -> bool {
+        let host = target.host();
+        self.has_port(target.port())
+            && match &self.hosts {
+                Hosts::All => true,
+                Hosts::Network(_) => false,
+                Hosts::Name(name) => *name == host,
+                Hosts::Suffix(suffix) => {
+                    target.literal().is_none()
+                        && host.len() > suffix.len()
+                        && host.ends_with(suffix)
+                }
+            }
+    }
+
+    /// Whether a target at this address is one that it names.
+    pub(super) fn covers(&self, canonical: SocketAddr) -> bool {
+        matches!(self.hosts, Hosts::All) && self.has_port(canonical.port())
+            || self.covers_by_network(canonical)
+    }
+
+    /// Whether it names this very address, or its network.
+    pub(super) fn covers_by_network(&self, canonical: SocketAddr) -> bool {
+        self.has_port(canonical.port())
+            && matches!(&self.hosts, Hosts::Network(network) if network.contains(canonical.ip()))
+    }
+
+    /// Whether it depends on the address if a target with this port is one that it names.
+    pub(super) fn may_cover(&self, port: u16) -> bool {
+        matches!(self.hosts, Hosts::Network(_)) && self.has_port(port)
+    }
+
+    /// Whether it names a host, and not whatever ends like it.
+    pub(super) fn is_of_one_name(&self) -> bool {
+        matches!(self.hosts, Hosts::Name(_))
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.port.is_none_or(|only| only == port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_names_no_targets_is_refused_with_the_forms_that_do() {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "host:",
+            "host:x",
+            "host:70000",
+            "[::1",
+            "[host]:80",
+            "a b",
+            "a.*",
+            "*.*.b",
+            "::/0:80",
+            "http://host",
+            "user@host",
+        ] {
+            let error = text.parse::<TargetRule>().expect_err(text).to_string();
+            assert!(error.contains("expected a network"), "{error}");
+        }
+        for text in ["10.0.0.0/33", "host", "", "10.0.0.1:80"] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules_with_and_without_ports_are_read() {
+        let network = |text: &str| Hosts::Network(text.parse().unwrap());
+        for (text, hosts, port) in [
+            ("10.0.0.0/8", network("10.0.0.0/8"), None),
+            ("10.0.0.0/8:25", network("10.0.0.0/8"), Some(25)),
+            ("10.0.0.1", network("10.0.0.1/32"), None),
+            ("::1", network("::1/128"), None),
+            ("::ffff:10.0.0.1", network("10.0.0.1/32"), None),
+            ("[::1]", network("::1/128"), None),
+            ("[2001:db8::/32]:443", network("2001:db8::/32"), Some(443)),
+            ("Example.com.", Hosts::Name("example.com".into()), None),
+            ("*.Example.com:80", Hosts::Suffix(".example.com".into()), Some(80)),
+            ("*:25", Hosts::All, Some(25)),
+        ] {
+            assert_eq!(text.parse(), Ok(TargetRule { hosts, port }), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "[\\[\\]:/a-z0-9.*]{0,30}|\\PC{0,40}") {
+            let _ = text.parse::<TargetRule>();
+            let _ = text.parse::<Network>();
+        }
+    }
+}

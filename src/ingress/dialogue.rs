@@ -1,0 +1,230 @@
+//! Talking with a client before its target is known, and when it cannot be had.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Parsed;
+use crate::dial::Failure;
+use crate::fault::Fault;
+use crate::record::{By, How, Outcome, Phase};
+use crate::relay::Leg;
+
+/// Read at once.
+const READ: usize = 4 * 1024;
+
+/// After an error reply, this much of what the client still sends is read, and for so long: to
+/// close with unread input would reset the connection, and the client would lose the reply.
+const LAST_READS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
+
+/// What ends a dialogue from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conditions<'d> {
+    /// The request must be complete by then.
+    pub(crate) deadline: Instant,
+    /// The proxy must stop.
+    pub(crate) stop: &'d CancellationToken,
+}
+
+/// A conversation of the proxy's own with a client.
+pub(crate) struct Dialogue<'d> {
+    leg: &'d mut Leg,
+    /// What the client said and nobody has understood yet.
+    heard: Vec<u8>,
+    conditions: Conditions<'d>,
+}
+
+/// Why a message was not had.
+pub(crate) enum Unheard<B> {
+    /// It is malformed.
+    Bad(B),
+    /// It did not come to its end.
+    Cut(Failure),
+}
+
+impl<'d> Dialogue<'d> {
+    pub(crate) fn new(leg: &'d mut Leg, conditions: Conditions<'d>) -> Self {
+        Self { leg, heard: Vec::new(), conditions }
+    }
+
+    /// The first byte of what comes next.
+    pub(super) async fn first_byte(&mut self) -> Result<u8, Failure> {
+        loop {
+            match self.heard.first() {
+                Some(&byte) => return Ok(byte),
+                None => self.read().await?,
+            }
+        }
+    }
+
+    /// The next message.
+    pub(super) async fn hear<T, B>(
+        &mut self,
+        parse: impl Fn(&[u8]) -> Parsed<T, B>,
+    ) -> Result<T, Unheard<B>> {
+        loop {
+            match parse(&self.heard) {
+                Parsed::Complete(message, used) => {
+                    self.heard.drain(..used.min(self.heard.len()));
+                    self.leg.state.meter.own_rx += used as u64;
+                    return Ok(message);
+                }
+                Parsed::Bad(bad) => return Err(Unheard::Bad(bad)),
+                Parsed::Partial => self.read().await.map_err(Unheard::Cut)?,
+            }
+        }
+    }
+
+    /// Says something.
+    pub(super) async fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Conditions { deadline, stop } = self.conditions;
+        let writing =
+            async { write_own(self.leg, bytes).await.map_err(|error| broken(self.leg, &error)) };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(stopped()),
+            written = writing => written,
+            () = tokio::time::sleep_until(deadline.into()) => Err(timed_out()),
+        }
+    }
+
+    /// What the client said after its request.
+    pub(super) fn into_rest(self) -> Vec<u8> {
+        self.heard
+    }
+
+    async fn read(&mut self) -> Result<(), Failure> {
+        let Conditions { deadline, stop } = self.conditions;
+        let (leg, heard) = (&mut *self.leg, &mut self.heard);
+        heard.reserve(READ);
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(stopped()),
+            read = read_some(&leg.stream, heard) => read,
+            () = tokio::time::sleep_until(deadline.into()) => return Err(timed_out()),
+        };
+        match read {
+            Ok(0) => {
+                leg.state.reached_end();
+                Err(left())
+            }
+            Ok(bytes) => {
+                leg.state.meter.rx.moved(bytes, Instant::now());
+                Ok(())
+            }
+            Err(error) => {
+                leg.state.read_failed(&error);
+                Err(broken(leg, &error))
+            }
+        }
+    }
+}
+
+/// Ends a connection whose request cannot be granted: the reply, our end of stream, and some
+/// patience, so that the client reads it.
+pub(crate) async fn farewell(leg: &mut Leg, reply: &[u8], stop: &CancellationToken) {
+    let (most, patience) = LAST_READS;
+    let talk = async {
+        if write_own(leg, reply).await.is_err() {
+            return;
+        }
+        leg.state.meter.look_at_eof(&leg.stream);
+        if SockRef::from(&leg.stream).shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        leg.state.meter.tx.ended = Some(Instant::now());
+        let mut unread = Vec::with_capacity(READ);
+        let mut all = 0;
+        while all < most && !leg.state.gone && leg.state.meter.rx.ended.is_none() {
+            unread.clear();
+            match read_some(&leg.stream, &mut unread).await {
+                Ok(0) => leg.state.reached_end(),
+                Ok(bytes) => {
+                    all += bytes;
+                    leg.state.meter.rx.moved(bytes, Instant::now());
+                }
+                Err(error) => leg.state.read_failed(&error),
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = talk => {}
+        () = tokio::time::sleep(patience) => {}
+        () = stop.cancelled() => {}
+    }
+    // All of it was for the proxy.
+    leg.state.meter.own_rx = leg.state.meter.rx.bytes;
+}
+
+/// Reads once into the spare room of `buffer`.
+async fn read_some(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read_buf(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+/// Writes what the proxy says itself.
+async fn write_own(leg: &mut Leg, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = match leg.stream.writable().await {
+            Ok(()) => leg.stream.try_write(bytes),
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(taken) => {
+                leg.state.meter.tx.moved(taken, Instant::now());
+                leg.state.meter.own_tx += taken as u64;
+                bytes = bytes.get(taken..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                leg.state.write_failed(&error);
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failure(outcome: Outcome, by: By, how: How, fault: Option<Fault>) -> Failure {
+    Failure { phase: Phase::Request, outcome, by, how, fault }
+}
+
+fn left() -> Failure {
+    let fault = Fault {
+        code: "REQUEST_INCOMPLETE".into(),
+        text: "the client ended its stream before its request was complete".into(),
+    };
+    failure(Outcome::Protocol, By::Client, How::Fin, Some(fault))
+}
+
+fn broken(client: &Leg, error: &io::Error) -> Failure {
+    let how = client.state.ended.as_ref().map_or(How::Error, |end| end.how);
+    let outcome = match how {
+        How::Reset => Outcome::Reset,
+        How::Timeout => Outcome::Timeout,
+        _ => Outcome::Error,
+    };
+    failure(outcome, By::Client, how, Some(error.into()))
+}
+
+fn timed_out() -> Failure {
+    let fault = Fault {
+        code: "REQUEST_TIMEOUT".into(),
+        text: "the client's request was not complete in time".into(),
+    };
+    failure(Outcome::Timeout, By::Proxy, How::Timeout, Some(fault))
+}
+
+fn stopped() -> Failure {
+    failure(Outcome::Shutdown, By::Proxy, How::Shutdown, None)
+}

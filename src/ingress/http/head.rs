@@ -1,0 +1,85 @@
+//! Finding the end of an HTTP/1 head, strictly: what two parsers may read in two ways is refused.
+
+use super::BadHead;
+
+/// Longest head that is taken, bytes.
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
+
+/// Most fields in a head.
+pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Where the head that `bytes` begin with ends; `None` while its end has not come.
+pub(super) fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, BadHead> {
+    let mut start = 0;
+    let mut lines = 0;
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        let line = bytes.get(start..end).unwrap_or_default();
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return Err(BadHead::malformed("a line of the head ends without a carriage return"));
+        };
+        start = end + 1;
+        if start > MAX_HEAD {
+            break;
+        }
+        if line.is_empty() {
+            return Ok(Some(start));
+        }
+        lines += 1;
+        // The request or status line, and the fields.
+        if lines > 1 + MAX_FIELDS {
+            return Err(BadHead::over_limit("the head has more than 100 fields"));
+        }
+    }
+    if bytes.len() >= MAX_HEAD {
+        return Err(BadHead::over_limit("the head is longer than 64 KiB"));
+    }
+    Ok(None)
+}
+
+/// Room for the fields of a head.
+pub(super) fn room<'h>() -> [httparse::Header<'h>; MAX_FIELDS] {
+    [httparse::EMPTY_HEADER; MAX_FIELDS]
+}
+
+/// The members of a comma-separated field (RFC 9110 section 5.6.1).
+pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Writes one field line.
+pub(super) fn write_field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        head.extend_from_slice(part);
+    }
+}
+
+/// Fields that are for the next hop alone, whether Connection names them or not (RFC 9110
+/// section 7.6.1), and those for a proxy.
+pub(super) fn is_for_one_hop(name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"];
+    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
+/// Fields that say where a message goes and where it ends; naming them in Connection, which is an
+/// error, does not remove them.
+pub(super) fn is_for_all(name: &str) -> bool {
+    const NAMES: [&str; 3] = ["host", "content-length", "transfer-encoding"];
+    NAMES.iter().any(|all| name.eq_ignore_ascii_case(all))
+}
+
+/// What Connection fields name.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionOptions<'h>(Vec<&'h [u8]>);
+
+impl<'h> ConnectionOptions<'h> {
+    pub(super) fn of(fields: &[httparse::Header<'h>]) -> Self {
+        let connection =
+            fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
+        Self(connection.flat_map(|field| list(field.value)).collect())
+    }
+
+    pub(super) fn name(&self, option: &str) -> bool {
+        self.0.iter().any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
+    }
+}

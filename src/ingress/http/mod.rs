@@ -1,0 +1,36 @@
+//! HTTP/1 as a client speaks it to a proxy.
+
+mod body;
+mod head;
+mod request;
+mod status;
+
+pub(crate) use request::{Form, HttpRequest, parse_request};
+pub(crate) use status::Status;
+
+use crate::fault::Fault;
+
+/// A head that is not taken: what the client is told and the record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadHead {
+    pub(crate) status: Status,
+    pub(crate) reason: &'static str,
+}
+
+impl BadHead {
+    fn new(status: Status, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    fn malformed(reason: &'static str) -> Self {
+        Self::new(Status::BadRequest, reason)
+    }
+
+    fn over_limit(reason: &'static str) -> Self {
+        Self::new(Status::HeadTooLarge, reason)
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        Fault { code: format!("HTTP_{}", self.status.code()).into(), text: self.reason.into() }
+    }
+}

@@ -1,0 +1,251 @@
+//! The head of a request to an HTTP proxy: CONNECT, and absolute form (RFC 9112 section 3.2).
+
+use httparse::Header;
+
+use super::body::Framing;
+use super::head::{ConnectionOptions, end_of_head, is_for_all, is_for_one_hop, room, write_field};
+use super::{BadHead, Status};
+use crate::access::Credentials;
+use crate::ingress::{Parsed, Target};
+
+/// A request to a proxy.
+#[derive(Debug)]
+pub(crate) struct HttpRequest {
+    pub(crate) target: Target,
+    /// The minor version of HTTP/1 that the client speaks.
+    pub(crate) minor: u8,
+    /// What Proxy-Authorization says, where it says anything of the Basic scheme.
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) form: Form,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// A tunnel.
+    Connect,
+    /// One request, to be passed on.
+    Absolute(Box<Absolute>),
+}
+
+/// A request in absolute form.
+#[derive(Debug)]
+pub(crate) struct Absolute {
+    pub(crate) method: String,
+    /// The head as the upstream gets it: in origin form.
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Framing,
+    /// It asks for another protocol after a 101.
+    pub(crate) upgrade: bool,
+}
+
+/// Reads the head that `bytes` begin with.
+pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<HttpRequest, BadHead> {
+    match end_of_head(bytes) {
+        Ok(None) => Parsed::Partial,
+        Ok(Some(end)) => match read_head(bytes.get(..end).unwrap_or_default()) {
+            Ok(request) => Parsed::Complete(request, end),
+            Err(bad) => Parsed::Bad(bad),
+        },
+        Err(bad) => Parsed::Bad(bad),
+    }
+}
+
+fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
+    let mut fields = room();
+    let mut request = httparse::Request::new(&mut fields);
+    request.parse(head).map_err(|error| BadHead::malformed(reason(error)))?;
+    let (Some(method), Some(uri), Some(minor)) = (request.method, request.path, request.version)
+    else {
+        return Err(BadHead::malformed("it has no request line"));
+    };
+    let fields: &[Header<'_>] = request.headers;
+    let framing = framing(fields, minor)?;
+    let hosts = named(fields, "host").count();
+    if hosts > 1 {
+        return Err(BadHead::malformed("it has several Host fields"));
+    }
+    let mut authorizations = named(fields, "proxy-authorization");
+    let credentials = authorizations.next().and_then(|field| Credentials::from_basic(field.value));
+    if authorizations.next().is_some() {
+        return Err(BadHead::malformed("it has several Proxy-Authorization fields"));
+    }
+
+    if method == "CONNECT" {
+        let target = uri.parse::<Target>().map_err(|error| BadHead::malformed(error.reason()))?;
+        if framing != Framing::NONE {
+            return Err(BadHead::malformed("CONNECT has no body"));
+        }
+        return Ok(HttpRequest { target, minor, credentials, form: Form::Connect });
+    }
+    // A CONNECT needs none, because nothing of its head is passed on.
+    if hosts == 0 && minor > 0 {
+        return Err(BadHead::malformed("it has no Host field"));
+    }
+    let place = Place::of(uri, method)?;
+    let target = place.target()?;
+    let options = ConnectionOptions::of(fields);
+    let upgrade = minor > 0 && options.name("upgrade") && named(fields, "upgrade").next().is_some();
+    let absolute = Absolute {
+        method: method.to_owned(),
+        head: origin_form(method, &place, minor, fields, &options, upgrade)?,
+        body: framing,
+        upgrade,
+    };
+    Ok(HttpRequest { target, minor, credentials, form: Form::Absolute(Box::new(absolute)) })
+}
+
+/// Why httparse takes no request head.
+fn reason(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => {
+            "a field's name has a character that is not allowed, or a field goes on in a second line"
+        }
+        httparse::Error::HeaderValue => "a field's value has a character that is not allowed",
+        httparse::Error::NewLine => "a carriage return stands without a line feed",
+        httparse::Error::Version => "its version is neither HTTP/1.1 nor HTTP/1.0",
+        httparse::Error::Token => "its request line is not METHOD TARGET VERSION",
+        _ => "it is no HTTP/1 head",
+    }
+}
+
+fn named<'f, 'h>(
+    fields: &'f [Header<'h>],
+    name: &'static str,
+) -> impl Iterator<Item = &'f Header<'h>> {
+    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name))
+}
+
+/// Where the body ends (RFC 9112 section 6.3). Whatever two readers could take in two ways is an
+/// error: it is how requests are smuggled.
+fn framing(fields: &[Header<'_>], minor: u8) -> Result<Framing, BadHead> {
+    let mut lengths = named(fields, "content-length").map(|field| field.value);
+    let length = lengths.next();
+    if lengths.any(|other| Some(other) != length) {
+        return Err(BadHead::malformed("its Content-Length fields differ"));
+    }
+    let mut encodings = named(fields, "transfer-encoding").map(|field| field.value);
+    match (encodings.next(), length) {
+        (None, None) => Ok(Framing::NONE),
+        (None, Some(length)) => content_length(length)
+            .map(Framing::Length)
+            .ok_or_else(|| BadHead::malformed("its Content-Length is not a number")),
+        (Some(_), Some(_)) => {
+            Err(BadHead::malformed("it has both Content-Length and Transfer-Encoding"))
+        }
+        (Some(_), None) if minor == 0 => {
+            Err(BadHead::malformed("HTTP/1.0 has no Transfer-Encoding"))
+        }
+        (Some(encoding), None)
+            if encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none() =>
+        {
+            Ok(Framing::chunked())
+        }
+        (Some(_), None) => {
+            Err(BadHead::new(Status::NotImplemented, "its Transfer-Encoding is not chunked"))
+        }
+    }
+}
+
+/// Digits and nothing else: no sign, no list.
+fn content_length(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+}
+
+/// Where a URI in absolute form points.
+struct Place<'u> {
+    /// `host` or `host:port`, without user and password.
+    authority: &'u str,
+    /// In origin form, or `*`.
+    path: String,
+}
+
+impl<'u> Place<'u> {
+    fn of(uri: &'u str, method: &str) -> Result<Self, BadHead> {
+        let Some((scheme, rest)) = uri.split_once("://").filter(|_| !uri.starts_with('/')) else {
+            return Err(BadHead::malformed(
+                "this is a proxy: it takes CONNECT host:port, and other methods with http://host/path",
+            ));
+        };
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(BadHead::new(
+                Status::NotImplemented,
+                "of absolute URIs only http:// is taken; for https:// a client asks for CONNECT",
+            ));
+        }
+        if rest.contains('#') {
+            return Err(BadHead::malformed("its URI has a fragment"));
+        }
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let authority = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
+        let path = match path.chars().next() {
+            // RFC 9112 section 3.2.4.
+            None if method == "OPTIONS" => "*".to_owned(),
+            None => "/".to_owned(),
+            Some('?') => format!("/{path}"),
+            Some(_) => path.to_owned(),
+        };
+        Ok(Self { authority: authority.strip_suffix(':').unwrap_or(authority), path })
+    }
+
+    fn target(&self) -> Result<Target, BadHead> {
+        let authority = self.authority;
+        let has_port = match authority.rsplit_once(']') {
+            Some((_, rest)) => !rest.is_empty(),
+            None => authority.contains(':'),
+        };
+        let target = if has_port { authority.parse() } else { format!("{authority}:80").parse() };
+        target.map_err(|error: crate::ingress::ParseTargetError| BadHead::malformed(error.reason()))
+    }
+}
+
+/// The head as the upstream gets it: as it came, but for what speaks of this hop.
+fn origin_form(
+    method: &str,
+    place: &Place<'_>,
+    minor: u8,
+    fields: &[Header<'_>],
+    options: &ConnectionOptions<'_>,
+    upgrade: bool,
+) -> Result<Vec<u8>, BadHead> {
+    let mut head = format!("{method} {} HTTP/1.{minor}\r\n", place.path).into_bytes();
+    let host = place.authority.as_bytes();
+    if named(fields, "host").next().is_none() {
+        write_field(&mut head, "Host", host);
+    }
+    let mut has_length = false;
+    for field in fields {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        if is("host") {
+            write_field(&mut head, field.name, host);
+        } else if is("content-length") && std::mem::replace(&mut has_length, true) {
+            // The same once more.
+        } else if is("upgrade") && upgrade || is_for_all(field.name) {
+            write_field(&mut head, field.name, field.value);
+        } else if is("max-forwards") && ["TRACE", "OPTIONS"].contains(&method) {
+            write_field(&mut head, field.name, &one_less(field.value)?);
+        } else if !is_for_one_hop(field.name) && !options.name(field.name) {
+            write_field(&mut head, field.name, field.value);
+        }
+    }
+    // With close beside it some servers decline to upgrade.
+    write_field(&mut head, "Connection", if upgrade { b"Upgrade" } else { b"close" });
+    head.extend_from_slice(b"\r\n");
+    Ok(head)
+}
+
+/// RFC 9110 section 7.6.2: a proxy counts down, and answers itself at 0.
+fn one_less(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
+    match content_length(max_forwards) {
+        Some(0) => Err(BadHead::new(
+            Status::MethodNotAllowed,
+            "Max-Forwards is 0, and the proxy has nothing to say itself",
+        )),
+        Some(left) => Ok((left - 1).to_string().into_bytes()),
+        None => Err(BadHead::malformed("its Max-Forwards is not a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What the proxy itself answers to HTTP clients.
+
+use crate::dial::Failure;
+use crate::record::Outcome;
+
+/// A status of the proxy's own (RFC 9110 section 15; 431 is RFC 6585 section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    AuthenticationRequired,
+    RequestTimeout,
+    HeadTooLarge,
+    InternalError,
+    NotImplemented,
+    BadGateway,
+    Unavailable,
+    GatewayTimeout,
+}
+
+impl Status {
+    pub(crate) fn code(self) -> u16 {
+        self.code_and_phrase().0
+    }
+
+    fn code_and_phrase(self) -> (u16, &'static str) {
+        match self {
+            Self::BadRequest => (400, "Bad Request"),
+            Self::Forbidden => (403, "Forbidden"),
+            Self::MethodNotAllowed => (405, "Method Not Allowed"),
+            Self::AuthenticationRequired => (407, "Proxy Authentication Required"),
+            Self::RequestTimeout => (408, "Request Timeout"),
+            Self::HeadTooLarge => (431, "Request Header Fields Too Large"),
+            Self::InternalError => (500, "Internal Server Error"),
+            Self::NotImplemented => (501, "Not Implemented"),
+            Self::BadGateway => (502, "Bad Gateway"),
+            Self::Unavailable => (503, "Service Unavailable"),
+            Self::GatewayTimeout => (504, "Gateway Timeout"),
+        }
+    }
+
+    /// For a target that was not reached.
+    pub(crate) fn of(failure: &Failure) -> Self {
+        match failure.outcome {
+            Outcome::Dns | Outcome::Refused | Outcome::Unreachable | Outcome::Reset => {
+                Self::BadGateway
+            }
+            Outcome::Timeout => Self::GatewayTimeout,
+            Outcome::Denied => Self::Forbidden,
+            Outcome::Limit | Outcome::Shutdown => Self::Unavailable,
+            Outcome::Protocol => Self::BadRequest,
+            _ => Self::InternalError,
+        }
+    }
+
+    /// A whole response that says so and why. A HEAD request is answered by the head alone.
+    pub(crate) fn response(self, why: &str, minor: u8, to_head: bool) -> Vec<u8> {
+        let (code, phrase) = self.code_and_phrase();
+        let more = match self {
+            // RFC 9110 section 15.5.6. What the proxy itself allows is nothing.
+            Self::MethodNotAllowed => "Allow:\r\n",
+            Self::AuthenticationRequired => "Proxy-Authenticate: Basic realm=\"conniver\"\r\n",
+            _ => "",
+        };
+        let body = format!("conniver: {why}\n");
+        let mut response = format!(
+            "HTTP/1.{minor} {code} {phrase}\r\n{more}Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        if !to_head {
+            response.push_str(&body);
+        }
+        response.into_bytes()
+    }
+}

@@ -1,0 +1,211 @@
+//! From an accepted socket to a request, in whichever language the client speaks.
+
+use super::dialogue::{Conditions, Dialogue, Unheard};
+use super::http::{self, BadHead, Form, HttpRequest, Status};
+use super::socks::{self, BadMessage, Method, Reply};
+use super::{Answer, Target};
+use crate::access::{Credentials, Users};
+use crate::dial::Failure;
+use crate::fault::Fault;
+use crate::record::{By, How, Mode, Outcome, Phase};
+use crate::relay::Leg;
+
+/// What is known of a request. It is filled on the way, so that it is complete also when the
+/// request is not granted.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) target: Option<Target>,
+}
+
+/// A request for a target.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) target: Target,
+    pub(crate) answer: Answer,
+    /// What the upstream gets before anything that is still to be read.
+    pub(crate) first: Vec<u8>,
+}
+
+/// A request that is not granted.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) failure: Failure,
+    /// What the client is told.
+    pub(crate) reply: Vec<u8>,
+}
+
+/// Hears a client out that speaks HTTP or SOCKS.
+///
+/// # Errors
+///
+/// What is wrong with its request, or why it did not come; also when `users` do not know the client.
+pub(crate) async fn hear(
+    client: &mut Leg,
+    conditions: Conditions<'_>,
+    users: Option<&Users>,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    let mut dialogue = Dialogue::new(client, conditions);
+    match dialogue.first_byte().await.map_err(Refusal::silent)? {
+        socks::VERSION_4 => socks_4(dialogue, users, asked).await,
+        socks::VERSION_5 => socks_5(dialogue, users, asked).await,
+        // A method begins with a letter; tokens could begin with more, but none does.
+        byte if byte.is_ascii_alphabetic() => http(dialogue, users, asked).await,
+        // RFC 8446 section 5.1: a handshake record.
+        0x16 => Err(Refusal::silent(malformed(
+            "the client began with TLS; this proxy is spoken to in plain HTTP or SOCKS",
+        ))),
+        _ => Err(Refusal::silent(malformed("the client speaks neither HTTP nor SOCKS"))),
+    }
+}
+
+async fn http(
+    mut dialogue: Dialogue<'_>,
+    users: Option<&Users>,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    let request = dialogue.hear(http::parse_request).await.map_err(|unheard| match unheard {
+        Unheard::Bad(bad) => Refusal::of_head(bad),
+        Unheard::Cut(failure) if failure.outcome == Outcome::Timeout => {
+            Refusal::http(Status::RequestTimeout, failure, 1, false)
+        }
+        Unheard::Cut(failure) => Refusal::silent(failure),
+    })?;
+    let HttpRequest { target, minor, credentials, form } = request;
+    let to_head = matches!(&form, Form::Absolute(absolute) if absolute.method == "HEAD");
+    asked.mode = Some(match form {
+        Form::Connect => Mode::Connect,
+        Form::Absolute(_) => Mode::Http,
+    });
+    asked.target = Some(target.clone());
+    authenticated(users, credentials.as_ref()).map_err(|failure| {
+        Refusal::http(Status::AuthenticationRequired, failure, minor, to_head)
+    })?;
+    match form {
+        Form::Connect => {
+            Ok(Request { target, answer: Answer::Connect { minor }, first: dialogue.into_rest() })
+        }
+        Form::Absolute(_) => Err(Refusal::of_head(BadHead {
+            status: Status::NotImplemented,
+            reason: "absolute form is not served yet",
+        })),
+    }
+}
+
+async fn socks_4(
+    mut dialogue: Dialogue<'_>,
+    users: Option<&Users>,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    asked.mode = Some(Mode::Socks4);
+    let refused = socks::reply_4(false);
+    let target = dialogue
+        .hear(socks::parse_4)
+        .await
+        .map_err(|unheard| Refusal::of_message(unheard, |_| refused.clone()))?;
+    asked.target = Some(target.clone());
+    // SOCKS 4 has a user's name, but no password.
+    authenticated(users, None).map_err(|failure| Refusal { failure, reply: refused })?;
+    Ok(Request { target, answer: Answer::Socks4, first: dialogue.into_rest() })
+}
+
+async fn socks_5(
+    mut dialogue: Dialogue<'_>,
+    users: Option<&Users>,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    asked.mode = Some(Mode::Socks5);
+    let offered = dialogue
+        .hear(socks::parse_methods)
+        .await
+        .map_err(|unheard| Refusal::of_message(unheard, |_| socks::NO_METHOD.to_vec()))?;
+    // Who offers a password alone is asked for it, even where any will do.
+    let method = match (users, offered.none, offered.password) {
+        (None, true, _) => Method::None,
+        (_, _, true) => Method::Password,
+        _ => {
+            let failure = authenticated(users, None).err();
+            let failure = failure.unwrap_or_else(|| {
+                malformed("the client offers no way to authenticate that is served")
+            });
+            return Err(Refusal { failure, reply: socks::NO_METHOD.to_vec() });
+        }
+    };
+    dialogue.say(&socks::choice(method)).await.map_err(Refusal::silent)?;
+    if method == Method::Password {
+        let given = dialogue
+            .hear(socks::parse_password)
+            .await
+            .map_err(|unheard| Refusal::of_message(unheard, |_| socks::PASSWORD_BAD.to_vec()))?;
+        authenticated(users, Some(&given))
+            .map_err(|failure| Refusal { failure, reply: socks::PASSWORD_BAD.to_vec() })?;
+        dialogue.say(&socks::PASSWORD_GOOD).await.map_err(Refusal::silent)?;
+    }
+    let target = dialogue
+        .hear(socks::parse_5)
+        .await
+        .map_err(|unheard| Refusal::of_message(unheard, |reply| socks::reply_5(reply, None)))?;
+    asked.target = Some(target.clone());
+    Ok(Request { target, answer: Answer::Socks5, first: dialogue.into_rest() })
+}
+
+/// Whether the client may ask, by what it says of itself.
+fn authenticated(users: Option<&Users>, given: Option<&Credentials>) -> Result<(), Failure> {
+    let (code, text) = match (users, given) {
+        (None, _) => return Ok(()),
+        (Some(users), Some(given)) if users.know(given) => return Ok(()),
+        (Some(_), Some(_)) => ("AUTH_FAILED", "the user or the password is wrong"),
+        (Some(_), None) => ("AUTH_REQUIRED", "a user name and a password are required"),
+    };
+    Err(Failure {
+        phase: Phase::Request,
+        outcome: Outcome::Denied,
+        by: By::Proxy,
+        how: How::Denied,
+        fault: Some(Fault { code: code.into(), text: text.into() }),
+    })
+}
+
+fn malformed(text: &'static str) -> Failure {
+    Failure {
+        phase: Phase::Request,
+        outcome: Outcome::Protocol,
+        by: By::Client,
+        how: How::Error,
+        fault: Some(Fault { code: "MALFORMED_REQUEST".into(), text: text.into() }),
+    }
+}
+
+impl Refusal {
+    /// The client gets an end of stream, and no words.
+    fn silent(failure: Failure) -> Self {
+        Self { failure, reply: Vec::new() }
+    }
+
+    fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
+        let why = failure.fault.as_ref().map_or("the proxy stops", |fault| &*fault.text);
+        Self { reply: status.response(why, minor, to_head), failure }
+    }
+
+    fn of_head(bad: BadHead) -> Self {
+        let failure = match bad.status {
+            Status::HeadTooLarge => Failure {
+                phase: Phase::Request,
+                outcome: Outcome::Limit,
+                by: By::Proxy,
+                how: How::Limit,
+                fault: Some(bad.fault()),
+            },
+            _ => Failure { fault: Some(bad.fault()), ..malformed(bad.reason) },
+        };
+        Self::http(bad.status, failure, 1, false)
+    }
+
+    fn of_message(unheard: Unheard<BadMessage>, reply: impl Fn(Reply) -> Vec<u8>) -> Self {
+        match unheard {
+            Unheard::Bad(bad) => Self { failure: malformed(bad.reason), reply: reply(bad.reply) },
+            Unheard::Cut(failure) => Self::silent(failure),
+        }
+    }
+}
