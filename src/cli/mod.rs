@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy: forward ports, write one record per connection pair
-    Proxy(proxy::ProxyArgs),
+    Proxy(Box<proxy::ProxyArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
     /// Print the JSON Schema of a line
@@ -46,7 +46,7 @@ struct Verbosity {
 /// Runs the command line of this process; wrong usage ends it with status 2.
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Proxy(args) => proxy::run(args),
+        Command::Proxy(args) => proxy::run(*args),
         Command::Demo(args) => demo::run(args),
         Command::Schema => schema(),
     };

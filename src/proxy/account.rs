@@ -145,7 +145,7 @@ impl Account {
             target: Some(self.target.clone()),
             target_host: Some(self.target_host.clone()),
             target_port: Some(self.target_port),
-            via: None,
+            via: self.dialled.via.clone(),
             outcome,
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
@@ -175,7 +175,9 @@ impl Account {
             request: None,
             resolve: self.dialled.resolve,
             connect: self.dialled.connect,
-            first_byte: upstream.and_then(|leg| Some(leg.rx.first? - leg.opened)),
+            first_byte: upstream.and_then(|leg| {
+                leg.rx.first?.checked_duration_since(self.dialled.tunnelled.unwrap_or(leg.opened))
+            }),
             response: spoke
                 .zip(answered)
                 .and_then(|(spoke, answered)| answered.checked_duration_since(spoke)),

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::dial::Dialler;
-pub use crate::dial::Family;
+pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::record::{self, Line, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
@@ -65,7 +65,7 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let dialler = Dialler::new(settings.family);
+        let dialler = Dialler::new(settings.family, settings.via.clone());
         let seq = AtomicU64::new(0);
         let shared = Shared { settings, recorder, dialler, seq, listening, stop };
         Self { shared: Arc::new(shared), listeners }

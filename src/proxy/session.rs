@@ -1,7 +1,8 @@
 //! One pair, from accept to record.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::account::{Account, Finish};
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Failure, Limits};
+use crate::dial::{Dialled, Failure, Limits};
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase};
@@ -49,27 +50,57 @@ impl Session {
     pub(super) async fn run(self) {
         let Self { mut account, client, target } = self;
         let shared = Arc::clone(&account.shared);
-        let dialled = {
+        let reached = {
             let mut abandoned = pin!(abandoned(&shared, &client.stream));
             let limits = Limits {
                 timeout: shared.settings.connect_timeout,
                 is_loop: &|address| shared.is_own_listener(address),
             };
-            shared.dialler.dial(&target, limits, &mut account.dialled, abandoned.as_mut()).await
+            reach(&shared, &mut account, &target, limits, abandoned.as_mut()).await
         };
-        let stream = match dialled {
-            Ok(stream) => stream,
-            Err(failure) => {
+        let upstream = match reached {
+            Ok(upstream) => upstream,
+            Err(Unreached { failure, parent }) => {
                 // The client has nobody to talk to: a reset, not an end of stream, tells it so.
                 let client = client.close(true);
-                return account.record(&client, None, Finish::Failed(failure));
+                let parent = parent.map(|leg| leg.close(false));
+                return account.record(&client, parent.as_ref(), Finish::Failed(failure));
             }
         };
 
-        let upstream = account.upstream_leg(stream);
         account.record_open(&client, &upstream);
         let relayed = relay(client, upstream, shared.settings.linger, &shared.stop).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
+    }
+}
+
+/// A target that was not reached.
+struct Unreached {
+    failure: Failure,
+    /// The connection to the parent proxy that would not lead there.
+    parent: Option<Box<Leg>>,
+}
+
+/// Dials, and asks a parent proxy to do its part.
+async fn reach(
+    shared: &Shared,
+    account: &mut Account,
+    target: &Target,
+    limits: Limits<'_>,
+    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
+) -> Result<Box<Leg>, Unreached> {
+    let log = &mut account.dialled;
+    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
+    let Dialled { stream, tunnel } =
+        dialled.map_err(|failure| Unreached { failure, parent: None })?;
+    let mut leg = account.upstream_leg(stream);
+    let Some(tunnel) = tunnel else { return Ok(leg) };
+    let Leg { stream, state } = &mut *leg;
+    let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
+    // Boxed: few tasks do it.
+    match Box::pin(opening).await {
+        Ok(()) => Ok(leg),
+        Err(failure) => Err(Unreached { failure, parent: Some(leg) }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::dial::Family;
+use crate::dial::{Family, Via};
 
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
     pub family: Family,
+    /// The parent proxy that targets are reached through. None.
+    pub via: Option<Via>,
     /// How long open pairs may go on after the proxy was told to stop. 5 s.
     pub drain: Duration,
     /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
@@ -34,6 +36,7 @@ impl Default for Settings {
         Self {
             connect_timeout: Duration::from_secs(10),
             family: Family::Any,
+            via: None,
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),

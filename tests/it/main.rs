@@ -19,4 +19,5 @@ mod output;
 mod readme;
 mod stopping;
 mod streaming;
+mod via;
 mod wrapper;
