@@ -1,4 +1,4 @@
-//! Reaching the upstream: resolve, connect, and remember every attempt.
+//! Reaching the upstream: resolve, connect, remember every attempt, and ask a parent proxy if need be.
 
 mod attempt;
 mod cache;

@@ -11,7 +11,7 @@ use crate::dial::{Family, Via};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Longest time for the look-up and all attempts together. 10 s.
+    /// Longest time for the look-up, all attempts and a parent proxy's answer together. 10 s.
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
     pub family: Family,
