@@ -1,13 +1,15 @@
 //! `conniver proxy`.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
-use conniver::proxy::{Events, Family, Listener, Proxy, Settings};
+use conniver::proxy::{Events, Family, Listener, ParseViaError, Proxy, Settings, Via};
 use conniver::record::{Output, Recorder, Tally, Writer};
 
 use super::exit::{self, Failure};
@@ -70,6 +72,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     connect_timeout: Duration,
 
+    /// Reach targets through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT].
+    /// HTTP (CONNECT) and socks5h hand it names, socks5 looks them up here
+    #[arg(long, value_name = "URL")]
+    via: Option<ViaArg>,
+
     /// Reach targets by their IPv4 addresses alone
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
@@ -114,6 +121,30 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         .or_else(friendly)
         .filter(|duration| *duration <= LONGEST)
         .ok_or_else(|| "expected a time such as 5s, 250ms or 1m, a year at most".to_owned())
+}
+
+/// What `--via` was given. It is judged after clap, which would repeat a malformed URL, password
+/// and all.
+#[derive(Debug, Clone)]
+struct ViaArg(Result<Via, ParseViaError>);
+
+impl FromStr for ViaArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.parse()))
+    }
+}
+
+impl ViaArg {
+    /// Wrong usage ends the program, as everywhere.
+    fn or_exit(&self) -> Via {
+        let refuse = |error| {
+            let text = format!("invalid value for '--via <URL>': {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
+        };
+        self.0.clone().unwrap_or_else(refuse)
+    }
 }
 
 impl ProxyArgs {
@@ -162,6 +193,7 @@ impl ProxyArgs {
             (_, true) => Family::V6,
             (false, false) => Family::Any,
         };
+        settings.via = self.via.as_ref().map(ViaArg::or_exit);
         settings.drain = self.drain;
         settings.linger = self.linger;
         settings.events = Events::NONE;
@@ -200,6 +232,7 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ProxyArgs) -> Result<(), Failure> {
+    let settings = args.settings();
     let (stopper, requests) = Stopper::new();
     let settings = args.settings()?;
     let listeners = args.listeners()?;

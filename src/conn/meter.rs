@@ -12,6 +12,9 @@ use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     pub(crate) bytes: u64,
+    /// When the first byte of a proxy's own conversation with the peer passed.
+    pub(crate) own_first: Option<Instant>,
+    /// When the first byte of all others did.
     pub(crate) first: Option<Instant>,
     pub(crate) last: Option<Instant>,
     /// When the end of this direction passed: the peer's end of stream was read, or ours was sent.
@@ -25,6 +28,12 @@ impl Flow {
         self.bytes += bytes as u64;
         self.first.get_or_insert(at);
         self.last = Some(at);
+    }
+
+    /// What has passed until now was a proxy's own conversation.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn payload_begins(&mut self) {
+        self.own_first = self.own_first.or(self.first.take());
     }
 
     /// Notes the first error; "try again" is none.

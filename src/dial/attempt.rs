@@ -109,7 +109,7 @@ fn answered_already(_: &Socket, _: &socket2::SockAddr) -> io::Result<bool> {
 }
 
 /// Whom an error of connecting speaks of.
-fn classify(error: &io::Error) -> Failure {
+pub(super) fn classify(error: &io::Error) -> Failure {
     use io::ErrorKind::*;
     let out_of_descriptors = matches!(&*code_of(error), "EMFILE" | "ENFILE");
     let (outcome, by, how) = match error.kind() {

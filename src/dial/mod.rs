@@ -1,9 +1,11 @@
-//! Reaching the upstream: resolve, connect, and remember every attempt.
+//! Reaching the upstream: resolve, connect, remember every attempt, and ask a parent proxy if need be.
 
 mod attempt;
 mod cache;
 mod race;
 mod resolve;
+mod tunnel;
+mod via;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,6 +19,9 @@ use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSource};
 use cache::{Found, Resolver};
 use race::race;
+pub(crate) use tunnel::Tunnel;
+use via::Protocol;
+pub use via::{Exception, ParseViaError, Via};
 
 /// How dialling goes on. It is filled on the way, so that it is complete also when dialling is
 /// given up in the middle.
@@ -26,6 +31,10 @@ pub(crate) struct DialLog {
     pub(crate) source: Option<ResolveSource>,
     pub(crate) connect: Option<Duration>,
     pub(crate) attempts: Vec<Attempt>,
+    /// The parent proxy, where the way goes through one.
+    pub(crate) via: Option<String>,
+    /// When it said that the target is reached.
+    pub(crate) tunnelled: Option<Instant>,
 }
 
 impl DialLog {
@@ -50,8 +59,10 @@ pub(crate) struct Failure {
 /// How long dialling may take, and where it may not go.
 pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
-    /// Why an address may not be dialled.
+    /// Why an address of the target may not be dialled.
     pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
+    /// Why an address of the parent proxy may not be dialled.
+    pub(crate) refuse_parent: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
 }
 
 /// Which addresses are dialled.
@@ -77,43 +88,85 @@ impl Family {
     }
 }
 
+/// A connection that was had.
+#[derive(Debug)]
+pub(crate) struct Dialled<'v> {
+    pub(crate) stream: TcpStream,
+    /// To be opened where the connection leads to a parent proxy.
+    pub(crate) tunnel: Option<Box<Tunnel<'v>>>,
+}
+
 /// The way to targets that all pairs of a run share.
 #[derive(Debug)]
 pub(crate) struct Dialler {
     family: Family,
     resolver: Resolver,
+    via: Option<Via>,
 }
 
 impl Dialler {
-    pub(crate) fn new(family: Family) -> Self {
-        Self { family, resolver: Resolver::new(family) }
+    pub(crate) fn new(family: Family, via: Option<Via>) -> Self {
+        Self { family, resolver: Resolver::new(family), via }
     }
 
-    /// Connects to `target`, by whichever of its addresses answers first. When `abandoned` is ready
-    /// before that, its failure is the result.
+    /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
+    /// answers first. When `abandoned` is ready before that, its failure is the result.
     pub(crate) async fn dial(
         &self,
         target: &Target,
         limits: Limits<'_>,
         log: &mut DialLog,
         mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-    ) -> Result<TcpStream, Failure> {
+    ) -> Result<Dialled<'_>, Failure> {
         let deadline = crate::clock::after(Instant::now(), limits.timeout);
-        let addresses = match target.literal() {
-            Some(address) => {
-                log.source = Some(ResolveSource::Literal);
-                if !self.family.has(address) {
-                    let text = "the target has an address of the other family";
-                    return Err(denied(Fault { code: "ADDRESS_FAMILY".into(), text: text.into() }));
-                }
-                vec![address]
+        let tunnel = match self.via.as_ref().filter(|via| !via.excepts(target)) {
+            Some(via) => {
+                let abandoned = abandoned.as_mut();
+                let tunnel = self.tunnel(via, target, deadline, &limits, log, abandoned);
+                // Boxed, like all of it: tasks need not keep room for what few of them do.
+                Some(Box::new(Box::pin(tunnel).await?))
             }
-            None => self.resolve(target, deadline, log, abandoned.as_mut()).await?,
+            None => None,
         };
-        race(&addresses, deadline, limits.refuse, log, abandoned).await
+        let (next, refuse) = match &tunnel {
+            Some(tunnel) => (&tunnel.via.parent, limits.refuse_parent),
+            None => (target, limits.refuse),
+        };
+        let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
+        let stream = race(&addresses, deadline, refuse, log, abandoned).await?;
+        Ok(Dialled { stream, tunnel })
     }
 
-    /// The addresses of a name in the order in which they are tried; at least one.
+    /// What the parent proxy will be asked for. An address that may not be dialled is none that it
+    /// is asked for.
+    async fn tunnel<'v>(
+        &self,
+        via: &'v Via,
+        target: &Target,
+        deadline: Instant,
+        limits: &Limits<'_>,
+        log: &mut DialLog,
+        abandoned: Pin<&mut impl Future<Output = Failure>>,
+    ) -> Result<Tunnel<'v>, Failure> {
+        log.via = Some(via.to_string());
+        let addresses = match target.literal() {
+            Some(address) => vec![address],
+            None if via.protocol == Protocol::Socks5 => {
+                self.resolve(target, deadline, log, abandoned).await?
+            }
+            None => return Ok(Tunnel { via, target: target.clone(), deadline }),
+        };
+        let mut refused = None;
+        for address in addresses {
+            match (limits.refuse)(address) {
+                None => return Ok(Tunnel { via, target: address.into(), deadline }),
+                Some(fault) => refused = refused.or(Some(fault)),
+            }
+        }
+        Err(refused.map_or_else(|| resolve::failed(resolve::no_address()), denied))
+    }
+
+    /// The addresses of a target in the order in which they are tried; at least one.
     async fn resolve(
         &self,
         target: &Target,
@@ -121,18 +174,29 @@ impl Dialler {
         log: &mut DialLog,
         abandoned: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Vec<SocketAddr>, Failure> {
-        let with_port = |addresses: cache::Addresses| {
-            let with_port = |&address: &SocketAddr| {
-                let mut address = address;
-                address.set_port(target.port());
-                address
+        if let Some(address) = target.literal() {
+            log.source.get_or_insert(ResolveSource::Literal);
+            return match self.family.has(address) {
+                true => Ok(vec![address]),
+                false => {
+                    let text = "the target's address is of the other family";
+                    Err(denied(Fault { code: "ADDRESS_FAMILY".into(), text: text.into() }))
+                }
             };
-            addresses.iter().map(with_port).collect()
+        }
+        let with_port = |mut address: SocketAddr| {
+            address.set_port(target.port());
+            address
         };
+        let with_ports =
+            |addresses: cache::Addresses| addresses.iter().copied().map(with_port).collect();
         let question = match self.resolver.find(&target.host()) {
             Found::Known(addresses) => {
-                log.source = Some(ResolveSource::Cache);
-                return Ok(with_port(addresses));
+                // Of two names, one may have been looked up.
+                if log.resolve.is_none() {
+                    log.source = Some(ResolveSource::Cache);
+                }
+                return Ok(with_ports(addresses));
             }
             Found::Asked(question) => question,
         };
@@ -147,12 +211,12 @@ impl Dialler {
                 Err(timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
             }
         };
-        log.resolve = Some(began.elapsed());
+        log.resolve = Some(log.resolve.unwrap_or_default() + began.elapsed());
         log.source = Some(match looked_up {
             Ok(_) => ResolveSource::Lookup,
             Err(_) => ResolveSource::Failed,
         });
-        looked_up.map(with_port)
+        looked_up.map(with_ports)
     }
 }
 

@@ -144,7 +144,7 @@ impl Account {
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),
-            via: None,
+            via: self.dialled.via.clone(),
             outcome,
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
@@ -174,7 +174,9 @@ impl Account {
             request: self.request,
             resolve: self.dialled.resolve,
             connect: self.dialled.connect,
-            first_byte: upstream.and_then(|leg| Some(leg.rx.first? - leg.opened)),
+            first_byte: upstream.and_then(|leg| {
+                leg.rx.first?.checked_duration_since(self.dialled.tunnelled.unwrap_or(leg.opened))
+            }),
             response: asked
                 .zip(answered)
                 .and_then(|(asked, answered)| answered.checked_duration_since(asked)),

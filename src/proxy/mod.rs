@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{self, Asker};
 use crate::dial::Dialler;
-pub use crate::dial::Family;
+pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{self, Line, Recorder};
@@ -68,7 +68,7 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let dialler = Dialler::new(settings.family);
+        let dialler = Dialler::new(settings.family, settings.via.clone());
         let seq = AtomicU64::new(0);
         let shared = Shared { settings, recorder, dialler, seq, listening, stop };
         Self { shared: Arc::new(shared), listeners }
@@ -120,20 +120,19 @@ impl Proxy {
 }
 
 impl Shared {
-    /// Whether a connection to `address` would come back to one of our listeners.
-    fn is_own_listener(&self, address: SocketAddr) -> bool {
-        self.listening.iter().any(|listener| {
+    /// Why an address may not be dialled if a connection to it would come back to a listener of ours.
+    fn refuse_loop(&self, address: SocketAddr) -> Option<Fault> {
+        let is_own = self.listening.iter().any(|listener| {
             address.port() == listener.port() && access::is_own(address.ip(), listener.ip())
-        })
+        });
+        let text = "the target is this proxy's own listener";
+        is_own.then(|| Fault { code: "LOOP".into(), text: text.into() })
     }
 
     /// Why this address of a target may not be dialled.
     fn refuse_address(&self, asker: Asker, target: &Target, address: SocketAddr) -> Option<Fault> {
-        if self.is_own_listener(address) {
-            let text = "the target is this proxy's own listener";
-            return Some(Fault { code: "LOOP".into(), text: text.into() });
-        }
-        self.settings.access.refuse_address(asker, target, address)
+        let refused = || self.settings.access.refuse_address(asker, target, address);
+        self.refuse_loop(address).or_else(refused)
     }
 
     fn start(&self, listeners: &[Listener]) -> record::Start {

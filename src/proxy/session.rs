@@ -1,7 +1,8 @@
 //! One pair, from accept to record.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,9 +13,9 @@ use super::Shared;
 use super::account::{Account, Finish};
 use crate::access::Asker;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Failure, Limits};
+use crate::dial::{Dialled, Failure, Limits};
 use crate::fault::Fault;
-use crate::ingress::{Answer, Conditions, Refusal, Request, Way, farewell, hear};
+use crate::ingress::{Answer, Conditions, Refusal, Request, Target, Way, farewell, hear};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
 
@@ -75,40 +76,37 @@ impl Session {
         let request = match request(way, &mut account, &mut client).await {
             Ok(request) => request,
             Err((failure, reply)) => {
-                refuse(account, client, failure, reply).await;
+                refuse(account, client, failure, reply, None).await;
                 return None;
             }
         };
 
-        let dialled = match shared.settings.access.refuse_target(asker, &request.target) {
-            Some(fault) => Err(denied(Phase::Request, fault)),
+        let reached = match shared.settings.access.refuse_target(asker, &request.target) {
+            Some(fault) => Err(denied(Phase::Request, fault).into()),
             None => {
                 let mut abandoned = pin!(abandoned(&shared, &client.stream));
                 let limits = Limits {
                     timeout: shared.settings.connect_timeout,
                     refuse: &|address| shared.refuse_address(asker, &request.target, address),
+                    refuse_parent: &|address| shared.refuse_loop(address),
                 };
-                let dialler = &shared.dialler;
-                dialler
-                    .dial(&request.target, limits, &mut account.dialled, abandoned.as_mut())
-                    .await
+                reach(&shared, &mut account, &request.target, limits, abandoned.as_mut()).await
             }
         };
-        let stream = match dialled {
-            Ok(stream) => stream,
-            Err(failure) => {
+        let upstream = match reached {
+            Ok(upstream) => upstream,
+            Err(Unreached { failure, parent }) => {
                 let reply = match failure.by {
                     // Gone.
                     By::Client => None,
                     _ => request.answer.refused(&request.target, &failure),
                 };
-                refuse(account, client, failure, reply).await;
+                refuse(account, client, failure, reply, parent).await;
                 return None;
             }
         };
 
         let Request { answer, first, .. } = request;
-        let upstream = account.upstream_leg(stream);
         let granted = answer.granted(upstream.state.meter.local);
         client.state.meter.own_tx += granted.len() as u64;
         account.record_open(&client, &upstream);
@@ -158,6 +156,7 @@ async fn refuse(
     mut client: Box<Leg>,
     failure: Failure,
     reply: Option<Vec<u8>>,
+    parent: Option<Box<Leg>>,
 ) {
     if let Some(reply) = &reply {
         Box::pin(farewell(&mut client, reply, &account.shared.stop)).await;
@@ -165,11 +164,47 @@ async fn refuse(
     // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
     let with_reset = reply.is_none() || client.state.gone;
     let client = client.close(with_reset);
-    account.record(&client, None, Finish::Failed(failure));
+    let parent = parent.map(|leg| leg.close(false));
+    account.record(&client, parent.as_ref(), Finish::Failed(failure));
 }
 
 fn denied(phase: Phase, fault: Fault) -> Failure {
     Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
+}
+
+/// A target that was not reached.
+struct Unreached {
+    failure: Failure,
+    /// The connection to the parent proxy that would not lead there.
+    parent: Option<Box<Leg>>,
+}
+
+impl From<Failure> for Unreached {
+    fn from(failure: Failure) -> Self {
+        Self { failure, parent: None }
+    }
+}
+
+/// Dials, and asks a parent proxy to do its part.
+async fn reach(
+    shared: &Shared,
+    account: &mut Account,
+    target: &Target,
+    limits: Limits<'_>,
+    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
+) -> Result<Box<Leg>, Unreached> {
+    let log = &mut account.dialled;
+    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
+    let Dialled { stream, tunnel } = dialled?;
+    let mut leg = account.upstream_leg(stream);
+    let Some(tunnel) = tunnel else { return Ok(leg) };
+    let Leg { stream, state } = &mut *leg;
+    let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
+    // Boxed: few tasks do it.
+    match Box::pin(opening).await {
+        Ok(()) => Ok(leg),
+        Err(failure) => Err(Unreached { failure, parent: Some(leg) }),
+    }
 }
 
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::access::Access;
-use crate::dial::Family;
+use crate::dial::{Family, Via};
 
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
@@ -16,10 +16,12 @@ pub struct Settings {
     pub access: Access,
     /// Longest time from accept until a client has said where it wants to go. 30 s.
     pub request_timeout: Duration,
-    /// Longest time for the look-up and all attempts together. 10 s.
+    /// Longest time for the look-up, all attempts and a parent proxy's answer together. 10 s.
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
     pub family: Family,
+    /// The parent proxy that targets are reached through. None.
+    pub via: Option<Via>,
     /// How long open pairs may go on after the proxy was told to stop. 5 s.
     pub drain: Duration,
     /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
@@ -41,6 +43,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             family: Family::Any,
+            via: None,
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),

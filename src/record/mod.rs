@@ -91,7 +91,7 @@ pub struct Record {
     pub target_host: Option<String>,
     /// Its port.
     pub target_port: Option<u16>,
-    /// The parent proxy, or null.
+    /// The parent proxy, `http://host:port` without credentials, or null.
     pub via: Option<String>,
     /// How it went, in a word. Null while the pair is open.
     pub outcome: Option<Outcome>,
@@ -111,7 +111,7 @@ pub struct Record {
     pub attempts: Vec<Attempt>,
     /// The socket to the client.
     pub client: Report,
-    /// The socket to the upstream. Null when no attempt succeeded.
+    /// The socket to the upstream, or to the parent proxy. Null when no attempt succeeded.
     pub upstream: Option<Report>,
     /// What arrived.
     pub delivery: Delivery,

@@ -23,15 +23,17 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub request: Option<Duration>,
-    /// The look-up of the target's name, ns. Null unless one was made.
+    /// The look-up of the target's name, ns; with a parent proxy, of the names that are looked up
+    /// here. Null unless one was made.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub resolve: Option<Duration>,
-    /// From the first attempt's beginning to the end of the one that won, or to giving up, ns.
+    /// From the first attempt's beginning to the end of the one that won, or to giving up, ns. With
+    /// a parent proxy, to its answer.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub connect: Option<Duration>,
-    /// From the upstream's connection to its first byte, ns.
+    /// From the upstream's connection, or the parent proxy's answer, to the target's first byte, ns.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub first_byte: Option<Duration>,

@@ -201,7 +201,7 @@ impl Half {
             }
         }
         source.state.meter.rx.moved(bytes, Instant::now());
-        let result = sink.stream.try_write(&buffer[..bytes]);
+        let result = sink.send(&buffer[..bytes]);
         if let Some(taken) = self.taken(sink, result, bytes)
             && taken < bytes
         {

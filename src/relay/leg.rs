@@ -108,6 +108,15 @@ impl Side<'_> {
         self.stream.try_read(buffer)
     }
 
+    /// Writes once, whether or not the runtime has heard yet that the socket takes something: a fresh
+    /// connection does.
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return SockRef::from(self.stream).send_with_flags(bytes, libc::MSG_NOSIGNAL);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        self.stream.try_write(bytes)
+    }
+
     /// Takes an error that is pending on the socket, if there is one.
     pub(super) fn take_error(&mut self) {
         if let Ok(Some(error)) = self.stream.take_error() {

@@ -47,6 +47,17 @@ fn a_malformed_label_event_or_time_is_wrong_usage() {
 }
 
 #[test]
+fn a_malformed_parent_is_wrong_usage_and_its_password_is_not_repeated() {
+    for url in ["https://user:s3cret@host:1", "http://user:s3cret@host:0", "http://user:s3/cret@h"]
+    {
+        let (status, said) = refused(&["proxy", "-L", "0:localhost:1", "--via", url]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("--via") && said.contains("expected"), "{said}");
+        assert!(!said.contains("cret"), "{said}");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_an_error_that_names_the_port() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -23,4 +23,5 @@ mod readme;
 mod socks;
 mod stopping;
 mod streaming;
+mod via;
 mod wrapper;

@@ -1,0 +1,130 @@
+//! A parent that speaks HTTP: `CONNECT` (RFC 9110 section 9.3.6).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Heard, Refusal};
+use crate::dial::via::Credentials;
+use crate::ingress::Target;
+use crate::record::{How, Outcome};
+
+/// A parent's head has no reason to be longer.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// Header fields in it.
+const MOST_FIELDS: usize = 100;
+
+/// The request for a tunnel to `target`.
+pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Vec<u8> {
+    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    if let Some(Credentials { user, password }) = credentials {
+        let basic = STANDARD.encode([user, &b":"[..], password].concat());
+        request.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
+    }
+    request.push_str("\r\n");
+    request.into_bytes()
+}
+
+/// Reads the answer to it, as far as it has come. After a head with 2xx the tunnel begins, whatever
+/// length its fields tell of.
+pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut response = httparse::Response::new(&mut fields);
+    let used = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(used)) if used <= LONGEST_HEAD => used,
+        Ok(httparse::Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(Heard::More),
+        Ok(_) => return Err(Refusal::malformed("the parent proxy's answer is too long")),
+        Err(_) => return Err(Refusal::malformed("the parent proxy's answer is not HTTP")),
+    };
+    match response.code {
+        // RFC 9110 section 15.2: others may come before the answer.
+        Some(100..=199) => Ok(Heard::Answered { used, say: Vec::new() }),
+        Some(200..=299) => Ok(Heard::Open { used }),
+        Some(status) => Err(refused(status)),
+        None => Err(Refusal::malformed("the parent proxy's answer has no status")),
+    }
+}
+
+fn refused(status: u16) -> Refusal {
+    let (outcome, how) = match status {
+        401 | 403 | 405 | 407 => (Outcome::Denied, How::Denied),
+        408 | 504 => (Outcome::Timeout, How::Timeout),
+        _ => (Outcome::Error, How::Error),
+    };
+    let text = match status {
+        407 => "the parent proxy wants other credentials (HTTP status 407)".into(),
+        _ => format!("the parent proxy answered with HTTP status {status}").into(),
+    };
+    Refusal { outcome, how, code: format!("HTTP_{status}").into(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(target: &str, credentials: Option<(&str, &str)>) -> String {
+        let credentials = credentials
+            .map(|(user, password)| Credentials { user: user.into(), password: password.into() });
+        String::from_utf8(request(&target.parse().unwrap(), credentials.as_ref())).unwrap()
+    }
+
+    #[test]
+    fn the_target_is_asked_for_as_the_client_did() {
+        assert_eq!(
+            text("Example.com:443", None),
+            "CONNECT Example.com:443 HTTP/1.1\r\nHost: Example.com:443\r\n\r\n"
+        );
+        // The example of RFC 7617 section 2.
+        assert_eq!(
+            text("[::1]:80", Some(("Aladdin", "open sesame"))),
+            "CONNECT [::1]:80 HTTP/1.1\r\nHost: [::1]:80\r\n\
+             Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_status_that_is_no_success_is_a_refusal_with_its_number() {
+        for (status, code, outcome) in [
+            ("407 Proxy Authentication Required", "HTTP_407", Outcome::Denied),
+            ("403", "HTTP_403", Outcome::Denied),
+            ("504 Gateway Timeout", "HTTP_504", Outcome::Timeout),
+            ("502 Bad Gateway", "HTTP_502", Outcome::Error),
+            ("302 Found", "HTTP_302", Outcome::Error),
+        ] {
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nnever");
+            let refusal = hear(head.as_bytes()).unwrap_err();
+            assert_eq!((&*refusal.code, refusal.outcome), (code, outcome));
+        }
+    }
+
+    #[test]
+    fn an_endless_head_and_what_is_not_http_are_refused() {
+        let endless = ["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(LONGEST_HEAD)].concat();
+        let with_end = [&endless, "\r\n\r\n"].concat();
+        let fields = ["HTTP/1.1 200 OK\r\n", &"a: b\r\n".repeat(MOST_FIELDS + 1), "\r\n"].concat();
+        for bytes in [&endless, &with_end, &fields, "SSH-2.0-x\r\n", "\x05\0"] {
+            assert_eq!(hear(bytes.as_bytes()).unwrap_err().code, "PARENT_PROTOCOL");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_understood_at_its_last_byte_and_what_follows_is_left(
+            status in 200u16..300, reason in "[ -~]{0,20}", value in "[ -~]{0,50}", after in "\\PC{0,20}",
+        ) {
+            let head = format!("HTTP/1.1 {status} {reason}\r\nVia: {value}\r\n\r\n");
+            for cut in 0..head.len() {
+                prop_assert_eq!(hear(&head.as_bytes()[..cut]).map_err(|r| r.code), Ok(Heard::More));
+            }
+            let all = format!("{head}{after}");
+            let heard = hear(all.as_bytes()).map_err(|refusal| refusal.code);
+            prop_assert_eq!(heard, Ok(Heard::Open { used: head.len() }));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(hear(&bytes).map_or(0, |heard| heard.used()) <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A parent that speaks SOCKS 5 (RFC 1928), with user name and password (RFC 1929).
+
+use std::net::IpAddr;
+
+use super::{Heard, Refusal};
+use crate::dial::via::Credentials;
+use crate::ingress::Target;
+use crate::record::{How, Outcome};
+
+const VERSION: u8 = 5;
+const NO_AUTHENTICATION: u8 = 0;
+const PASSWORD: u8 = 2;
+const NO_METHOD: u8 = 0xff;
+
+/// Which answer of the parent's comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Method,
+    Authentication,
+    Reply,
+}
+
+/// Offers the ways to authenticate that we have.
+pub(super) fn greeting(credentials: Option<&Credentials>) -> Vec<u8> {
+    match credentials {
+        None => vec![VERSION, 1, NO_AUTHENTICATION],
+        Some(_) => vec![VERSION, 2, NO_AUTHENTICATION, PASSWORD],
+    }
+}
+
+/// Reads the parent's next answer, as far as it has come.
+pub(super) fn hear(
+    stage: &mut Stage,
+    bytes: &[u8],
+    target: &Target,
+    credentials: Option<&Credentials>,
+) -> Result<Heard, Refusal> {
+    match *stage {
+        Stage::Method => match (bytes, credentials) {
+            ([], _) | ([VERSION], _) => Ok(Heard::More),
+            ([VERSION, NO_AUTHENTICATION, ..], _) => {
+                *stage = Stage::Reply;
+                Ok(Heard::Answered { used: 2, say: request(target)? })
+            }
+            ([VERSION, PASSWORD, ..], Some(credentials)) => {
+                *stage = Stage::Authentication;
+                Ok(Heard::Answered { used: 2, say: password(credentials)? })
+            }
+            ([VERSION, NO_METHOD, ..], _) => Err(Refusal {
+                outcome: Outcome::Denied,
+                how: How::Denied,
+                code: "SOCKS5_FF".into(),
+                text: "the parent proxy takes none of our ways to authenticate".into(),
+            }),
+            _ => Err(not_socks()),
+        },
+        Stage::Authentication => match bytes {
+            [] | [1] => Ok(Heard::More),
+            [1, 0, ..] => {
+                *stage = Stage::Reply;
+                Ok(Heard::Answered { used: 2, say: request(target)? })
+            }
+            [1, _, ..] => Err(Refusal {
+                outcome: Outcome::Denied,
+                how: How::Denied,
+                code: "SOCKS5_AUTH".into(),
+                text: "the parent proxy wants other credentials".into(),
+            }),
+            _ => Err(not_socks()),
+        },
+        Stage::Reply => reply(bytes),
+    }
+}
+
+/// RFC 1928 section 4.
+fn request(target: &Target) -> Result<Vec<u8>, Refusal> {
+    let mut request = vec![VERSION, 1, 0];
+    match target.literal().map(|address| address.ip()) {
+        Some(IpAddr::V4(ip)) => {
+            request.push(1);
+            request.extend(ip.octets());
+        }
+        Some(IpAddr::V6(ip)) => {
+            request.push(4);
+            request.extend(ip.octets());
+        }
+        None => {
+            request.push(3);
+            counted(&mut request, target.host().as_bytes())?;
+        }
+    }
+    request.extend(target.port().to_be_bytes());
+    Ok(request)
+}
+
+/// RFC 1929 section 2.
+fn password(credentials: &Credentials) -> Result<Vec<u8>, Refusal> {
+    let mut message = vec![1];
+    counted(&mut message, &credentials.user)?;
+    counted(&mut message, &credentials.password)?;
+    Ok(message)
+}
+
+/// Appends the length in one byte, and the bytes.
+fn counted(message: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Refusal> {
+    let too_long = |_| Refusal::malformed("a name or a password is too long for SOCKS");
+    message.push(u8::try_from(bytes.len()).map_err(too_long)?);
+    message.extend(bytes);
+    Ok(())
+}
+
+/// RFC 1928 section 6. A refusal is told by its first two bytes: some send no more.
+fn reply(bytes: &[u8]) -> Result<Heard, Refusal> {
+    let used = match bytes {
+        [] | [VERSION] | [VERSION, 0] | [VERSION, 0, _] => return Ok(Heard::More),
+        [VERSION, code, ..] if *code != 0 => return Err(refused(*code)),
+        [VERSION, 0, _, 1, ..] => 10,
+        [VERSION, 0, _, 4, ..] => 22,
+        [VERSION, 0, _, 3] => return Ok(Heard::More),
+        [VERSION, 0, _, 3, length, ..] => 7 + usize::from(*length),
+        _ => return Err(not_socks()),
+    };
+    Ok(if bytes.len() < used { Heard::More } else { Heard::Open { used } })
+}
+
+fn refused(code: u8) -> Refusal {
+    let (outcome, how, text) = match code {
+        2 => (Outcome::Denied, How::Denied, "the parent proxy's rules forbid the target"),
+        3 => {
+            (Outcome::Unreachable, How::Error, "the parent proxy cannot reach the target's network")
+        }
+        4 => (Outcome::Unreachable, How::Error, "the parent proxy cannot reach the target"),
+        5 => (Outcome::Refused, How::Refused, "the target refused the parent proxy's connection"),
+        6 => (Outcome::Timeout, How::Timeout, "the target did not answer the parent proxy in time"),
+        7 => (Outcome::Error, How::Error, "the parent proxy does not make connections"),
+        8 => (Outcome::Error, How::Error, "the parent proxy does not take this kind of address"),
+        _ => (Outcome::Error, How::Error, "the parent proxy failed"),
+    };
+    Refusal { outcome, how, code: format!("SOCKS5_{code:02X}").into(), text: text.into() }
+}
+
+fn not_socks() -> Refusal {
+    Refusal::malformed("the parent proxy's answer is not SOCKS 5")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn credentials() -> Credentials {
+        Credentials { user: b"me".to_vec(), password: b"pass".to_vec() }
+    }
+
+    fn heard(mut stage: Stage, bytes: &[u8], with: Option<&Credentials>) -> Result<Heard, String> {
+        let target = "name.test:80".parse().unwrap();
+        hear(&mut stage, bytes, &target, with).map_err(|refusal| refusal.code.into_owned())
+    }
+
+    #[test]
+    fn a_request_carries_a_name_or_an_address_and_the_port() {
+        for (target, bytes) in [
+            ("name.test:80", &b"\x05\x01\0\x03\x09name.test\0\x50"[..]),
+            ("192.0.2.1:443", b"\x05\x01\0\x01\xc0\0\x02\x01\x01\xbb"),
+            ("[::1]:1", b"\x05\x01\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x01"),
+        ] {
+            assert_eq!(request(&target.parse().unwrap()).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn the_parent_chooses_among_the_ways_that_were_offered() {
+        let mine = credentials();
+        assert_eq!(greeting(None), [5, 1, 0]);
+        assert_eq!(greeting(Some(&mine)), [5, 2, 0, 2]);
+        let request = b"\x05\x01\0\x03\x09name.test\0\x50".to_vec();
+        let answered = |say| Ok(Heard::Answered { used: 2, say });
+        assert_eq!(heard(Stage::Method, &[5, 0], None), answered(request.clone()));
+        let password = b"\x01\x02me\x04pass".to_vec();
+        assert_eq!(heard(Stage::Method, &[5, 2], Some(&mine)), answered(password));
+        assert_eq!(heard(Stage::Authentication, &[1, 0], Some(&mine)), answered(request));
+        for (stage, bytes, with, code) in [
+            (Stage::Method, [5, 0xff], None, "SOCKS5_FF"),
+            (Stage::Method, [5, 2], None, "PARENT_PROTOCOL"),
+            (Stage::Method, *b"HT", Some(&mine), "PARENT_PROTOCOL"),
+            (Stage::Authentication, [1, 1], Some(&mine), "SOCKS5_AUTH"),
+        ] {
+            assert_eq!(heard(stage, &bytes, with), Err(code.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_code_even_when_nothing_follows() {
+        for (code, symbol, outcome) in [
+            (1, "SOCKS5_01", Outcome::Error),
+            (2, "SOCKS5_02", Outcome::Denied),
+            (4, "SOCKS5_04", Outcome::Unreachable),
+            (5, "SOCKS5_05", Outcome::Refused),
+            (0xfe, "SOCKS5_FE", Outcome::Error),
+        ] {
+            let refusal = reply(&[5, code]).unwrap_err();
+            assert_eq!((&*refusal.code, refusal.outcome), (symbol, outcome));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_reply_is_understood_at_its_last_byte_and_what_follows_is_left(
+            address in prop_oneof![
+                prop::collection::vec(any::<u8>(), 4).prop_map(|ip| [vec![1], ip].concat()),
+                prop::collection::vec(any::<u8>(), 16).prop_map(|ip| [vec![4], ip].concat()),
+                prop::collection::vec(any::<u8>(), 0..256)
+                    .prop_map(|name| [vec![3, u8::try_from(name.len()).unwrap()], name].concat()),
+            ],
+            after in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let message = [&[5, 0, 0][..], &address, &[0, 80]].concat();
+            for cut in 0..message.len() {
+                prop_assert_eq!(heard(Stage::Reply, &message[..cut], None), Ok(Heard::More));
+            }
+            let all = [&message[..], &after].concat();
+            let open = Ok(Heard::Open { used: message.len() });
+            prop_assert_eq!(heard(Stage::Reply, &all, None), open);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            for stage in [Stage::Method, Stage::Authentication, Stage::Reply] {
+                let used = heard(stage, &bytes, Some(&credentials())).map_or(0, |heard| heard.used());
+                prop_assert!(used <= bytes.len());
+            }
+        }
+    }
+}
