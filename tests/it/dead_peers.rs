@@ -22,13 +22,15 @@ fn vanishes(side: By) {
         .pair_of(namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap()));
     forwarding.proxy.wait_for_open(1);
     let (vanishing, mut other) = ends.from(side);
-    let shortest = TcpKeepalive::new()
-        .with_time(Duration::from_secs(1))
-        .with_interval(Duration::from_secs(1))
-        .with_retries(2);
-    SockRef::from(&forwarding.proxy.socket_facing(&vanishing))
-        .set_tcp_keepalive(&shortest)
-        .unwrap();
+    let socket = forwarding.proxy.socket_facing(&vanishing);
+    let socket = SockRef::from(&socket);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 6);
+    let second = Duration::from_secs(1);
+    let shortest = TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
+    socket.set_tcp_keepalive(&shortest).unwrap();
     namespace.swallow(&vanishing);
 
     assert_eq!(read_until_reset(&mut other), b"");
