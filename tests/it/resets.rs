@@ -10,7 +10,7 @@ use conniver::record::{By, Delivered, How, Outcome, Phase, Record};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::forwarding::Forwarding;
-use crate::harness::noise::{Noise, Sum, Summing, send};
+use crate::harness::noise::{Noise, Sum, Summing, send, sum_of};
 use crate::harness::peers::{exchange, read_until_reset, reset};
 use crate::harness::program::{BINARY, PATIENCE, wait_until};
 
@@ -195,10 +195,46 @@ fn a_reset_does_not_eat_a_stream_that_a_slow_reader_still_has_to_get() {
     }
 }
 
-/// Sends until nothing more is taken for a while.
-fn fill(mut stream: &TcpStream) {
+/// Sends noise until nothing more of it is taken for a while; how much its own kernel took.
+fn fill(mut stream: &TcpStream, noise: &mut Noise) -> u64 {
     stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    while stream.write(&[0x55; 65_536]).is_ok() {}
+    let mut taken = 0;
+    let mut chunk = vec![0; 65_536];
+    loop {
+        noise.fill(&mut chunk);
+        let mut rest = &chunk[..];
+        while !rest.is_empty() {
+            let Ok(bytes) = stream.write(rest) else { return taken };
+            taken += bytes as u64;
+            rest = &rest[bytes..];
+        }
+    }
+}
+
+/// Payload of this end's that the proxy's kernel has acknowledged.
+fn arrived(stream: &TcpStream, side: By) -> u64 {
+    let info = conniver::TcpInfo::of(stream).unwrap();
+    let acked = info.sys_info.linux().unwrap().bytes_acked.unwrap();
+    // The side that connected counts its SYN.
+    acked - u64::from(side == By::Client)
+}
+
+#[test]
+fn a_reset_behind_full_buffers_eats_nothing_of_what_is_in_them() {
+    for side in BOTH {
+        let forwarding = to_narrow_upstreams(65_536);
+        let client = narrow_client(forwarding.proxy.address(), 65_536);
+        let (by, other) = forwarding.pair_of(client).from(side);
+        // The other side has not read anything; the proxy has bytes in its hands.
+        let sent = fill(&by, &mut Noise::seeded(4));
+        let arrived = arrived(&by, side);
+        reset(by);
+        let got = read_slowly_until_reset(&other, 65_536);
+        assert!((arrived..=sent).contains(&got.bytes), "{side:?}: {arrived} {got:?} {sent}");
+        assert_eq!(got, sum_of(&mut Noise::seeded(4), got.bytes), "{side:?}");
+        let delivered = assert_reset_by(side, forwarding.proxy.the_record());
+        assert_eq!((delivered.acked, delivered.undelivered), (Some(got.bytes), Some(0)));
+    }
 }
 
 #[test]
@@ -207,7 +243,7 @@ fn a_reset_amid_data_of_both_directions_eats_none_that_came_before_it() {
         let forwarding = Forwarding::new(&[]);
         let (by, other) = forwarding.pair().from(side);
         // All the way from the other side is full of what nobody reads.
-        fill(&other);
+        fill(&other, &mut Noise::seeded(5));
         let (sent, got) = std::thread::scope(|scope| {
             let reader = scope.spawn(|| read_slowly_until_reset(&other, 65_536));
             let sent = send(&by, &mut Noise::seeded(3), 3_000_000);

@@ -60,14 +60,23 @@ impl Summing {
 
 /// Sends so many bytes of noise.
 pub(crate) fn send(mut stream: &TcpStream, noise: &mut Noise, bytes: u64) -> Sum {
+    in_chunks(noise, bytes, |chunk| stream.write_all(chunk).unwrap())
+}
+
+/// What sending so many bytes of noise would come to.
+pub(crate) fn sum_of(noise: &mut Noise, bytes: u64) -> Sum {
+    in_chunks(noise, bytes, |_| {})
+}
+
+fn in_chunks(noise: &mut Noise, bytes: u64, mut each: impl FnMut(&[u8])) -> Sum {
     let mut summing = Summing::default();
     let mut chunk = vec![0; CHUNK];
     while summing.bytes < bytes {
-        let left = usize::try_from(bytes - summing.bytes).unwrap();
-        let chunk = &mut chunk[..left.min(CHUNK)];
+        let left = bytes - summing.bytes;
+        let chunk = &mut chunk[..usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)];
         noise.fill(chunk);
         summing.add(chunk);
-        stream.write_all(chunk).unwrap();
+        each(chunk);
     }
     summing.sum()
 }
