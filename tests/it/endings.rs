@@ -6,111 +6,15 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use conniver::record::{By, How, Line, Outcome, Phase};
+use conniver::record::{By, How, Line, Outcome};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 
 use crate::harness::peers::{
-    Upstream, echo_server, echo_server_on, exchange, noise, read_all, read_until_reset, reset,
-    sha256,
+    Upstream, echo_server, echo_server_on, exchange, noise, read_all, reset,
 };
 use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
 use crate::harness::{has_tool, run};
-
-#[test]
-fn a_client_that_ends_first_still_gets_all_of_the_answer() {
-    let upstream = Upstream::once(|mut stream| {
-        let request = read_all(&mut stream);
-        stream.write_all(&noise(20_000_000)).unwrap();
-        request
-    });
-    let proxy = Proxy::forwarding_to(upstream.address, &[]);
-    let mut client = proxy.connect();
-    client.write_all(b"all that I have to say").unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(sha256(&read_all(&mut client)), sha256(&noise(20_000_000)));
-    drop(client);
-    assert_eq!(upstream.join(), b"all that I have to say");
-
-    let record = proxy.the_record();
-    assert_eq!(record.outcome, Some(Outcome::Ok));
-    let ending = record.ending.unwrap();
-    assert_eq!(
-        (ending.phase, ending.first_by, ending.first_how),
-        (Phase::Relay, By::Client, How::Fin)
-    );
-    assert_eq!((ending.second_by, ending.second_how), (Some(By::Upstream), Some(How::Fin)));
-    assert!(ending.gap.is_some() && ending.error_code.is_none());
-    assert!(record.client.rx_eof_at.unwrap() < record.upstream.unwrap().rx_eof_at.unwrap());
-}
-
-#[test]
-fn an_upstream_that_ends_first_still_gets_all_of_the_request() {
-    let upstream = Upstream::once(|mut stream| {
-        stream.write_all(b"go on").unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        sha256(&read_all(&mut stream))
-    });
-    let proxy = Proxy::forwarding_to(upstream.address, &[]);
-    let mut client = proxy.connect();
-    assert_eq!(read_all(&mut client), b"go on");
-    client.write_all(&noise(20_000_000)).unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(upstream.join(), sha256(&noise(20_000_000)));
-
-    let record = proxy.the_record();
-    assert_eq!(record.outcome, Some(Outcome::Ok));
-    let ending = record.ending.unwrap();
-    assert_eq!((ending.first_by, ending.first_how), (By::Upstream, How::Fin));
-    assert_eq!((ending.second_by, ending.second_how), (Some(By::Client), Some(How::Fin)));
-    assert_eq!(record.phases.response, None, "the upstream spoke first");
-}
-
-#[test]
-fn a_reset_of_the_upstream_reaches_the_client() {
-    let upstream = Upstream::once(|mut stream| {
-        let mut request = [0; 4];
-        stream.read_exact(&mut request).unwrap();
-        reset(stream);
-    });
-    let proxy = Proxy::forwarding_to(upstream.address, &[]);
-    let mut client = proxy.connect();
-    client.write_all(b"ping").unwrap();
-    assert_eq!(read_until_reset(&mut client), b"");
-    let record = proxy.the_record();
-    assert_eq!(record.outcome, Some(Outcome::Reset));
-    let ending = record.ending.unwrap();
-    assert_eq!(
-        (ending.phase, ending.first_by, ending.first_how),
-        (Phase::Relay, By::Upstream, How::Reset)
-    );
-    assert_eq!((ending.second_by, ending.second_how, ending.gap), (None, None, None));
-    assert_eq!(ending.error_code.as_deref(), Some("ECONNRESET"));
-    let upstream = record.upstream.unwrap();
-    assert_eq!(upstream.rx_err_code.as_deref(), Some("ECONNRESET"));
-    assert_eq!(upstream.eof_info, None, "the peer's reset came before any end of ours");
-    assert!(record.client.eof_info.is_some());
-}
-
-#[test]
-fn a_reset_of_the_client_reaches_the_upstream() {
-    let (sender, reset_seen) = channel();
-    let upstream = Upstream::once(move |mut stream| {
-        let mut request = [0; 4];
-        stream.read_exact(&mut request).unwrap();
-        stream.write_all(&request).unwrap();
-        sender.send(read_until_reset(&mut stream)).unwrap();
-    });
-    let proxy = Proxy::forwarding_to(upstream.address, &[]);
-    let mut client = proxy.connect();
-    exchange(&mut client, b"ping");
-    reset(client);
-    assert_eq!(reset_seen.recv().unwrap(), b"");
-    let record = proxy.the_record();
-    assert_eq!(record.outcome, Some(Outcome::Reset));
-    let ending = record.ending.unwrap();
-    assert_eq!((ending.first_by, ending.first_how), (By::Client, How::Reset));
-}
 
 #[test]
 fn a_reset_after_an_end_of_stream_is_noticed_although_nothing_is_sent() {
@@ -239,66 +143,6 @@ fn both_sockets_look_for_dead_peers() {
         let shown = run("ss", &["-tonH", &format!("src {local} and dst {remote}")]);
         assert!(shown.contains("timer:(keepalive,"), "{shown}");
     }
-}
-
-#[test]
-fn a_reset_does_not_eat_the_answer_that_came_before_it() {
-    answer_then_reset(200_000, 4096);
-}
-
-#[test]
-fn a_reset_does_not_eat_a_stream_that_came_before_it() {
-    answer_then_reset(4_000_000, 65_536);
-}
-
-/// An upstream that answers and resets, and a client with little room that reads slowly, in pieces:
-/// it must get everything, then the reset.
-fn answer_then_reset(length: usize, piece: usize) {
-    let answer = noise(length);
-    let expected = sha256(&answer);
-    let upstream = Upstream::once(move |mut stream| {
-        stream.write_all(&answer).unwrap();
-        // All of it is in the proxy's kernel before the reset goes out.
-        wait_until("all is acknowledged", || unacknowledged(&stream) == 0);
-        reset(stream);
-    });
-    let proxy = Proxy::forwarding_to(upstream.address, &[]);
-
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(piece).unwrap();
-    socket.connect(&proxy.address().into()).unwrap();
-    let mut client: TcpStream = socket.into();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut got = Vec::new();
-    let mut chunk = vec![0; piece];
-    let end = loop {
-        match client.read(&mut chunk) {
-            Ok(0) => panic!("an end of stream after {} bytes instead of a reset", got.len()),
-            Ok(bytes) => got.extend_from_slice(&chunk[..bytes]),
-            Err(error) => break error,
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!((got.len(), sha256(&got)), (length, expected));
-    upstream.join();
-
-    let record = proxy.the_record();
-    assert_eq!(record.outcome, Some(Outcome::Reset));
-    let to_client = record.delivery.to_client.unwrap();
-    assert_eq!((to_client.acked, to_client.undelivered), (Some(length as u64), Some(0)));
-    let ending = record.ending.unwrap();
-    assert_eq!(
-        (ending.first_by, ending.first_how, ending.second_by),
-        (By::Upstream, How::Reset, None)
-    );
-}
-
-/// Bytes that the peer's kernel has not acknowledged, as this side's kernel counts them.
-fn unacknowledged(stream: &TcpStream) -> u64 {
-    let info = conniver::TcpInfo::of(stream).unwrap();
-    let linux = info.sys_info.linux().unwrap();
-    u64::from(linux.un_acked.unwrap()) + u64::from(linux.not_sent_bytes.unwrap())
 }
 
 #[test]

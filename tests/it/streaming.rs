@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use conniver::record::Outcome;
+use conniver::record::{By, Outcome};
 use socket2::SockRef;
 
+use crate::harness::forwarding::Forwarding;
 use crate::harness::has_tool;
+use crate::harness::noise::{Noise, Summing, receive};
 use crate::harness::peers::{Upstream, noise, read_all, sha256};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
 
@@ -128,23 +131,71 @@ fn an_urgent_byte_amid_a_stream_keeps_its_place_and_stalls_nothing() {
     assert_eq!(sha256(&upstream.join()), sha256(&expected));
 }
 
-#[test]
-fn a_reader_that_stops_for_a_second_holds_the_sender_up_and_gets_everything() {
-    let bytes = noise(30_000_000);
-    let expected = sha256(&bytes);
-    let upstream = Upstream::once(move |mut stream| stream.write_all(&bytes).unwrap());
-    let proxy = Proxy::forwarding_to(upstream.address, &[]);
-    let mut client = proxy.connect();
-    client.peek(&mut [0]).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(sha256(&read_all(&mut client)), expected);
-    drop(client);
-    upstream.join();
-    let record = proxy.the_record();
+/// The most that the kernel lets one socket hold, received and to be sent.
+fn kernel_buffers() -> u64 {
+    ["tcp_rmem", "tcp_wmem"]
+        .map(|name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap())
+        .map(|sizes| sizes.split_whitespace().next_back().unwrap().parse::<u64>().unwrap())
+        .iter()
+        .sum()
+}
+
+/// One side sends for as long as the other one has not seen enough, which stops reading for 5 s.
+fn a_reader_stops(sender: By) {
+    let forwarding = Forwarding::new(&[]);
+    let (sender_end, reader_end) = forwarding.pair().from(sender);
+    let (sent, enough) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (sent_sum, got) = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let mut noise = Noise::seeded(1);
+            let mut summing = Summing::default();
+            let mut chunk = vec![0; 65_536];
+            while !enough.load(Relaxed) {
+                noise.fill(&mut chunk);
+                (&sender_end).write_all(&chunk).unwrap();
+                summing.add(&chunk);
+                sent.fetch_add(chunk.len() as u64, Relaxed);
+            }
+            sender_end.shutdown(Shutdown::Write).unwrap();
+            summing.sum()
+        });
+        reader_end.peek(&mut [0]).unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        let stuck_at = sent.load(Relaxed);
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(sent.load(Relaxed), stuck_at, "{sender:?} still gets on");
+        // Both ends' own sockets, the proxy's two, and a pipe.
+        let room = 2 * kernel_buffers() + (1 << 20);
+        assert!(stuck_at < room, "{sender:?} got on to {stuck_at} bytes");
+        let more = scope.spawn(|| receive(&reader_end));
+        wait_until("it gets on", || sent.load(Relaxed) > stuck_at + 20_000_000);
+        enough.store(true, Relaxed);
+        (sending.join().unwrap(), more.join().unwrap())
+    });
+    assert_eq!(got, sent_sum);
+    drop((sender_end, reader_end));
+
+    let record = forwarding.proxy.the_record();
     assert_eq!(record.outcome, Some(Outcome::Ok));
-    let blocked = record.client.write_blocked.unwrap();
-    assert!(blocked > Duration::from_millis(700), "the client's pause shows: {blocked:?}");
-    assert!(record.upstream.unwrap().write_blocked.unwrap() < Duration::from_millis(100));
+    let upstream = record.upstream.unwrap();
+    let (from, to) = match sender {
+        By::Client => (record.client, upstream),
+        _ => (upstream, record.client),
+    };
+    assert_eq!((from.rx_bytes, to.tx_bytes), (got.bytes, got.bytes));
+    let blocked = to.write_blocked.unwrap();
+    assert!(blocked > Duration::from_secs(4), "the reader's pause shows: {blocked:?}");
+    assert!(from.write_blocked.unwrap() < Duration::from_millis(100));
+}
+
+#[test]
+fn an_upstream_that_stops_reading_for_5_s_holds_the_client_up_and_gets_everything() {
+    a_reader_stops(By::Client);
+}
+
+#[test]
+fn a_client_that_stops_reading_for_5_s_holds_the_upstream_up_and_gets_everything() {
+    a_reader_stops(By::Upstream);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
+pub(crate) mod forwarding;
 pub(crate) mod namespace;
+pub(crate) mod noise;
 pub(crate) mod peers;
 pub(crate) mod program;
 

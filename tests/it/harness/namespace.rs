@@ -1,6 +1,7 @@
 //! Network namespaces that a test makes and that go away with it.
 
 use std::fs::File;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,6 +55,18 @@ impl Namespace {
 
     fn own_etc(&self) -> PathBuf {
         Path::new("/etc/netns").join(&self.name)
+    }
+
+    /// Lets every packet of this connection, one in it, vanish from now on.
+    pub(crate) fn swallow(&self, connection: &TcpStream) {
+        let ports = [connection.local_addr(), connection.peer_addr()].map(|a| a.unwrap().port());
+        let [here, there] = ports;
+        self.nft(&format!(
+            "add table inet vanished; \
+             add chain inet vanished in {{ type filter hook input priority 0; }}; \
+             add rule inet vanished in tcp sport {here} tcp dport {there} drop; \
+             add rule inet vanished in tcp sport {there} tcp dport {here} drop"
+        ));
     }
 
     /// A command that will run in it.

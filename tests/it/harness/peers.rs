@@ -8,6 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
 
+use super::noise::Noise;
 use super::program::PATIENCE;
 
 /// An upstream that serves one connection on a thread.
@@ -79,16 +80,8 @@ pub(crate) fn reset(stream: TcpStream) {
 
 /// Bytes that look random and are the same every time.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        // xorshift64
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
+    let mut bytes = vec![0; length];
+    Noise::seeded(0).fill(&mut bytes);
     bytes
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use conniver::record::{self, Line, Record};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tempfile::TempDir;
 
 /// Long past anything that a test waits for; reaching it means that the program hangs.
@@ -107,13 +108,35 @@ impl Proxy {
         self.directory.path().join("records.ndjson")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// Its own socket, the one that this end of a connection speaks to, in our hands: options set on
+    /// it hold for the program, and it is closed when both have closed it. Needs root.
+    pub(crate) fn socket_facing(&self, end: &TcpStream) -> TcpStream {
+        let (local, peer) = (end.peer_addr().unwrap(), end.local_addr().unwrap());
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
+        let program = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        descriptors
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .map(|number| pidfd_getfd(&program, number, PidfdGetfdFlags::empty()).unwrap())
+            .map(TcpStream::from)
+            .find(|socket| {
+                socket.peer_addr().is_ok_and(|address| address == peer)
+                    && socket.local_addr().is_ok_and(|address| address == local)
+            })
+            .expect("the program has a socket of this connection")
     }
 
     /// Waits for a line on standard error that has `words` in it.
@@ -130,7 +153,7 @@ impl Proxy {
     /// Stops it where it is; returns when it stands still.
     pub(crate) fn pause(&self) {
         self.signal(Signal::SIGSTOP);
-        let stat = format!("/proc/{}/stat", self.child.id());
+        let stat = format!("/proc/{}/stat", self.pid());
         wait_until("the program stands still", || {
             let stat = std::fs::read_to_string(&stat).unwrap();
             stat.rsplit(") ").next().unwrap().starts_with('T')
@@ -150,6 +173,15 @@ impl Proxy {
             found.len() >= count
         });
         found
+    }
+
+    /// Waits until it has written that `count` pairs are connected on both sides; `--events` must
+    /// ask for that.
+    pub(crate) fn wait_for_open(&self, count: usize) {
+        wait_until("the open lines come", || {
+            let lines = read_lines(&self.records_file());
+            lines.iter().filter(|line| matches!(line, Line::Open(_))).count() >= count
+        });
     }
 
     /// The one record of the one pair, once it is there.
@@ -178,7 +210,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         // It may have ended long ago.
-        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(self.pid().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
