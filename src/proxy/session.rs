@@ -14,7 +14,7 @@ use crate::access::Asker;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{Failure, Limits, dial};
 use crate::fault::Fault;
-use crate::ingress::{Answer, Conditions, Refusal, Request, Way, farewell, hear};
+use crate::ingress::{Answer, Conditions, Editors, Refusal, Request, Way, farewell, hear};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
 
@@ -82,15 +82,20 @@ impl Session {
             }
         };
 
-        let Request { answer, first, .. } = request;
-        let upstream = account.upstream_leg(stream);
+        let Request { answer, first, authored, editors, .. } = request;
+        let mut upstream = account.upstream_leg(stream);
+        upstream.state.meter.own_tx += authored as u64;
         let granted = answer.granted(upstream.state.meter.local);
         client.state.meter.own_tx += granted.len() as u64;
         account.record_open(&client, &upstream);
-        let halves = Halves {
+        let mut halves = Halves {
             to_upstream: Half::beginning_with(first),
             to_client: Half::beginning_with(granted),
         };
+        if let Some(Editors { to_upstream, to_client }) = editors {
+            halves.to_upstream = halves.to_upstream.edited_by(to_upstream);
+            halves.to_client = halves.to_client.edited_by(to_client);
+        }
         let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
@@ -115,7 +120,7 @@ async fn request(
         return Err((denied(Phase::Accept, fault), None));
     }
     match way {
-        Way::Forward(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
+        Way::Forward(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
         Way::Proxy => {
             let deadline =
                 crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);

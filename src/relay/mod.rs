@@ -8,6 +8,7 @@
 //!   client ◀─tx─── half to_client  ◀──rx─── upstream
 //! ```
 
+mod edit;
 mod error_watch;
 mod half;
 mod leg;
@@ -24,6 +25,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::{ErrorWatch, error_on};
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};

@@ -15,6 +15,7 @@ mod curl;
 mod demo;
 mod endings;
 mod failures;
+mod http_mode;
 mod kernel_looks;
 mod namespaces;
 mod output;
