@@ -232,9 +232,8 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ProxyArgs) -> Result<(), Failure> {
-    let settings = args.settings();
-    let (stopper, requests) = Stopper::new();
     let settings = args.settings()?;
+    let (stopper, requests) = Stopper::new();
     let listeners = args.listeners()?;
     let output = args.output();
     let reader_gone = stopper.clone();

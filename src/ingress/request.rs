@@ -1,14 +1,18 @@
 //! From an accepted socket to a request, in whichever language the client speaks.
 
+use std::sync::Arc;
+
 use super::dialogue::{Conditions, Dialogue, Unheard};
-use super::http::{self, BadHead, Form, HttpRequest, Status};
+use super::http::{
+    self, Absolute, BadHead, Exchange, Form, HttpRequest, RequestEditor, ResponseEditor, Status,
+};
 use super::socks::{self, BadMessage, Method, Reply};
 use super::{Answer, Target};
 use crate::access::{Credentials, Users};
 use crate::dial::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::Leg;
+use crate::relay::{Edit, Leg, Then};
 
 /// What is known of a request. It is filled on the way, so that it is complete also when the
 /// request is not granted.
@@ -16,6 +20,8 @@ use crate::relay::Leg;
 pub(crate) struct Asked {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
+    /// The exchange of a request in absolute form.
+    pub(crate) exchange: Option<Arc<Exchange>>,
 }
 
 /// A request for a target.
@@ -25,6 +31,24 @@ pub(crate) struct Request {
     pub(crate) answer: Answer,
     /// What the upstream gets before anything that is still to be read.
     pub(crate) first: Vec<u8>,
+    /// Of these bytes: so many are the proxy's own.
+    pub(crate) authored: usize,
+    /// Who edits what follows; `None` if it passes as it is.
+    pub(crate) editors: Option<Editors>,
+}
+
+/// Editors of the two directions.
+#[derive(Debug)]
+pub(crate) struct Editors {
+    pub(crate) to_upstream: Box<dyn Edit>,
+    pub(crate) to_client: Box<dyn Edit>,
+}
+
+impl Request {
+    /// A request for a tunnel: all that follows it is for the upstream.
+    pub(crate) fn tunnel(target: Target, answer: Answer, first: Vec<u8>) -> Self {
+        Self { target, answer, first, authored: 0, editors: None }
+    }
 }
 
 /// A request that is not granted.
@@ -84,13 +108,42 @@ async fn http(
     })?;
     match form {
         Form::Connect => {
-            Ok(Request { target, answer: Answer::Connect { minor }, first: dialogue.into_rest() })
+            Ok(Request::tunnel(target, Answer::Connect { minor }, dialogue.take_rest()))
         }
-        Form::Absolute(_) => Err(Refusal::of_head(BadHead {
-            status: Status::NotImplemented,
-            reason: "absolute form is not served yet",
-        })),
+        Form::Absolute(absolute) => {
+            let answer = Answer::Http { minor, to_head };
+            exchange(dialogue, *absolute, target, answer, asked)
+        }
     }
+}
+
+/// A request in absolute form: its head in origin form, what has come of its body, and editors that
+/// let nothing pass behind it.
+fn exchange(
+    mut dialogue: Dialogue<'_>,
+    absolute: Absolute,
+    target: Target,
+    answer: Answer,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    let Absolute { method, host, head, body, upgrade } = absolute;
+    let exchange = Arc::new(Exchange::new(method, host, upgrade));
+    asked.exchange = Some(Arc::clone(&exchange));
+    let mut to_upstream = Box::new(RequestEditor::new(body, Arc::clone(&exchange)));
+    let to_client = Box::new(ResponseEditor::new(exchange));
+
+    let mut first = head;
+    let authored = first.len();
+    let rest = dialogue.take_rest();
+    let edited = to_upstream.edit(&rest);
+    dialogue.consumed(edited.consumed);
+    if let Then::Fail(fault) = edited.then {
+        let failure = Failure { fault: Some(fault), ..malformed("") };
+        return Err(Refusal::http(Status::BadRequest, failure, 1, false));
+    }
+    first.extend_from_slice(&edited.write);
+    let editors = Some(Editors { to_upstream, to_client });
+    Ok(Request { target, answer, first, authored, editors })
 }
 
 async fn socks_4(
@@ -107,7 +160,7 @@ async fn socks_4(
     asked.target = Some(target.clone());
     // SOCKS 4 has a user's name, but no password.
     authenticated(users, None).map_err(|failure| Refusal { failure, reply: refused })?;
-    Ok(Request { target, answer: Answer::Socks4, first: dialogue.into_rest() })
+    Ok(Request::tunnel(target, Answer::Socks4, dialogue.take_rest()))
 }
 
 async fn socks_5(
@@ -147,7 +200,7 @@ async fn socks_5(
         .await
         .map_err(|unheard| Refusal::of_message(unheard, |reply| socks::reply_5(reply, None)))?;
     asked.target = Some(target.clone());
-    Ok(Request { target, answer: Answer::Socks5, first: dialogue.into_rest() })
+    Ok(Request::tunnel(target, Answer::Socks5, dialogue.take_rest()))
 }
 
 /// Whether the client may ask, by what it says of itself.

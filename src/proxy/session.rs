@@ -15,7 +15,7 @@ use crate::access::Asker;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{Dialled, Failure, Limits};
 use crate::fault::Fault;
-use crate::ingress::{Answer, Conditions, Refusal, Request, Target, Way, farewell, hear};
+use crate::ingress::{Answer, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
 
@@ -31,7 +31,7 @@ struct Pair {
     account: Box<Account>,
     client: Box<Leg>,
     upstream: Box<Leg>,
-    halves: Halves,
+    halves: Box<Halves>,
 }
 
 impl Session {
@@ -93,7 +93,7 @@ impl Session {
                 reach(&shared, &mut account, &request.target, limits, abandoned.as_mut()).await
             }
         };
-        let upstream = match reached {
+        let mut upstream = match reached {
             Ok(upstream) => upstream,
             Err(Unreached { failure, parent }) => {
                 let reply = match failure.by {
@@ -106,14 +106,19 @@ impl Session {
             }
         };
 
-        let Request { answer, first, .. } = request;
+        let Request { answer, first, authored, editors, .. } = request;
+        upstream.state.meter.own_tx += authored as u64;
         let granted = answer.granted(upstream.state.meter.local);
         client.state.meter.own_tx += granted.len() as u64;
         account.record_open(&client, &upstream);
-        let halves = Halves {
+        let mut halves = Box::new(Halves {
             to_upstream: Half::beginning_with(first),
             to_client: Half::beginning_with(granted),
-        };
+        });
+        if let Some(Editors { to_upstream, to_client }) = editors {
+            halves.to_upstream = halves.to_upstream.edited_by(to_upstream);
+            halves.to_client = halves.to_client.edited_by(to_client);
+        }
         Some(Pair { account, client, upstream, halves })
     }
 }
@@ -137,7 +142,7 @@ async fn request(
         return Err((denied(Phase::Accept, fault), None));
     }
     match way {
-        Way::Forward(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
+        Way::Forward(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
         Way::Proxy => {
             let deadline =
                 crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
