@@ -332,7 +332,8 @@ fn both_families_and_names_reach_the_upstream() {
         format!("0:[::1]:{port_v6}"),
         format!("*:0:127.0.0.1:{port}"),
     ] {
-        let proxy = Proxy::start(&mut std::process::Command::new(BINARY), &[&forward], &[]);
+        let here = ["--allow-from", "127.0.0.0/8", "--allow-from", "::1"];
+        let proxy = Proxy::start(&mut std::process::Command::new(BINARY), &[&forward], &here);
         let ip = if forward.starts_with('[') { "::1" } else { "127.0.0.1" };
         let mut client = TcpStream::connect((ip, proxy.address().port())).unwrap();
         assert_eq!(exchange(&mut client, b"hello"), b"hello", "{forward}");
