@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::account::{Account, Finish};
 use crate::access::Asker;
+use crate::clock;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{Failure, Limits, dial};
 use crate::fault::Fault;
@@ -49,64 +50,66 @@ impl Session {
     /// Hears the request, dials, relays, records.
     pub(super) async fn run(self) {
         let Self { mut account, mut client, way } = self;
-        let shared = Arc::clone(&account.shared);
-        let asker = match way {
-            Way::Forward(_) => Asker::Operator,
-            Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
+        // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
+        let reached = Box::pin(reach(way, &mut account, &mut client)).await;
+        let (upstream, halves) = match reached {
+            Ok(reached) => reached,
+            Err(refusal) => return Box::pin(refuse(account, client, refusal)).await,
         };
-        let request = match request(way, &mut account, &mut client).await {
-            Ok(request) => request,
-            Err((failure, reply)) => return refuse(account, client, failure, reply).await,
-        };
-
-        let dialled = match shared.settings.access.refuse_target(asker, &request.target) {
-            Some(fault) => Err(denied(Phase::Request, fault)),
-            None => {
-                let mut abandoned = pin!(abandoned(&shared, &client.stream));
-                let limits = Limits {
-                    timeout: shared.settings.connect_timeout,
-                    refuse: &|address| shared.refuse_address(asker, &request.target, address),
-                };
-                dial(&request.target, limits, &mut account.dialled, abandoned.as_mut()).await
-            }
-        };
-        let stream = match dialled {
-            Ok(stream) => stream,
-            Err(failure) => {
-                let reply = match failure.by {
-                    // Gone.
-                    By::Client => None,
-                    _ => request.answer.refused(&request.target, &failure),
-                };
-                return refuse(account, client, failure, reply).await;
-            }
-        };
-
-        let Request { answer, first, authored, editors, .. } = request;
-        let mut upstream = account.upstream_leg(stream);
-        upstream.state.meter.own_tx += authored as u64;
-        let granted = answer.granted(upstream.state.meter.local);
-        client.state.meter.own_tx += granted.len() as u64;
         account.record_open(&client, &upstream);
-        let mut halves = Halves {
-            to_upstream: Half::beginning_with(first),
-            to_client: Half::beginning_with(granted),
-        };
-        if let Some(Editors { to_upstream, to_client }) = editors {
-            halves.to_upstream = halves.to_upstream.edited_by(to_upstream);
-            halves.to_client = halves.to_client.edited_by(to_client);
-        }
+        let shared = Arc::clone(&account.shared);
         let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }
 
-/// What the client asks for; or why it gets nothing, and what it is told, `None` being a reset.
-async fn request(
+/// The upstream that the client asks for, and how relaying begins.
+async fn reach(
     way: Way,
     account: &mut Account,
     client: &mut Leg,
-) -> Result<Request, (Failure, Option<Vec<u8>>)> {
+) -> Result<(Box<Leg>, Box<Halves>), Refusal> {
+    let shared = Arc::clone(&account.shared);
+    let asker = match way {
+        Way::Forward(_) => Asker::Operator,
+        Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
+    };
+    let request = request(way, account, client).await?;
+    let target = &request.target;
+    let dialled = match shared.settings.access.refuse_target(asker, target) {
+        Some(fault) => Err(denied(Phase::Request, fault)),
+        None => {
+            let mut abandoned = pin!(abandoned(&shared, &client.stream));
+            let limits = Limits {
+                timeout: shared.settings.connect_timeout,
+                refuse: &|address| shared.refuse_address(asker, target, address),
+            };
+            dial(target, limits, &mut account.dialled, abandoned.as_mut()).await
+        }
+    };
+    let stream = dialled.map_err(|failure| {
+        let gone = failure.by == By::Client;
+        let reply = if gone { None } else { request.answer.refused(target, &failure) };
+        Refusal { failure, reply }
+    })?;
+
+    let mut upstream = account.upstream_leg(stream);
+    upstream.state.meter.own_tx += request.authored as u64;
+    let granted = request.answer.granted(upstream.state.meter.local);
+    client.state.meter.own_tx += granted.len() as u64;
+    let mut halves = Box::new(Halves {
+        to_upstream: Half::beginning_with(request.first),
+        to_client: Half::beginning_with(granted),
+    });
+    if let Some(Editors { to_upstream, to_client }) = request.editors {
+        halves.to_upstream.edit_by(to_upstream);
+        halves.to_client.edit_by(to_client);
+    }
+    Ok((upstream, halves))
+}
+
+/// What the client asks for.
+async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Request, Refusal> {
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
@@ -117,31 +120,26 @@ async fn request(
     if !client.state.meter.remote.is_some_and(|remote| access.admits(remote.ip())) {
         let text = "no --allow-from network has the client's address";
         let fault = Fault { code: "CLIENT_DENIED".into(), text: text.into() };
-        return Err((denied(Phase::Accept, fault), None));
+        return Err(Refusal { failure: denied(Phase::Accept, fault), reply: None });
     }
     match way {
         Way::Forward(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
         Way::Proxy => {
-            let deadline =
-                crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
+            let opened = client.state.meter.opened;
+            let deadline = clock::after(opened, shared.settings.request_timeout);
             let conditions = Conditions { deadline, stop: &shared.stop };
-            // Boxed: what a request needs, a pair that is relayed must not keep.
-            let heard = Box::pin(hear(client, conditions, access.users.as_ref(), asked)).await;
+            let heard = hear(client, conditions, access.users.as_ref(), asked).await;
             account.request_ended();
-            heard.map_err(|Refusal { failure, reply }| (failure, Some(reply)))
+            heard
         }
     }
 }
 
 /// Ends a pair that never got to relaying.
-async fn refuse(
-    mut account: Box<Account>,
-    mut client: Box<Leg>,
-    failure: Failure,
-    reply: Option<Vec<u8>>,
-) {
+async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, refusal: Refusal) {
+    let Refusal { failure, reply } = refusal;
     if let Some(reply) = &reply {
-        Box::pin(farewell(&mut client, reply, &account.shared.stop)).await;
+        farewell(&mut client, reply, &account.shared.stop).await;
     }
     // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
     let with_reset = reply.is_none() || client.state.gone;

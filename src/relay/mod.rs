@@ -39,7 +39,7 @@ pub(crate) enum RelayEnd {
     ByStop,
 }
 
-/// The two directions of a pair, as they begin.
+/// The two directions of a pair. Boxed where they are passed on, as legs are.
 #[derive(Debug, Default)]
 pub(crate) struct Halves {
     pub(crate) to_upstream: Half,
@@ -61,12 +61,12 @@ pub(crate) struct Relayed {
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
-    halves: Halves,
+    mut halves: Box<Halves>,
     linger: Duration,
     stop: &CancellationToken,
 ) -> Relayed {
     let ended = async {
-        let deadline = both_halves(&mut client, &mut upstream, halves, linger).await;
+        let deadline = both_halves(&mut client, &mut upstream, &mut halves, linger).await;
         tokio::join!(
             send_queue::emptied(&client, deadline),
             send_queue::emptied(&upstream, deadline)
@@ -91,11 +91,11 @@ pub(crate) async fn relay(
 async fn both_halves(
     client: &mut Leg,
     upstream: &mut Leg,
-    halves: Halves,
+    halves: &mut Halves,
     linger: Duration,
 ) -> Instant {
     let (mut client, mut upstream) = (client.side(), upstream.side());
-    let Halves { mut to_upstream, mut to_client } = halves;
+    let Halves { to_upstream, to_client } = halves;
     let client_error = pin!(error_on(client.stream));
     let mut client_error = ErrorWatch::new(client_error);
     let upstream_error = pin!(error_on(upstream.stream));
