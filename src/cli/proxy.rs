@@ -159,10 +159,11 @@ impl ProxyArgs {
         });
         if let Some((option, address, _)) = open {
             let or = if option == "-D" { ", or --auth-file FILE" } else { "" };
-            exit::wrong_usage(format!(
+            let sentence = format!(
                 "{option} {address} can be reached from other machines: say who may use it with \
                  --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
-            ));
+            );
+            exit::wrong_usage::<Self>("conniver proxy", &sentence);
         }
     }
 

@@ -6,6 +6,9 @@
 mod answer;
 mod dialogue;
 mod forward;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod listen;
 mod request;

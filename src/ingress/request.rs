@@ -55,8 +55,8 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) failure: Failure,
-    /// What the client is told.
-    pub(crate) reply: Vec<u8>,
+    /// What the client is told; `None` if a reset says all.
+    pub(crate) reply: Option<Vec<u8>>,
 }
 
 /// Hears a client out that speaks HTTP or SOCKS.
@@ -159,7 +159,7 @@ async fn socks_4(
         .map_err(|unheard| Refusal::of_message(unheard, |_| refused.clone()))?;
     asked.target = Some(target.clone());
     // SOCKS 4 has a user's name, but no password.
-    authenticated(users, None).map_err(|failure| Refusal { failure, reply: refused })?;
+    authenticated(users, None).map_err(|failure| Refusal { failure, reply: Some(refused) })?;
     Ok(Request::tunnel(target, Answer::Socks4, dialogue.take_rest()))
 }
 
@@ -182,7 +182,7 @@ async fn socks_5(
             let failure = failure.unwrap_or_else(|| {
                 malformed("the client offers no way to authenticate that is served")
             });
-            return Err(Refusal { failure, reply: socks::NO_METHOD.to_vec() });
+            return Err(Refusal { failure, reply: Some(socks::NO_METHOD.to_vec()) });
         }
     };
     dialogue.say(&socks::choice(method)).await.map_err(Refusal::silent)?;
@@ -192,7 +192,7 @@ async fn socks_5(
             .await
             .map_err(|unheard| Refusal::of_message(unheard, |_| socks::PASSWORD_BAD.to_vec()))?;
         authenticated(users, Some(&given))
-            .map_err(|failure| Refusal { failure, reply: socks::PASSWORD_BAD.to_vec() })?;
+            .map_err(|failure| Refusal { failure, reply: Some(socks::PASSWORD_BAD.to_vec()) })?;
         dialogue.say(&socks::PASSWORD_GOOD).await.map_err(Refusal::silent)?;
     }
     let target = dialogue
@@ -233,12 +233,12 @@ fn malformed(text: &'static str) -> Failure {
 impl Refusal {
     /// The client gets an end of stream, and no words.
     fn silent(failure: Failure) -> Self {
-        Self { failure, reply: Vec::new() }
+        Self { failure, reply: Some(Vec::new()) }
     }
 
     fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
         let why = failure.fault.as_ref().map_or("the proxy stops", |fault| &*fault.text);
-        Self { reply: status.response(why, minor, to_head), failure }
+        Self { reply: Some(status.response(why, minor, to_head)), failure }
     }
 
     fn of_head(bad: BadHead) -> Self {
@@ -257,7 +257,9 @@ impl Refusal {
 
     fn of_message(unheard: Unheard<BadMessage>, reply: impl Fn(Reply) -> Vec<u8>) -> Self {
         match unheard {
-            Unheard::Bad(bad) => Self { failure: malformed(bad.reason), reply: reply(bad.reply) },
+            Unheard::Bad(bad) => {
+                Self { failure: malformed(bad.reason), reply: Some(reply(bad.reply)) }
+            }
             Unheard::Cut(failure) => Self::silent(failure),
         }
     }

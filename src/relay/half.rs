@@ -81,10 +81,9 @@ impl Half {
         Self { in_hand, pace: Pace::default(), done: false }
     }
 
-    /// The same half, with an editor of all that it reads.
-    pub(crate) fn edited_by(mut self, editor: Box<dyn Edit>) -> Self {
+    /// Gives it an editor of all that it reads.
+    pub(crate) fn edit_by(&mut self, editor: Box<dyn Edit>) {
         self.pace = Pace::Editing(editor);
-        self
     }
 
     /// Whether this direction has ended.

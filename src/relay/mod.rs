@@ -41,7 +41,7 @@ pub(crate) enum RelayEnd {
     ByStop,
 }
 
-/// The two directions of a pair, as they begin.
+/// The two directions of a pair. Boxed where they are passed on, as legs are.
 #[derive(Debug, Default)]
 pub(crate) struct Halves {
     pub(crate) to_upstream: Half,
@@ -56,10 +56,10 @@ pub(crate) struct Relayed {
     pub(crate) upstream: LegState,
 }
 
-/// Relays, from how `halves` begin, until both directions have ended, then waits until what was sent
-/// has arrived, and closes both sockets. From the moment when a connection broke or both streams have ended, all that may
-/// take `linger`. `stop` cuts everything short: both sides are reset, because an end of stream
-/// would tell them that all has been said.
+/// Relays until both directions have ended, then waits until what was sent has arrived, and closes
+/// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
+/// both streams have ended, all that may take `linger`. `stop` cuts everything short: both sides
+/// are reset, because an end of stream would tell them that all has been said.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,

@@ -5,7 +5,7 @@ use crate::ingress::Parsed;
 
 /// The head of a response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ResponseHead {
+pub(crate) struct ResponseHead {
     pub(super) status: u16,
     /// As the client gets it: this connection ends behind the response.
     pub(super) closing: Vec<u8>,
@@ -13,10 +13,10 @@ pub(super) struct ResponseHead {
 
 /// What an upstream sent is no head that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Strange;
+pub(crate) struct Strange;
 
 /// Reads the head that `bytes` begin with.
-pub(super) fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead, Strange> {
+pub(crate) fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead, Strange> {
     const BEGINNING: &[u8] = b"HTTP/1.";
     if !bytes.starts_with(BEGINNING) && !BEGINNING.starts_with(bytes) {
         return Parsed::Bad(Strange);
