@@ -4,6 +4,7 @@ mod demo;
 mod diagnostics;
 mod exit;
 mod output_watch;
+mod pair;
 mod proxy;
 mod signals;
 
