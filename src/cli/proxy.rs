@@ -8,15 +8,12 @@ use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::proxy::{Listener, Proxy, Settings};
-use conniver::record::{Output, Recorder, Tally, Writer};
+use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
 use super::pair::{PairArgs, parse_duration};
-use super::signals::{self, StopRequests, Stopper};
+use super::signals::{self, Stopper};
 use super::{Verbosity, diagnostics, output_watch};
-
-/// After a second request to stop, the writer has this long.
-const LAST_WRITES: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic"])))]
@@ -153,32 +150,5 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
 
     let proxy = Proxy::new(settings, recorder.clone(), listeners);
     proxy.run(requests.reach(1), requests.reach(2)).await;
-    finish(writer, &recorder, &requests).await
-}
-
-/// Writes what is left. A second request to stop leaves the writer one more second.
-async fn finish(
-    writer: Writer,
-    recorder: &Recorder,
-    requests: &StopRequests,
-) -> Result<(), Failure> {
-    let hurried = async {
-        requests.reach(2).await;
-        tokio::time::sleep(LAST_WRITES).await;
-    };
-    // A thread of its own: the runtime's may all be held up by look-ups that hang.
-    let (finished, finishing) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("finish".to_owned());
-    // Nobody waits any more when the end was hurried.
-    let finish = move || _ = finished.send(writer.finish());
-    thread.spawn(finish).map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
-    let Tally { unwritten, .. } = tokio::select! {
-        tally = finishing => tally.unwrap_or_else(|_| recorder.tally()),
-        () = hurried => recorder.tally(),
-    };
-    match unwritten {
-        0 => Ok(()),
-        1 => Err(Failure::new("1 record was not written")),
-        n => Err(Failure::new(format!("{n} records were not written"))),
-    }
+    exit::finish(writer, &recorder, &requests).await
 }

@@ -131,9 +131,8 @@ async fn request(
         asked.mode = Some(Mode::Forward);
         asked.target = Some(target.clone());
     }
-    if !client.state.meter.remote.is_some_and(|remote| access.admits(remote.ip())) {
-        let text = "no --allow-from network has the client's address";
-        let fault = Fault { code: "CLIENT_DENIED".into(), text: text.into() };
+    let meter = &client.state.meter;
+    if let Some(fault) = access.refuse_client(meter.remote, meter.local) {
         return Err((denied(Phase::Accept, fault), None));
     }
     match way {
