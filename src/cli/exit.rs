@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::CommandFactory;
 use conniver::record::{Recorder, Tally, Writer};
 
 use super::signals::StopRequests;
@@ -35,9 +34,11 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Ends the program as clap does where what was typed makes no sense together. Exit status 2.
-pub(crate) fn wrong_usage(sentence: String) -> ! {
-    super::Cli::command().error(clap::error::ErrorKind::ArgumentConflict, sentence).exit()
+/// Ends the program as clap does where what was typed for `command` makes no sense together. Exit
+/// status 2.
+pub(crate) fn wrong_usage<A: clap::Args>(command: &'static str, sentence: &str) -> ! {
+    let mut command = A::augment_args(clap::Command::new(command));
+    command.error(clap::error::ErrorKind::MissingRequiredArgument, sentence).exit()
 }
 
 /// The runtime of a command.

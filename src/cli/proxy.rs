@@ -71,10 +71,11 @@ impl ProxyArgs {
         });
         if let Some((option, address, _)) = open {
             let or = if option == "-D" { ", or --auth-file FILE" } else { "" };
-            exit::wrong_usage(format!(
+            let sentence = format!(
                 "{option} {address} can be reached from other machines: say who may use it with \
                  --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
-            ));
+            );
+            exit::wrong_usage::<Self>("conniver proxy", &sentence);
         }
     }
 
@@ -122,8 +123,8 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ProxyArgs) -> Result<(), Failure> {
-    let (stopper, requests) = Stopper::new();
     let settings = args.settings()?;
+    let (stopper, requests) = Stopper::new();
     let listeners = args.listeners()?;
     let output = args.output();
     let reader_gone = stopper.clone();

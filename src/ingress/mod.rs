@@ -6,6 +6,9 @@
 mod answer;
 mod dialogue;
 mod forward;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod listen;
 mod request;
@@ -15,8 +18,9 @@ mod target;
 pub(crate) use answer::Answer;
 pub(crate) use dialogue::{Conditions, farewell};
 pub use forward::{Forward, ParseForwardError};
+pub(crate) use http::Exchange;
 pub use listen::{ListenAddr, ParseListenError};
-pub(crate) use request::{Asked, Refusal, Request, hear};
+pub(crate) use request::{Asked, Editors, Refusal, Request, hear};
 pub use target::{ParseTargetError, Target};
 
 /// What a parser makes of the bytes that have come so far.

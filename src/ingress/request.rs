@@ -1,14 +1,18 @@
 //! From an accepted socket to a request, in whichever language the client speaks.
 
+use std::sync::Arc;
+
 use super::dialogue::{Conditions, Dialogue, Unheard};
-use super::http::{self, BadHead, Form, HttpRequest, Status};
+use super::http::{
+    self, Absolute, BadHead, Exchange, Form, HttpRequest, RequestEditor, ResponseEditor, Status,
+};
 use super::socks::{self, BadMessage, Method, Reply};
 use super::{Answer, Target};
 use crate::access::{Credentials, Users};
 use crate::dial::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::Leg;
+use crate::relay::{Edit, Leg, Then};
 
 /// What is known of a request. It is filled on the way, so that it is complete also when the
 /// request is not granted.
@@ -16,6 +20,8 @@ use crate::relay::Leg;
 pub(crate) struct Asked {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
+    /// The exchange of a request in absolute form.
+    pub(crate) exchange: Option<Arc<Exchange>>,
 }
 
 /// A request for a target.
@@ -25,14 +31,32 @@ pub(crate) struct Request {
     pub(crate) answer: Answer,
     /// What the upstream gets before anything that is still to be read.
     pub(crate) first: Vec<u8>,
+    /// Of these bytes: so many are the proxy's own.
+    pub(crate) authored: usize,
+    /// Who edits what follows; `None` if it passes as it is.
+    pub(crate) editors: Option<Editors>,
+}
+
+/// Editors of the two directions.
+#[derive(Debug)]
+pub(crate) struct Editors {
+    pub(crate) to_upstream: Box<dyn Edit>,
+    pub(crate) to_client: Box<dyn Edit>,
+}
+
+impl Request {
+    /// A request for a tunnel: all that follows it is for the upstream.
+    pub(crate) fn tunnel(target: Target, answer: Answer, first: Vec<u8>) -> Self {
+        Self { target, answer, first, authored: 0, editors: None }
+    }
 }
 
 /// A request that is not granted.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) failure: Failure,
-    /// What the client is told.
-    pub(crate) reply: Vec<u8>,
+    /// What the client is told; `None` if a reset says all.
+    pub(crate) reply: Option<Vec<u8>>,
 }
 
 /// Hears a client out that speaks HTTP or SOCKS.
@@ -84,13 +108,42 @@ async fn http(
     })?;
     match form {
         Form::Connect => {
-            Ok(Request { target, answer: Answer::Connect { minor }, first: dialogue.into_rest() })
+            Ok(Request::tunnel(target, Answer::Connect { minor }, dialogue.take_rest()))
         }
-        Form::Absolute(_) => Err(Refusal::of_head(BadHead {
-            status: Status::NotImplemented,
-            reason: "absolute form is not served yet",
-        })),
+        Form::Absolute(absolute) => {
+            let answer = Answer::Http { minor, to_head };
+            exchange(dialogue, *absolute, target, answer, asked)
+        }
     }
+}
+
+/// A request in absolute form: its head in origin form, what has come of its body, and editors that
+/// let nothing pass behind it.
+fn exchange(
+    mut dialogue: Dialogue<'_>,
+    absolute: Absolute,
+    target: Target,
+    answer: Answer,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    let Absolute { method, host, head, body, upgrade } = absolute;
+    let exchange = Arc::new(Exchange::new(method, host, upgrade));
+    asked.exchange = Some(Arc::clone(&exchange));
+    let mut to_upstream = Box::new(RequestEditor::new(body, Arc::clone(&exchange)));
+    let to_client = Box::new(ResponseEditor::new(exchange));
+
+    let mut first = head;
+    let authored = first.len();
+    let rest = dialogue.take_rest();
+    let edited = to_upstream.edit(&rest);
+    dialogue.consumed(edited.consumed);
+    if let Then::Fail(fault) = edited.then {
+        let failure = Failure { fault: Some(fault), ..malformed("") };
+        return Err(Refusal::http(Status::BadRequest, failure, 1, false));
+    }
+    first.extend_from_slice(&edited.write);
+    let editors = Some(Editors { to_upstream, to_client });
+    Ok(Request { target, answer, first, authored, editors })
 }
 
 async fn socks_4(
@@ -106,8 +159,8 @@ async fn socks_4(
         .map_err(|unheard| Refusal::of_message(unheard, |_| refused.clone()))?;
     asked.target = Some(target.clone());
     // SOCKS 4 has a user's name, but no password.
-    authenticated(users, None).map_err(|failure| Refusal { failure, reply: refused })?;
-    Ok(Request { target, answer: Answer::Socks4, first: dialogue.into_rest() })
+    authenticated(users, None).map_err(|failure| Refusal { failure, reply: Some(refused) })?;
+    Ok(Request::tunnel(target, Answer::Socks4, dialogue.take_rest()))
 }
 
 async fn socks_5(
@@ -129,7 +182,7 @@ async fn socks_5(
             let failure = failure.unwrap_or_else(|| {
                 malformed("the client offers no way to authenticate that is served")
             });
-            return Err(Refusal { failure, reply: socks::NO_METHOD.to_vec() });
+            return Err(Refusal { failure, reply: Some(socks::NO_METHOD.to_vec()) });
         }
     };
     dialogue.say(&socks::choice(method)).await.map_err(Refusal::silent)?;
@@ -139,7 +192,7 @@ async fn socks_5(
             .await
             .map_err(|unheard| Refusal::of_message(unheard, |_| socks::PASSWORD_BAD.to_vec()))?;
         authenticated(users, Some(&given))
-            .map_err(|failure| Refusal { failure, reply: socks::PASSWORD_BAD.to_vec() })?;
+            .map_err(|failure| Refusal { failure, reply: Some(socks::PASSWORD_BAD.to_vec()) })?;
         dialogue.say(&socks::PASSWORD_GOOD).await.map_err(Refusal::silent)?;
     }
     let target = dialogue
@@ -147,7 +200,7 @@ async fn socks_5(
         .await
         .map_err(|unheard| Refusal::of_message(unheard, |reply| socks::reply_5(reply, None)))?;
     asked.target = Some(target.clone());
-    Ok(Request { target, answer: Answer::Socks5, first: dialogue.into_rest() })
+    Ok(Request::tunnel(target, Answer::Socks5, dialogue.take_rest()))
 }
 
 /// Whether the client may ask, by what it says of itself.
@@ -180,12 +233,12 @@ fn malformed(text: &'static str) -> Failure {
 impl Refusal {
     /// The client gets an end of stream, and no words.
     fn silent(failure: Failure) -> Self {
-        Self { failure, reply: Vec::new() }
+        Self { failure, reply: Some(Vec::new()) }
     }
 
     fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
         let why = failure.fault.as_ref().map_or("the proxy stops", |fault| &*fault.text);
-        Self { reply: status.response(why, minor, to_head), failure }
+        Self { reply: Some(status.response(why, minor, to_head)), failure }
     }
 
     fn of_head(bad: BadHead) -> Self {
@@ -204,7 +257,9 @@ impl Refusal {
 
     fn of_message(unheard: Unheard<BadMessage>, reply: impl Fn(Reply) -> Vec<u8>) -> Self {
         match unheard {
-            Unheard::Bad(bad) => Self { failure: malformed(bad.reason), reply: reply(bad.reply) },
+            Unheard::Bad(bad) => {
+                Self { failure: malformed(bad.reason), reply: Some(reply(bad.reply)) }
+            }
             Unheard::Cut(failure) => Self::silent(failure),
         }
     }

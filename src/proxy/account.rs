@@ -11,7 +11,7 @@ use super::delivery::Opened;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
-use crate::ingress::{Asked, Target};
+use crate::ingress::{Asked, Exchange, Target};
 use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
@@ -135,6 +135,7 @@ impl Account {
         }
 
         let settings = &self.shared.settings;
+        let exchange = self.asked.exchange.as_deref();
         let target = self.asked.target.as_ref();
         Record {
             schema: record::SCHEMA,
@@ -156,7 +157,7 @@ impl Account {
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
             duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
-            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery),
+            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery, exchange),
             phases,
             resolve_source: self.dialled.source,
             attempts,
@@ -166,7 +167,7 @@ impl Account {
             ending,
             verdict: None,
             tls: None,
-            http: None,
+            http: exchange.map(Exchange::seen),
             process: None,
             delta,
             line: 0,
@@ -234,6 +235,7 @@ fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Ou
         Some(fault) => match &*fault.code {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
             "ETIMEDOUT" => Outcome::Timeout,
+            "MALFORMED_REQUEST" => Outcome::Protocol,
             _ => Outcome::Error,
         },
     };

@@ -12,10 +12,11 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::account::{Account, Finish};
 use crate::access::Asker;
+use crate::clock;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{Dialled, Failure, Limits};
 use crate::fault::Fault;
-use crate::ingress::{Answer, Conditions, Refusal, Request, Target, Way, farewell, hear};
+use crate::ingress::{Answer, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
 
@@ -24,14 +25,6 @@ pub(super) struct Session {
     account: Box<Account>,
     client: Box<Leg>,
     way: Way,
-}
-
-/// A pair that has both sides.
-struct Pair {
-    account: Box<Account>,
-    client: Box<Leg>,
-    upstream: Box<Leg>,
-    halves: Halves,
 }
 
 impl Session {
@@ -57,73 +50,80 @@ impl Session {
 
     /// Hears the request, dials, relays, records.
     pub(super) async fn run(self) {
-        // Boxed: what it takes to get there, a pair that is relayed must not keep.
-        let Some(pair) = Box::pin(self.open()).await else { return };
-        let Pair { mut account, client, upstream, halves } = pair;
+        let Self { mut account, mut client, way } = self;
+        // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
+        let reached = Box::pin(reach(way, &mut account, &mut client)).await;
+        let (upstream, halves) = match reached {
+            Ok(reached) => reached,
+            Err(unreached) => return Box::pin(refuse(account, client, unreached)).await,
+        };
+        account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
         let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
+}
 
-    /// Hears the request and dials; `None` when the pair has ended, with its record.
-    async fn open(self) -> Option<Pair> {
-        let Self { mut account, mut client, way } = self;
-        let shared = Arc::clone(&account.shared);
-        let asker = match way {
-            Way::Forward(_) => Asker::Operator,
-            Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
-        };
-        let request = match request(way, &mut account, &mut client).await {
-            Ok(request) => request,
-            Err((failure, reply)) => {
-                refuse(account, client, failure, reply, None).await;
-                return None;
-            }
-        };
+/// A pair that got no upstream.
+struct Unreached {
+    refusal: Refusal,
+    /// The connection to the parent proxy that would not lead there.
+    parent: Option<Box<Leg>>,
+}
 
-        let reached = match shared.settings.access.refuse_target(asker, &request.target) {
-            Some(fault) => Err(denied(Phase::Request, fault).into()),
-            None => {
-                let mut abandoned = pin!(abandoned(&shared, &client.stream));
-                let limits = Limits {
-                    timeout: shared.settings.connect_timeout,
-                    refuse: &|address| shared.refuse_address(asker, &request.target, address),
-                    refuse_parent: &|address| shared.refuse_loop(address),
-                };
-                reach(&shared, &mut account, &request.target, limits, abandoned.as_mut()).await
-            }
-        };
-        let upstream = match reached {
-            Ok(upstream) => upstream,
-            Err(Unreached { failure, parent }) => {
-                let reply = match failure.by {
-                    // Gone.
-                    By::Client => None,
-                    _ => request.answer.refused(&request.target, &failure),
-                };
-                refuse(account, client, failure, reply, parent).await;
-                return None;
-            }
-        };
-
-        let Request { answer, first, .. } = request;
-        let granted = answer.granted(upstream.state.meter.local);
-        client.state.meter.own_tx += granted.len() as u64;
-        account.record_open(&client, &upstream);
-        let halves = Halves {
-            to_upstream: Half::beginning_with(first),
-            to_client: Half::beginning_with(granted),
-        };
-        Some(Pair { account, client, upstream, halves })
+impl From<Refusal> for Unreached {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, parent: None }
     }
 }
 
-/// What the client asks for; or why it gets nothing, and what it is told, `None` being a reset.
-async fn request(
+/// The upstream that the client asks for, and how relaying begins.
+async fn reach(
     way: Way,
     account: &mut Account,
     client: &mut Leg,
-) -> Result<Request, (Failure, Option<Vec<u8>>)> {
+) -> Result<(Box<Leg>, Box<Halves>), Unreached> {
+    let shared = Arc::clone(&account.shared);
+    let asker = match way {
+        Way::Forward(_) => Asker::Operator,
+        Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
+    };
+    let request = request(way, account, client).await?;
+    let target = &request.target;
+    let connected = match shared.settings.access.refuse_target(asker, target) {
+        Some(fault) => Err((denied(Phase::Request, fault), None)),
+        None => {
+            let mut abandoned = pin!(abandoned(&shared, &client.stream));
+            let limits = Limits {
+                timeout: shared.settings.connect_timeout,
+                refuse: &|address| shared.refuse_address(asker, target, address),
+                refuse_parent: &|address| shared.refuse_loop(address),
+            };
+            connect(&shared, account, target, limits, abandoned.as_mut()).await
+        }
+    };
+    let mut upstream = connected.map_err(|(failure, parent)| {
+        let gone = failure.by == By::Client;
+        let reply = if gone { None } else { request.answer.refused(target, &failure) };
+        Unreached { refusal: Refusal { failure, reply }, parent }
+    })?;
+
+    upstream.state.meter.own_tx += request.authored as u64;
+    let granted = request.answer.granted(upstream.state.meter.local);
+    client.state.meter.own_tx += granted.len() as u64;
+    let mut halves = Box::new(Halves {
+        to_upstream: Half::beginning_with(request.first),
+        to_client: Half::beginning_with(granted),
+    });
+    if let Some(Editors { to_upstream, to_client }) = request.editors {
+        halves.to_upstream.edit_by(to_upstream);
+        halves.to_client.edit_by(to_client);
+    }
+    Ok((upstream, halves))
+}
+
+/// What the client asks for.
+async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Request, Refusal> {
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
@@ -133,32 +133,48 @@ async fn request(
     }
     let meter = &client.state.meter;
     if let Some(fault) = access.refuse_client(meter.remote, meter.local) {
-        return Err((denied(Phase::Accept, fault), None));
+        return Err(Refusal { failure: denied(Phase::Accept, fault), reply: None });
     }
     match way {
-        Way::Forward(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
+        Way::Forward(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
         Way::Proxy => {
-            let deadline =
-                crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
+            let opened = client.state.meter.opened;
+            let deadline = clock::after(opened, shared.settings.request_timeout);
             let conditions = Conditions { deadline, stop: &shared.stop };
-            // Boxed: what a request needs, a pair that is relayed must not keep.
-            let heard = Box::pin(hear(client, conditions, access.users.as_ref(), asked)).await;
+            let heard = hear(client, conditions, access.users.as_ref(), asked).await;
             account.request_ended();
-            heard.map_err(|Refusal { failure, reply }| (failure, Some(reply)))
+            heard
         }
     }
 }
 
+/// Dials, and asks a parent proxy to do its part. A failure comes with the connection to the parent
+/// that would not lead to the target.
+async fn connect(
+    shared: &Shared,
+    account: &mut Account,
+    target: &Target,
+    limits: Limits<'_>,
+    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
+) -> Result<Box<Leg>, (Failure, Option<Box<Leg>>)> {
+    let log = &mut account.dialled;
+    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
+    let Dialled { stream, tunnel } = dialled.map_err(|failure| (failure, None))?;
+    let mut leg = account.upstream_leg(stream);
+    let Some(tunnel) = tunnel else { return Ok(leg) };
+    let Leg { stream, state } = &mut *leg;
+    let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
+    match opening.await {
+        Ok(()) => Ok(leg),
+        Err(failure) => Err((failure, Some(leg))),
+    }
+}
+
 /// Ends a pair that never got to relaying.
-async fn refuse(
-    mut account: Box<Account>,
-    mut client: Box<Leg>,
-    failure: Failure,
-    reply: Option<Vec<u8>>,
-    parent: Option<Box<Leg>>,
-) {
+async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unreached) {
+    let Unreached { refusal: Refusal { failure, reply }, parent } = unreached;
     if let Some(reply) = &reply {
-        Box::pin(farewell(&mut client, reply, &account.shared.stop)).await;
+        farewell(&mut client, reply, &account.shared.stop).await;
     }
     // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
     let with_reset = reply.is_none() || client.state.gone;
@@ -169,41 +185,6 @@ async fn refuse(
 
 fn denied(phase: Phase, fault: Fault) -> Failure {
     Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
-}
-
-/// A target that was not reached.
-struct Unreached {
-    failure: Failure,
-    /// The connection to the parent proxy that would not lead there.
-    parent: Option<Box<Leg>>,
-}
-
-impl From<Failure> for Unreached {
-    fn from(failure: Failure) -> Self {
-        Self { failure, parent: None }
-    }
-}
-
-/// Dials, and asks a parent proxy to do its part.
-async fn reach(
-    shared: &Shared,
-    account: &mut Account,
-    target: &Target,
-    limits: Limits<'_>,
-    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-) -> Result<Box<Leg>, Unreached> {
-    let log = &mut account.dialled;
-    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
-    let Dialled { stream, tunnel } = dialled?;
-    let mut leg = account.upstream_leg(stream);
-    let Some(tunnel) = tunnel else { return Ok(leg) };
-    let Leg { stream, state } = &mut *leg;
-    let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
-    // Boxed: few tasks do it.
-    match Box::pin(opening).await {
-        Ok(()) => Ok(leg),
-        Err(failure) => Err(Unreached { failure, parent: Some(leg) }),
-    }
 }
 
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must

@@ -18,6 +18,7 @@ mod dialling;
 mod endings;
 mod failures;
 mod half_close;
+mod http_mode;
 mod kernel_looks;
 mod namespaces;
 mod output;

@@ -32,6 +32,8 @@ pub(crate) enum Form {
 #[derive(Debug)]
 pub(crate) struct Absolute {
     pub(crate) method: String,
+    /// `host` or `host:port`, as the upstream is told.
+    pub(crate) host: String,
     /// The head as the upstream gets it: in origin form.
     pub(crate) head: Vec<u8>,
     pub(crate) body: Framing,
@@ -88,6 +90,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     let upgrade = minor > 0 && options.name("upgrade") && named(fields, "upgrade").next().is_some();
     let absolute = Absolute {
         method: method.to_owned(),
+        host: place.authority.to_owned(),
         head: origin_form(method, &place, minor, fields, &options, upgrade)?,
         body: framing,
         upgrade,
