@@ -24,6 +24,7 @@ mod namespaces;
 mod output;
 mod readme;
 mod resets;
+mod run;
 mod socks;
 mod stopping;
 mod streaming;

@@ -123,7 +123,11 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     };
 
     if !args.verbosity.quiet {
-        exit::say(&summary.lock().unwrap_or_else(PoisonError::into_inner).to_string());
+        let summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+        exit::say(&summary.to_string());
+        if summary.is_empty() {
+            exit::say("a program that does not heed the proxy variables goes past the proxy");
+        }
     }
     let status = status.transpose();
     let status = status.map_err(|error| Failure::new(format!("waiting for COMMAND: {error}")))?;

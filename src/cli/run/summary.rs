@@ -39,6 +39,10 @@ struct Row {
 }
 
 impl Summary {
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections == 0
+    }
+
     pub(super) fn add(&mut self, record: &Record) {
         self.connections += 1;
         let row = Row::from(record);
@@ -92,8 +96,8 @@ impl From<&Record> for Row {
         Self {
             target: record.target.clone().unwrap_or_else(|| "(none asked for)".to_owned()),
             connections: 1,
-            sent: leg.map(|leg| leg.tx_bytes.saturating_sub(leg.own_tx_bytes)),
-            received: leg.map(|leg| leg.rx_bytes.saturating_sub(leg.own_rx_bytes)),
+            sent: leg.map(|leg| leg.tx_bytes),
+            received: leg.map(|leg| leg.rx_bytes),
             connect: record.phases.connect,
             first_byte: record.phases.first_byte,
             rtt: undisturbed.or_else(|| last.and_then(|info| info.rtt)),
@@ -179,11 +183,7 @@ fn human_bytes(bytes: u64) -> String {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.connections {
-            0 => {
-                return f.write_str(
-                    "conniver: no connections; a program that heeds no proxy variables goes past the proxy",
-                );
-            }
+            0 => return f.write_str("conniver: no connections"),
             1 => f.write_str("conniver: 1 connection")?,
             n => write!(f, "conniver: {n} connections")?,
         }
