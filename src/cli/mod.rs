@@ -5,6 +5,7 @@ mod diagnostics;
 mod exit;
 mod output_watch;
 mod proxy;
+mod rules;
 mod signals;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
+    /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
+    Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
     Schema,
 }
@@ -48,6 +51,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Proxy(args) => proxy::run(*args),
         Command::Demo(args) => demo::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Schema => schema(),
     };
     match result {

@@ -15,7 +15,9 @@ use crate::access::Asker;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{Dialled, Failure, Limits};
 use crate::fault::Fault;
-use crate::ingress::{Answer, Conditions, Refusal, Request, Target, Way, farewell, hear};
+use crate::ingress::{
+    Answer, Asked, Conditions, Refusal, Request, Target, Way, farewell, hear, original_destination,
+};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
 
@@ -69,10 +71,6 @@ impl Session {
     async fn open(self) -> Option<Pair> {
         let Self { mut account, mut client, way } = self;
         let shared = Arc::clone(&account.shared);
-        let asker = match way {
-            Way::Forward(_) => Asker::Operator,
-            Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
-        };
         let request = match request(way, &mut account, &mut client).await {
             Ok(request) => request,
             Err((failure, reply)) => {
@@ -81,6 +79,7 @@ impl Session {
             }
         };
 
+        let asker = asker(&account, &client);
         let reached = match shared.settings.access.refuse_target(asker, &request.target) {
             Some(fault) => Err(denied(Phase::Request, fault).into()),
             None => {
@@ -127,18 +126,20 @@ async fn request(
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
-    if let Way::Forward(target) = &way {
-        asked.mode = Some(Mode::Forward);
-        asked.target = Some(target.clone());
-    }
+    asked.mode = way.mode();
+    let target = known_target(way, client).map_err(|failure| (failure, None))?;
+    asked.target.clone_from(&target);
     if !client.state.meter.remote.is_some_and(|remote| access.admits(remote.ip())) {
         let text = "no --allow-from network has the client's address";
         let fault = Fault { code: "CLIENT_DENIED".into(), text: text.into() };
         return Err((denied(Phase::Accept, fault), None));
     }
-    match way {
-        Way::Forward(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
-        Way::Proxy => {
+    if let Some(fault) = refuse_direct(&shared, asked, client) {
+        return Err((denied(Phase::Accept, fault), None));
+    }
+    match target {
+        Some(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
+        None => {
             let deadline =
                 crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
             let conditions = Conditions { deadline, stop: &shared.stop };
@@ -147,6 +148,54 @@ async fn request(
             account.request_ended();
             heard.map_err(|Refusal { failure, reply }| (failure, Some(reply)))
         }
+    }
+}
+
+/// The target, where the client need not name it.
+fn known_target(way: Way, client: &Leg) -> Result<Option<Target>, Failure> {
+    let address = match way {
+        Way::Forward(target) => return Ok(Some(target)),
+        Way::Proxy => return Ok(None),
+        Way::Redirect => original_destination(&client.stream),
+        Way::Tproxy => client.stream.local_addr(),
+    };
+    match address {
+        Ok(address) => Ok(Some(canonical(address).into())),
+        Err(error) => Err(Failure {
+            phase: Phase::Accept,
+            outcome: Outcome::Error,
+            by: By::Proxy,
+            how: How::Error,
+            fault: Some((&error).into()),
+        }),
+    }
+}
+
+/// Why a connection that should have been diverted here is not served: it was sent here.
+fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> {
+    let (Some(mode @ (Mode::Redirect | Mode::Tproxy)), Some(target)) = (asked.mode, &asked.target)
+    else {
+        return None;
+    };
+    let target = target.literal()?;
+    // What TPROXY diverts keeps its target's address.
+    if mode == Mode::Redirect && client.state.meter.local == Some(target) {
+        let text = "the connection was sent to the listener, nothing diverted it";
+        return Some(Fault { code: "LOOP".into(), text: text.into() });
+    }
+    shared.refuse_loop(target)
+}
+
+/// Who wants to reach the target.
+fn asker(account: &Account, client: &Leg) -> Asker {
+    let Asked { mode, target, .. } = &account.asked;
+    let meter = &client.state.meter;
+    match mode {
+        Some(Mode::Forward) => Asker::Operator,
+        Some(Mode::Redirect | Mode::Tproxy) => {
+            Asker::diverted(meter.remote, target.as_ref().and_then(Target::literal))
+        }
+        _ => Asker::client(meter.remote, meter.local),
     }
 }
 
