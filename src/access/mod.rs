@@ -8,7 +8,7 @@ mod users;
 use std::net::SocketAddr;
 
 pub(crate) use address::is_own;
-use address::{canonical, is_for_this_machine};
+use address::{canonical, is_for_this_machine, is_this_machines};
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
@@ -53,6 +53,16 @@ impl Asker {
             (remote.map(|a| a.ip().to_canonical()), local.map(|a| a.ip().to_canonical()));
         let is_local = remote.is_some_and(|ip| ip.is_loopback() || Some(ip) == local);
         if is_local { Self::LocalClient } else { Self::RemoteClient }
+    }
+
+    /// The client of a connection that was diverted on its way to `target`, so that our own address
+    /// says nothing of it. The machine's addresses are only listed where it matters.
+    pub(crate) fn diverted(remote: Option<SocketAddr>, target: Option<SocketAddr>) -> Self {
+        let matters = target.is_some_and(|target| is_for_this_machine(canonical(target.ip())));
+        match remote.map(|address| address.ip().to_canonical()) {
+            Some(ip) if ip.is_loopback() || matters && is_this_machines(ip) => Self::LocalClient,
+            _ => Self::RemoteClient,
+        }
     }
 }
 

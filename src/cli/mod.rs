@@ -6,6 +6,7 @@ mod exit;
 mod output_watch;
 mod pair;
 mod proxy;
+mod rules;
 mod run;
 mod signals;
 
@@ -32,6 +33,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
+    /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
+    Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
     Schema,
 }
@@ -54,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         // Its status is the program's.
         Command::Run(args) => return run::run(&args),
         Command::Demo(args) => demo::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Schema => schema(),
     };
     match result {

@@ -1,13 +1,14 @@
 //! `conniver proxy`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
-use conniver::proxy::{Listener, Proxy, Settings};
+use conniver::proxy::{Listener, Mark, Proxy, Settings};
 use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
@@ -16,7 +17,8 @@ use super::signals::{self, Stopper};
 use super::{Verbosity, diagnostics, output_watch};
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic"])))]
+#[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
+#[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic", "redirect", "tproxy"])))]
 pub(crate) struct ProxyArgs {
     /// Forward a port to one target, as ssh does; repeatable. BIND is 127.0.0.1 unless given, PORT 0
     /// asks for any free port, IPv6 addresses stand in brackets
@@ -27,7 +29,16 @@ pub(crate) struct ProxyArgs {
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     dynamic: Vec<ListenAddr>,
 
-    /// Serve clients in this network alone; repeatable. Needed to listen beyond loopback
+    /// Take connections that a REDIRECT rule of the kernel diverts to a port (see: conniver rules);
+    /// repeatable. Linux
+    #[arg(long, value_name = "[BIND:]PORT")]
+    redirect: Vec<ListenAddr>,
+
+    /// Take connections that a TPROXY rule diverts to a port; repeatable. Linux, needs CAP_NET_ADMIN
+    #[arg(long, value_name = "[BIND:]PORT")]
+    tproxy: Vec<ListenAddr>,
+
+    /// Serve clients in this network alone; repeatable. -L and -D need it to listen beyond loopback
     #[arg(long, value_name = "CIDR")]
     allow_from: Vec<Network>,
 
@@ -35,8 +46,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
 
-    /// Let clients of -D reach these targets alone; repeatable. RULE is a network, a host name,
-    /// *.SUFFIX or *, each perhaps with :PORT
+    /// Let clients that choose their targets (all but those of -L) reach these alone; repeatable.
+    /// RULE is a network, a host name, *.SUFFIX or *, each perhaps with :PORT
     #[arg(long, value_name = "RULE")]
     allow: Vec<TargetRule>,
 
@@ -52,6 +63,11 @@ pub(crate) struct ProxyArgs {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 
+    /// Mark connections to upstreams (SO_MARK), so that the kernel's rules can let them pass. Linux,
+    /// needs CAP_NET_ADMIN
+    #[arg(long, value_name = "N", value_parser = parse_mark)]
+    mark: Option<NonZeroU32>,
+
     #[command(flatten)]
     pair: PairArgs,
 
@@ -59,8 +75,19 @@ pub(crate) struct ProxyArgs {
     verbosity: Verbosity,
 }
 
+/// `7`, `0x7`.
+pub(super) fn parse_mark(text: &str) -> Result<NonZeroU32, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    let mark = number.ok().and_then(NonZeroU32::new);
+    mark.ok_or_else(|| "expected a number from 1 to 4294967295, or 0x and hex digits".to_owned())
+}
+
 impl ProxyArgs {
-    /// Listening where other machines come in takes a word on who may.
+    /// Listening where other machines come in takes a word on who may. What is diverted was chosen
+    /// by the kernel's rules, and whoever connects otherwise is refused.
     fn check_exposure(&self) {
         let has_users = self.auth_file.is_some();
         let forwards = self.forward.iter().map(|forward| ("-L", forward.listen, false));
@@ -92,7 +119,10 @@ impl ProxyArgs {
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
         let forwards = self.forward.iter().map(Listener::forward);
         let dynamics = self.dynamic.iter().map(|&listen| Listener::proxy(listen));
-        forwards.chain(dynamics).collect::<Result<_, _>>().map_err(Failure::new)
+        let redirects = self.redirect.iter().map(|&listen| Listener::redirect(listen));
+        let tproxies = self.tproxy.iter().map(|&listen| Listener::tproxy(listen));
+        let all = forwards.chain(dynamics).chain(redirects).chain(tproxies);
+        all.collect::<Result<_, _>>().map_err(Failure::new)
     }
 
     /// What was typed, as what it means.
@@ -100,6 +130,7 @@ impl ProxyArgs {
         let mut settings = self.pair.settings();
         settings.access = self.access()?;
         settings.request_timeout = self.request_timeout;
+        settings.mark = self.mark.map(Mark::new).transpose().map_err(Failure::new)?;
         Ok(settings)
     }
 

@@ -45,6 +45,8 @@ use crate::record::{self, Line, Record, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
 
+pub use crate::socket_options::{Mark, MarkError};
+
 /// A proxy that is ready to run.
 #[derive(Debug)]
 pub struct Proxy {
@@ -79,7 +81,7 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let dialler = Dialler::new(settings.family, settings.via.clone());
+        let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
         let seq = AtomicU64::new(0);
         let shared = Shared { settings, recorder, dialler, seq, listening, on_close: None, stop };
         Self { shared, listeners }

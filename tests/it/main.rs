@@ -15,6 +15,7 @@ mod curl;
 mod dead_peers;
 mod demo;
 mod dialling;
+mod diverted;
 mod endings;
 mod failures;
 mod half_close;
