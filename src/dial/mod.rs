@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSource};
+use crate::socket_options::Mark;
 use cache::{Found, Resolver};
 use race::race;
 pub(crate) use tunnel::Tunnel;
@@ -112,11 +113,12 @@ pub(crate) struct Dialler {
     family: Family,
     resolver: Resolver,
     via: Option<Via>,
+    mark: Option<Mark>,
 }
 
 impl Dialler {
-    pub(crate) fn new(family: Family, via: Option<Via>) -> Self {
-        Self { family, resolver: Resolver::new(family), via }
+    pub(crate) fn new(family: Family, via: Option<Via>, mark: Option<Mark>) -> Self {
+        Self { family, resolver: Resolver::new(family), via, mark }
     }
 
     /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
@@ -146,7 +148,7 @@ impl Dialler {
             None => (target, limits.refuse),
         };
         let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
-        let stream = race(&addresses, deadline, refuse, log, abandoned).await?;
+        let stream = race(&addresses, self.mark, deadline, refuse, log, abandoned).await?;
         let leads_to = match tunnel {
             None => LeadsTo::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {
