@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
-use conniver::proxy::{Events, Family, Listener, Mark, ParseViaError, Proxy, Settings, Via};
+use conniver::proxy::{
+    Events, Family, Listener, Mark, ParseViaError, Proxy, ProxyProtocol, Settings, Via,
+};
 use conniver::record::{Output, Recorder, Tally, Writer};
 
 use super::exit::{self, Failure};
@@ -59,6 +61,15 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "RULE")]
     deny: Vec<TargetRule>,
 
+    /// Expect clients to begin with a PROXY protocol header, of version 1 or 2, and take the client
+    /// that it announces for theirs. For all listeners; beyond loopback they need --allow-from
+    #[arg(long)]
+    accept_proxy: bool,
+
+    /// Tell upstreams who their clients are by a PROXY protocol header
+    #[arg(long, value_name = "VERSION")]
+    send_proxy: Option<SendProxy>,
+
     /// Where records go: a file to append to, or '-' for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -75,7 +86,7 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 
-    /// Longest time until a client of -D has said where it wants to go
+    /// Longest time until a client has said what it must, such as where it wants to go
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     request_timeout: Duration,
 
@@ -119,6 +130,12 @@ enum Event {
     Open,
     Close,
     Stop,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SendProxy {
+    V1,
+    V2,
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -175,17 +192,23 @@ impl ViaArg {
 
 impl ProxyArgs {
     /// Listening where other machines come in takes a word on who may. What is diverted was chosen
-    /// by the kernel's rules, and whoever connects otherwise is refused.
+    /// by the kernel's rules, and whoever connects otherwise is refused. Who may announce clients is
+    /// always to be said.
     fn check_exposure(&self) {
-        let has_users = self.auth_file.is_some();
+        let has_users = self.auth_file.is_some() && !self.accept_proxy;
         let forwards = self.forward.iter().map(|forward| ("-L", forward.listen, false));
         let dynamics = self.dynamic.iter().map(|dynamic| ("-D", dynamic.0, has_users));
+        let diverted = !self.accept_proxy;
+        let redirects = self.redirect.iter().map(|redirect| ("--redirect", redirect.0, diverted));
+        let tproxies = self.tproxy.iter().map(|tproxy| ("--tproxy", tproxy.0, diverted));
+        let mut all = forwards.chain(dynamics).chain(redirects).chain(tproxies);
         let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
-        let open = forwards.chain(dynamics).find(|(_, address, guarded)| {
+        let open = all.find(|(_, address, guarded)| {
             self.allow_from.is_empty() && !guarded && exposed(address)
         });
         if let Some((option, address, _)) = open {
-            let or = if option == "-D" { ", or --auth-file FILE" } else { "" };
+            let or =
+                if option == "-D" && !self.accept_proxy { ", or --auth-file FILE" } else { "" };
             exit::wrong_usage(format!(
                 "{option} {address} can be reached from other machines: say who may use it with \
                  --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
@@ -216,6 +239,11 @@ impl ProxyArgs {
     fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = Settings::default();
         settings.access = self.access()?;
+        settings.accept_proxy = self.accept_proxy;
+        settings.send_proxy = self.send_proxy.map(|version| match version {
+            SendProxy::V1 => ProxyProtocol::V1,
+            SendProxy::V2 => ProxyProtocol::V2,
+        });
         settings.request_timeout = self.request_timeout;
         settings.connect_timeout = self.connect_timeout;
         settings.family = match (self.ipv4, self.ipv6) {

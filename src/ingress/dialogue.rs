@@ -93,7 +93,7 @@ impl<'d> Dialogue<'d> {
     }
 
     /// What the client said after its request.
-    pub(super) fn into_rest(self) -> Vec<u8> {
+    pub(crate) fn into_rest(self) -> Vec<u8> {
         self.heard
     }
 

@@ -1,14 +1,13 @@
 //! From an accepted socket to a request, in whichever language the client speaks.
 
-use super::dialogue::{Conditions, Dialogue, Unheard};
+use super::dialogue::{Dialogue, Unheard};
 use super::http::{self, BadHead, Form, HttpRequest, Status};
 use super::socks::{self, BadMessage, Method, Reply};
-use super::{Answer, Target};
+use super::{Answer, Endpoints, Target, proxy_protocol};
 use crate::access::{Credentials, Users};
 use crate::dial::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::Leg;
 
 /// What is known of a request. It is filled on the way, so that it is complete also when the
 /// request is not granted.
@@ -16,6 +15,8 @@ use crate::relay::Leg;
 pub(crate) struct Asked {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
+    /// For whom the client speaks, where it said so by the PROXY protocol.
+    pub(crate) announced: Option<Endpoints>,
 }
 
 /// A request for a target.
@@ -35,18 +36,33 @@ pub(crate) struct Refusal {
     pub(crate) reply: Vec<u8>,
 }
 
+/// Hears for whom a client speaks.
+///
+/// # Errors
+///
+/// What is wrong with its PROXY protocol header, or why that did not come.
+pub(crate) async fn hear_announced(
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Option<Endpoints>, Failure> {
+    dialogue.hear(proxy_protocol::parse).await.map_err(|unheard| match unheard {
+        Unheard::Bad(text) => {
+            let fault = Fault { code: "PROXY_PROTOCOL".into(), text: text.into() };
+            Failure { fault: Some(fault), ..malformed(text) }
+        }
+        Unheard::Cut(failure) => failure,
+    })
+}
+
 /// Hears a client out that speaks HTTP or SOCKS.
 ///
 /// # Errors
 ///
 /// What is wrong with its request, or why it did not come; also when `users` do not know the client.
 pub(crate) async fn hear(
-    client: &mut Leg,
-    conditions: Conditions<'_>,
+    mut dialogue: Dialogue<'_>,
     users: Option<&Users>,
     asked: &mut Asked,
 ) -> Result<Request, Refusal> {
-    let mut dialogue = Dialogue::new(client, conditions);
     match dialogue.first_byte().await.map_err(Refusal::silent)? {
         socks::VERSION_4 => socks_4(dialogue, users, asked).await,
         socks::VERSION_5 => socks_5(dialogue, users, asked).await,

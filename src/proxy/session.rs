@@ -13,10 +13,11 @@ use super::Shared;
 use super::account::{Account, Finish};
 use crate::access::Asker;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Dialled, Failure, Limits};
+use crate::dial::{Dialled, Failure, Limits, say};
 use crate::fault::Fault;
 use crate::ingress::{
-    Answer, Asked, Conditions, Refusal, Request, Target, Way, farewell, hear, original_destination,
+    Answer, Asked, Conditions, Dialogue, Endpoints, Refusal, Request, Target, Way, farewell, hear,
+    hear_announced, original_destination,
 };
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
@@ -89,18 +90,24 @@ impl Session {
                     refuse: &|address| shared.refuse_address(asker, &request.target, address),
                     refuse_parent: &|address| shared.refuse_loop(address),
                 };
-                reach(&shared, &mut account, &request.target, limits, abandoned.as_mut()).await
+                let introduction = introduction(&account, &client);
+                let reaching =
+                    reach(&shared, &mut account, &request.target, limits, abandoned.as_mut());
+                match reaching.await {
+                    Ok(upstream) => introduced(upstream, &introduction).await,
+                    unreached => unreached,
+                }
             }
         };
         let upstream = match reached {
             Ok(upstream) => upstream,
-            Err(Unreached { failure, parent }) => {
+            Err(Unreached { failure, connected }) => {
                 let reply = match failure.by {
                     // Gone.
                     By::Client => None,
                     _ => request.answer.refused(&request.target, &failure),
                 };
-                refuse(account, client, failure, reply, parent).await;
+                refuse(account, client, failure, reply, connected).await;
                 return None;
             }
         };
@@ -137,18 +144,31 @@ async fn request(
     if let Some(fault) = refuse_direct(&shared, asked, client) {
         return Err((denied(Phase::Accept, fault), None));
     }
-    match target {
-        Some(target) => Ok(Request { target, answer: Answer::Silent, first: Vec::new() }),
-        None => {
-            let deadline =
-                crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
-            let conditions = Conditions { deadline, stop: &shared.stop };
-            // Boxed: what a request needs, a pair that is relayed must not keep.
-            let heard = Box::pin(hear(client, conditions, access.users.as_ref(), asked)).await;
-            account.request_ended();
-            heard.map_err(|Refusal { failure, reply }| (failure, Some(reply)))
-        }
+    let accept_proxy = shared.settings.accept_proxy;
+    if let (Some(target), false) = (&target, accept_proxy) {
+        let target = target.clone();
+        return Ok(Request { target, answer: Answer::Silent, first: Vec::new() });
     }
+    let deadline = crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
+    let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
+    let hearing = async {
+        if accept_proxy {
+            let announced = hear_announced(&mut dialogue).await;
+            asked.announced = announced.map_err(|failure| (failure, None))?;
+        }
+        match target {
+            Some(target) => {
+                Ok(Request { target, answer: Answer::Silent, first: dialogue.into_rest() })
+            }
+            None => hear(dialogue, access.users.as_ref(), asked)
+                .await
+                .map_err(|Refusal { failure, reply }| (failure, Some(reply))),
+        }
+    };
+    // Boxed: what a request needs, a pair that is relayed must not keep.
+    let heard = Box::pin(hearing).await;
+    account.request_ended();
+    heard
 }
 
 /// The target, where the client need not name it.
@@ -188,15 +208,33 @@ fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> 
 
 /// Who wants to reach the target.
 fn asker(account: &Account, client: &Leg) -> Asker {
-    let Asked { mode, target, .. } = &account.asked;
+    let Asked { mode, target, announced } = &account.asked;
     let meter = &client.state.meter;
-    match mode {
-        Some(Mode::Forward) => Asker::Operator,
+    let asker = match mode {
+        Some(Mode::Forward) => return Asker::Operator,
         Some(Mode::Redirect | Mode::Tproxy) => {
             Asker::diverted(meter.remote, target.as_ref().and_then(Target::literal))
         }
         _ => Asker::client(meter.remote, meter.local),
+    };
+    // Who speaks for another one has its rights at most.
+    match announced.map(|announced| Asker::client(Some(announced.source), None)) {
+        Some(Asker::RemoteClient) => Asker::RemoteClient,
+        _ => asker,
     }
+}
+
+/// What the upstream is told of the client; empty if nothing.
+fn introduction(account: &Account, client: &Leg) -> Vec<u8> {
+    let Some(version) = account.shared.settings.send_proxy else { return Vec::new() };
+    let Asked { mode, target, announced } = &account.asked;
+    let meter = &client.state.meter;
+    let destination = match mode {
+        Some(Mode::Redirect | Mode::Tproxy) => target.as_ref().and_then(Target::literal),
+        _ => meter.local,
+    };
+    let own = || Some(Endpoints::new(meter.remote?, destination?));
+    version.header(announced.or_else(own))
 }
 
 /// Ends a pair that never got to relaying.
@@ -205,7 +243,7 @@ async fn refuse(
     mut client: Box<Leg>,
     failure: Failure,
     reply: Option<Vec<u8>>,
-    parent: Option<Box<Leg>>,
+    connected: Option<Box<Leg>>,
 ) {
     if let Some(reply) = &reply {
         Box::pin(farewell(&mut client, reply, &account.shared.stop)).await;
@@ -213,8 +251,8 @@ async fn refuse(
     // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
     let with_reset = reply.is_none() || client.state.gone;
     let client = client.close(with_reset);
-    let parent = parent.map(|leg| leg.close(false));
-    account.record(&client, parent.as_ref(), Finish::Failed(failure));
+    let connected = connected.map(|leg| leg.close(false));
+    account.record(&client, connected.as_ref(), Finish::Failed(failure));
 }
 
 fn denied(phase: Phase, fault: Fault) -> Failure {
@@ -224,13 +262,13 @@ fn denied(phase: Phase, fault: Fault) -> Failure {
 /// A target that was not reached.
 struct Unreached {
     failure: Failure,
-    /// The connection to the parent proxy that would not lead there.
-    parent: Option<Box<Leg>>,
+    /// A connection that did not lead there: to a parent proxy, or one that broke at once.
+    connected: Option<Box<Leg>>,
 }
 
 impl From<Failure> for Unreached {
     fn from(failure: Failure) -> Self {
-        Self { failure, parent: None }
+        Self { failure, connected: None }
     }
 }
 
@@ -252,7 +290,22 @@ async fn reach(
     // Boxed: few tasks do it.
     match Box::pin(opening).await {
         Ok(()) => Ok(leg),
-        Err(failure) => Err(Unreached { failure, parent: Some(leg) }),
+        Err(failure) => Err(Unreached { failure, connected: Some(leg) }),
+    }
+}
+
+/// Says to a connected upstream what comes before all that the client says.
+async fn introduced(mut upstream: Box<Leg>, introduction: &[u8]) -> Result<Box<Leg>, Unreached> {
+    if introduction.is_empty() {
+        return Ok(upstream);
+    }
+    let Leg { stream, state } = &mut *upstream;
+    match say(stream, &mut state.meter, introduction).await {
+        Ok(()) => {
+            state.meter.tx.payload_begins();
+            Ok(upstream)
+        }
+        Err(failure) => Err(Unreached { failure, connected: Some(upstream) }),
     }
 }
 

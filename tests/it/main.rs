@@ -22,6 +22,7 @@ mod half_close;
 mod kernel_looks;
 mod namespaces;
 mod output;
+mod proxy_protocol;
 mod readme;
 mod resets;
 mod socks;
