@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use conniver::record::{By, How, Mode, Outcome, Phase, Record};
 
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::peers::{echo_server_on, exchange, read_until_reset};
+use crate::harness::peers::{Upstream, echo_server_on, exchange, read_all, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy};
 use crate::harness::{has_tool, run};
 
@@ -161,6 +161,28 @@ fn tproxy_diverts_what_this_machine_sends_but_for_what_the_proxy_marks() {
     if available("tproxy_diverts_what_this_machine_sends_but_for_what_the_proxy_marks") {
         divert_what_this_machine_sends(TPROXY);
     }
+}
+
+#[test]
+fn the_upstream_of_a_diverted_connection_is_told_of_its_target() {
+    if !available("the_upstream_of_a_diverted_connection_is_told_of_its_target") {
+        return;
+    }
+    let (here, there) = (Namespace::new(), Namespace::new());
+    here.cable(&there, "cable", 7);
+    let proxy = REDIRECT.proxy(&here, &["127.0.0.1"], &["--mark", "9", "--send-proxy", "v1"]);
+    here.sh(&REDIRECT.rules(&["--mark", "9"]));
+    let upstream = there.enter(|| {
+        let listener = TcpListener::bind("10.7.0.2:0").unwrap();
+        Upstream::on(listener, |mut stream| read_all(&mut stream))
+    });
+    let client = here.enter(|| connect(upstream.address));
+    let (from, to) = (client.local_addr().unwrap(), upstream.address);
+    drop(client);
+    let (from, to) = ((from.ip(), from.port()), (to.ip(), to.port()));
+    let header = format!("PROXY TCP4 {} {} {} {}\r\n", from.0, to.0, from.1, to.1);
+    assert_eq!(String::from_utf8(upstream.join()).unwrap(), header);
+    assert_eq!(proxy.the_record().outcome, Some(Outcome::Ok));
 }
 
 /// Diverts what passes through one machine to a port of another one.

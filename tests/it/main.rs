@@ -23,6 +23,7 @@ mod http_mode;
 mod kernel_looks;
 mod namespaces;
 mod output;
+mod proxy_protocol;
 mod readme;
 mod resets;
 mod run;
