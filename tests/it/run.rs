@@ -55,12 +55,18 @@ impl Run {
 
     /// Runs it to its end; no process of it is left then.
     pub(crate) fn output(&mut self) -> Output {
+        self.output_and_pid().1
+    }
+
+    /// The same, and which process it was.
+    pub(crate) fn output_and_pid(&mut self) -> (u32, Output) {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.spawn().unwrap();
-        let group = Pid::from_raw(child.id().cast_signed());
+        let pid = child.id();
         let output = child.wait_with_output().unwrap();
+        let group = Pid::from_raw(pid.cast_signed());
         wait_until("no process is left", || killpg(group, None) == Err(Errno::ESRCH));
-        output
+        (pid, output)
     }
 
     /// Starts it with its standard input and output in our hands.
