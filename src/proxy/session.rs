@@ -14,7 +14,7 @@ use super::account::{Account, Finish};
 use crate::access::Asker;
 use crate::clock;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Dialled, Failure, Limits};
+use crate::dial::{Dialled, Failure, LeadsTo, Limits, Via};
 use crate::fault::Fault;
 use crate::ingress::{
     Answer, Asked, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear,
@@ -87,7 +87,7 @@ async fn reach(
     client: &mut Leg,
 ) -> Result<(Box<Leg>, Box<Halves>), Unreached> {
     let shared = Arc::clone(&account.shared);
-    let request = request(way, account, client).await?;
+    let mut request = request(way, account, client).await?;
     let asker = asker(account, client);
     let target = &request.target;
     let connected = match shared.settings.access.refuse_target(asker, target) {
@@ -102,12 +102,15 @@ async fn reach(
             connect(&shared, account, target, limits, abandoned.as_mut()).await
         }
     };
-    let mut upstream = connected.map_err(|(failure, parent)| {
+    let (mut upstream, parent) = connected.map_err(|(failure, parent)| {
         let gone = failure.by == By::Client;
         let reply = if gone { None } else { request.answer.refused(target, &failure) };
         Unreached { refusal: Refusal { failure, reply }, parent }
     })?;
 
+    if let (Some(parent), Some(exchange)) = (parent, &account.asked.exchange) {
+        request.turn_to_parent(exchange, parent.authorization().as_deref());
+    }
     upstream.state.meter.own_tx += request.authored as u64;
     let granted = request.answer.granted(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
@@ -149,24 +152,29 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     }
 }
 
-/// Dials, and asks a parent proxy to do its part. A failure comes with the connection to the parent
-/// that would not lead to the target.
-async fn connect(
-    shared: &Shared,
+/// Dials, and asks a parent proxy for a tunnel, unless it takes the client's own request: then it is
+/// told which. A failure comes with the connection to the parent that would not lead to the target.
+async fn connect<'s>(
+    shared: &'s Shared,
     account: &mut Account,
     target: &Target,
     limits: Limits<'_>,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-) -> Result<Box<Leg>, (Failure, Option<Box<Leg>>)> {
+) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
+    let in_http = account.asked.exchange.is_some();
     let log = &mut account.dialled;
-    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
-    let Dialled { stream, tunnel } = dialled.map_err(|failure| (failure, None))?;
+    let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
+    let Dialled { stream, leads_to } = dialled.map_err(|failure| (failure, None))?;
     let mut leg = account.upstream_leg(stream);
-    let Some(tunnel) = tunnel else { return Ok(leg) };
+    let tunnel = match leads_to {
+        LeadsTo::Target => return Ok((leg, None)),
+        LeadsTo::Parent(via) => return Ok((leg, Some(via))),
+        LeadsTo::Tunnel(tunnel) => tunnel,
+    };
     let Leg { stream, state } = &mut *leg;
     let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
     match opening.await {
-        Ok(()) => Ok(leg),
+        Ok(()) => Ok((leg, None)),
         Err(failure) => Err((failure, Some(leg))),
     }
 }
