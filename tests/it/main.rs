@@ -20,6 +20,7 @@ mod endings;
 mod failures;
 mod half_close;
 mod http_mode;
+mod intercept;
 mod kernel_looks;
 mod namespaces;
 mod output;
