@@ -58,6 +58,13 @@ fn who_is_announced_is_the_client_and_what_follows_in_the_same_packet_goes_to_th
 }
 
 #[test]
+fn an_announced_ipv4_address_inside_an_ipv6_one_is_itself() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--accept-proxy"]);
+    let (_, record) = pair_after(&proxy, b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 7 8\r\n");
+    is_client(&record, "192.0.2.1:7");
+}
+
+#[test]
 fn who_speaks_for_itself_keeps_its_own_address() {
     let local = [SIGNATURE, &[0x20, 0, 0, 3], b"abc"].concat();
     for header in [b"PROXY UNKNOWN 1 2 3\r\n".to_vec(), local] {
