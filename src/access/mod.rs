@@ -1,10 +1,11 @@
 //! Who may use the proxy, and what may be reached through it.
 
 mod address;
+mod own_user;
 mod rule;
 mod users;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 pub(crate) use address::is_own;
 use address::{canonical, is_for_this_machine, is_this_machines};
@@ -12,7 +13,7 @@ pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, text_of};
 use crate::ingress::Target;
 
 /// Who may use the proxy, and what may be reached through it.
@@ -21,6 +22,10 @@ use crate::ingress::Target;
 pub struct Access {
     /// Clients that may connect. Empty: whoever can.
     pub from: Vec<Network>,
+    /// Only programs of the user that runs the proxy, and root's, may connect. Linux tells whose a
+    /// client on the same machine is; of any other, and on other systems, it is not known, and it
+    /// may not connect.
+    pub own_user_only: bool,
     /// Who may ask for a target. `None`: every client.
     pub users: Option<Users>,
     /// Targets that clients may choose. Empty: all.
@@ -62,10 +67,32 @@ impl Asker {
 }
 
 impl Access {
-    /// Whether this client may connect.
-    pub(crate) fn admits(&self, client: IpAddr) -> bool {
-        self.from.is_empty()
-            || self.from.iter().any(|network| network.contains(client.to_canonical()))
+    /// Why a client may not connect; its address, and ours.
+    pub(crate) fn refuse_client(
+        &self,
+        remote: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+    ) -> Option<Fault> {
+        let refused =
+            |text: &'static str| Some(Fault { code: "CLIENT_DENIED".into(), text: text.into() });
+        let is_named = |remote: SocketAddr| {
+            self.from.iter().any(|network| network.contains(remote.ip().to_canonical()))
+        };
+        if !self.from.is_empty() && !remote.is_some_and(is_named) {
+            return refused("no --allow-from network has the client's address");
+        }
+        if !self.own_user_only {
+            return None;
+        }
+        let ends = remote.zip(local);
+        match ends.map_or(Ok(false), |(remote, local)| own_user::is_own(remote, local)) {
+            Ok(true) => None,
+            Ok(false) => refused("the client is no program of the user that runs the proxy"),
+            Err(error) => {
+                tracing::warn!("asking whose program a client is: {}", text_of(&error));
+                refused("the system cannot tell whose program the client is")
+            }
+        }
     }
 
     /// Why a target may not be reached, as far as its name tells.
@@ -208,9 +235,9 @@ mod tests {
         for (client, admitted) in
             [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("127.0.0.1", false), ("::1", false)]
         {
-            let client = client.parse().unwrap();
-            assert_eq!(some.admits(client), admitted, "{client}");
-            assert!(none.admits(client));
+            let client = Some(SocketAddr::new(client.parse().unwrap(), 5));
+            assert_eq!(some.refuse_client(client, None).is_none(), admitted, "{client:?}");
+            assert_eq!(none.refuse_client(client, None), None);
         }
     }
 

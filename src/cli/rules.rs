@@ -106,14 +106,15 @@ impl Diversion {
     /// them from diverted ones.
     fn checked(self) -> Self {
         if self.on.is_empty() && self.mark.is_none() && self.not_user.is_none() {
-            exit::wrong_usage(
+            exit::wrong_usage::<Self>(
+                "conniver rules",
                 "the proxy's own connections would be diverted to it, again and again: say how to \
-                 tell them, by --mark N (and give the proxy the same) or by --not-user USER"
-                    .to_owned(),
+                 tell them, by --mark N (and give the proxy the same) or by --not-user USER",
             );
         }
         if self.mark.is_some_and(|mark| mark.get() == DIVERTED) {
-            exit::wrong_usage(format!("--mark {DIVERTED:#x} is what the rules use themselves"));
+            let sentence = format!("--mark {DIVERTED:#x} is what the rules use themselves");
+            exit::wrong_usage::<Self>("conniver rules", &sentence);
         }
         self
     }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::attempt::{self, AttemptError, Begun};
@@ -68,7 +69,7 @@ pub(super) async fn race(
                 return Ok(stream);
             },
             failure = abandoned.as_mut() => {
-                race.cancel_others(Instant::now());
+                race.abandon();
                 return Err(Failure { phase: Phase::Connect, ..failure });
             }
             () = tokio::time::sleep_until(wake.into()) => if Instant::now() >= deadline {
@@ -190,6 +191,16 @@ impl Race<'_> {
                 attempt.syn_retransmits = attempt::syn_retransmits(&stream);
             }
         }
+    }
+
+    /// Nobody waits any more. An upstream that has accepted meanwhile is told so by a reset: an end
+    /// of stream would say that all was said.
+    fn abandon(&mut self) {
+        for Running { stream, .. } in &self.running {
+            // If it fails, there is no connection to reset.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        self.cancel_others(Instant::now());
     }
 
     fn time_out(&mut self) {

@@ -70,7 +70,7 @@ impl<'d> Dialogue<'d> {
             match parse(&self.heard) {
                 Parsed::Complete(message, used) => {
                     self.heard.drain(..used.min(self.heard.len()));
-                    self.leg.state.meter.own_rx += used as u64;
+                    self.consumed(used);
                     return Ok(message);
                 }
                 Parsed::Bad(bad) => return Err(Unheard::Bad(bad)),
@@ -93,8 +93,13 @@ impl<'d> Dialogue<'d> {
     }
 
     /// What the client said after its request.
-    pub(crate) fn into_rest(self) -> Vec<u8> {
-        self.heard
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// So many of the bytes that came were for the proxy.
+    pub(super) fn consumed(&mut self, bytes: usize) {
+        self.leg.state.meter.own_rx += bytes as u64;
     }
 
     async fn read(&mut self) -> Result<(), Failure> {

@@ -1,13 +1,18 @@
 //! From an accepted socket to a request, in whichever language the client speaks.
 
+use std::sync::Arc;
+
 use super::dialogue::{Dialogue, Unheard};
-use super::http::{self, BadHead, Form, HttpRequest, Status};
+use super::http::{
+    self, Absolute, BadHead, Exchange, Form, HttpRequest, RequestEditor, ResponseEditor, Status,
+};
 use super::socks::{self, BadMessage, Method, Reply};
 use super::{Answer, Endpoints, Target, proxy_protocol};
 use crate::access::{Credentials, Users};
 use crate::dial::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Mode, Outcome, Phase};
+use crate::relay::{Edit, Then};
 
 /// What is known of a request. It is filled on the way, so that it is complete also when the
 /// request is not granted.
@@ -17,6 +22,8 @@ pub(crate) struct Asked {
     pub(crate) target: Option<Target>,
     /// For whom the client speaks, where it said so by the PROXY protocol.
     pub(crate) announced: Option<Endpoints>,
+    /// The exchange of a request in absolute form.
+    pub(crate) exchange: Option<Arc<Exchange>>,
 }
 
 /// A request for a target.
@@ -26,31 +33,63 @@ pub(crate) struct Request {
     pub(crate) answer: Answer,
     /// What the upstream gets before anything that is still to be read.
     pub(crate) first: Vec<u8>,
+    /// Of these bytes: so many are the proxy's own.
+    pub(crate) authored: usize,
+    /// Who edits what follows; `None` if it passes as it is.
+    pub(crate) editors: Option<Editors>,
+}
+
+/// Editors of the two directions.
+#[derive(Debug)]
+pub(crate) struct Editors {
+    pub(crate) to_upstream: Box<dyn Edit>,
+    pub(crate) to_client: Box<dyn Edit>,
+}
+
+impl Request {
+    /// A request for a tunnel: all that follows it is for the upstream.
+    pub(crate) fn tunnel(target: Target, answer: Answer, first: Vec<u8>) -> Self {
+        Self { target, answer, first, authored: 0, editors: None }
+    }
+}
+
+impl Request {
+    /// The upstream is a parent proxy that takes the client's own request: it gets it in absolute
+    /// form, with our authorization.
+    pub(crate) fn turn_to_parent(&mut self, exchange: &Exchange, authorization: Option<&str>) {
+        let (head, body) = self.first.split_at(self.authored.min(self.first.len()));
+        let mut first = http::for_parent(head, exchange.host(), authorization);
+        self.authored = first.len();
+        first.extend_from_slice(body);
+        self.first = first;
+    }
 }
 
 /// A request that is not granted.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) failure: Failure,
-    /// What the client is told.
-    pub(crate) reply: Vec<u8>,
+    /// What the client is told; `None` if a reset says all.
+    pub(crate) reply: Option<Vec<u8>>,
 }
 
 /// Hears for whom a client speaks.
 ///
 /// # Errors
 ///
-/// What is wrong with its PROXY protocol header, or why that did not come.
+/// What is wrong with its PROXY protocol header, or why that did not come; the client gets a reset.
 pub(crate) async fn hear_announced(
     dialogue: &mut Dialogue<'_>,
-) -> Result<Option<Endpoints>, Failure> {
-    dialogue.hear(proxy_protocol::parse).await.map_err(|unheard| match unheard {
-        Unheard::Bad(text) => {
+) -> Result<Option<Endpoints>, Refusal> {
+    let failure = match dialogue.hear(proxy_protocol::parse).await {
+        Ok(announced) => return Ok(announced),
+        Err(Unheard::Cut(failure)) => failure,
+        Err(Unheard::Bad(text)) => {
             let fault = Fault { code: "PROXY_PROTOCOL".into(), text: text.into() };
             Failure { fault: Some(fault), ..malformed(text) }
         }
-        Unheard::Cut(failure) => failure,
-    })
+    };
+    Err(Refusal { failure, reply: None })
 }
 
 /// Hears a client out that speaks HTTP or SOCKS.
@@ -100,13 +139,42 @@ async fn http(
     })?;
     match form {
         Form::Connect => {
-            Ok(Request { target, answer: Answer::Connect { minor }, first: dialogue.into_rest() })
+            Ok(Request::tunnel(target, Answer::Connect { minor }, dialogue.take_rest()))
         }
-        Form::Absolute(_) => Err(Refusal::of_head(BadHead {
-            status: Status::NotImplemented,
-            reason: "absolute form is not served yet",
-        })),
+        Form::Absolute(absolute) => {
+            let answer = Answer::Http { minor, to_head };
+            exchange(dialogue, *absolute, target, answer, asked)
+        }
     }
+}
+
+/// A request in absolute form: its head in origin form, what has come of its body, and editors that
+/// let nothing pass behind it.
+fn exchange(
+    mut dialogue: Dialogue<'_>,
+    absolute: Absolute,
+    target: Target,
+    answer: Answer,
+    asked: &mut Asked,
+) -> Result<Request, Refusal> {
+    let Absolute { method, host, head, body, upgrade } = absolute;
+    let exchange = Arc::new(Exchange::new(method, host, upgrade));
+    asked.exchange = Some(Arc::clone(&exchange));
+    let mut to_upstream = Box::new(RequestEditor::new(body, Arc::clone(&exchange)));
+    let to_client = Box::new(ResponseEditor::new(exchange));
+
+    let mut first = head;
+    let authored = first.len();
+    let rest = dialogue.take_rest();
+    let edited = to_upstream.edit(&rest);
+    dialogue.consumed(edited.consumed);
+    if let Then::Fail(fault) = edited.then {
+        let failure = Failure { fault: Some(fault), ..malformed("") };
+        return Err(Refusal::http(Status::BadRequest, failure, 1, false));
+    }
+    first.extend_from_slice(&edited.write);
+    let editors = Some(Editors { to_upstream, to_client });
+    Ok(Request { target, answer, first, authored, editors })
 }
 
 async fn socks_4(
@@ -122,8 +190,8 @@ async fn socks_4(
         .map_err(|unheard| Refusal::of_message(unheard, |_| refused.clone()))?;
     asked.target = Some(target.clone());
     // SOCKS 4 has a user's name, but no password.
-    authenticated(users, None).map_err(|failure| Refusal { failure, reply: refused })?;
-    Ok(Request { target, answer: Answer::Socks4, first: dialogue.into_rest() })
+    authenticated(users, None).map_err(|failure| Refusal { failure, reply: Some(refused) })?;
+    Ok(Request::tunnel(target, Answer::Socks4, dialogue.take_rest()))
 }
 
 async fn socks_5(
@@ -145,7 +213,7 @@ async fn socks_5(
             let failure = failure.unwrap_or_else(|| {
                 malformed("the client offers no way to authenticate that is served")
             });
-            return Err(Refusal { failure, reply: socks::NO_METHOD.to_vec() });
+            return Err(Refusal { failure, reply: Some(socks::NO_METHOD.to_vec()) });
         }
     };
     dialogue.say(&socks::choice(method)).await.map_err(Refusal::silent)?;
@@ -155,7 +223,7 @@ async fn socks_5(
             .await
             .map_err(|unheard| Refusal::of_message(unheard, |_| socks::PASSWORD_BAD.to_vec()))?;
         authenticated(users, Some(&given))
-            .map_err(|failure| Refusal { failure, reply: socks::PASSWORD_BAD.to_vec() })?;
+            .map_err(|failure| Refusal { failure, reply: Some(socks::PASSWORD_BAD.to_vec()) })?;
         dialogue.say(&socks::PASSWORD_GOOD).await.map_err(Refusal::silent)?;
     }
     let target = dialogue
@@ -163,7 +231,7 @@ async fn socks_5(
         .await
         .map_err(|unheard| Refusal::of_message(unheard, |reply| socks::reply_5(reply, None)))?;
     asked.target = Some(target.clone());
-    Ok(Request { target, answer: Answer::Socks5, first: dialogue.into_rest() })
+    Ok(Request::tunnel(target, Answer::Socks5, dialogue.take_rest()))
 }
 
 /// Whether the client may ask, by what it says of itself.
@@ -196,12 +264,12 @@ fn malformed(text: &'static str) -> Failure {
 impl Refusal {
     /// The client gets an end of stream, and no words.
     fn silent(failure: Failure) -> Self {
-        Self { failure, reply: Vec::new() }
+        Self { failure, reply: Some(Vec::new()) }
     }
 
     fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
         let why = failure.fault.as_ref().map_or("the proxy stops", |fault| &*fault.text);
-        Self { reply: status.response(why, minor, to_head), failure }
+        Self { reply: Some(status.response(why, minor, to_head)), failure }
     }
 
     fn of_head(bad: BadHead) -> Self {
@@ -220,7 +288,9 @@ impl Refusal {
 
     fn of_message(unheard: Unheard<BadMessage>, reply: impl Fn(Reply) -> Vec<u8>) -> Self {
         match unheard {
-            Unheard::Bad(bad) => Self { failure: malformed(bad.reason), reply: reply(bad.reply) },
+            Unheard::Bad(bad) => {
+                Self { failure: malformed(bad.reason), reply: Some(reply(bad.reply)) }
+            }
             Unheard::Cut(failure) => Self::silent(failure),
         }
     }

@@ -11,7 +11,7 @@ use super::delivery::Opened;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
-use crate::ingress::{Asked, Target};
+use crate::ingress::{Asked, Exchange, Target};
 use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
@@ -79,16 +79,23 @@ impl Account {
         }
     }
 
-    /// The `close` line. Both sockets are closed: there is time to decode.
+    /// The pair's end. Both sockets are closed: there is time to decode.
     pub(super) fn record(
         &mut self,
         client: &LegState,
         upstream: Option<&LegState>,
         finish: Finish,
     ) {
-        if self.shared.settings.events.close {
+        let shared = Arc::clone(&self.shared);
+        let is_written = shared.settings.events.close;
+        if is_written || shared.on_close.is_some() {
             let record = self.build(client, upstream, Some(finish));
-            self.shared.recorder.push(&Line::Close(Box::new(record)));
+            if let Some(on_close) = &shared.on_close {
+                on_close.0(&record);
+            }
+            if is_written {
+                shared.recorder.push(&Line::Close(Box::new(record)));
+            }
         }
     }
 
@@ -128,6 +135,7 @@ impl Account {
         }
 
         let settings = &self.shared.settings;
+        let exchange = self.asked.exchange.as_deref();
         let target = self.asked.target.as_ref();
         let client_address =
             self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
@@ -151,7 +159,7 @@ impl Account {
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
             duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
-            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery),
+            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery, exchange),
             phases,
             resolve_source: self.dialled.source,
             attempts,
@@ -161,7 +169,7 @@ impl Account {
             ending,
             verdict: None,
             tls: None,
-            http: None,
+            http: exchange.map(Exchange::seen),
             process: None,
             delta,
             line: 0,
@@ -229,6 +237,7 @@ fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Ou
         Some(fault) => match &*fault.code {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
             "ETIMEDOUT" => Outcome::Timeout,
+            "MALFORMED_REQUEST" => Outcome::Protocol,
             _ => Outcome::Error,
         },
     };

@@ -12,12 +12,13 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::account::{Account, Finish};
 use crate::access::Asker;
+use crate::clock;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Dialled, Failure, Limits, say};
+use crate::dial::{Dialled, Failure, LeadsTo, Limits, Via, say};
 use crate::fault::Fault;
 use crate::ingress::{
-    Answer, Asked, Conditions, Dialogue, Endpoints, Refusal, Request, Target, Way, farewell, hear,
-    hear_announced, original_destination,
+    Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,
+    farewell, hear, hear_announced, original_destination,
 };
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
@@ -27,14 +28,6 @@ pub(super) struct Session {
     account: Box<Account>,
     client: Box<Leg>,
     way: Way,
-}
-
-/// A pair that has both sides.
-struct Pair {
-    account: Box<Account>,
-    client: Box<Leg>,
-    upstream: Box<Leg>,
-    halves: Halves,
 }
 
 impl Session {
@@ -60,115 +53,145 @@ impl Session {
 
     /// Hears the request, dials, relays, records.
     pub(super) async fn run(self) {
-        // Boxed: what it takes to get there, a pair that is relayed must not keep.
-        let Some(pair) = Box::pin(self.open()).await else { return };
-        let Pair { mut account, client, upstream, halves } = pair;
+        let Self { mut account, mut client, way } = self;
+        // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
+        let reached = Box::pin(reach(way, &mut account, &mut client)).await;
+        let (upstream, halves) = match reached {
+            Ok(reached) => reached,
+            Err(unreached) => return Box::pin(refuse(account, client, unreached)).await,
+        };
+        account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
         let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
+}
 
-    /// Hears the request and dials; `None` when the pair has ended, with its record.
-    async fn open(self) -> Option<Pair> {
-        let Self { mut account, mut client, way } = self;
-        let shared = Arc::clone(&account.shared);
-        let request = match request(way, &mut account, &mut client).await {
-            Ok(request) => request,
-            Err((failure, reply)) => {
-                refuse(account, client, failure, reply, None).await;
-                return None;
-            }
-        };
+/// A pair that got no upstream.
+struct Unreached {
+    refusal: Refusal,
+    /// A connection that did not lead there: to a parent proxy, or one that broke at once.
+    connected: Option<Box<Leg>>,
+}
 
-        let asker = asker(&account, &client);
-        let reached = match shared.settings.access.refuse_target(asker, &request.target) {
-            Some(fault) => Err(denied(Phase::Request, fault).into()),
-            None => {
-                let mut abandoned = pin!(abandoned(&shared, &client.stream));
-                let limits = Limits {
-                    timeout: shared.settings.connect_timeout,
-                    refuse: &|address| shared.refuse_address(asker, &request.target, address),
-                    refuse_parent: &|address| shared.refuse_loop(address),
-                };
-                let introduction = introduction(&account, &client);
-                let reaching =
-                    reach(&shared, &mut account, &request.target, limits, abandoned.as_mut());
-                match reaching.await {
-                    Ok(upstream) => introduced(upstream, &introduction).await,
-                    unreached => unreached,
-                }
-            }
-        };
-        let upstream = match reached {
-            Ok(upstream) => upstream,
-            Err(Unreached { failure, connected }) => {
-                let reply = match failure.by {
-                    // Gone.
-                    By::Client => None,
-                    _ => request.answer.refused(&request.target, &failure),
-                };
-                refuse(account, client, failure, reply, connected).await;
-                return None;
-            }
-        };
-
-        let Request { answer, first, .. } = request;
-        let granted = answer.granted(upstream.state.meter.local);
-        client.state.meter.own_tx += granted.len() as u64;
-        account.record_open(&client, &upstream);
-        let halves = Halves {
-            to_upstream: Half::beginning_with(first),
-            to_client: Half::beginning_with(granted),
-        };
-        Some(Pair { account, client, upstream, halves })
+impl From<Refusal> for Unreached {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, connected: None }
     }
 }
 
-/// What the client asks for; or why it gets nothing, and what it is told, `None` being a reset.
-async fn request(
+/// The upstream that the client asks for, and how relaying begins.
+async fn reach(
     way: Way,
     account: &mut Account,
     client: &mut Leg,
-) -> Result<Request, (Failure, Option<Vec<u8>>)> {
+) -> Result<(Box<Leg>, Box<Halves>), Unreached> {
+    let shared = Arc::clone(&account.shared);
+    let mut request = request(way, account, client).await?;
+    let asker = asker(account, client);
+    let target = &request.target;
+    let connected = match shared.settings.access.refuse_target(asker, target) {
+        Some(fault) => Err((denied(Phase::Request, fault), None)),
+        None => {
+            let mut abandoned = pin!(abandoned(&shared, &client.stream));
+            let limits = Limits {
+                timeout: shared.settings.connect_timeout,
+                refuse: &|address| shared.refuse_address(asker, target, address),
+                refuse_parent: &|address| shared.refuse_loop(address),
+            };
+            connect(&shared, account, target, limits, abandoned.as_mut()).await
+        }
+    };
+    let introduced = match connected {
+        Ok((mut upstream, parent)) => match introduce(account, client, &mut upstream).await {
+            Ok(()) => Ok((upstream, parent)),
+            Err(failure) => Err((failure, Some(upstream))),
+        },
+        Err(unconnected) => Err(unconnected),
+    };
+    let (mut upstream, parent) = introduced.map_err(|(failure, connected)| {
+        let gone = failure.by == By::Client;
+        let reply = if gone { None } else { request.answer.refused(target, &failure) };
+        Unreached { refusal: Refusal { failure, reply }, connected }
+    })?;
+
+    if let (Some(parent), Some(exchange)) = (parent, &account.asked.exchange) {
+        request.turn_to_parent(exchange, parent.authorization().as_deref());
+    }
+    upstream.state.meter.own_tx += request.authored as u64;
+    let granted = request.answer.granted(upstream.state.meter.local);
+    client.state.meter.own_tx += granted.len() as u64;
+    let mut halves = Box::new(Halves {
+        to_upstream: Half::beginning_with(request.first),
+        to_client: Half::beginning_with(granted),
+    });
+    if let Some(Editors { to_upstream, to_client }) = request.editors {
+        halves.to_upstream.edit_by(to_upstream);
+        halves.to_client.edit_by(to_client);
+    }
+    Ok((upstream, halves))
+}
+
+/// What the client asks for.
+async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Request, Refusal> {
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
     asked.mode = way.mode();
-    let target = known_target(way, client).map_err(|failure| (failure, None))?;
+    let no_reply = |failure| Refusal { failure, reply: None };
+    let target = known_target(way, client).map_err(no_reply)?;
     asked.target.clone_from(&target);
-    if !client.state.meter.remote.is_some_and(|remote| access.admits(remote.ip())) {
-        let text = "no --allow-from network has the client's address";
-        let fault = Fault { code: "CLIENT_DENIED".into(), text: text.into() };
-        return Err((denied(Phase::Accept, fault), None));
-    }
-    if let Some(fault) = refuse_direct(&shared, asked, client) {
-        return Err((denied(Phase::Accept, fault), None));
+    let meter = &client.state.meter;
+    let refused = access.refuse_client(meter.remote, meter.local);
+    if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
+        return Err(no_reply(denied(Phase::Accept, fault)));
     }
     let accept_proxy = shared.settings.accept_proxy;
     if let (Some(target), false) = (&target, accept_proxy) {
-        let target = target.clone();
-        return Ok(Request { target, answer: Answer::Silent, first: Vec::new() });
+        return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
-    let deadline = crate::clock::after(client.state.meter.opened, shared.settings.request_timeout);
+    let deadline = clock::after(client.state.meter.opened, shared.settings.request_timeout);
     let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
     let hearing = async {
         if accept_proxy {
-            let announced = hear_announced(&mut dialogue).await;
-            asked.announced = announced.map_err(|failure| (failure, None))?;
+            asked.announced = hear_announced(&mut dialogue).await?;
         }
         match target {
-            Some(target) => {
-                Ok(Request { target, answer: Answer::Silent, first: dialogue.into_rest() })
-            }
-            None => hear(dialogue, access.users.as_ref(), asked)
-                .await
-                .map_err(|Refusal { failure, reply }| (failure, Some(reply))),
+            Some(target) => Ok(Request::tunnel(target, Answer::Silent, dialogue.take_rest())),
+            None => hear(dialogue, access.users.as_ref(), asked).await,
         }
     };
-    // Boxed: what a request needs, a pair that is relayed must not keep.
-    let heard = Box::pin(hearing).await;
+    let heard = hearing.await;
     account.request_ended();
     heard
+}
+
+/// Dials, and asks a parent proxy for a tunnel, unless it takes the client's own request: then it is
+/// told which. A failure comes with the connection to the parent that would not lead to the target.
+async fn connect<'s>(
+    shared: &'s Shared,
+    account: &mut Account,
+    target: &Target,
+    limits: Limits<'_>,
+    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
+) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
+    // Whoever is told of the client is the target.
+    let in_http = account.asked.exchange.is_some() && shared.settings.send_proxy.is_none();
+    let log = &mut account.dialled;
+    let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
+    let Dialled { stream, leads_to } = dialled.map_err(|failure| (failure, None))?;
+    let mut leg = account.upstream_leg(stream);
+    let tunnel = match leads_to {
+        LeadsTo::Target => return Ok((leg, None)),
+        LeadsTo::Parent(via) => return Ok((leg, Some(via))),
+        LeadsTo::Tunnel(tunnel) => tunnel,
+    };
+    let Leg { stream, state } = &mut *leg;
+    let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
+    match opening.await {
+        Ok(()) => Ok((leg, None)),
+        Err(failure) => Err((failure, Some(leg))),
+    }
 }
 
 /// The target, where the client need not name it.
@@ -208,7 +231,7 @@ fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> 
 
 /// Who wants to reach the target.
 fn asker(account: &Account, client: &Leg) -> Asker {
-    let Asked { mode, target, announced } = &account.asked;
+    let Asked { mode, target, announced, .. } = &account.asked;
     let meter = &client.state.meter;
     let asker = match mode {
         Some(Mode::Forward) => return Asker::Operator,
@@ -224,29 +247,27 @@ fn asker(account: &Account, client: &Leg) -> Asker {
     }
 }
 
-/// What the upstream is told of the client; empty if nothing.
-fn introduction(account: &Account, client: &Leg) -> Vec<u8> {
-    let Some(version) = account.shared.settings.send_proxy else { return Vec::new() };
-    let Asked { mode, target, announced } = &account.asked;
+/// Tells the upstream of the client, before all that the client says.
+async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Result<(), Failure> {
+    let Some(version) = account.shared.settings.send_proxy else { return Ok(()) };
+    let Asked { mode, target, announced, .. } = &account.asked;
     let meter = &client.state.meter;
     let destination = match mode {
         Some(Mode::Redirect | Mode::Tproxy) => target.as_ref().and_then(Target::literal),
         _ => meter.local,
     };
     let own = || Some(Endpoints::new(meter.remote?, destination?));
-    version.header(announced.or_else(own))
+    let Leg { stream, state } = upstream;
+    say(stream, &mut state.meter, &version.header(announced.or_else(own))).await?;
+    state.meter.tx.payload_begins();
+    Ok(())
 }
 
 /// Ends a pair that never got to relaying.
-async fn refuse(
-    mut account: Box<Account>,
-    mut client: Box<Leg>,
-    failure: Failure,
-    reply: Option<Vec<u8>>,
-    connected: Option<Box<Leg>>,
-) {
+async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unreached) {
+    let Unreached { refusal: Refusal { failure, reply }, connected } = unreached;
     if let Some(reply) = &reply {
-        Box::pin(farewell(&mut client, reply, &account.shared.stop)).await;
+        farewell(&mut client, reply, &account.shared.stop).await;
     }
     // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
     let with_reset = reply.is_none() || client.state.gone;
@@ -257,56 +278,6 @@ async fn refuse(
 
 fn denied(phase: Phase, fault: Fault) -> Failure {
     Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
-}
-
-/// A target that was not reached.
-struct Unreached {
-    failure: Failure,
-    /// A connection that did not lead there: to a parent proxy, or one that broke at once.
-    connected: Option<Box<Leg>>,
-}
-
-impl From<Failure> for Unreached {
-    fn from(failure: Failure) -> Self {
-        Self { failure, connected: None }
-    }
-}
-
-/// Dials, and asks a parent proxy to do its part.
-async fn reach(
-    shared: &Shared,
-    account: &mut Account,
-    target: &Target,
-    limits: Limits<'_>,
-    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-) -> Result<Box<Leg>, Unreached> {
-    let log = &mut account.dialled;
-    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
-    let Dialled { stream, tunnel } = dialled?;
-    let mut leg = account.upstream_leg(stream);
-    let Some(tunnel) = tunnel else { return Ok(leg) };
-    let Leg { stream, state } = &mut *leg;
-    let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
-    // Boxed: few tasks do it.
-    match Box::pin(opening).await {
-        Ok(()) => Ok(leg),
-        Err(failure) => Err(Unreached { failure, connected: Some(leg) }),
-    }
-}
-
-/// Says to a connected upstream what comes before all that the client says.
-async fn introduced(mut upstream: Box<Leg>, introduction: &[u8]) -> Result<Box<Leg>, Unreached> {
-    if introduction.is_empty() {
-        return Ok(upstream);
-    }
-    let Leg { stream, state } = &mut *upstream;
-    match say(stream, &mut state.meter, introduction).await {
-        Ok(()) => {
-            state.meter.tx.payload_begins();
-            Ok(upstream)
-        }
-        Err(failure) => Err(Unreached { failure, connected: Some(upstream) }),
-    }
 }
 
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ingress::Exchange;
 use crate::nanos;
 use crate::record::{Delivery, Leg, Phases, Report, Warning, WarningCode};
 
@@ -15,6 +16,7 @@ pub(super) fn warnings(
     upstream: Option<&Report>,
     phases: &Phases,
     delivery: &Delivery,
+    exchange: Option<&Exchange>,
 ) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut note = |code, leg, value: u64, unit: &str, text: String| {
@@ -25,6 +27,20 @@ pub(super) fn warnings(
     if let Some(wait) = phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN) {
         let text = format!("the client waited {} ms to be accepted", wait.as_millis());
         note(WarningCode::AcceptQueue, Some(Leg::Client), nanos::of(wait), "ns", text);
+    }
+    if let Some(exchange) = exchange {
+        let bytes = exchange.discarded();
+        let text = format!("{bytes} bytes that came after the request were discarded");
+        note(WarningCode::BytesAfterRequest, Some(Leg::Client), bytes, "bytes", text);
+        let strange = u64::from(exchange.is_strange());
+        let text = "the response is no HTTP/1 that can be read; it was passed on as it came";
+        note(
+            WarningCode::ResponseNotHttp,
+            Some(Leg::Upstream),
+            strange,
+            "responses",
+            text.to_owned(),
+        );
     }
     let legs = [
         (Leg::Client, Some(client), &delivery.to_client),

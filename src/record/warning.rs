@@ -14,7 +14,7 @@ pub struct Warning {
     pub leg: Option<Leg>,
     /// How much.
     pub value: u64,
-    /// Of what: `segments`, `packets`, `timeouts`, `bytes`, `ns`.
+    /// Of what: `segments`, `packets`, `timeouts`, `bytes`, `responses`, `ns`.
     pub unit: String,
     /// The same in words.
     pub text: String,
@@ -50,4 +50,9 @@ pub enum WarningCode {
     AcceptQueue,
     /// Bytes were left in the send queue when the socket was closed; what became of them is unknown.
     QueueNotEmptied,
+    /// In http mode, bytes came behind the one request that a connection may carry; they were
+    /// discarded.
+    BytesAfterRequest,
+    /// In http mode, what the upstream sent has no HTTP/1 head; it was passed on as it came.
+    ResponseNotHttp,
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use socket2::SockRef;
 use tokio::io::Interest;
 
+use super::edit::{Edit, Edited, Then};
 use super::leg::Side;
 use super::pipe::{self, Pipe};
 
@@ -60,6 +61,8 @@ enum Pace {
     Streaming { short: u8 },
     /// By copying for ever: splice(2) was refused.
     CopyingOnly,
+    /// By copying, through an editor that has not done yet.
+    Editing(Box<dyn Edit>),
 }
 
 impl Default for Pace {
@@ -76,6 +79,11 @@ impl Half {
             false => InHand::Bytes { bytes, written: 0 },
         };
         Self { in_hand, pace: Pace::default(), done: false }
+    }
+
+    /// Gives it an editor of all that it reads.
+    pub(crate) fn edit_by(&mut self, editor: Box<dyn Edit>) {
+        self.pace = Pace::Editing(editor);
     }
 
     /// Whether this direction has ended.
@@ -189,6 +197,7 @@ impl Half {
     /// Reads once into `buffer` and writes what was read.
     fn copy(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
         let bytes = match source.receive(buffer) {
+            Ok(0) if self.let_go() => return,
             Ok(0) => return self.reached_end(source, sink),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,
@@ -201,12 +210,55 @@ impl Half {
             }
         }
         source.state.meter.rx.moved(bytes, Instant::now());
-        let result = sink.send(&buffer[..bytes]);
-        if let Some(taken) = self.taken(sink, result, bytes)
-            && taken < bytes
-        {
-            self.in_hand = InHand::Bytes { bytes: buffer[taken..bytes].to_vec(), written: 0 };
+        if let Pace::Editing(editor) = &mut self.pace {
+            let edited = editor.edit(&buffer[..bytes]);
+            self.hand_over_edited(source, sink, edited);
+        } else {
+            self.hand_over(sink, &buffer[..bytes]);
         }
+    }
+
+    /// Writes once of these bytes, and keeps the rest in hand.
+    fn hand_over(&mut self, sink: &mut Side<'_>, bytes: &[u8]) {
+        let result = sink.send(bytes);
+        if let Some(taken) = self.taken(sink, result, bytes.len())
+            && taken < bytes.len()
+        {
+            self.in_hand = InHand::Bytes { bytes: bytes[taken..].to_vec(), written: 0 };
+        }
+    }
+
+    fn hand_over_edited(
+        &mut self,
+        source: &mut Side<'_>,
+        sink: &mut Side<'_>,
+        Edited { write, consumed, authored, then }: Edited<'_>,
+    ) {
+        source.state.meter.own_rx += consumed as u64;
+        sink.state.meter.own_tx += authored as u64;
+        match then {
+            Then::Edit => {}
+            Then::Pass => self.pace = Pace::default(),
+            Then::Fail(fault) => {
+                source.state.broke_protocol(fault);
+                return self.give_up();
+            }
+        }
+        if !write.is_empty() {
+            self.hand_over(sink, &write);
+        }
+    }
+
+    /// Takes in hand what an editor kept back, as it is; whether there was anything.
+    fn let_go(&mut self) -> bool {
+        let Pace::Editing(editor) = &mut self.pace else { return false };
+        let bytes = editor.held();
+        self.pace = Pace::default();
+        if bytes.is_empty() {
+            return false;
+        }
+        self.in_hand = InHand::Bytes { bytes, written: 0 };
+        true
     }
 
     /// Waits for the sink and writes what is in hand.
@@ -304,7 +356,7 @@ impl Half {
 
     fn source_failed(&mut self, source: &mut Side<'_>, error: &io::Error) {
         source.state.read_failed(error);
-        self.done = true;
+        self.done = !self.let_go();
     }
 
     fn sink_failed(&mut self, sink: &mut Side<'_>, error: &io::Error) {

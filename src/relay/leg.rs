@@ -159,6 +159,14 @@ impl LegState {
         self.broke(error);
     }
 
+    /// The peer broke the protocol: the connection is of no use any more, though it is open.
+    pub(super) fn broke_protocol(&mut self, fault: Fault) {
+        self.gone = true;
+        let at = Instant::now();
+        let ended = self.ended.get_or_insert_with(|| PeerEnd::boxed(at, How::Error));
+        ended.fault.get_or_insert(fault);
+    }
+
     /// The connection broke. Whoever meets a socket's error first takes it away from all others,
     /// who see a mere consequence; so the first one is what counts.
     fn broke(&mut self, error: &io::Error) {

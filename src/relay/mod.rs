@@ -8,6 +8,7 @@
 //!   client ◀─tx─── half to_client  ◀──rx─── upstream
 //! ```
 
+mod edit;
 mod error_watch;
 mod half;
 mod leg;
@@ -26,6 +27,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
@@ -39,7 +41,7 @@ pub(crate) enum RelayEnd {
     ByStop,
 }
 
-/// The two directions of a pair, as they begin.
+/// The two directions of a pair. Boxed where they are passed on, as legs are.
 #[derive(Debug, Default)]
 pub(crate) struct Halves {
     pub(crate) to_upstream: Half,
@@ -54,19 +56,19 @@ pub(crate) struct Relayed {
     pub(crate) upstream: LegState,
 }
 
-/// Relays, from how `halves` begin, until both directions have ended, then waits until what was sent has arrived, and closes
-/// both sockets. From the moment when a connection broke or both streams have ended, all that may
-/// take `linger`. `stop` cuts everything short: both sides are reset, because an end of stream
-/// would tell them that all has been said.
+/// Relays until both directions have ended, then waits until what was sent has arrived, and closes
+/// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
+/// both streams have ended, all that may take `linger`. `stop` cuts everything short: both sides
+/// are reset, because an end of stream would tell them that all has been said.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
-    halves: Halves,
+    mut halves: Box<Halves>,
     linger: Duration,
     stop: &CancellationToken,
 ) -> Relayed {
     let ended = async {
-        let deadline = both_halves(&mut client, &mut upstream, halves, linger).await;
+        let deadline = both_halves(&mut client, &mut upstream, &mut halves, linger).await;
         // Boxed: idle pairs need no room for it.
         Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
     };
@@ -89,11 +91,11 @@ pub(crate) async fn relay(
 async fn both_halves(
     client: &mut Leg,
     upstream: &mut Leg,
-    halves: Halves,
+    halves: &mut Halves,
     linger: Duration,
 ) -> Instant {
     let (mut client, mut upstream) = (client.side(), upstream.side());
-    let Halves { mut to_upstream, mut to_client } = halves;
+    let Halves { to_upstream, to_client } = halves;
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();

@@ -202,15 +202,16 @@ pub(crate) fn send_queue(_socket: &impl Socket) -> Option<u64> {
 #[cfg(all(feature = "proxy", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn tell_remaining(socket: &impl Socket) {
     use std::os::fd::AsRawFd;
-    let on: libc::c_int = 1;
-    // SAFETY: the kernel reads `size_of_val(&on)` bytes from `on`, which outlives the call.
+    const LENGTH: libc::socklen_t = 4;
+    let on: [u8; LENGTH as usize] = 1i32.to_ne_bytes();
+    // SAFETY: the kernel reads `LENGTH` bytes from `on`, which outlives the call.
     let _ = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_INQ,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            on.as_ptr().cast(),
+            LENGTH,
         )
     };
 }

@@ -307,6 +307,33 @@ fn through_a_parent_the_header_goes_to_the_target_and_not_to_the_parent() {
 }
 
 #[test]
+fn a_parent_that_would_take_plain_requests_is_asked_for_a_tunnel_to_say_the_header_in() {
+    let target = Upstream::once(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let parent = Proxy::serving(&[]);
+    let via = format!("http://{}", parent.address());
+    let proxy = Proxy::serving(&["--via", &via, "--send-proxy", "v1"]);
+    let mut client = proxy.connect();
+    let address = target.address;
+    write!(client, "GET http://{address}/x HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    assert!(read_all(&mut client).starts_with(b"HTTP/1.1 204 "));
+    drop(client);
+    let heard = target.join();
+    assert!(heard.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 "), "{heard}");
+    assert!(heard.contains("\r\nGET /x HTTP/1.1\r\n"), "{heard}");
+    assert_eq!(proxy.the_record().mode, Some(Mode::Http));
+    assert_eq!(parent.the_record().mode, Some(Mode::Connect));
+}
+
+#[test]
 fn an_upstream_that_is_gone_before_it_was_told_is_a_record_like_any_other() {
     // It listens, and its process resets whoever comes.
     let upstream = Upstream::once(crate::harness::peers::reset);

@@ -1,12 +1,17 @@
 //! HTTP/1 as a client speaks it to a proxy.
 
 mod body;
+mod exchange;
 mod head;
 mod request;
+mod response;
 mod status;
 
-pub(crate) use request::{Form, HttpRequest, parse_request};
+pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
+pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, parse_request};
 pub(crate) use status::Status;
+#[cfg(fuzzing)]
+pub(crate) use {body::Framing, response::parse_response};
 
 use crate::fault::Fault;
 

@@ -32,6 +32,8 @@ pub(crate) enum Form {
 #[derive(Debug)]
 pub(crate) struct Absolute {
     pub(crate) method: String,
+    /// `host` or `host:port`, as the upstream is told.
+    pub(crate) host: String,
     /// The head as the upstream gets it: in origin form.
     pub(crate) head: Vec<u8>,
     pub(crate) body: Framing,
@@ -88,6 +90,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     let upgrade = minor > 0 && options.name("upgrade") && named(fields, "upgrade").next().is_some();
     let absolute = Absolute {
         method: method.to_owned(),
+        host: place.authority.to_owned(),
         head: origin_form(method, &place, minor, fields, &options, upgrade)?,
         body: framing,
         upgrade,
@@ -233,6 +236,22 @@ fn origin_form(
     write_field(&mut head, "Connection", if upgrade { b"Upgrade" } else { b"close" });
     head.extend_from_slice(b"\r\n");
     Ok(head)
+}
+
+/// A head in origin form as another proxy gets it: in absolute form, with what it wants to know of us.
+pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&str>) -> Vec<u8> {
+    let end_of_line = memchr::memmem::find(head, b"\r\n").map_or(head.len(), |at| at + 2);
+    let (line, fields) = head.split_at(end_of_line);
+    let method = memchr::memchr(b' ', line).map_or(line.len(), |at| at + 1);
+    let (method, path) = line.split_at(method);
+    // RFC 9112 section 3.2.4.
+    let path = path.strip_prefix(b"*").unwrap_or(path);
+    let mut absolute = [method, b"http://", host.as_bytes(), path].concat();
+    if let Some(authorization) = authorization {
+        write_field(&mut absolute, "Proxy-Authorization", authorization.as_bytes());
+    }
+    absolute.extend_from_slice(fields);
+    absolute
 }
 
 /// RFC 9110 section 7.6.2: a proxy counts down, and answers itself at 0.

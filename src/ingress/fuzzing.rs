@@ -1,0 +1,77 @@
+//! What the fuzz targets in `fuzz/` run: each parser, and what must hold of whatever it takes.
+
+use super::http::{Form, Framing, parse_request, parse_response};
+use super::proxy_protocol::{self, ProxyProtocol};
+use super::socks::{parse_4, parse_5, parse_methods, parse_password};
+use super::{Forward, ListenAddr, Parsed, Target};
+use crate::access::{Network, TargetRule};
+
+/// A message is complete at its end and not before.
+fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T> {
+    let Parsed::Complete(message, used) = parse(bytes) else { return None };
+    assert!(used <= bytes.len());
+    assert!(matches!(parse(&bytes[..used]), Parsed::Complete(_, again) if again == used));
+    assert!(matches!(parse(&bytes[..used - 1]), Parsed::Partial));
+    Some(message)
+}
+
+/// Heads of requests and responses.
+pub fn http_head(bytes: &[u8]) {
+    check(parse_response, bytes);
+    let Some(request) = check(parse_request, bytes) else { return };
+    if let Form::Absolute(absolute) = request.form {
+        // The upstream gets one head, of one host, and nothing behind it.
+        let head = String::from_utf8_lossy(&absolute.head).to_ascii_lowercase();
+        assert_eq!(head.find("\r\n\r\n"), Some(head.len() - 4));
+        assert_eq!(head.matches("\r\nhost:").count(), 1);
+        assert_eq!(head.matches("\r\nconnection:").count(), 1);
+        assert!(head.matches("\r\ncontent-length:").count() <= 1);
+        assert_eq!(head.matches('\n').count(), head.matches("\r\n").count());
+        assert!(!head.contains("\r\nproxy-authorization:"));
+    }
+}
+
+/// A chunked body: its pieces are read as the whole.
+pub fn http_body(bytes: &[u8]) {
+    let Some((&cut, bytes)) = bytes.split_first() else { return };
+    let mut whole = Framing::chunked();
+    let taken = whole.advance(bytes);
+    let (first, second) = bytes.split_at(usize::from(cut).min(bytes.len()));
+    let mut pieces = Framing::chunked();
+    let in_pieces =
+        pieces.advance(first).and_then(|taken| pieces.advance(second).map(|more| taken + more));
+    assert_eq!(taken, in_pieces);
+    if taken.is_ok() {
+        assert_eq!(whole, pieces);
+    }
+}
+
+/// Every message of SOCKS 4 and 5.
+pub fn socks(bytes: &[u8]) {
+    for target in [check(parse_4, bytes), check(parse_5, bytes)].into_iter().flatten() {
+        assert_eq!(target.to_string().parse(), Ok(target));
+    }
+    check(parse_methods, bytes);
+    check(parse_password, bytes);
+}
+
+/// The PROXY protocol: what is announced reads back from either version.
+pub fn proxy_protocol(bytes: &[u8]) {
+    let Some(announced) = check(proxy_protocol::parse, bytes) else { return };
+    for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
+        let header = version.header(announced);
+        assert_eq!(check(proxy_protocol::parse, &header), Some(announced));
+    }
+}
+
+/// What names targets, networks, and places to listen.
+pub fn target(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(target) = text.parse::<Target>() {
+        assert_eq!(target.to_string().parse(), Ok(target));
+    }
+    let _ = text.parse::<Forward>();
+    let _ = text.parse::<ListenAddr>();
+    let _ = text.parse::<TargetRule>();
+    let _ = text.parse::<Network>();
+}
