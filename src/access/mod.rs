@@ -254,4 +254,15 @@ mod tests {
         assert_eq!(asker("[64:ff9b::7f00:1]:5", "[2001:db8::1]:80"), Asker::RemoteClient);
         assert_eq!(Asker::client(None, None), Asker::RemoteClient);
     }
+
+    #[test]
+    fn a_client_that_was_diverted_is_not_local_by_the_address_that_it_wanted() {
+        let asker = |remote: &str, target: &str| {
+            Asker::diverted(Some(remote.parse().unwrap()), Some(target.parse().unwrap()))
+        };
+        assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
+        assert_eq!(asker("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), Asker::LocalClient);
+        assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::RemoteClient);
+        assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::RemoteClient);
+    }
 }

@@ -20,10 +20,10 @@ use crate::relay::{Edit, Then};
 pub(crate) struct Asked {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
-    /// The exchange of a request in absolute form.
-    pub(crate) exchange: Option<Arc<Exchange>>,
     /// For whom the client speaks, where it said so by the PROXY protocol.
     pub(crate) announced: Option<Endpoints>,
+    /// The exchange of a request in absolute form.
+    pub(crate) exchange: Option<Arc<Exchange>>,
 }
 
 /// A request for a target.
@@ -77,17 +77,19 @@ pub(crate) struct Refusal {
 ///
 /// # Errors
 ///
-/// What is wrong with its PROXY protocol header, or why that did not come.
+/// What is wrong with its PROXY protocol header, or why that did not come; the client gets a reset.
 pub(crate) async fn hear_announced(
     dialogue: &mut Dialogue<'_>,
-) -> Result<Option<Endpoints>, Failure> {
-    dialogue.hear(proxy_protocol::parse).await.map_err(|unheard| match unheard {
-        Unheard::Bad(text) => {
+) -> Result<Option<Endpoints>, Refusal> {
+    let failure = match dialogue.hear(proxy_protocol::parse).await {
+        Ok(announced) => return Ok(announced),
+        Err(Unheard::Cut(failure)) => failure,
+        Err(Unheard::Bad(text)) => {
             let fault = Fault { code: "PROXY_PROTOCOL".into(), text: text.into() };
             Failure { fault: Some(fault), ..malformed(text) }
         }
-        Unheard::Cut(failure) => failure,
-    })
+    };
+    Err(Refusal { failure, reply: None })
 }
 
 /// Hears a client out that speaks HTTP or SOCKS.

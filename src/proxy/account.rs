@@ -149,7 +149,7 @@ impl Account {
             id: format!("{}-{}", settings.run_id, self.seq),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
-            client_host: client_address.map(|address| address.ip().to_string()),
+            client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
             client_port: client_address.map(|address| address.port()),
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),

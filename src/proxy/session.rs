@@ -99,16 +99,17 @@ async fn reach(
                 refuse: &|address| shared.refuse_address(asker, target, address),
                 refuse_parent: &|address| shared.refuse_loop(address),
             };
-            let introduction = introduction(account, client);
-            match connect(&shared, account, target, limits, abandoned.as_mut()).await {
-                Ok((upstream, parent)) => {
-                    introduced(upstream, &introduction).await.map(|upstream| (upstream, parent))
-                }
-                failed => failed,
-            }
+            connect(&shared, account, target, limits, abandoned.as_mut()).await
         }
     };
-    let (mut upstream, parent) = connected.map_err(|(failure, connected)| {
+    let introduced = match connected {
+        Ok((mut upstream, parent)) => match introduce(account, client, &mut upstream).await {
+            Ok(()) => Ok((upstream, parent)),
+            Err(failure) => Err((failure, Some(upstream))),
+        },
+        Err(unconnected) => Err(unconnected),
+    };
+    let (mut upstream, parent) = introduced.map_err(|(failure, connected)| {
         let gone = failure.by == By::Client;
         let reply = if gone { None } else { request.answer.refused(target, &failure) };
         Unreached { refusal: Refusal { failure, reply }, connected }
@@ -147,15 +148,13 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     }
     let accept_proxy = shared.settings.accept_proxy;
     if let (Some(target), false) = (&target, accept_proxy) {
-        let target = target.clone();
-        return Ok(Request::tunnel(target, Answer::Silent, Vec::new()));
+        return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
     let deadline = clock::after(client.state.meter.opened, shared.settings.request_timeout);
     let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
     let hearing = async {
         if accept_proxy {
-            let announced = hear_announced(&mut dialogue).await;
-            asked.announced = announced.map_err(no_reply)?;
+            asked.announced = hear_announced(&mut dialogue).await?;
         }
         match target {
             Some(target) => Ok(Request::tunnel(target, Answer::Silent, dialogue.take_rest())),
@@ -176,7 +175,7 @@ async fn connect<'s>(
     limits: Limits<'_>,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
-    // A PROXY protocol header is for the target, so that a parent must let it through.
+    // Whoever is told of the client is the target.
     let in_http = account.asked.exchange.is_some() && shared.settings.send_proxy.is_none();
     let log = &mut account.dialled;
     let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
@@ -248,9 +247,9 @@ fn asker(account: &Account, client: &Leg) -> Asker {
     }
 }
 
-/// What the upstream is told of the client; empty if nothing.
-fn introduction(account: &Account, client: &Leg) -> Vec<u8> {
-    let Some(version) = account.shared.settings.send_proxy else { return Vec::new() };
+/// Tells the upstream of the client, before all that the client says.
+async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Result<(), Failure> {
+    let Some(version) = account.shared.settings.send_proxy else { return Ok(()) };
     let Asked { mode, target, announced, .. } = &account.asked;
     let meter = &client.state.meter;
     let destination = match mode {
@@ -258,7 +257,10 @@ fn introduction(account: &Account, client: &Leg) -> Vec<u8> {
         _ => meter.local,
     };
     let own = || Some(Endpoints::new(meter.remote?, destination?));
-    version.header(announced.or_else(own))
+    let Leg { stream, state } = upstream;
+    say(stream, &mut state.meter, &version.header(announced.or_else(own))).await?;
+    state.meter.tx.payload_begins();
+    Ok(())
 }
 
 /// Ends a pair that never got to relaying.
@@ -276,24 +278,6 @@ async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unre
 
 fn denied(phase: Phase, fault: Fault) -> Failure {
     Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
-}
-
-/// Says to a connected upstream what comes before all that the client says.
-async fn introduced(
-    mut upstream: Box<Leg>,
-    introduction: &[u8],
-) -> Result<Box<Leg>, (Failure, Option<Box<Leg>>)> {
-    if introduction.is_empty() {
-        return Ok(upstream);
-    }
-    let Leg { stream, state } = &mut *upstream;
-    match say(stream, &mut state.meter, introduction).await {
-        Ok(()) => {
-            state.meter.tx.payload_begins();
-            Ok(upstream)
-        }
-        Err(failure) => Err((failure, Some(upstream))),
-    }
 }
 
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must

@@ -246,6 +246,31 @@ fn tproxy_on_every_address_refuses_who_connects_to_it() {
 }
 
 #[test]
+fn this_machines_programs_reach_link_local_targets_and_others_do_not() {
+    if !available("this_machines_programs_reach_link_local_targets_and_others_do_not") {
+        return;
+    }
+    let [client, router, server] = [(); 3].map(|()| Namespace::new());
+    router.cable(&client, "inside", 7);
+    router.cable(&server, "outside", 8);
+    client.ip(&["route", "add", "default", "via", "10.7.0.1"]);
+    router.ip(&["addr", "add", "169.254.8.1/24", "dev", "outside"]);
+    server.ip(&["addr", "add", "169.254.8.2/24", "dev", "outside"]);
+    let echo = server.enter(|| echo_server_on("169.254.8.2:0"));
+    let proxy = REDIRECT.proxy(&router, &["*"], &["--mark", "7"]);
+
+    router.sh(&REDIRECT.rules(&["--mark", "7"]));
+    router.enter(|| assert_eq!(exchange(&mut connect(echo), b"hello"), b"hello"));
+    assert_diverted(&proxy.the_record(), Mode::Redirect, echo);
+
+    router.sh(&REDIRECT.rules(&["--on", "inside"]));
+    client.enter(|| is_reset(echo));
+    let record = proxy.wait_for_records(2).pop().unwrap();
+    assert_eq!((record.outcome, record.mode), (Some(Outcome::Denied), Some(Mode::Redirect)));
+    assert_eq!(record.ending.unwrap().error_code.as_deref(), Some("TARGET_DENIED"));
+}
+
+#[test]
 fn a_connection_that_no_rule_ever_touched_is_refused_as_a_loop() {
     for listener in ["127.0.0.1:0", "[::1]:0"] {
         let proxy = Proxy::start(&mut Command::new(BINARY), &[], &["--redirect", listener]);

@@ -58,6 +58,13 @@ fn who_is_announced_is_the_client_and_what_follows_in_the_same_packet_goes_to_th
 }
 
 #[test]
+fn an_announced_ipv4_address_inside_an_ipv6_one_is_itself() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--accept-proxy"]);
+    let (_, record) = pair_after(&proxy, b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 7 8\r\n");
+    is_client(&record, "192.0.2.1:7");
+}
+
+#[test]
 fn who_speaks_for_itself_keeps_its_own_address() {
     let local = [SIGNATURE, &[0x20, 0, 0, 3], b"abc"].concat();
     for header in [b"PROXY UNKNOWN 1 2 3\r\n".to_vec(), local] {
@@ -297,6 +304,33 @@ fn through_a_parent_the_header_goes_to_the_target_and_not_to_the_parent() {
     let upstream = record.upstream.as_ref().unwrap();
     assert_eq!(upstream.own_tx_bytes, at_parent.client.own_rx_bytes + header.len() as u64);
     assert_eq!(at_parent.upstream.unwrap().own_tx_bytes, 0);
+}
+
+#[test]
+fn a_parent_that_would_take_plain_requests_is_asked_for_a_tunnel_to_say_the_header_in() {
+    let target = Upstream::once(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let parent = Proxy::serving(&[]);
+    let via = format!("http://{}", parent.address());
+    let proxy = Proxy::serving(&["--via", &via, "--send-proxy", "v1"]);
+    let mut client = proxy.connect();
+    let address = target.address;
+    write!(client, "GET http://{address}/x HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    assert!(read_all(&mut client).starts_with(b"HTTP/1.1 204 "));
+    drop(client);
+    let heard = target.join();
+    assert!(heard.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 "), "{heard}");
+    assert!(heard.contains("\r\nGET /x HTTP/1.1\r\n"), "{heard}");
+    assert_eq!(proxy.the_record().mode, Some(Mode::Http));
+    assert_eq!(parent.the_record().mode, Some(Mode::Connect));
 }
 
 #[test]
