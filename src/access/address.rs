@@ -43,7 +43,8 @@ pub(crate) fn is_own(dialled: IpAddr, bound: IpAddr) -> bool {
     }
 }
 
-fn is_this_machines(ip: IpAddr) -> bool {
+/// Whether the address is one of this machine's.
+pub(super) fn is_this_machines(ip: IpAddr) -> bool {
     ip.is_loopback()
         || match if_addrs::get_if_addrs() {
             Ok(interfaces) => interfaces.iter().any(|interface| interface.ip() == ip),

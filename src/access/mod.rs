@@ -1,18 +1,19 @@
 //! Who may use the proxy, and what may be reached through it.
 
 mod address;
+mod own_user;
 mod rule;
 mod users;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 pub(crate) use address::is_own;
-use address::{canonical, is_for_this_machine};
+use address::{canonical, is_for_this_machine, is_this_machines};
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, text_of};
 use crate::ingress::Target;
 
 /// Who may use the proxy, and what may be reached through it.
@@ -21,6 +22,10 @@ use crate::ingress::Target;
 pub struct Access {
     /// Clients that may connect. Empty: whoever can.
     pub from: Vec<Network>,
+    /// Only programs of the user that runs the proxy, and root's, may connect. Linux tells whose a
+    /// client on the same machine is; of any other, and on other systems, it is not known, and it
+    /// may not connect.
+    pub own_user_only: bool,
     /// Who may ask for a target. `None`: every client.
     pub users: Option<Users>,
     /// Targets that clients may choose. Empty: all.
@@ -49,13 +54,45 @@ impl Asker {
         let is_local = remote.is_some_and(|ip| ip.is_loopback() || Some(ip) == local);
         if is_local { Self::LocalClient } else { Self::RemoteClient }
     }
+
+    /// The client of a connection that was diverted on its way to `target`, so that our own address
+    /// says nothing of it. The machine's addresses are only listed where it matters.
+    pub(crate) fn diverted(remote: Option<SocketAddr>, target: Option<SocketAddr>) -> Self {
+        let matters = target.is_some_and(|target| is_for_this_machine(canonical(target.ip())));
+        match remote.map(|address| address.ip().to_canonical()) {
+            Some(ip) if ip.is_loopback() || matters && is_this_machines(ip) => Self::LocalClient,
+            _ => Self::RemoteClient,
+        }
+    }
 }
 
 impl Access {
-    /// Whether this client may connect.
-    pub(crate) fn admits(&self, client: IpAddr) -> bool {
-        self.from.is_empty()
-            || self.from.iter().any(|network| network.contains(client.to_canonical()))
+    /// Why a client may not connect; its address, and ours.
+    pub(crate) fn refuse_client(
+        &self,
+        remote: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+    ) -> Option<Fault> {
+        let refused =
+            |text: &'static str| Some(Fault { code: "CLIENT_DENIED".into(), text: text.into() });
+        let is_named = |remote: SocketAddr| {
+            self.from.iter().any(|network| network.contains(remote.ip().to_canonical()))
+        };
+        if !self.from.is_empty() && !remote.is_some_and(is_named) {
+            return refused("no --allow-from network has the client's address");
+        }
+        if !self.own_user_only {
+            return None;
+        }
+        let ends = remote.zip(local);
+        match ends.map_or(Ok(false), |(remote, local)| own_user::is_own(remote, local)) {
+            Ok(true) => None,
+            Ok(false) => refused("the client is no program of the user that runs the proxy"),
+            Err(error) => {
+                tracing::warn!("asking whose program a client is: {}", text_of(&error));
+                refused("the system cannot tell whose program the client is")
+            }
+        }
     }
 
     /// Why a target may not be reached, as far as its name tells.
@@ -198,9 +235,9 @@ mod tests {
         for (client, admitted) in
             [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("127.0.0.1", false), ("::1", false)]
         {
-            let client = client.parse().unwrap();
-            assert_eq!(some.admits(client), admitted, "{client}");
-            assert!(none.admits(client));
+            let client = Some(SocketAddr::new(client.parse().unwrap(), 5));
+            assert_eq!(some.refuse_client(client, None).is_none(), admitted, "{client:?}");
+            assert_eq!(none.refuse_client(client, None), None);
         }
     }
 

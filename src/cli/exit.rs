@@ -3,9 +3,17 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use conniver::record::{Recorder, Tally, Writer};
+
+use super::signals::StopRequests;
+
+/// After a second request to stop, the writer has this long.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Why a command failed at run time, in a sentence for people: what was being done, to what, what
-/// went wrong, what to do. Exit status 1.
+/// went wrong, what to do.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
@@ -14,9 +22,10 @@ impl Failure {
         Self(sentence.to_string())
     }
 
-    pub(crate) fn report(self) -> ExitCode {
+    /// Says it, and is the exit status.
+    pub(crate) fn report(self, status: u8) -> ExitCode {
         say(&format!("conniver: {}", self.0));
-        ExitCode::from(1)
+        ExitCode::from(status)
     }
 }
 
@@ -52,5 +61,32 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
             Err(Failure::new(format!("writing to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Writes what is left. A second request to stop leaves the writer one more second.
+pub(crate) async fn finish(
+    writer: Writer,
+    recorder: &Recorder,
+    requests: &StopRequests,
+) -> Result<(), Failure> {
+    let hurried = async {
+        requests.reach(2).await;
+        tokio::time::sleep(LAST_WRITES).await;
+    };
+    // A thread of its own: the runtime's may all be held up by look-ups that hang.
+    let (finished, finishing) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("finish".to_owned());
+    // Nobody waits any more when the end was hurried.
+    let finish = move || _ = finished.send(writer.finish());
+    thread.spawn(finish).map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
+    let Tally { unwritten, .. } = tokio::select! {
+        tally = finishing => tally.unwrap_or_else(|_| recorder.tally()),
+        () = hurried => recorder.tally(),
+    };
+    match unwritten {
+        0 => Ok(()),
+        1 => Err(Failure::new("1 record was not written")),
+        n => Err(Failure::new(format!("{n} records were not written"))),
     }
 }

@@ -4,7 +4,10 @@ mod demo;
 mod diagnostics;
 mod exit;
 mod output_watch;
+mod pair;
 mod proxy;
+mod rules;
+mod run;
 mod signals;
 
 use std::process::ExitCode;
@@ -26,8 +29,12 @@ struct Cli {
 enum Command {
     /// Run the proxy: take connections, write one record per connection pair
     Proxy(Box<proxy::ProxyArgs>),
+    /// Run a program with the proxy around it, and say at its end what its connections met
+    Run(Box<run::RunArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
+    /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
+    Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
     Schema,
 }
@@ -47,12 +54,15 @@ struct Verbosity {
 pub(crate) fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Proxy(args) => proxy::run(*args),
+        // Its status is the program's.
+        Command::Run(args) => return run::run(&args),
         Command::Demo(args) => demo::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Schema => schema(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(1),
     }
 }
 

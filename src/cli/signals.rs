@@ -80,7 +80,7 @@ const SIGHUP: u32 = 1;
 const SIGINT: u32 = 2;
 
 /// Whether the program was started with this signal ignored (Linux: the mask in /proc).
-fn is_ignored(signal: u32) -> bool {
+pub(super) fn is_ignored(signal: u32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());

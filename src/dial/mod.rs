@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSource};
+use crate::socket_options::Mark;
 use cache::{Found, Resolver};
 use race::race;
 pub(crate) use tunnel::Tunnel;
@@ -92,8 +93,18 @@ impl Family {
 #[derive(Debug)]
 pub(crate) struct Dialled<'v> {
     pub(crate) stream: TcpStream,
-    /// To be opened where the connection leads to a parent proxy.
-    pub(crate) tunnel: Option<Box<Tunnel<'v>>>,
+    pub(crate) leads_to: LeadsTo<'v>,
+}
+
+/// Where a connection leads.
+#[derive(Debug)]
+pub(crate) enum LeadsTo<'v> {
+    /// To the target.
+    Target,
+    /// To a parent proxy that is to be asked for a tunnel.
+    Tunnel(Box<Tunnel<'v>>),
+    /// To a parent proxy that takes the client's own request, in absolute form.
+    Parent(&'v Via),
 }
 
 /// The way to targets that all pairs of a run share.
@@ -102,18 +113,22 @@ pub(crate) struct Dialler {
     family: Family,
     resolver: Resolver,
     via: Option<Via>,
+    mark: Option<Mark>,
 }
 
 impl Dialler {
-    pub(crate) fn new(family: Family, via: Option<Via>) -> Self {
-        Self { family, resolver: Resolver::new(family), via }
+    pub(crate) fn new(family: Family, via: Option<Via>, mark: Option<Mark>) -> Self {
+        Self { family, resolver: Resolver::new(family), via, mark }
     }
 
     /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
-    /// answers first. When `abandoned` is ready before that, its failure is the result.
+    /// answers first. When `abandoned` is ready before that, its failure is the result. `in_http`: the
+    /// client's request is one that an HTTP parent takes as it is; many let nobody have a tunnel to
+    /// port 80.
     pub(crate) async fn dial(
         &self,
         target: &Target,
+        in_http: bool,
         limits: Limits<'_>,
         log: &mut DialLog,
         mut abandoned: Pin<&mut impl Future<Output = Failure>>,
@@ -133,8 +148,15 @@ impl Dialler {
             None => (target, limits.refuse),
         };
         let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
-        let stream = race(&addresses, deadline, refuse, log, abandoned).await?;
-        Ok(Dialled { stream, tunnel })
+        let stream = race(&addresses, self.mark, deadline, refuse, log, abandoned).await?;
+        let leads_to = match tunnel {
+            None => LeadsTo::Target,
+            Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {
+                LeadsTo::Parent(tunnel.via)
+            }
+            Some(tunnel) => LeadsTo::Tunnel(tunnel),
+        };
+        Ok(Dialled { stream, leads_to })
     }
 
     /// What the parent proxy will be asked for. An address that may not be dialled is none that it

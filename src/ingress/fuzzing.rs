@@ -58,7 +58,7 @@ pub fn socks(bytes: &[u8]) {
 pub fn target(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(target) = text.parse::<Target>() {
-        assert_eq!(target.to_string(), text);
+        assert_eq!(target.to_string().parse(), Ok(target));
     }
     let _ = text.parse::<Forward>();
     let _ = text.parse::<ListenAddr>();

@@ -5,6 +5,7 @@
 
 mod answer;
 mod dialogue;
+mod diverted;
 mod forward;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -17,11 +18,14 @@ mod target;
 
 pub(crate) use answer::Answer;
 pub(crate) use dialogue::{Conditions, farewell};
+pub(crate) use diverted::original_destination;
 pub use forward::{Forward, ParseForwardError};
 pub(crate) use http::Exchange;
 pub use listen::{ListenAddr, ParseListenError};
 pub(crate) use request::{Asked, Editors, Refusal, Request, hear};
 pub use target::{ParseTargetError, Target};
+
+use crate::record::Mode;
 
 /// What a parser makes of the bytes that have come so far.
 #[derive(Debug)]
@@ -41,4 +45,20 @@ pub(crate) enum Way {
     Forward(Target),
     /// HTTP or SOCKS, told apart by the first byte.
     Proxy,
+    /// Nothing that concerns the proxy: REDIRECT sent them here on their way to their targets.
+    Redirect,
+    /// The same by TPROXY, which leaves the target's address in the connection.
+    Tproxy,
+}
+
+impl Way {
+    /// The mode of all its pairs; `None` where each shows its own.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        match self {
+            Self::Forward(_) => Some(Mode::Forward),
+            Self::Proxy => None,
+            Self::Redirect => Some(Mode::Redirect),
+            Self::Tproxy => Some(Mode::Tproxy),
+        }
+    }
 }

@@ -51,6 +51,18 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The upstream is a parent proxy that takes the client's own request: it gets it in absolute
+    /// form, with our authorization.
+    pub(crate) fn turn_to_parent(&mut self, exchange: &Exchange, authorization: Option<&str>) {
+        let (head, body) = self.first.split_at(self.authored.min(self.first.len()));
+        let mut first = http::for_parent(head, exchange.host(), authorization);
+        self.authored = first.len();
+        first.extend_from_slice(body);
+        self.first = first;
+    }
+}
+
 /// A request that is not granted.
 #[derive(Debug)]
 pub(crate) struct Refusal {

@@ -98,7 +98,9 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, ParseTargetError> {
         let error = |reason| ParseTargetError { text: text.to_owned(), reason };
         let (host, port) = text.rsplit_once(':').ok_or_else(|| error("it has no port"))?;
-        let port = port.parse().ok().filter(|&port| port != 0);
+        // str::parse would take a sign as well.
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or_else(|| error(NO_PORT))?;
         let host = match host.strip_prefix('[') {
             Some(rest) => {
@@ -161,6 +163,7 @@ mod tests {
             "host:",
             "host:0",
             "host:65536",
+            "host:+80",
             ":80",
             "::1:80",
             "[::1:80",

@@ -79,16 +79,23 @@ impl Account {
         }
     }
 
-    /// The `close` line. Both sockets are closed: there is time to decode.
+    /// The pair's end. Both sockets are closed: there is time to decode.
     pub(super) fn record(
         &mut self,
         client: &LegState,
         upstream: Option<&LegState>,
         finish: Finish,
     ) {
-        if self.shared.settings.events.close {
+        let shared = Arc::clone(&self.shared);
+        let is_written = shared.settings.events.close;
+        if is_written || shared.on_close.is_some() {
             let record = self.build(client, upstream, Some(finish));
-            self.shared.recorder.push(&Line::Close(Box::new(record)));
+            if let Some(on_close) = &shared.on_close {
+                on_close.0(&record);
+            }
+            if is_written {
+                shared.recorder.push(&Line::Close(Box::new(record)));
+            }
         }
     }
 

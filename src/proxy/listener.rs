@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::Shared;
 use super::session::Session;
 use crate::ingress::{Forward, ListenAddr, Way};
-use crate::record::{Listening, Mode};
+use crate::record::Listening;
 
 /// Connections that may wait to be accepted; the system cuts it at its own limit
 /// (`net.core.somaxconn`).
@@ -40,12 +40,13 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; another program listens there, or choose port 0 for any free one"
-            }
-            io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need more rights",
+        let advice = match &*crate::fault::code_of(error) {
+            "EADDRINUSE" => "; another program listens there, or choose port 0 for any free one",
+            "EADDRNOTAVAIL" => "; this machine has no such address",
+            "EACCES" => "; ports below 1024 need more rights",
+            // IP_TRANSPARENT alone is refused with this one.
+            "EPERM" => "; taking what TPROXY diverts needs CAP_NET_ADMIN, which root has",
+            _ if error.kind() == io::ErrorKind::Unsupported => "; only Linux diverts connections",
             _ => "",
         };
         write!(f, "listening on {address}: {}{advice}", crate::fault::text_of(error))
@@ -64,6 +65,8 @@ impl fmt::Display for Listener {
         match &self.way {
             Way::Forward(target) => write!(f, "{}, forwarding to {target}", self.address),
             Way::Proxy => write!(f, "{}, as HTTP and SOCKS proxy", self.address),
+            Way::Redirect => write!(f, "{}, for what REDIRECT diverts", self.address),
+            Way::Tproxy => write!(f, "{}, for what TPROXY diverts", self.address),
         }
     }
 }
@@ -89,6 +92,27 @@ impl Listener {
         Self::bind(listen.0, Way::Proxy)
     }
 
+    /// Binds and listens for connections that a REDIRECT rule of the kernel diverts here. Linux.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, is not this machine's, or may not be used; the system is another one.
+    pub fn redirect(listen: ListenAddr) -> Result<Self, BindError> {
+        Self::bind(listen.0, Way::Redirect)
+    }
+
+    /// Binds and listens for connections that a TPROXY rule of the kernel diverts here. Linux; needs
+    /// `CAP_NET_ADMIN`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, is not this machine's, or may not be used; the capability is missing;
+    /// the system is another one.
+    pub fn tproxy(listen: ListenAddr) -> Result<Self, BindError> {
+        Self::bind(listen.0, Way::Tproxy)
+    }
+
     fn bind(listen: SocketAddr, way: Way) -> Result<Self, BindError> {
         let bind = || -> io::Result<(TcpListener, SocketAddr)> {
             let domain = Domain::for_address(listen);
@@ -100,6 +124,17 @@ impl Listener {
                 socket.set_only_v6(false)?;
             }
             crate::socket_options::set(&socket)?;
+            match way {
+                Way::Forward(_) | Way::Proxy => {}
+                #[cfg(any(target_os = "linux", target_os = "android"))]
+                Way::Redirect => {}
+                #[cfg(any(target_os = "linux", target_os = "android"))]
+                Way::Tproxy if listen.is_ipv4() => socket.set_ip_transparent_v4(true)?,
+                #[cfg(any(target_os = "linux", target_os = "android"))]
+                Way::Tproxy => socket.set_ip_transparent_v6(true)?,
+                #[cfg(not(any(target_os = "linux", target_os = "android")))]
+                Way::Redirect | Way::Tproxy => return Err(io::ErrorKind::Unsupported.into()),
+            }
             socket.set_nonblocking(true)?;
             socket.bind(&listen.into())?;
             socket.listen(BACKLOG)?;
@@ -118,17 +153,19 @@ impl Listener {
     }
 
     pub(super) fn describe(&self) -> Listening {
-        let (mode, target) = match &self.way {
-            Way::Forward(target) => (Some(Mode::Forward), Some(target.to_string())),
-            Way::Proxy => (None, None),
+        let target = match &self.way {
+            Way::Forward(target) => Some(target.to_string()),
+            Way::Proxy | Way::Redirect | Way::Tproxy => None,
         };
-        Listening { mode, listener: self.address.to_string(), target }
+        Listening { mode: self.way.mode(), listener: self.address.to_string(), target }
     }
 
     /// Accepts for ever, a task a pair.
     pub(super) async fn accept_all(self, shared: Arc<Shared>, pairs: TaskTracker) {
         let listener: Arc<str> = self.address.to_string().into();
-        let local = (!self.address.ip().is_unspecified()).then_some(self.address);
+        // TPROXY's connections have their targets' addresses.
+        let has_other = self.address.ip().is_unspecified() || matches!(self.way, Way::Tproxy);
+        let local = (!has_other).then_some(self.address);
         let mut told_of_shortage = false;
         loop {
             match self.socket.accept().await {

@@ -25,6 +25,7 @@ mod session;
 mod settings;
 mod warnings;
 
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,14 +41,16 @@ use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
 use crate::ingress::Target;
-use crate::record::{self, Line, Recorder};
+use crate::record::{self, Line, Record, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
+
+pub use crate::socket_options::{Mark, MarkError};
 
 /// A proxy that is ready to run.
 #[derive(Debug)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    shared: Shared,
     listeners: Vec<Listener>,
 }
 
@@ -59,8 +62,18 @@ struct Shared {
     dialler: Dialler,
     seq: AtomicU64,
     listening: Vec<SocketAddr>,
+    on_close: Option<OnClose>,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
+}
+
+/// What is called with every record.
+struct OnClose(Box<dyn Fn(&Record) + Send + Sync>);
+
+impl fmt::Debug for OnClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnClose")
+    }
 }
 
 impl Proxy {
@@ -68,10 +81,17 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let dialler = Dialler::new(settings.family, settings.via.clone());
+        let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
         let seq = AtomicU64::new(0);
-        let shared = Shared { settings, recorder, dialler, seq, listening, stop };
-        Self { shared: Arc::new(shared), listeners }
+        let shared = Shared { settings, recorder, dialler, seq, listening, on_close: None, stop };
+        Self { shared, listeners }
+    }
+
+    /// Calls `callback` with the record of every pair that has ended, whether or not it is also
+    /// written. It is called by the pair's task, and should return soon.
+    pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
+        self.shared.on_close = Some(OnClose(Box::new(callback)));
+        self
     }
 
     /// Accepts and relays until `drain` is ready; then accepts no more and gives open pairs the
@@ -80,6 +100,7 @@ impl Proxy {
     pub async fn run(self, drain: impl Future<Output = ()>, now: impl Future<Output = ()>) {
         let began = Instant::now();
         let Self { shared, listeners } = self;
+        let shared = Arc::new(shared);
         if shared.settings.events.start {
             shared.recorder.push(&Line::Start(shared.start(&listeners)));
         }

@@ -14,9 +14,12 @@ use super::account::{Account, Finish};
 use crate::access::Asker;
 use crate::clock;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Dialled, Failure, Limits};
+use crate::dial::{Dialled, Failure, LeadsTo, Limits, Via};
 use crate::fault::Fault;
-use crate::ingress::{Answer, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear};
+use crate::ingress::{
+    Answer, Asked, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear,
+    original_destination,
+};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, relay};
 
@@ -84,11 +87,8 @@ async fn reach(
     client: &mut Leg,
 ) -> Result<(Box<Leg>, Box<Halves>), Unreached> {
     let shared = Arc::clone(&account.shared);
-    let asker = match way {
-        Way::Forward(_) => Asker::Operator,
-        Way::Proxy => Asker::client(client.state.meter.remote, client.state.meter.local),
-    };
-    let request = request(way, account, client).await?;
+    let mut request = request(way, account, client).await?;
+    let asker = asker(account, client);
     let target = &request.target;
     let connected = match shared.settings.access.refuse_target(asker, target) {
         Some(fault) => Err((denied(Phase::Request, fault), None)),
@@ -102,12 +102,15 @@ async fn reach(
             connect(&shared, account, target, limits, abandoned.as_mut()).await
         }
     };
-    let mut upstream = connected.map_err(|(failure, parent)| {
+    let (mut upstream, parent) = connected.map_err(|(failure, parent)| {
         let gone = failure.by == By::Client;
         let reply = if gone { None } else { request.answer.refused(target, &failure) };
         Unreached { refusal: Refusal { failure, reply }, parent }
     })?;
 
+    if let (Some(parent), Some(exchange)) = (parent, &account.asked.exchange) {
+        request.turn_to_parent(exchange, parent.authorization().as_deref());
+    }
     upstream.state.meter.own_tx += request.authored as u64;
     let granted = request.answer.granted(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
@@ -127,18 +130,18 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
-    if let Way::Forward(target) = &way {
-        asked.mode = Some(Mode::Forward);
-        asked.target = Some(target.clone());
+    asked.mode = way.mode();
+    let no_reply = |failure| Refusal { failure, reply: None };
+    let target = known_target(way, client).map_err(no_reply)?;
+    asked.target.clone_from(&target);
+    let meter = &client.state.meter;
+    let refused = access.refuse_client(meter.remote, meter.local);
+    if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
+        return Err(no_reply(denied(Phase::Accept, fault)));
     }
-    if !client.state.meter.remote.is_some_and(|remote| access.admits(remote.ip())) {
-        let text = "no --allow-from network has the client's address";
-        let fault = Fault { code: "CLIENT_DENIED".into(), text: text.into() };
-        return Err(Refusal { failure: denied(Phase::Accept, fault), reply: None });
-    }
-    match way {
-        Way::Forward(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
-        Way::Proxy => {
+    match target {
+        Some(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
+        None => {
             let opened = client.state.meter.opened;
             let deadline = clock::after(opened, shared.settings.request_timeout);
             let conditions = Conditions { deadline, stop: &shared.stop };
@@ -149,25 +152,78 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     }
 }
 
-/// Dials, and asks a parent proxy to do its part. A failure comes with the connection to the parent
-/// that would not lead to the target.
-async fn connect(
-    shared: &Shared,
+/// Dials, and asks a parent proxy for a tunnel, unless it takes the client's own request: then it is
+/// told which. A failure comes with the connection to the parent that would not lead to the target.
+async fn connect<'s>(
+    shared: &'s Shared,
     account: &mut Account,
     target: &Target,
     limits: Limits<'_>,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-) -> Result<Box<Leg>, (Failure, Option<Box<Leg>>)> {
+) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
+    let in_http = account.asked.exchange.is_some();
     let log = &mut account.dialled;
-    let dialled = shared.dialler.dial(target, limits, log, abandoned.as_mut()).await;
-    let Dialled { stream, tunnel } = dialled.map_err(|failure| (failure, None))?;
+    let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
+    let Dialled { stream, leads_to } = dialled.map_err(|failure| (failure, None))?;
     let mut leg = account.upstream_leg(stream);
-    let Some(tunnel) = tunnel else { return Ok(leg) };
+    let tunnel = match leads_to {
+        LeadsTo::Target => return Ok((leg, None)),
+        LeadsTo::Parent(via) => return Ok((leg, Some(via))),
+        LeadsTo::Tunnel(tunnel) => tunnel,
+    };
     let Leg { stream, state } = &mut *leg;
     let opening = tunnel.open(stream, &mut state.meter, &mut account.dialled, abandoned);
     match opening.await {
-        Ok(()) => Ok(leg),
+        Ok(()) => Ok((leg, None)),
         Err(failure) => Err((failure, Some(leg))),
+    }
+}
+
+/// The target, where the client need not name it.
+fn known_target(way: Way, client: &Leg) -> Result<Option<Target>, Failure> {
+    let address = match way {
+        Way::Forward(target) => return Ok(Some(target)),
+        Way::Proxy => return Ok(None),
+        Way::Redirect => original_destination(&client.stream),
+        Way::Tproxy => client.stream.local_addr(),
+    };
+    match address {
+        Ok(address) => Ok(Some(canonical(address).into())),
+        Err(error) => Err(Failure {
+            phase: Phase::Accept,
+            outcome: Outcome::Error,
+            by: By::Proxy,
+            how: How::Error,
+            fault: Some((&error).into()),
+        }),
+    }
+}
+
+/// Why a connection that should have been diverted here is not served: it was sent here.
+fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> {
+    let (Some(mode @ (Mode::Redirect | Mode::Tproxy)), Some(target)) = (asked.mode, &asked.target)
+    else {
+        return None;
+    };
+    let target = target.literal()?;
+    // What TPROXY diverts keeps its target's address.
+    if mode == Mode::Redirect && client.state.meter.local == Some(target) {
+        let text = "the connection was sent to the listener, nothing diverted it";
+        return Some(Fault { code: "LOOP".into(), text: text.into() });
+    }
+    shared.refuse_loop(target)
+}
+
+/// Who wants to reach the target.
+fn asker(account: &Account, client: &Leg) -> Asker {
+    let Asked { mode, target, .. } = &account.asked;
+    let meter = &client.state.meter;
+    match mode {
+        Some(Mode::Forward) => Asker::Operator,
+        Some(Mode::Redirect | Mode::Tproxy) => {
+            Asker::diverted(meter.remote, target.as_ref().and_then(Target::literal))
+        }
+        _ => Asker::client(meter.remote, meter.local),
     }
 }
 

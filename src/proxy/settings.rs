@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::dial::{Family, Via};
+use crate::socket_options::Mark;
 
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub family: Family,
     /// The parent proxy that targets are reached through. None.
     pub via: Option<Via>,
+    /// The mark of all sockets to upstreams. None.
+    pub mark: Option<Mark>,
     /// How long open pairs may go on after the proxy was told to stop. 5 s.
     pub drain: Duration,
     /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
@@ -44,6 +47,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             family: Family::Any,
             via: None,
+            mark: None,
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),

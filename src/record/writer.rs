@@ -24,9 +24,10 @@ pub enum Output {
     File(PathBuf),
 }
 
-/// Takes lines from any task or thread; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Recorder(Arc<Shared>);
+/// Takes lines from any task or thread; cheap to clone. The default one has no output and forgets
+/// them, for programs that take records as they come (`Proxy::on_close`).
+#[derive(Debug, Clone, Default)]
+pub struct Recorder(Option<Arc<Shared>>);
 
 /// The writing thread, to be finished at the end.
 #[derive(Debug)]
@@ -131,7 +132,7 @@ impl Recorder {
         let failed = |error| OpenError { output: output.clone(), error };
         let sink = Sink { file: open(&output).map_err(failed)?, output: output.clone() };
         let shared = Arc::new(Shared::default());
-        let recorder = Self(Arc::clone(&shared));
+        let recorder = Self(Some(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.run(sink, reader_gone)
@@ -142,46 +143,31 @@ impl Recorder {
 
     /// Queues a line; its `line` is set here, so that numbers and order agree.
     pub fn push(&self, line: &Line) {
+        let Some(shared) = &self.0 else { return };
         JSON.with_borrow_mut(|json| {
             json.clear();
             match serde_json::to_writer(&mut *json, line) {
-                Ok(()) => self.queue(json),
+                Ok(()) => shared.push(json),
                 Err(error) => {
-                    self.0.lock().lost += 1;
+                    shared.lock().lost += 1;
                     tracing::error!("writing a record as JSON: {error}; it is lost");
                 }
             }
         });
     }
 
-    fn queue(&self, json: &[u8]) {
-        debug_assert!(json.ends_with(UNNUMBERED), "`line` is the last key");
-        let mut queue = self.0.lock();
-        if queue.reader_gone {
-            return;
-        }
-        queue.numbered += 1;
-        let number = queue.numbered;
-        queue.pending.extend_from_slice(&json[..json.len() - b"0}".len()]);
-        queue.pending.extend_from_slice(number.to_string().as_bytes());
-        queue.pending.extend_from_slice(b"}\n");
-        let wakes = queue.idle;
-        drop(queue);
-        if wakes {
-            self.0.wake.notify_one();
-        }
-    }
-
     /// Asks for the file to be closed and opened anew under its name. Lines that are queued by now
     /// may go to either file; none is lost or torn.
     pub fn reopen(&self) {
-        self.0.lock().reopen = true;
-        self.0.wake.notify_one();
+        if let Some(shared) = &self.0 {
+            shared.lock().reopen = true;
+            shared.wake.notify_one();
+        }
     }
 
     /// What became of the lines so far.
     pub fn tally(&self) -> Tally {
-        self.0.tally()
+        self.0.as_deref().map_or_else(Tally::default, Shared::tally)
     }
 }
 
@@ -199,6 +185,24 @@ impl Writer {
 }
 
 impl Shared {
+    fn push(&self, json: &[u8]) {
+        debug_assert!(json.ends_with(UNNUMBERED), "`line` is the last key");
+        let mut queue = self.lock();
+        if queue.reader_gone {
+            return;
+        }
+        queue.numbered += 1;
+        let number = queue.numbered;
+        queue.pending.extend_from_slice(&json[..json.len() - b"0}".len()]);
+        queue.pending.extend_from_slice(number.to_string().as_bytes());
+        queue.pending.extend_from_slice(b"}\n");
+        let wakes = queue.idle;
+        drop(queue);
+        if wakes {
+            self.wake.notify_one();
+        }
+    }
+
     fn tally(&self) -> Tally {
         let queue = self.lock();
         let unwritten = if queue.reader_gone { 0 } else { queue.numbered - queue.written };

@@ -128,6 +128,46 @@ fn an_http_parent_is_asked_for_the_name_and_what_follows_its_answer_reaches_the_
 }
 
 #[test]
+fn an_http_parent_gets_a_request_for_a_page_as_it_is_and_no_connect() {
+    let parent = Upstream::once(|mut stream| {
+        let asked = head(&mut stream);
+        let body = bytes(&mut stream, 5);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+        (asked, body)
+    });
+    let address = parent.address;
+    let url = format!("http://me:s3cret@{address}");
+    let proxy = Proxy::serving(&["--via", &url]);
+    let mut client = proxy.connect();
+    client
+        .write_all(
+            b"POST http://user:own@Name.invalid/a?b HTTP/1.1\r\nHost: other\r\n\
+              Proxy-Authorization: Basic bm9ib2R5\r\nContent-Length: 5\r\n\r\nhello",
+        )
+        .unwrap();
+    let answer = String::from_utf8(read_all(&mut client)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hi"), "{answer}");
+
+    let (asked, body) = parent.join();
+    assert_eq!(
+        asked,
+        "POST http://Name.invalid/a?b HTTP/1.1\r\nProxy-Authorization: Basic bWU6czNjcmV0\r\n\
+         Host: Name.invalid\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(body, b"hello");
+    drop(client);
+    let record = proxy.the_record();
+    assert_eq!(record.outcome, Some(Outcome::Ok));
+    assert_eq!(record.target.as_deref(), Some("Name.invalid:80"));
+    assert_eq!(record.via, Some(format!("http://{address}")));
+    let upstream = record.upstream.unwrap();
+    assert_eq!(
+        (upstream.own_tx_bytes, upstream.tx_bytes),
+        (asked.len() as u64, asked.len() as u64 + 5)
+    );
+}
+
+#[test]
 fn a_socks_parent_looks_the_name_up_and_what_follows_its_answer_reaches_the_client() {
     let parent = Upstream::once(|mut stream| {
         assert_eq!(bytes(&mut stream, 4), [5, 2, 0, 2]);

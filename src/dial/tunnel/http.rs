@@ -1,8 +1,5 @@
 //! A parent that speaks HTTP: `CONNECT` (RFC 9110 section 9.3.6).
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::{Heard, Refusal};
 use crate::dial::via::Credentials;
 use crate::ingress::Target;
@@ -17,9 +14,8 @@ const MOST_FIELDS: usize = 100;
 /// The request for a tunnel to `target`.
 pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Vec<u8> {
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-    if let Some(Credentials { user, password }) = credentials {
-        let basic = STANDARD.encode([user, &b":"[..], password].concat());
-        request.push_str(&format!("Proxy-Authorization: Basic {basic}\r\n"));
+    if let Some(credentials) = credentials {
+        request.push_str(&format!("Proxy-Authorization: {}\r\n", credentials.basic()));
     }
     request.push_str("\r\n");
     request.into_bytes()

@@ -5,6 +5,8 @@ mod exception;
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
 use crate::ingress::Target;
@@ -61,6 +63,11 @@ impl fmt::Display for ParseViaError {
 impl std::error::Error for ParseViaError {}
 
 impl Via {
+    /// What Proxy-Authorization says to an HTTP parent; `None` without credentials.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        self.credentials.as_ref().map(Credentials::basic)
+    }
+
     /// Whether this target is reached without the parent.
     pub(super) fn excepts(&self, target: &Target) -> bool {
         self.except.iter().any(|exception| exception.covers(target))
@@ -138,6 +145,12 @@ impl FromStr for Via {
 }
 
 impl Credentials {
+    /// RFC 7617 section 2.
+    pub(super) fn basic(&self) -> String {
+        let user_pass = [&self.user, &b":"[..], &self.password].concat();
+        format!("Basic {}", STANDARD.encode(user_pass))
+    }
+
     fn parse(userinfo: &str, protocol: Protocol) -> Result<Self, ParseViaError> {
         let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
         let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();

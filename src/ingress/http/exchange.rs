@@ -46,6 +46,11 @@ impl Exchange {
         }
     }
 
+    /// `host` or `host:port`, as the upstream is told.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// As the record shows it.
     pub(crate) fn seen(&self) -> Http {
         let status = self.status.load(Relaxed);

@@ -8,7 +8,7 @@ mod response;
 mod status;
 
 pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
-pub(crate) use request::{Absolute, Form, HttpRequest, parse_request};
+pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, parse_request};
 pub(crate) use status::Status;
 #[cfg(fuzzing)]
 pub(crate) use {body::Framing, response::parse_response};

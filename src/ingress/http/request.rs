@@ -238,6 +238,22 @@ fn origin_form(
     Ok(head)
 }
 
+/// A head in origin form as another proxy gets it: in absolute form, with what it wants to know of us.
+pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&str>) -> Vec<u8> {
+    let end_of_line = memchr::memmem::find(head, b"\r\n").map_or(head.len(), |at| at + 2);
+    let (line, fields) = head.split_at(end_of_line);
+    let method = memchr::memchr(b' ', line).map_or(line.len(), |at| at + 1);
+    let (method, path) = line.split_at(method);
+    // RFC 9112 section 3.2.4.
+    let path = path.strip_prefix(b"*").unwrap_or(path);
+    let mut absolute = [method, b"http://", host.as_bytes(), path].concat();
+    if let Some(authorization) = authorization {
+        write_field(&mut absolute, "Proxy-Authorization", authorization.as_bytes());
+    }
+    absolute.extend_from_slice(fields);
+    absolute
+}
+
 /// RFC 9110 section 7.6.2: a proxy counts down, and answers itself at 0.
 fn one_less(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
     match content_length(max_forwards) {

@@ -45,6 +45,26 @@ impl Namespace {
         run("ip", &["netns", "exec", &self.name, "nft", rules]);
     }
 
+    /// A cable to another namespace: a device of this name at both ends. This end has 10.NET.0.1 and
+    /// fd00:NET::1, the other one 10.NET.0.2 and fd00:NET::2.
+    pub(crate) fn cable(&self, other: &Self, device: &str, net: u8) {
+        let peer = ["peer", "name", device, "netns", &other.name];
+        self.ip(&[&["link", "add", device, "type", "veth"], &peer[..]].concat());
+        for (end, last) in [(self, 1), (other, 2)] {
+            for address in [format!("10.{net}.0.{last}/24"), format!("fd00:{net}::{last}/64")] {
+                // Without waiting for duplicate address detection.
+                let nodad = if address.contains("::") { &["nodad"][..] } else { &[] };
+                end.ip(&[&["addr", "add", &address, "dev", device], nodad].concat());
+            }
+            end.ip(&["link", "set", device, "up"]);
+        }
+    }
+
+    /// Runs a shell script in it, to its end.
+    pub(crate) fn sh(&self, script: &str) {
+        run("ip", &["netns", "exec", &self.name, "sh", "-c", script]);
+    }
+
     /// What /etc/hosts says to the commands that run in it from here on.
     pub(crate) fn hosts(&self, hosts: &str) {
         // ip-netns(8) mounts what is there over /etc.

@@ -84,7 +84,8 @@ impl Proxy {
             }
             all
         });
-        let dynamic = args.iter().filter(|arg| **arg == "-D").count();
+        let is_listener = |arg: &&&str| ["-D", "--redirect", "--tproxy"].contains(*arg);
+        let dynamic = args.iter().filter(is_listener).count();
         let listeners = (0..forwards.len() + dynamic).map(|_| next_listener(&said)).collect();
         Self { child, listeners, stderr, said: Mutex::new(said), directory }
     }

@@ -1,0 +1,144 @@
+//! `conniver run`: a program with the proxy around it.
+
+mod environment;
+mod program;
+mod summary;
+
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use conniver::ingress::ListenAddr;
+use conniver::proxy::{Events, Listener, Proxy, Settings};
+use conniver::record::{Output, Recorder};
+
+use super::exit::{self, Failure};
+use super::pair::PairArgs;
+use super::signals::Stopper;
+use super::{Verbosity, diagnostics};
+use program::{Program, Signals};
+use summary::Summary;
+
+/// The exit status when it is conniver that failed, as env(1) and timeout(1) have it.
+const OWN_FAILURE: u8 = 125;
+
+#[derive(Debug, Args)]
+#[command(override_usage = "conniver run [OPTIONS] -- COMMAND [ARG]...")]
+pub(crate) struct RunArgs {
+    /// The program to run, and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+
+    /// Append records to this file; standard output is COMMAND's
+    #[arg(short, long, value_name = "FILE", value_parser = parse_output)]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pair: PairArgs,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        "-" => Err("standard output is COMMAND's; name a file"),
+        file => Ok(file.into()),
+    }
+}
+
+pub(crate) fn run(args: &RunArgs) -> ExitCode {
+    diagnostics::start(&args.verbosity);
+    let settings = args.pair.settings();
+    let result = exit::runtime().and_then(|runtime| {
+        let result = runtime.block_on(serve(args, settings));
+        // A look-up that hangs in the resolver must not hold up the end.
+        runtime.shutdown_background();
+        result
+    });
+    result.unwrap_or_else(|failure| failure.report(OWN_FAILURE))
+}
+
+/// Runs the program to its end, and the proxy to the end of its last pair: the program's status.
+async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
+    let (recorder, writer) = match &args.output {
+        Some(file) => {
+            let started = Recorder::start(Output::File(file.clone()), || {});
+            let (recorder, writer) = started.map_err(Failure::new)?;
+            (recorder, Some(writer))
+        }
+        None => {
+            settings.events = Events::NONE;
+            (Recorder::default(), None)
+        }
+    };
+    // Elsewhere the system does not tell whose program a client is.
+    settings.access.own_user_only = cfg!(target_os = "linux");
+    if settings.via.is_none() {
+        settings.via = environment::parent()?;
+    }
+    let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
+    let listener = Listener::proxy(listen).map_err(Failure::new)?;
+    tracing::info!("listening on {listener}");
+
+    let mut command = program::command(&args.command);
+    environment::point_at(&mut command, listener.address());
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    let mut program = match Program::start(command) {
+        Ok(program) => program,
+        Err(status) => return Ok(status),
+    };
+
+    let summary = Arc::new(Mutex::new(Summary::default()));
+    let in_pairs = Arc::clone(&summary);
+    let proxy = Proxy::new(settings, recorder.clone(), vec![listener]).on_close(move |record| {
+        in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record);
+    });
+
+    let (stopper, requests) = Stopper::new();
+    let mut status = None;
+    let watching = async {
+        status = Some(program.wait(&mut signals).await);
+        stopper.request();
+        // Now signals are for the proxy.
+        loop {
+            signals.next().await;
+            stopper.request();
+        }
+    };
+    let serving = async {
+        proxy.run(requests.reach(1), requests.reach(2)).await;
+        match writer {
+            Some(writer) => exit::finish(writer, &recorder, &requests).await,
+            None => Ok(()),
+        }
+    };
+    let written = tokio::select! {
+        written = serving => written,
+        () = watching => Ok(()),
+    };
+
+    if !args.verbosity.quiet {
+        let summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+        exit::say(&summary.to_string());
+        if summary.is_empty() {
+            exit::say("a program that does not heed the proxy variables goes past the proxy");
+        }
+    }
+    let status = status.transpose();
+    let status = status.map_err(|error| Failure::new(format!("waiting for COMMAND: {error}")))?;
+    match (written, status) {
+        (Ok(()), Some(status)) => Ok(status),
+        // That records are missing must not hide why COMMAND failed.
+        (Err(failure), Some(status)) if status != ExitCode::SUCCESS => {
+            failure.report(OWN_FAILURE);
+            Ok(status)
+        }
+        (Err(failure), _) => Err(failure),
+        (Ok(()), None) => Err(Failure::new("the proxy ended before COMMAND")),
+    }
+}

@@ -1,0 +1,383 @@
+//! `conniver run`: what the program around which it runs sees, and what is told at its end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use conniver::record::{By, How, Mode, Outcome, Phase, Record};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::harness::has_tool;
+use crate::harness::peers::{Upstream, deaf_port, noise, sha256};
+use crate::harness::program::{BINARY, Proxy, closed, read_lines, wait_for, wait_until};
+
+/// `conniver run` with its records in a file.
+pub(crate) struct Run {
+    pub(crate) command: Command,
+    directory: TempDir,
+}
+
+impl Run {
+    pub(crate) fn new(options: &[&str], words: &[&str]) -> Self {
+        Self::by(Command::new(BINARY), options, words)
+    }
+
+    /// Started by `command`, which may put it elsewhere.
+    pub(crate) fn by(mut command: Command, options: &[&str], words: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        command.args(["run", "-o"]).arg(directory.path().join("records.ndjson"));
+        command.args(options).arg("--").args(words);
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(name).env_remove(name.to_ascii_uppercase());
+        }
+        // A group of its own: no terminal speaks to it, and nothing of it is to be left.
+        command.process_group(0).stdin(Stdio::null());
+        Self { command, directory }
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn records_file(&self) -> PathBuf {
+        self.directory.path().join("records.ndjson")
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        closed(read_lines(&self.records_file()))
+    }
+
+    /// Runs it to its end; no process of it is left then.
+    pub(crate) fn output(&mut self) -> Output {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.command.spawn().unwrap();
+        let group = Pid::from_raw(child.id().cast_signed());
+        let output = child.wait_with_output().unwrap();
+        wait_until("no process is left", || killpg(group, None) == Err(Errno::ESRCH));
+        output
+    }
+
+    /// Starts it with its standard input and output in our hands.
+    pub(crate) fn start(&mut self) -> Child {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A server of one page on `address`.
+pub(crate) fn page_on(address: &str) -> Upstream<u64> {
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    Upstream::on(listener, |stream| crate::curl::serve(stream, &noise(10_000)))
+}
+
+fn page() -> Upstream<u64> {
+    page_on("127.0.0.1:0")
+}
+
+/// curl that fetches this page to its standard output.
+pub(crate) fn curl<'a>(options: &[&'a str], url: &'a str) -> Vec<&'a str> {
+    [&["curl", "-sS", "-m", "20"], options, &[url]].concat()
+}
+
+#[test]
+fn the_exit_status_is_the_programs_or_tells_why_there_is_none() {
+    let directory = TempDir::new().unwrap();
+    let no_program = directory.path().join("text");
+    std::fs::write(&no_program, "text").unwrap();
+    let no_program = no_program.to_str().unwrap();
+    for (words, status, said) in [
+        (&["true"][..], 0, ""),
+        (&["sh", "-c", "exit 42"], 42, ""),
+        (&["sh", "-c", "kill -TERM $$"], 128 + 15, ""),
+        (&["sh", "-c", "kill -KILL $$"], 128 + 9, ""),
+        (&["no-such-program"], 127, "conniver: running 'no-such-program': it was not found\n"),
+        (&[no_program], 126, "Permission denied"),
+    ] {
+        let output = Run::new(&["-q"], words).output();
+        assert_eq!(output.status.code(), Some(status), "{words:?} {output:?}");
+        assert!(stderr(&output).contains(said), "{output:?}");
+        assert_eq!(stdout(&output), "");
+    }
+}
+
+#[test]
+fn the_exit_status_is_125_when_it_is_conniver_that_fails() {
+    for (options, environment, said) in [
+        (&["-o", "/no/such/file"][..], "", "opening '/no/such/file' for records"),
+        (&[], "socks4://ann:s3cret@127.0.0.1:9", "all_proxy: this is no parent proxy"),
+    ] {
+        let mut command = Command::new(BINARY);
+        command.arg("run").args(options).args(["--", "echo", "it ran"]);
+        command.env_remove("https_proxy").env_remove("HTTPS_PROXY").env_remove("all_proxy");
+        let output = command.env("ALL_PROXY", environment).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        assert!(stderr(&output).contains(said), "{output:?}");
+        assert!(!stderr(&output).contains("s3cret"), "{output:?}");
+        assert_eq!(stdout(&output), "", "the program was not run");
+    }
+}
+
+#[test]
+fn standard_output_for_records_is_wrong_usage() {
+    for args in [&["run", "-o", "-", "--", "true"][..], &["run"]] {
+        let output = Command::new(BINARY).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
+#[test]
+fn standard_input_and_output_are_the_programs_alone() {
+    let mut run = Run::new(&["--events", "start,open,close,stop"], &["cat"]);
+    let mut child = run.start();
+    let bytes = noise(1_000_000);
+    let mut stdin = child.stdin.take().unwrap();
+    let sent = bytes.clone();
+    let sending = std::thread::spawn(move || stdin.write_all(&sent).unwrap());
+    let output = child.wait_with_output().unwrap();
+    sending.join().unwrap();
+    assert_eq!(sha256(&output.stdout), sha256(&bytes));
+    assert_eq!(read_lines(&run.records_file()).len(), 2, "start and stop");
+}
+
+#[test]
+fn the_program_sees_the_proxy_in_every_variable_and_all_others_as_they_were() {
+    let output = Run::new(&[], &["env"])
+        .env("NO_PROXY", "localhost,127.0.0.1")
+        .env("no_proxy", "*")
+        .env("https_proxy", "http://parent.invalid:3128")
+        .env("OTHER", "kept")
+        .output();
+    let variables = stdout(&output);
+    let value = |name: &str| {
+        let prefix = format!("{name}=");
+        variables.lines().find_map(|line| line.strip_prefix(&prefix))
+    };
+    let proxy = value("http_proxy").unwrap();
+    assert!(proxy.starts_with("http://127.0.0.1:"), "{proxy}");
+    for name in ["http_proxy", "https_proxy", "all_proxy"] {
+        assert_eq!(value(name), Some(proxy), "{name}");
+        assert_eq!(value(&name.to_ascii_uppercase()), Some(proxy), "{name}");
+    }
+    assert_eq!((value("NO_PROXY"), value("no_proxy")), (None, None));
+    assert_eq!(value("OTHER"), Some("kept"));
+}
+
+#[test]
+fn curl_in_every_language_leaves_a_record_and_a_row_of_the_table() {
+    if !has_tool("curl", "curl_in_every_language_leaves_a_record_and_a_row_of_the_table") {
+        return;
+    }
+    for (options, mode) in [(&["-p"][..], Mode::Connect), (&[], Mode::Http)] {
+        let page = page();
+        let target = page.address.to_string();
+        let mut run = Run::new(&["--label", "a=b"], &curl(options, &format!("http://{target}/")));
+        let output = run.output();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(sha256(&output.stdout), sha256(&noise(10_000)));
+
+        let served = page.join();
+        let [record] = &run.records()[..] else { panic!("{output:?}") };
+        assert_eq!((record.mode, record.outcome), (Some(mode), Some(Outcome::Ok)));
+        assert_eq!(record.target.as_ref(), Some(&target));
+        assert_eq!(record.labels["a"], "b");
+        let sent = record.upstream.as_ref().unwrap();
+        assert_eq!(sent.rx_bytes, served);
+
+        let said = stderr(&output);
+        let lines: Vec<&str> = said.lines().collect();
+        let [count, header, row] = lines[..] else { panic!("{said}") };
+        assert_eq!(count, "conniver: 1 connection");
+        let columns = "target sent received connect first byte RTT retransmits ended";
+        assert_eq!(header.split_whitespace().collect::<Vec<_>>().join(" "), columns);
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        let bytes = sent.tx_bytes.to_string();
+        assert_eq!(cells[..5], [&*target, &*bytes, "B", "10.1", "kB"]);
+        assert_eq!(cells[8..], ["0", "ok"]);
+    }
+}
+
+#[test]
+fn what_failed_stands_in_the_table_with_its_reason_and_quiet_shows_none() {
+    if !has_tool("curl", "what_failed_stands_in_the_table_with_its_reason_and_quiet_shows_none") {
+        return;
+    }
+    let (_held, deaf) = deaf_port();
+    let url = format!("http://{deaf}/");
+    for (options, shown) in [(&[][..], true), (&["-q"], false)] {
+        let output = Run::new(options, &curl(&["-p"], &url)).output();
+        assert_eq!(output.status.code(), Some(56), "curl's own: {output:?}");
+        let said = stderr(&output);
+        assert_eq!(said.contains("refused (ECONNREFUSED)"), shown, "{said}");
+        assert_eq!(said.contains("conniver:"), shown, "{said}");
+    }
+}
+
+#[test]
+fn without_connections_the_table_says_so_and_why_that_may_be() {
+    let output = Run::new(&[], &["true"]).output();
+    let said = stderr(&output);
+    assert!(said.starts_with("conniver: no connections\n") && said.contains("variables"), "{said}");
+}
+
+#[test]
+fn the_environments_proxy_becomes_the_parent_and_its_exceptions_are_reached_without_it() {
+    let what =
+        "the_environments_proxy_becomes_the_parent_and_its_exceptions_are_reached_without_it";
+    if !has_tool("curl", what) {
+        return;
+    }
+    let parent = Proxy::serving(&[]);
+    let url = format!("http://{}", parent.address());
+    for (host, via) in [("127.0.0.1", Some(&url)), ("127.0.0.2", None)] {
+        let page = page_on(&format!("{host}:0"));
+        let words = curl(&["-p"], "http://PAGE/").join(" ");
+        let words = words.replace("PAGE", &page.address.to_string());
+        let mut run = Run::new(&[], &words.split(' ').collect::<Vec<_>>())
+            .env("HTTPS_PROXY", &url)
+            .env("no_proxy", "127.0.0.2");
+        let output = run.output();
+        assert!(output.status.success(), "{output:?}");
+        page.join();
+        let [record] = &run.records()[..] else { panic!("{output:?}") };
+        assert_eq!((record.outcome, record.via.as_ref()), (Some(Outcome::Ok), via));
+    }
+    let records = parent.stop().records();
+    assert_eq!(records.len(), 1, "the exception went past it");
+}
+
+#[test]
+fn parents_that_differ_are_said_to_and_via_replaces_all_of_them() {
+    let ours = "http://one.invalid:1";
+    let run = |options: &[&str]| {
+        let run = Run::new(options, &["true"]).env("https_proxy", ours);
+        stderr(&run.env("http_proxy", "http://ann:s3cret@two.invalid:2").output())
+    };
+    let said = run(&[]);
+    assert!(said.contains("http_proxy and https_proxy differ"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
+    let said = run(&["--via", ours]);
+    assert!(!said.contains("differ"), "{said}");
+}
+
+#[test]
+fn another_users_program_is_refused_with_a_record() {
+    let what = "another_users_program_is_refused_with_a_record";
+    if !nix::unistd::geteuid().is_root() {
+        crate::harness::skip(what, "it becomes another user, which needs root");
+        return;
+    }
+    if !has_tool("curl", what) || !has_tool("setpriv", what) {
+        return;
+    }
+    let nobody = ["setpriv", "--reuid", "65534", "--clear-groups"];
+    let (_held, deaf) = deaf_port();
+    let url = format!("http://{deaf}/");
+    let mut run = Run::new(&[], &[&nobody[..], &curl(&["-p"], &url)].concat());
+    let output = run.output();
+    assert!(!output.status.success(), "{output:?}");
+    let [record] = &run.records()[..] else { panic!("{output:?}") };
+    let ending = record.ending.as_ref().unwrap();
+    assert_eq!((record.outcome, ending.phase), (Some(Outcome::Denied), Phase::Accept));
+    assert_eq!((ending.first_by, ending.first_how), (By::Proxy, How::Denied));
+    assert_eq!(ending.error_code.as_deref(), Some("CLIENT_DENIED"));
+    assert_eq!((record.client.tx_bytes, record.attempts.len()), (0, 0));
+}
+
+#[test]
+fn signals_are_passed_on_and_the_program_decides_what_they_do() {
+    let words = [
+        "sh",
+        "-c",
+        "for s in HUP INT QUIT USR1 USR2; do trap \"echo $s\" $s; done; trap 'echo TERM; exit 7' TERM
+         echo ready; while :; do sleep 0.01; done",
+    ];
+    let mut run = Run::new(&["-q"], &words);
+    let mut child = run.start();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || said.next().unwrap().unwrap();
+    assert_eq!(next(), "ready");
+    for signal in ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM"] {
+        kill_by_name(&child, signal);
+        assert_eq!(next(), signal);
+    }
+    assert_eq!(wait_for(&mut child).code(), Some(7));
+}
+
+fn kill_by_name(child: &Child, signal: &str) {
+    let signal = format!("SIG{signal}").parse::<Signal>().unwrap();
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored_for_the_program() {
+    let words = ["sh", "-c", "\"$0\" run -q -- grep SigIgn /proc/self/status", BINARY];
+    let run = |script: &str| {
+        let output = Command::new("sh").args(["-c", script]).args(words).output().unwrap();
+        let mask = stdout(&output);
+        u64::from_str_radix(mask.trim().rsplit('\t').next().unwrap(), 16).unwrap()
+    };
+    let hangup = 1 << (Signal::SIGHUP as i32 - 1);
+    assert_eq!(run("trap '' HUP; exec \"$0\" \"$@\"") & hangup, hangup);
+    assert_eq!(run("exec \"$0\" \"$@\"") & hangup, 0);
+}
+
+#[test]
+fn a_terminals_interrupt_is_for_the_program_and_conniver_outlives_it() {
+    let what = "a_terminals_interrupt_is_for_the_program_and_conniver_outlives_it";
+    if !has_tool("script", what) {
+        return;
+    }
+    let inside = format!(
+        "{BINARY} run -q -- sh -c 'trap \"echo interrupted; exit 9\" INT; echo ready; while :; do sleep 0.01; done'"
+    );
+    let mut terminal = Command::new("script")
+        .args(["-qec", &inside, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(terminal.stdout.take().unwrap()).lines();
+    let mut wait_to_read = |words: &str| {
+        assert!(said.any(|line| line.unwrap().contains(words)), "{words} was not said");
+    };
+    wait_to_read("ready");
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    wait_to_read("interrupted");
+    assert_eq!(wait_for(&mut terminal).code(), Some(9));
+}
+
+#[test]
+fn what_the_program_left_in_the_background_is_drained_and_then_reset() {
+    let what = "what_the_program_left_in_the_background_is_drained_and_then_reset";
+    if !has_tool("curl", what) {
+        return;
+    }
+    let (accepted, arrived) = std::sync::mpsc::channel::<TcpStream>();
+    let upstream = Upstream::once(move |stream| accepted.send(stream).unwrap());
+    let script = format!("curl -sp http://{}/ & read line", upstream.address);
+    let mut run = Run::new(&["--drain", "100ms"], &["sh", "-c", &script]);
+    let mut child = run.start();
+    let held = arrived.recv().unwrap();
+    // The program ends; its curl goes on waiting for an answer.
+    drop(child.stdin.take());
+    let group = Pid::from_raw(child.id().cast_signed());
+    assert_eq!(wait_for(&mut child).code(), Some(1), "read's own, at the end of its input");
+    wait_until("no process is left", || killpg(group, None) == Err(Errno::ESRCH));
+    let [record] = &run.records()[..] else { panic!("one record") };
+    assert_eq!(record.outcome, Some(Outcome::Shutdown));
+    drop(held);
+}
