@@ -7,7 +7,7 @@ mod answer;
 mod dialogue;
 mod diverted;
 mod forward;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
