@@ -12,6 +12,7 @@ use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::ingress::{Asked, Exchange, Target};
+use crate::observe::Sight;
 use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
@@ -25,6 +26,8 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
+    /// What the observers of a tunnel see.
+    pub(super) sight: Option<Arc<Sight>>,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
@@ -47,6 +50,7 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            sight: None,
             seq,
             epoch,
             listener,
@@ -136,6 +140,7 @@ impl Account {
 
         let settings = &self.shared.settings;
         let exchange = self.asked.exchange.as_deref();
+        let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
         Record {
             schema: record::SCHEMA,
@@ -166,8 +171,8 @@ impl Account {
             delivery,
             ending,
             verdict: None,
-            tls: None,
-            http: exchange.map(Exchange::seen),
+            tls: sight.and_then(Sight::tls),
+            http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
             process: None,
             delta,
             line: 0,

@@ -20,8 +20,9 @@ use crate::ingress::{
     Answer, Asked, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear,
     original_destination,
 };
+use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, relay};
+use crate::relay::{Half, Halves, Leg, Observed, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -114,15 +115,24 @@ async fn reach(
     upstream.state.meter.own_tx += request.authored as u64;
     let granted = request.answer.granted(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
+    let editors = request.editors.unwrap_or_else(|| observers(account, &request.first));
     let mut halves = Box::new(Halves {
         to_upstream: Half::beginning_with(request.first),
         to_client: Half::beginning_with(granted),
     });
-    if let Some(Editors { to_upstream, to_client }) = request.editors {
-        halves.to_upstream.edit_by(to_upstream);
-        halves.to_client.edit_by(to_client);
-    }
+    halves.to_upstream.edit_by(editors.to_upstream);
+    halves.to_client.edit_by(editors.to_client);
     Ok((upstream, halves))
+}
+
+/// Who sees what passes a tunnel, beginning with what came behind the request for it.
+fn observers(account: &mut Account, first: &[u8]) -> Editors {
+    let sight = Arc::new(Sight::default());
+    account.sight = Some(Arc::clone(&sight));
+    Editors {
+        to_upstream: Observed::by(ClientObserver::new(Arc::clone(&sight)), first),
+        to_client: Observed::by(UpstreamObserver::new(sight), &[]),
+    }
 }
 
 /// What the client asks for.

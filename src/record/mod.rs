@@ -119,9 +119,10 @@ pub struct Record {
     pub ending: Option<Ending>,
     /// Who was slow. Null while that is not told.
     pub verdict: Option<Verdict>,
-    /// What the TLS handshake shows to anyone on the path. Null without one.
+    /// What the TLS handshake shows to anyone on the path. Null when the client did not begin with a
+    /// whole ClientHello of at most 16 KiB.
     pub tls: Option<Tls>,
-    /// The first exchange of plain HTTP/1. Null without one.
+    /// The first exchange of plain HTTP/1. Null when the client did not begin with a request.
     pub http: Option<Http>,
     /// The local program that was the client. Null when it is not local or not known.
     pub process: Option<Process>,

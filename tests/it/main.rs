@@ -22,6 +22,7 @@ mod half_close;
 mod http_mode;
 mod kernel_looks;
 mod namespaces;
+mod observed;
 mod output;
 mod readme;
 mod resets;
