@@ -93,7 +93,7 @@ impl<'d> Dialogue<'d> {
     }
 
     /// What the client said after its request.
-    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.heard)
     }
 

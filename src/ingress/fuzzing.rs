@@ -1,6 +1,7 @@
 //! What the fuzz targets in `fuzz/` run: each parser, and what must hold of whatever it takes.
 
 use super::http::{Form, Framing, parse_request, parse_response};
+use super::proxy_protocol::{self, ProxyProtocol};
 use super::socks::{parse_4, parse_5, parse_methods, parse_password};
 use super::{Forward, ListenAddr, Parsed, Target};
 use crate::access::{Network, TargetRule};
@@ -52,6 +53,15 @@ pub fn socks(bytes: &[u8]) {
     }
     check(parse_methods, bytes);
     check(parse_password, bytes);
+}
+
+/// The PROXY protocol: what is announced reads back from either version.
+pub fn proxy_protocol(bytes: &[u8]) {
+    let Some(announced) = check(proxy_protocol::parse, bytes) else { return };
+    for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
+        let header = version.header(announced);
+        assert_eq!(check(proxy_protocol::parse, &header), Some(announced));
+    }
 }
 
 /// What names targets, networks, and places to listen.

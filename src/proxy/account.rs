@@ -142,6 +142,8 @@ impl Account {
         let exchange = self.asked.exchange.as_deref();
         let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
+        let client_address =
+            self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -152,8 +154,8 @@ impl Account {
             id: format!("{}-{}", settings.run_id, self.seq),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
-            client_host: client.remote_addr.map(|address| address.ip().to_string()),
-            client_port: client.remote_addr.map(|address| address.port()),
+            client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
+            client_port: client_address.map(|address| address.port()),
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),

@@ -45,6 +45,7 @@ use crate::record::{self, Line, Record, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
 
+pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Mark, MarkError};
 
 /// A proxy that is ready to run.

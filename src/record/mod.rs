@@ -81,9 +81,10 @@ pub struct Record {
     pub mode: Option<Mode>,
     /// The address and port that the client came in by.
     pub listener: String,
-    /// The client's address.
+    /// The client's address; with `--accept-proxy`, the one that was announced. The socket's own is
+    /// in `client.remoteAddr`.
     pub client_host: Option<String>,
-    /// The client's port.
+    /// The client's port, likewise.
     pub client_port: Option<u16>,
     /// `host:port` as asked for, before any look-up. Null until it is known.
     pub target: Option<String>,

@@ -153,7 +153,11 @@ impl Tunnel<'_> {
 }
 
 /// Writes what the proxy says itself.
-async fn say(stream: &TcpStream, meter: &mut Meter, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) async fn say(
+    stream: &TcpStream,
+    meter: &mut Meter,
+    bytes: &[u8],
+) -> Result<(), Failure> {
     let mut said = 0;
     while let Some(rest) = bytes.get(said..).filter(|rest| !rest.is_empty()) {
         match stream.writable().await.and_then(|()| stream.try_write(rest)) {
