@@ -51,13 +51,17 @@ impl Interception {
     }
 }
 
-/// REDIRECT in the output hook leads to the loopback address of the packet's family.
+/// REDIRECT in the output hook leads to the loopback address of the packet's family. Link-local
+/// targets are left alone: the kernel does not tell by which interface they were to be reached.
 fn rules(cgroup: &Cgroup, listeners: &[Listener]) -> String {
     let of_cgroup = format!("socket cgroupv2 level {} \"{}\"", cgroup.level(), cgroup.nft_path());
     let redirect = |listener: &Listener| {
-        let family = if listener.address().is_ipv4() { "ipv4" } else { "ipv6" };
+        let family = match listener.address().is_ipv4() {
+            true => "meta nfproto ipv4",
+            false => "ip6 daddr != fe80::/10",
+        };
         let port = listener.address().port();
-        format!("meta nfproto {family} meta l4proto tcp {of_cgroup} redirect to :{port};")
+        format!("{family} meta l4proto tcp {of_cgroup} redirect to :{port};")
     };
     let rules: String = listeners.iter().map(redirect).collect();
     // One before the usual place, so that ours is the first to rewrite.
