@@ -59,6 +59,8 @@ pub mod observe;
 #[cfg(all(feature = "proxy", not(fuzzing)))]
 mod observe;
 #[cfg(feature = "proxy")]
+mod process;
+#[cfg(feature = "proxy")]
 pub mod proxy;
 #[cfg(feature = "record")]
 pub mod record;

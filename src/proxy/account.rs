@@ -13,6 +13,7 @@ use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
+use crate::process;
 use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
@@ -26,6 +27,8 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
+    /// The local program that is the client, once it was found.
+    pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
     seq: u64,
@@ -50,6 +53,7 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            process: None,
             sight: None,
             seq,
             epoch,
@@ -175,7 +179,7 @@ impl Account {
             verdict: None,
             tls: sight.and_then(Sight::tls),
             http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
-            process: None,
+            process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
             delta,
             line: 0,
         }

@@ -147,11 +147,18 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
-    asked.mode = way.mode();
+    let mode = way.mode();
+    asked.mode = mode;
     let no_reply = |failure| Refusal { failure, reply: None };
     let target = known_target(way, client).map_err(no_reply)?;
     asked.target.clone_from(&target);
     let meter = &client.state.meter;
+    account.process = shared.processes.as_ref().and_then(|processes| {
+        // What the client's socket is connected to: REDIRECT alone changes that on the way.
+        let diverted = target.as_ref().and_then(Target::literal);
+        let peer = if mode == Some(Mode::Redirect) { diverted } else { meter.local };
+        processes.ask(meter.remote?, peer?)
+    });
     let refused = access.refuse_client(meter.remote, meter.local);
     if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
         return Err(no_reply(denied(Phase::Accept, fault)));

@@ -58,20 +58,23 @@ pub struct Http {
     pub status: Option<u16>,
 }
 
-/// The local program that was the client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The local program that was the client. Linux tells which it was while the program has its
+/// socket open; of several that share it, this is one, a parent rather than its child.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Process {
-    /// Its process.
-    pub pid: u32,
-    /// Its user.
+    /// Its process, as the proxy's `/proc` numbers it. Null, as all below but `uid`, when no process
+    /// that the proxy may look into has the socket: a program of another user, where the proxy is
+    /// not root's, or one that closed the socket while it was looked for.
+    pub pid: Option<u32>,
+    /// The user that opened the socket.
     pub uid: Option<u32>,
-    /// Its short name.
+    /// Its short name, 15 bytes (`/proc/PID/comm`).
     pub name: Option<String>,
-    /// Its executable.
+    /// Its executable's path (`/proc/PID/exe`).
     pub exe: Option<String>,
-    /// Its control group.
+    /// Its control group's path, where cgroup v2 is mounted (`/proc/PID/cgroup`, hierarchy 0).
     pub cgroup: Option<String>,
 }

@@ -26,6 +26,7 @@ const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error e
 const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
 const DELIVERED: &str = "written acked undelivered";
 const HTTP: &str = "method host status";
+pub(crate) const PROCESS: &str = "pid uid name exe cgroup";
 pub(crate) const TLS: &str = "serverName alpn alpnOffered version versionsOffered cipher encryptedClientHello \
     handshake";
 

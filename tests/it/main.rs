@@ -26,6 +26,7 @@ mod kernel_looks;
 mod namespaces;
 mod observed;
 mod output;
+mod process;
 mod proxy_protocol;
 mod readme;
 mod resets;
