@@ -2,11 +2,12 @@
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod descent;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod sock_diag;
 
 use std::io;
 use std::net::SocketAddr;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::process::SockDiag;
 
 /// Whether the other end of a connection within this machine belongs to a program of the user that
 /// this process runs as; or of root, who may do everything as this user anyway; or to one that
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn is_own(client: SocketAddr, here: SocketAddr) -> io::Result<bool> {
     let own = rustix::process::geteuid().as_raw();
-    Ok(sock_diag::holder(client, here)?.is_some_and(|holder| {
+    Ok(SockDiag::open()?.holder(client, here)?.is_some_and(|holder| {
         [0, own].contains(&holder.uid) || descent::has_descendant_with(holder.inode)
     }))
 }

@@ -12,6 +12,8 @@ use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::ingress::{Asked, Exchange, Target};
+use crate::observe::Sight;
+use crate::process;
 use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
@@ -25,6 +27,10 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
+    /// The local program that is the client, once it was found.
+    pub(super) process: Option<process::Answer>,
+    /// What the observers of a tunnel see.
+    pub(super) sight: Option<Arc<Sight>>,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
@@ -47,6 +53,8 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            process: None,
+            sight: None,
             seq,
             epoch,
             listener,
@@ -136,6 +144,7 @@ impl Account {
 
         let settings = &self.shared.settings;
         let exchange = self.asked.exchange.as_deref();
+        let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
         let client_address =
             self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
@@ -168,9 +177,9 @@ impl Account {
             delivery,
             ending,
             verdict: None,
-            tls: None,
-            http: exchange.map(Exchange::seen),
-            process: None,
+            tls: sight.and_then(Sight::tls),
+            http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
+            process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
             delta,
             line: 0,
         }

@@ -41,6 +41,7 @@ use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
 use crate::ingress::Target;
+use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
@@ -61,6 +62,7 @@ struct Shared {
     settings: Settings,
     recorder: Recorder,
     dialler: Dialler,
+    processes: Option<Finder>,
     seq: AtomicU64,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
@@ -83,8 +85,17 @@ impl Proxy {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
         let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
-        let seq = AtomicU64::new(0);
-        let shared = Shared { settings, recorder, dialler, seq, listening, on_close: None, stop };
+        let processes = if settings.process { Finder::start() } else { None };
+        let shared = Shared {
+            settings,
+            recorder,
+            dialler,
+            processes,
+            seq: AtomicU64::new(0),
+            listening,
+            on_close: None,
+            stop,
+        };
         Self { shared, listeners }
     }
 

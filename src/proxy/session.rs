@@ -20,8 +20,9 @@ use crate::ingress::{
     Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,
     farewell, hear, hear_announced, original_destination,
 };
+use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, relay};
+use crate::relay::{Half, Halves, Leg, Observed, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -121,15 +122,24 @@ async fn reach(
     upstream.state.meter.own_tx += request.authored as u64;
     let granted = request.answer.granted(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
+    let editors = request.editors.unwrap_or_else(|| observers(account, &request.first));
     let mut halves = Box::new(Halves {
         to_upstream: Half::beginning_with(request.first),
         to_client: Half::beginning_with(granted),
     });
-    if let Some(Editors { to_upstream, to_client }) = request.editors {
-        halves.to_upstream.edit_by(to_upstream);
-        halves.to_client.edit_by(to_client);
-    }
+    halves.to_upstream.edit_by(editors.to_upstream);
+    halves.to_client.edit_by(editors.to_client);
     Ok((upstream, halves))
+}
+
+/// Who sees what passes a tunnel, beginning with what came behind the request for it.
+fn observers(account: &mut Account, first: &[u8]) -> Editors {
+    let sight = Arc::new(Sight::default());
+    account.sight = Some(Arc::clone(&sight));
+    Editors {
+        to_upstream: Observed::by(ClientObserver::new(Arc::clone(&sight)), first),
+        to_client: Observed::by(UpstreamObserver::new(sight), &[]),
+    }
 }
 
 /// What the client asks for.
@@ -137,11 +147,18 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
-    asked.mode = way.mode();
+    let mode = way.mode();
+    asked.mode = mode;
     let no_reply = |failure| Refusal { failure, reply: None };
     let target = known_target(way, client).map_err(no_reply)?;
     asked.target.clone_from(&target);
     let meter = &client.state.meter;
+    account.process = shared.processes.as_ref().and_then(|processes| {
+        // What the client's socket is connected to: REDIRECT alone changes that on the way.
+        let diverted = target.as_ref().and_then(Target::literal);
+        let peer = if mode == Some(Mode::Redirect) { diverted } else { meter.local };
+        processes.ask(meter.remote?, peer?)
+    });
     let refused = access.refuse_client(meter.remote, meter.local);
     if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
         return Err(no_reply(denied(Phase::Accept, fault)));

@@ -36,6 +36,8 @@ pub struct Settings {
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
+    /// Whether the local programs that are clients are looked for. Yes. Linux alone tells.
+    pub process: bool,
     /// The machine's name in every record.
     pub host: String,
     /// Keys and values of the user's own in every record.
@@ -58,6 +60,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),
+            process: true,
             host: dns_lookup::get_hostname().unwrap_or_default(),
             labels: BTreeMap::new(),
             run_id: Uuid::now_v7(),

@@ -120,11 +120,15 @@ pub struct Record {
     pub ending: Option<Ending>,
     /// Who was slow. Null while that is not told.
     pub verdict: Option<Verdict>,
-    /// What the TLS handshake shows to anyone on the path. Null without one.
+    /// What the TLS handshake shows to anyone on the path. Null when the client did not begin with a
+    /// whole ClientHello of at most 16 KiB.
     pub tls: Option<Tls>,
-    /// The first exchange of plain HTTP/1. Null without one.
+    /// The first exchange of plain HTTP/1. Null when the client did not begin with a request.
     pub http: Option<Http>,
-    /// The local program that was the client. Null when it is not local or not known.
+    /// The local program at the other end of the client's socket. Null when that is on another
+    /// machine or in another network namespace, when the connection was over before the program was
+    /// found, when more connections came than could be looked after, with `--no-process`, and on
+    /// other systems than Linux. In an `open` line it is not known yet as a rule.
     pub process: Option<Process>,
     /// What deserves a look, each once.
     pub warnings: Vec<Warning>,

@@ -12,6 +12,7 @@ mod edit;
 mod error_watch;
 mod half;
 mod leg;
+mod observe;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
 mod send_queue;
@@ -31,6 +32,7 @@ pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
+pub(crate) use observe::{Observe, Observed};
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

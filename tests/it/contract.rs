@@ -25,8 +25,12 @@ const PHASES: &str = "acceptQueue request resolve connect firstByte response";
 const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error errorCode";
 const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
 const DELIVERED: &str = "written acked undelivered";
+const HTTP: &str = "method host status";
+pub(crate) const PROCESS: &str = "pid uid name exe cgroup";
+pub(crate) const TLS: &str = "serverName alpn alpnOffered version versionsOffered cipher encryptedClientHello \
+    handshake";
 
-fn assert_keys(value: &Value, expected: &str, what: &str) {
+pub(crate) fn assert_keys(value: &Value, expected: &str, what: &str) {
     let found: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     let expected: BTreeSet<&str> = expected.split_whitespace().collect();
     assert_eq!(found, expected, "keys of {what}");
@@ -51,7 +55,7 @@ fn a_run() -> (Left, Vec<Value>) {
             "here",
         ],
     );
-    exchange(&mut proxy.connect(), b"hello");
+    exchange(&mut proxy.connect(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     drop(std::net::TcpStream::connect(proxy.addresses()[1]).unwrap());
     proxy.wait_for_records(2);
     let file = proxy.records_file();
@@ -105,6 +109,8 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
         }
     }
     assert_keys(&of("close")[0]["ending"], ENDING, "ending");
+    let with_http = of("close").into_iter().find(|value| !value["http"].is_null()).unwrap();
+    assert_keys(&with_http["http"], HTTP, "http");
 }
 
 #[test]

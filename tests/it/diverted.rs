@@ -99,7 +99,7 @@ fn divert_what_this_machine_sends(by: Way) {
     here.cable(&there, "cable", 7);
     let script = by.rules(&["--mark", "0x77"]);
     let hosts = ["127.0.0.1", "[::1]"];
-    let proxy = by.proxy(&here, &hosts, &["--mark", "0x77"]);
+    let proxy = by.proxy(&here, &hosts, &["--mark", "0x77", "-vv"]);
     assert_eq!(
         comment_after(&script, "Diverts"),
         format!("conniver proxy --{0} 127.0.0.1:{PORT} --{0} '[::1]:{PORT}' --mark 119", by.name)
@@ -121,9 +121,12 @@ fn divert_what_this_machine_sends(by: Way) {
             let mut client = connect(echo);
             assert_eq!(client.peer_addr().unwrap(), echo);
             assert_eq!(exchange(&mut client, b"hello"), b"hello");
+            proxy.wait_to_hear(&format!("the client {}", client.local_addr().unwrap()));
         });
         let record = next(&proxy);
         assert_diverted(&record, by.mode, echo);
+        let pid = record.process.as_ref().and_then(|process| process.pid);
+        assert_eq!(pid, Some(std::process::id()));
         assert_eq!(record.client_host, record.client.remote_addr.map(|a| a.ip().to_string()));
 
         here.enter(|| is_reset(deaf));

@@ -16,26 +16,36 @@ const ANSWER: usize = HEADER + 72;
 
 /// Who holds a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(crate) struct Holder {
     /// The user that made it.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
     /// The socket's own number, by which processes show it.
-    pub(super) inode: u32,
+    pub(crate) inode: u32,
 }
 
-/// Who holds the socket whose own address is `socket` and whose peer is `peer`. `None` when there is
-/// no such connection, or nobody holds the socket any more.
-pub(super) fn holder(socket: SocketAddr, peer: SocketAddr) -> io::Result<Option<Holder>> {
-    let netlink = Socket::new(
-        Domain::from(libc::AF_NETLINK),
-        Type::DGRAM,
-        Some(Protocol::from(libc::NETLINK_SOCK_DIAG)),
-    )?;
-    netlink.send(&request(socket, peer))?;
-    // The kernel answers before send(2) returns.
-    let mut buffer = [0; 1024];
-    let length = (&netlink).read(&mut buffer)?;
-    answer(buffer.get(..length).unwrap_or_default())
+/// A socket to ask by.
+#[derive(Debug)]
+pub(crate) struct SockDiag(Socket);
+
+impl SockDiag {
+    pub(crate) fn open() -> io::Result<Self> {
+        let protocol = Protocol::from(libc::NETLINK_SOCK_DIAG);
+        Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, Some(protocol)).map(Self)
+    }
+
+    /// Who holds the socket whose own address is `socket` and whose peer is `peer`. `None` when there
+    /// is no such connection, or nobody holds the socket any more.
+    pub(crate) fn holder(
+        &self,
+        socket: SocketAddr,
+        peer: SocketAddr,
+    ) -> io::Result<Option<Holder>> {
+        self.0.send(&request(socket, peer))?;
+        // The kernel answers before send(2) returns.
+        let mut buffer = [0; 1024];
+        let length = (&self.0).read(&mut buffer)?;
+        answer(buffer.get(..length).unwrap_or_default())
+    }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small constants")]
@@ -107,7 +117,7 @@ mod tests {
     use super::*;
 
     fn user(socket: SocketAddr, peer: SocketAddr) -> Option<u32> {
-        holder(socket, peer).unwrap().map(|holder| holder.uid)
+        SockDiag::open().unwrap().holder(socket, peer).unwrap().map(|holder| holder.uid)
     }
 
     fn own() -> Option<u32> {
