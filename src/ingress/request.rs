@@ -51,9 +51,7 @@ impl Request {
     pub(crate) fn tunnel(target: Target, answer: Answer, first: Vec<u8>) -> Self {
         Self { target, answer, first, authored: 0, editors: None }
     }
-}
 
-impl Request {
     /// The upstream is a parent proxy that takes the client's own request: it gets it in absolute
     /// form, with our authorization.
     pub(crate) fn turn_to_parent(&mut self, exchange: &Exchange, authorization: Option<&str>) {
