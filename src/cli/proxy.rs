@@ -201,12 +201,12 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     if output == Output::Stdout {
         output_watch::stop_when_reader_leaves(stopper.clone());
     }
-    // Last of all: whoever waits for these lines may connect, and may send signals.
-    for listener in &listeners {
-        exit::say(&format!("listening on {listener}"));
-    }
-
+    let listening: Vec<String> = listeners.iter().map(|l| format!("listening on {l}")).collect();
     let proxy = Proxy::new(settings, recorder.clone(), listeners);
+    // Last of all: whoever waits for these lines may connect, and may send signals.
+    for line in &listening {
+        exit::say(line);
+    }
     proxy.run(requests.reach(1), requests.reach(2)).await;
     exit::finish(writer, &recorder, &requests).await
 }

@@ -368,8 +368,9 @@ fn a_terminals_interrupt_is_for_the_program_and_conniver_outlives_it() {
     if !has_tool("script", what) {
         return;
     }
+    // Without `exec`, some shells stay and die of the interrupt themselves.
     let inside = format!(
-        "{BINARY} run -q -- sh -c 'trap \"echo interrupted; exit 9\" INT; echo ready; while :; do sleep 0.01; done'"
+        "exec {BINARY} run -q -- sh -c 'trap \"echo interrupted; exit 9\" INT; echo ready; while :; do sleep 0.01; done'"
     );
     let mut terminal = Command::new("script")
         .args(["-qec", &inside, "/dev/null"])
