@@ -40,6 +40,7 @@
 //! | `record` | the proxy's records as typed values, and reading files of them |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
+//! | `stat` (default) | one HTTP request, its phases and what TCP did |
 //! | `cli` (default) | the program `conniver` |
 
 mod clock;
@@ -68,6 +69,8 @@ pub mod record;
 mod relay;
 #[cfg(feature = "proxy")]
 mod socket_options;
+#[cfg(feature = "stat")]
+pub mod stat;
 
 pub use conn::{Builder, Conn, EofInfo, Report};
 pub use tcp_info::TcpInfo;

@@ -5,10 +5,14 @@ mod diagnostics;
 mod exit;
 mod output_watch;
 mod pair;
+mod parent;
 mod proxy;
 mod rules;
 mod run;
 mod signals;
+#[cfg(feature = "stat")]
+mod stat;
+mod units;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,9 @@ enum Command {
     Proxy(Box<proxy::ProxyArgs>),
     /// Run a program with the proxy around it, and say at its end what its connections met
     Run(Box<run::RunArgs>),
+    /// Ask for one URL, and show its phases and what TCP did
+    #[cfg(feature = "stat")]
+    Stat(Box<stat::StatArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
     /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
@@ -56,6 +63,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Proxy(args) => proxy::run(*args),
         // Its status is the program's.
         Command::Run(args) => return run::run(&args),
+        #[cfg(feature = "stat")]
+        Command::Stat(args) => return stat::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(args) => rules::run(args),
         Command::Schema => schema(),

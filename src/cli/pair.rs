@@ -80,7 +80,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// What `--via` was given. It is judged after clap, which would repeat a malformed URL, password
 /// and all.
 #[derive(Debug, Clone)]
-struct ViaArg(Result<Via, ParseViaError>);
+pub(super) struct ViaArg(Result<Via, ParseViaError>);
 
 impl FromStr for ViaArg {
     type Err = Infallible;
@@ -92,7 +92,7 @@ impl FromStr for ViaArg {
 
 impl ViaArg {
     /// Wrong usage ends the program, as everywhere.
-    fn or_exit(&self) -> Via {
+    pub(super) fn or_exit(&self) -> Via {
         let refuse = |error| {
             let text = format!("invalid value for '--via <URL>': {error}\n");
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()

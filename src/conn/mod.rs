@@ -83,11 +83,19 @@ fn look_at_nothing<S>(meter: &mut Meter, _stream: &S, _moment: Moment) {
 #[must_use]
 pub struct Builder {
     reconnects: u32,
+    epoch: Option<Epoch>,
     on_open: Option<Callback>,
     on_close: Option<Callback>,
 }
 
 impl Builder {
+    /// The clock that the instants in the report are told by. One of its own, unless set.
+    #[cfg(feature = "stat")]
+    pub(crate) fn epoch(mut self, epoch: Epoch) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
     /// Attempts that failed before this connection; they stand in the report.
     pub fn reconnects(mut self, attempts: u32) -> Self {
         self.reconnects = attempts;
@@ -121,8 +129,8 @@ impl Builder {
     }
 
     fn wrap_with<S>(self, stream: S, look: Look<S>) -> Conn<S> {
-        let epoch = Epoch::now();
-        let mut meter = Meter::new(epoch, epoch.start());
+        let now = Epoch::now();
+        let mut meter = Meter::new(self.epoch.unwrap_or(now), now.start());
         meter.reconnects = self.reconnects;
         look(&mut meter, &stream, Moment::Open);
         let conn = Conn { stream, meter, look, on_close: self.on_close, over: false };
@@ -184,7 +192,13 @@ impl<S> Conn<S> {
         &mut self.stream
     }
 
-    fn before_our_end(&mut self) {
+    /// The stream and what is counted on it, for a conversation before the payload.
+    #[cfg(feature = "stat")]
+    pub(crate) fn parts(&mut self) -> (&S, &mut Meter) {
+        (&self.stream, &mut self.meter)
+    }
+
+    pub(crate) fn before_our_end(&mut self) {
         (self.look)(&mut self.meter, &self.stream, Moment::Eof);
     }
 

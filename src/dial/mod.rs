@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::fault::Fault;
 use crate::ingress::Target;
-use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSource};
+use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, Report, ResolveSource};
 use crate::socket_options::Mark;
 use cache::{Found, Resolver};
 use race::race;
@@ -44,6 +44,16 @@ impl DialLog {
         let won = self.attempts.iter().find(|attempt| attempt.outcome == AttemptOutcome::Ok)?;
         let failed = |attempt: &&Attempt| attempt.outcome == AttemptOutcome::Error;
         Some((won.addr, self.attempts.iter().filter(failed).count()))
+    }
+
+    /// The attempts, with the winner's SYNs: they stand in the first look at its socket.
+    pub(crate) fn attempts(&self, upstream: Option<&Report>) -> Vec<Attempt> {
+        let mut attempts = self.attempts.clone();
+        let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
+        if let (Some(won), Some(leg)) = (won, upstream) {
+            won.syn_retransmits = leg.opened_info.as_ref().and_then(|info| info.retransmits);
+        }
+        attempts
     }
 }
 

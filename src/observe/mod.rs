@@ -15,6 +15,8 @@ use std::time::Instant;
 
 use crate::record::{Http, Tls};
 use crate::relay::Observe;
+#[cfg(feature = "stat")]
+pub(crate) use tls::{cipher_name, version_name};
 
 /// What was seen of a conversation so far. Both observers are polled by one task and the record is
 /// built by it too; nobody waits for anybody.

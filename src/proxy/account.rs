@@ -15,8 +15,7 @@ use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
-    Phases, Record, Report,
+    self, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase, Phases, Record, Report,
 };
 use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
 
@@ -135,13 +134,6 @@ impl Account {
             Delta { to_upstream: sent.0 - self.reported.0, to_client: sent.1 - self.reported.1 };
         self.reported = sent;
 
-        // The winner's SYNs stand in the first look at its socket.
-        let mut attempts = self.dialled.attempts.clone();
-        let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
-        if let (Some(won), Some(leg)) = (won, &upstream) {
-            won.syn_retransmits = leg.opened_info.as_ref().and_then(|info| info.retransmits);
-        }
-
         let settings = &self.shared.settings;
         let exchange = self.asked.exchange.as_deref();
         let sight = self.sight.as_deref();
@@ -171,7 +163,7 @@ impl Account {
             warnings: warnings(&client, upstream.as_ref(), &phases, &delivery, exchange),
             phases,
             resolve_source: self.dialled.source,
-            attempts,
+            attempts: self.dialled.attempts(upstream.as_ref()),
             client,
             upstream,
             delivery,

@@ -45,6 +45,8 @@ use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
+#[cfg(feature = "stat")]
+pub(crate) use warnings::of_leg;
 
 pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Mark, MarkError};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ingress::Exchange;
 use crate::nanos;
-use crate::record::{Delivery, Leg, Phases, Report, Warning, WarningCode};
+use crate::record::{Delivered, Delivery, Leg, Phases, Report, Warning, WarningCode};
 
 /// Waits in the accept queue below this are the kernel's clock grain, not a wait (CONFIG_HZ=100
 /// counts in 10 ms).
@@ -42,39 +42,40 @@ pub(super) fn warnings(
             text.to_owned(),
         );
     }
-    let legs = [
-        (Leg::Client, Some(client), &delivery.to_client),
-        (Leg::Upstream, upstream, &delivery.to_upstream),
-    ];
-    for (leg, report, delivered) in legs {
-        let Some(report) = report else { continue };
-        let opened = report.opened_info.as_ref();
-        let closed = report.closed_info.as_ref().or(opened);
-        let syns = match leg {
-            Leg::Upstream => opened.and_then(|info| info.retransmits).unwrap_or(0),
-            Leg::Client => 0,
-        };
-        let all = closed.and_then(|info| info.retransmits).unwrap_or(0);
-        let linux = closed.and_then(|info| info.sys_info.linux());
-        let timeouts = linux.and_then(|l| l.total_rto).unwrap_or(0).into();
-        let out_of_order = linux.and_then(|l| l.rx_out_of_order).unwrap_or(0).into();
-        let queued = delivered.as_ref().and_then(|d| d.still_queued()).unwrap_or(0);
-        let on = Some(leg);
-        note(WarningCode::SynRetransmits, on, syns, "segments", format!("{syns} SYNs sent again"));
-        let later = all.saturating_sub(syns);
-        note(
-            WarningCode::Retransmits,
-            on,
-            later,
-            "segments",
-            format!("{later} segments sent again"),
-        );
-        let text = format!("the retransmission timer ran out {timeouts} times");
-        note(WarningCode::RetransmissionTimeouts, on, timeouts, "timeouts", text);
-        let text = format!("{out_of_order} packets came out of order");
-        note(WarningCode::OutOfOrder, on, out_of_order, "packets", text);
-        let text = format!("{queued} bytes were not acknowledged when the socket was closed");
-        note(WarningCode::QueueNotEmptied, on, queued, "bytes", text);
+    found.extend(of_leg(Leg::Client, client, delivery.to_client.as_ref()));
+    if let Some(upstream) = upstream {
+        found.extend(of_leg(Leg::Upstream, upstream, delivery.to_upstream.as_ref()));
     }
+    found
+}
+
+/// The warnings of one socket by its latest look, each once. On the leg to the upstream, which we
+/// dialled, SYNs that were sent again are told apart.
+pub(crate) fn of_leg(leg: Leg, report: &Report, delivered: Option<&Delivered>) -> Vec<Warning> {
+    let opened = report.opened_info.as_ref();
+    let closed = report.closed_info.as_ref().or(opened);
+    let syns = match leg {
+        Leg::Upstream => opened.and_then(|info| info.retransmits).unwrap_or(0),
+        Leg::Client => 0,
+    };
+    let later = closed.and_then(|info| info.retransmits).unwrap_or(0).saturating_sub(syns);
+    let linux = closed.and_then(|info| info.sys_info.linux());
+    let timeouts = linux.and_then(|l| l.total_rto).unwrap_or(0).into();
+    let out_of_order = linux.and_then(|l| l.rx_out_of_order).unwrap_or(0).into();
+    let queued = delivered.and_then(Delivered::still_queued).unwrap_or(0);
+    let mut found = Vec::new();
+    let mut note = |code, value: u64, unit: &str, text: String| {
+        if value > 0 {
+            found.push(Warning { code, leg: Some(leg), value, unit: unit.to_owned(), text });
+        }
+    };
+    note(WarningCode::SynRetransmits, syns, "segments", format!("{syns} SYNs sent again"));
+    note(WarningCode::Retransmits, later, "segments", format!("{later} segments sent again"));
+    let text = format!("the retransmission timer ran out {timeouts} times");
+    note(WarningCode::RetransmissionTimeouts, timeouts, "timeouts", text);
+    let text = format!("{out_of_order} packets came out of order");
+    note(WarningCode::OutOfOrder, out_of_order, "packets", text);
+    let text = format!("{queued} bytes were not acknowledged when the socket was closed");
+    note(WarningCode::QueueNotEmptied, queued, "bytes", text);
     found
 }

@@ -10,6 +10,7 @@ mod ending;
 mod observed;
 mod phases;
 mod reader;
+pub mod stat;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -53,6 +54,8 @@ pub enum Line {
     Close(Box<Record>),
     /// A run of the program ended: its last line.
     Stop(Stop),
+    /// One URL was asked for: `conniver stat`.
+    Stat(Box<stat::Stat>),
 }
 
 /// A connection pair: what is known of it at this event.

@@ -11,11 +11,11 @@ use std::sync::mpsc::{Receiver, channel};
 use conniver::record::{Mode, Outcome};
 use tempfile::TempDir;
 
-use crate::connect::TlsServer;
 use crate::harness::clients::{Counts, Server, assert_tls_tunnelled, assert_tunnelled, client};
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, noise};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
+use crate::harness::tls::{TlsServer, certificate};
 use crate::harness::{has_tool, run};
 
 /// A program that serves one connection, which it finds at its standard input and output.
@@ -35,7 +35,7 @@ fn curl_speaks_http_2_through_one_tunnel() {
         return;
     }
     let files = TempDir::new().unwrap();
-    let (key, certificate) = crate::connect::certificate(files.path());
+    let (key, certificate) = certificate(files.path(), "localhost");
     let page = noise(300_000);
     std::fs::write(files.path().join("page"), &page).unwrap();
     // It takes no port 0; in a namespace of the test's own, every port is free.
@@ -102,7 +102,7 @@ fn wget_fetches_https_through_connect() {
     let mut wget = Command::new("wget");
     wget.args(["-q", "-O", "-", "--ca-certificate", &server.certificate]);
     wget.args(["-e", "use_proxy=on", "-e", &format!("https_proxy=http://{}/", proxy.address())]);
-    let target = format!("localhost:{}", server.port);
+    let target = format!("localhost:{}", server.address.port());
     let page = client(wget.arg(format!("https://{target}/")));
     assert!(String::from_utf8_lossy(&page).contains("Ciphers supported"));
     assert_tls_tunnelled(&proxy.the_record(), &target);

@@ -2,8 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use conniver::record::{By, How, Mode, Outcome, Phase};
 
@@ -12,6 +10,7 @@ use crate::harness::peers::{
     reset, sha256,
 };
 use crate::harness::program::Proxy;
+use crate::harness::tls::TlsServer;
 use crate::harness::{has_tool, run};
 
 const GRANTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
@@ -206,57 +205,6 @@ fn an_error_reply_arrives_although_the_client_went_on_sending() {
     assert_eq!(record.client.own_rx_bytes, request.len() as u64);
 }
 
-/// Makes a key and a certificate for localhost; their files.
-pub(crate) fn certificate(directory: &Path) -> (String, String) {
-    let path = |name: &str| directory.join(name).display().to_string();
-    let (key, certificate) = (path("key"), path("certificate"));
-    let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 \
-                -subj /CN=localhost -addext subjectAltName=DNS:localhost";
-    let files = ["-keyout", &key, "-out", &certificate];
-    run("openssl", &[&make.split_whitespace().collect::<Vec<_>>()[..], &files].concat());
-    (key, certificate)
-}
-
-/// `openssl s_server -www` with a certificate for localhost.
-pub(crate) struct TlsServer {
-    child: Child,
-    pub(crate) port: u16,
-    pub(crate) certificate: String,
-    _directory: tempfile::TempDir,
-}
-
-impl TlsServer {
-    pub(crate) fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (key, certificate) = certificate(directory.path());
-        let mut child = Command::new("openssl")
-            .args(["s_server", "-www", "-accept", "127.0.0.1:0"])
-            .args(["-key", &key, "-cert", &certificate])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
-        let port = loop {
-            let mut line = String::new();
-            assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
-            if let Some(address) = line.trim().strip_prefix("ACCEPT ") {
-                break address.rsplit(':').next().unwrap().parse().unwrap();
-            }
-        };
-        // It goes on talking.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { child, port, certificate, _directory: directory }
-    }
-}
-
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn curl_fetches_https_through_connect_and_through_socks() {
     let what = "curl_fetches_https_through_connect_and_through_socks";
@@ -265,7 +213,7 @@ fn curl_fetches_https_through_connect_and_through_socks() {
     }
     let server = TlsServer::start();
     let proxy = Proxy::serving(&[]);
-    let url = format!("https://localhost:{}/", server.port);
+    let url = format!("https://localhost:{}/", server.address.port());
     for (count, scheme) in ["http", "socks4a", "socks5h"].iter().enumerate() {
         let via = format!("{scheme}://{}", proxy.address());
         let page = run(
@@ -274,7 +222,7 @@ fn curl_fetches_https_through_connect_and_through_socks() {
         );
         assert!(page.contains("Ciphers supported"), "{page}");
         let record = proxy.wait_for_records(count + 1).pop().unwrap();
-        assert_eq!(record.target, Some(format!("localhost:{}", server.port)));
+        assert_eq!(record.target, Some(format!("localhost:{}", server.address.port())));
     }
     let mut modes: Vec<_> = proxy.stop().records().iter().map(|record| record.mode).collect();
     modes.sort_by_key(|mode| format!("{mode:?}"));

@@ -32,6 +32,7 @@ mod readme;
 mod resets;
 mod run;
 mod socks;
+mod stat;
 mod stopping;
 mod streaming;
 mod via;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use conniver::record::{Outcome, Record};
 
+use crate::cli::units::human_bytes;
+
 /// More connections than these are shown by target; of more targets, the rest together.
 const ROWS: usize = 40;
 
@@ -162,24 +164,6 @@ impl Row {
     }
 }
 
-/// Three digits and a decimal unit: 999 B, 1.23 kB.
-fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1000.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    // What would be rounded to 1000 is one of the next unit.
-    while value >= 999.5 && units.len() > 0 {
-        value /= 1000.0;
-        unit = units.next();
-    }
-    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.decimals$} {}", unit.unwrap_or(&""))
-}
-
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.connections {
@@ -228,24 +212,6 @@ mod tests {
             retransmits: Some(1),
             failed: failed.into(),
             ended: if failed { "dns (EAI_NONAME)" } else { "ok" }.to_owned(),
-        }
-    }
-
-    #[test]
-    fn bytes_have_three_digits_and_a_unit() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.00 kB"),
-            (9_994, "9.99 kB"),
-            (9_996, "10.0 kB"),
-            (99_960, "100 kB"),
-            (999_499, "999 kB"),
-            (999_500, "1.00 MB"),
-            (8_388_608, "8.39 MB"),
-            (u64::MAX, "18.4 EB"),
-        ] {
-            assert_eq!(human_bytes(bytes), text);
         }
     }
 

@@ -60,7 +60,8 @@ impl Handshake {
     }
 }
 
-fn version_name(version: u16) -> String {
+/// As records show it.
+pub(crate) fn version_name(version: u16) -> String {
     match version {
         0x0300 => "SSLv3".to_owned(),
         0x0301 => "TLSv1".to_owned(),
@@ -71,7 +72,8 @@ fn version_name(version: u16) -> String {
     }
 }
 
-fn cipher_name(suite: u16) -> String {
+/// As records show it.
+pub(crate) fn cipher_name(suite: u16) -> String {
     cipher_suites::name(suite).map_or_else(|| format!("{suite:#06x}"), str::to_owned)
 }
 

@@ -1,0 +1,74 @@
+//! What went wrong, for people: what was being done, to what, and what to do about it.
+
+use conniver::record::stat::{Exchange, Phase};
+
+use super::report::printable;
+
+/// A sentence on an exchange that failed.
+pub(super) fn sentence(exchange: &Exchange) -> String {
+    let Exchange { url, target, target_host, via, ending, .. } = exchange;
+    let through = via.as_ref().map_or_else(String::new, |via| format!(" through {via}"));
+    let doing = match ending.phase {
+        Phase::Resolve => format!("looking up {target_host}"),
+        Phase::Connect => format!("connecting to {target}{through}"),
+        Phase::Tls => format!("making a TLS connection with {target}{through}"),
+        Phase::Server => format!("waiting for an answer to {} {url}", exchange.http.method),
+        _ => format!("receiving {url}"),
+    };
+    let error = ending.error.as_deref().unwrap_or("it failed");
+    let error = printable(error);
+    match advice(exchange) {
+        Some(advice) => format!("{doing}: {error}; {advice}"),
+        None => format!("{doing}: {error}"),
+    }
+}
+
+fn advice(exchange: &Exchange) -> Option<String> {
+    let certificate = exchange.tls.as_ref().and_then(|tls| tls.certificates.first());
+    let advice = match exchange.ending.error_code.as_deref()? {
+        "EAI_NONAME" | "EAI_NODATA" => "check how it is written",
+        "EAI_AGAIN" | "EAI_FAIL" | "RESOLVE_TIMEOUT" => {
+            "check that this machine reaches its resolver"
+        }
+        "ECONNREFUSED" => "nothing listens there, or a firewall refuses it: check the port",
+        "EHOSTUNREACH" | "ENETUNREACH" => "check the route to it, or try -4 or -6",
+        "ADDRESS_FAMILY" => "leave -4 and -6 out",
+        "CONNECT_TIMEOUT" if exchange.ending.phase == Phase::Connect => {
+            "a firewall may drop it, or it is too far: --connect-timeout gives it longer"
+        }
+        "CONNECT_TIMEOUT" => "--connect-timeout gives it longer",
+        "MAX_TIME" => "--max-time gives it longer",
+        "HTTP_407" | "SOCKS5_AUTH" | "SOCKS5_FF" => {
+            "write them into the proxy's URL: http://USER:PASSWORD@HOST"
+        }
+        "CERT_UNKNOWN_ISSUER" => {
+            "name who signed it with --cacert FILE, or go on without a check with -k"
+        }
+        "CERT_EXPIRED" | "CERT_NOT_YET_VALID" => {
+            let certificate = certificate?;
+            return Some(format!(
+                "it is valid from {} to {}: renew it, or check this machine's clock; -k goes on",
+                certificate.not_before, certificate.not_after
+            ));
+        }
+        "CERT_OTHER_NAME" => {
+            let names = &certificate?.names;
+            return Some(match names.is_empty() {
+                true => "it names none; -k goes on".to_owned(),
+                false => {
+                    let names = printable(&names.join(", "));
+                    format!("ask for one of them: {names}; -k goes on")
+                }
+            });
+        }
+        "TLS_MALFORMED" => "perhaps the port is for http://",
+        "TLS_ALERT" => "the server may want a client's certificate, -E FILE, or another name",
+        "HTTP_MALFORMED" if !exchange.url.starts_with("https:") => {
+            "perhaps the port is for https://"
+        }
+        "ECONNRESET" | "EPIPE" => "the server broke it off, or something on the way did",
+        "EEXIST" => "choose another file with -o FILE",
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}

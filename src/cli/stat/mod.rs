@@ -1,0 +1,246 @@
+//! `conniver stat`: one URL, its phases and what TCP did.
+
+mod advice;
+mod drawing;
+mod repetition;
+mod report;
+
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use conniver::proxy::Family;
+use conniver::record::{Line, Outcome, stat::Stat};
+use conniver::stat::{Client, HeaderName, HeaderValue, Method, ParseUrlError, Save, Settings, Url};
+use tokio::time::MissedTickBehavior;
+
+use super::exit::{self, Failure};
+use super::pair::{ViaArg, parse_duration};
+use super::{Verbosity, diagnostics, parent};
+use repetition::Repetitions;
+
+#[derive(Debug, Args)]
+#[command(override_usage = "conniver stat [OPTIONS] URL")]
+pub(crate) struct StatArgs {
+    /// What to ask for; http unless it says https://
+    url: UrlArg,
+
+    /// The request's method [default: GET, or POST with -d]
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    request: Option<Method>,
+
+    /// Send this as the request's body; @FILE is what FILE has
+    #[arg(short, long)]
+    data: Option<String>,
+
+    /// Follow redirects, 10 at most
+    #[arg(short = 'L', long)]
+    location: bool,
+
+    /// Ask for the head alone (HEAD)
+    #[arg(short = 'I', long, conflicts_with_all = ["request", "data"])]
+    head: bool,
+
+    /// Go on when the server's certificate is not trusted
+    #[arg(short = 'k', long)]
+    insecure: bool,
+
+    /// Send this header field, perhaps in place of one of ours; repeatable
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+
+    /// Write the body to this file, instead of throwing it away
+    #[arg(short, long, value_name = "FILE", value_parser = parse_output, conflicts_with = "count")]
+    output: Option<PathBuf>,
+
+    /// Write the body to a new file here, under the name that the server gives it or its URL ends with
+    #[arg(short = 'O', long, conflicts_with_all = ["output", "count"])]
+    remote_name: bool,
+
+    /// Show the server this certificate: a PEM file that has its private key, too
+    #[arg(short = 'E', long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+
+    /// Trust the certificates in this PEM file, in place of the machine's own
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+
+    /// Do not offer HTTP/2
+    #[arg(long = "http1.1")]
+    http1: bool,
+
+    /// Reach it by its IPv4 addresses alone
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+
+    /// Reach it by its IPv6 addresses alone
+    #[arg(short = '6', long)]
+    ipv6: bool,
+
+    /// Reach it through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT], in place
+    /// of what http_proxy, https_proxy, all_proxy and no_proxy say
+    #[arg(long, value_name = "URL")]
+    via: Option<ViaArg>,
+
+    /// Longest time until the connection is there, TLS included: 10s, 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    connect_timeout: Duration,
+
+    /// Longest time for all of it, redirects included [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    max_time: Option<Duration>,
+
+    /// Print one line of JSON a repetition instead of the drawing
+    #[arg(long)]
+    json: bool,
+
+    /// Ask so many times, and show the smallest, middle and 99th percentile of each time
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<NonZeroU64>,
+
+    /// From one repetition's beginning to the next one's
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "count")]
+    interval: Duration,
+
+    #[command(flatten)]
+    verbosity: Verbosity,
+}
+
+/// The URL as it was typed. It is judged after clap, which would repeat a malformed one, password and
+/// all.
+#[derive(Debug, Clone)]
+struct UrlArg(Result<Url, ParseUrlError>);
+
+impl FromStr for UrlArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse()))
+    }
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let malformed = "expected NAME: VALUE";
+    let (name, value) = text.split_once(':').ok_or(malformed)?;
+    let name = name.parse().map_err(|_| malformed)?;
+    Ok((name, HeaderValue::from_str(value.trim()).map_err(|_| malformed)?))
+}
+
+fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        "-" => Err("standard output has the figures; name a file"),
+        file => Ok(file.into()),
+    }
+}
+
+impl StatArgs {
+    /// What was typed, as what it means.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let url = self.url.0.clone().unwrap_or_else(|error| {
+            let text = format!("invalid value for 'URL': {error}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
+        });
+        let mut settings = Settings::new(url);
+        settings.method = if self.head { Some(Method::HEAD) } else { self.request.clone() };
+        settings.headers.clone_from(&self.header);
+        settings.body = match self.data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
+            None => None,
+            Some((data, None)) => Some(data.to_owned().into()),
+            Some((_, Some(file))) => {
+                let body = std::fs::read(file).map_err(|error| {
+                    Failure::new(format!("reading '{file}' for the request's body: {error}"))
+                })?;
+                Some(body.into())
+            }
+        };
+        settings.follow = self.location;
+        settings.insecure = self.insecure;
+        settings.cacert.clone_from(&self.cacert);
+        settings.client_cert.clone_from(&self.cert);
+        settings.http1_only = self.http1;
+        settings.family = match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            (false, false) => Family::Any,
+        };
+        (settings.http_via, settings.https_via) = match &self.via {
+            Some(via) => (Some(via.or_exit()), Some(via.or_exit())),
+            None => (
+                parent::named_by(&["http_proxy", "all_proxy"])?,
+                parent::named_by(&["https_proxy", "all_proxy"])?,
+            ),
+        };
+        settings.connect_timeout = self.connect_timeout;
+        settings.max_time = self.max_time;
+        settings.save = match &self.output {
+            Some(file) => Save::To(file.clone()),
+            None if self.remote_name => Save::UnderItsName,
+            None => Save::Nothing,
+        };
+        Ok(settings)
+    }
+}
+
+pub(crate) fn run(args: &StatArgs) -> ExitCode {
+    diagnostics::start(&args.verbosity);
+    let result = args.settings().and_then(|settings| {
+        let client = Client::new(settings).map_err(Failure::new)?;
+        let runtime = exit::runtime()?;
+        let result = runtime.block_on(ask(args, &client));
+        // A look-up that hangs in the resolver must not hold up the end.
+        runtime.shutdown_background();
+        result
+    });
+    result.unwrap_or_else(|failure| failure.report(1))
+}
+
+/// Asks once, or as often as was said; whether all went well.
+async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
+    let mut repetitions = Repetitions::default();
+    let mut ticks = tokio::time::interval(args.interval.max(Duration::from_nanos(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for seq in 1..=args.count.map_or(1, NonZeroU64::get) {
+        ticks.tick().await;
+        let stat = client.fetch(seq).await;
+        show(args, &stat)?;
+        if stat.exchange.outcome != Outcome::Ok {
+            exit::say(&format!("conniver: {}", advice::sentence(&stat.exchange)));
+        }
+        repetitions.add(&stat);
+    }
+    if args.count.is_some() && !args.verbosity.quiet {
+        match args.json {
+            true => exit::say(&repetitions.to_string()),
+            false => print(&format!("\n{repetitions}"))?,
+        }
+    }
+    Ok(if repetitions.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn show(args: &StatArgs, stat: &Stat) -> Result<(), Failure> {
+    if args.json {
+        let line = serde_json::to_string(&Line::Stat(Box::new(stat.clone())))
+            .map_err(|error| Failure::new(format!("writing the record: {error}")))?;
+        return exit::print(&line);
+    }
+    match (args.verbosity.quiet, args.count) {
+        (true, _) => Ok(()),
+        (false, None) => print(&report::whole(stat)),
+        (false, Some(_)) => print(&report::brief(stat)),
+    }
+}
+
+/// Prints to standard output, in colours where it is a terminal that shows them and nobody said
+/// otherwise (`NO_COLOR`).
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(anstream::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("writing to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

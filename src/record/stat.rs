@@ -1,0 +1,228 @@
+//! One URL that was asked for: the line that `conniver stat --json` prints. What has the same key
+//! as in a pair's record has the same meaning.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Attempt, Outcome, Report, ResolveSource, Warning, time};
+use crate::nanos;
+
+/// What came of one URL: the last exchange, and the redirects before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Stat {
+    /// The number of the contract that this line follows.
+    pub schema: u32,
+    /// When the exchange had ended: RFC 3339, UTC, six fraction digits. The wall clock read anew.
+    #[serde(with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub time: Timestamp,
+    /// The machine's name.
+    pub host: String,
+    /// This run of the program, a UUIDv7.
+    pub run_id: Uuid,
+    /// 1, 2, 3… of the repetitions of this run.
+    pub seq: u64,
+    /// `runId` and `seq`; opaque.
+    pub id: String,
+    /// The last exchange: the only one, unless redirects were followed.
+    #[serde(flatten)]
+    pub exchange: Exchange,
+    /// The file that the body was written to. Null when it was thrown away.
+    pub saved_to: Option<String>,
+    /// The exchanges that led to the last one, in their order.
+    pub redirects: Vec<Exchange>,
+}
+
+/// One request and its response, over a connection of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Exchange {
+    /// The URL, without user name, password and fragment.
+    pub url: String,
+    /// `host:port` of the URL.
+    pub target: String,
+    /// Its host in lower case, without brackets and final dot.
+    pub target_host: String,
+    /// Its port.
+    pub target_port: u16,
+    /// The parent proxy, `http://host:port` without credentials, or null.
+    pub via: Option<String>,
+    /// How it went, in a word. `ok` is a complete response, whatever its status.
+    pub outcome: Outcome,
+    /// When it began, Unix ns.
+    pub opened_at: i64,
+    /// When its socket was closed, or when it failed, Unix ns.
+    pub closed_at: i64,
+    /// From its beginning to the body's last byte, or to its failure, ns.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub duration: Duration,
+    /// Where the time went.
+    pub phases: Phases,
+    /// Where the target's addresses came from. Null when it failed before they were needed.
+    pub resolve_source: Option<ResolveSource>,
+    /// Every attempt to connect, in the order of their beginnings.
+    pub attempts: Vec<Attempt>,
+    /// The socket to the target, or to the parent proxy. Null when no attempt succeeded.
+    pub upstream: Option<Report>,
+    /// How it ended.
+    pub ending: Ending,
+    /// The TLS connection. Null for `http:`, and when it did not get there.
+    pub tls: Option<Tls>,
+    /// Request and response.
+    pub http: Http,
+    /// What deserves a look, each once.
+    pub warnings: Vec<Warning>,
+}
+
+/// Durations of an exchange's phases, one after the other, ns. A phase that began has its duration,
+/// whether it succeeded or not; one that never began is null.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Phases {
+    /// The look-up of the target's name, ns; with a parent proxy, of the names that are looked up
+    /// here. Null unless one was made.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub resolve: Option<Duration>,
+    /// From the first attempt's beginning to the end of the one that won, or to giving up, ns. With
+    /// a parent proxy, to its answer.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub connect: Option<Duration>,
+    /// The TLS handshake, ns. Null for `http:`.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub tls: Option<Duration>,
+    /// From there to the response's first byte, the sending of the request included, ns. In HTTP/2,
+    /// to the end of its head.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub server: Option<Duration>,
+    /// From there to the body's last byte, ns.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub transfer: Option<Duration>,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Ending {
+    /// The phase that it ended in.
+    pub phase: Phase,
+    /// What went wrong, in words. Null when nothing did.
+    pub error: Option<String>,
+    /// Its symbol, such as `ECONNREFUSED`, `EAI_NONAME` or `CERT_EXPIRED`.
+    pub error_code: Option<String>,
+}
+
+/// A phase of an exchange, as [`Phases`] names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Phase {
+    /// The target's name was being looked up.
+    #[default]
+    Resolve,
+    /// The target, or the parent proxy, was being dialled.
+    Connect,
+    /// The TLS handshake was going on.
+    Tls,
+    /// The request was being sent, and the response waited for.
+    Server,
+    /// The response was coming.
+    Transfer,
+}
+
+/// A TLS connection from its client's side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Tls {
+    /// The server name that was asked for (RFC 6066). Null where the host is an address.
+    pub server_name: Option<String>,
+    /// The application protocol that the server chose (RFC 7301). Null when it chose none, or the
+    /// handshake failed, as in the four below.
+    pub alpn: Option<String>,
+    /// The version: `TLSv1.3`, `TLSv1.2`.
+    pub version: Option<String>,
+    /// The cipher suite, by its name in IANA's registry.
+    pub cipher: Option<String>,
+    /// The group of the key exchange, such as `X25519`.
+    pub key_exchange: Option<String>,
+    /// Whether the certificate is one that is trusted for this host. Null when none was shown.
+    pub verified: Option<bool>,
+    /// Why it is not, in words.
+    pub verify_error: Option<String>,
+    /// Its symbol, such as `CERT_UNKNOWN_ISSUER`.
+    pub verify_error_code: Option<String>,
+    /// The server's certificate, and those that it sent along. Those that cannot be read are left
+    /// out.
+    pub certificates: Vec<Certificate>,
+}
+
+/// What a certificate says (RFC 5280).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Certificate {
+    /// Whose it is (RFC 4514).
+    pub subject: String,
+    /// Who signed it (RFC 4514).
+    pub issuer: String,
+    /// The host names and addresses that it is for.
+    pub names: Vec<String>,
+    /// From when it is valid: RFC 3339, UTC.
+    pub not_before: String,
+    /// To when it is valid: RFC 3339, UTC.
+    pub not_after: String,
+}
+
+/// Request and response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Http {
+    /// The request's method.
+    pub method: String,
+    /// Its Host field, or `:authority` in HTTP/2.
+    pub host: String,
+    /// The status of the response. Null without one, as all below but `bodyBytes`.
+    pub status: Option<u16>,
+    /// Its version: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`.
+    pub version: Option<String>,
+    /// Its header fields in the order in which they came, those of one name together; names in lower
+    /// case.
+    pub headers: Vec<Header>,
+    /// Bytes of the response's body that came, as they were sent: not decompressed.
+    pub body_bytes: u64,
+}
+
+/// A header field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value. What is not UTF-8 in it is replaced.
+    pub value: String,
+}

@@ -1,0 +1,374 @@
+//! One request and its response: dial, TLS, HTTP, and the account of it.
+
+use std::fs::File;
+use std::future::{Future, pending};
+use std::io::Write;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt;
+use hyper::Version;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::fault::{Failure, of_handshake, of_http};
+use super::http::Connection;
+use super::request::{Form, Request};
+use super::stream::{FirstByte, Held, Watched};
+use super::{Client, save};
+use crate::clock;
+use crate::conn::{Conn, Epoch};
+use crate::dial::{self, DialLog, LeadsTo, Limits};
+use crate::fault::Fault;
+use crate::proxy::of_leg;
+use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
+use crate::record::{By, How, Leg, Outcome, Report};
+
+/// An exchange that is over.
+pub(super) struct Done {
+    pub(super) exchange: Exchange,
+    /// The request that its response asks for.
+    pub(super) next: Option<Request>,
+    /// The file that has its body.
+    pub(super) saved_to: Option<PathBuf>,
+}
+
+/// A time that may not be passed.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    code: &'static str,
+    text: &'static str,
+}
+
+/// How an exchange goes on. It is filled on the way, so that it is complete also when the exchange
+/// fails in the middle.
+struct Course {
+    epoch: Epoch,
+    dialled: DialLog,
+    /// While dialling: what is being done.
+    dialling: Phase,
+    /// When the target was reached.
+    connected: Option<Instant>,
+    /// When it took requests: after the TLS handshake, where there is one.
+    ready: Option<Instant>,
+    first_byte: FirstByte,
+    last_byte: Option<Instant>,
+    connection: Option<Held>,
+    report: Option<Report>,
+    tls: Option<Tls>,
+    status: Option<u16>,
+    version: Option<Version>,
+    headers: Vec<Header>,
+    body_bytes: u64,
+    next: Option<Request>,
+    saved_to: Option<PathBuf>,
+}
+
+impl Client {
+    /// `may_follow`: whether a redirect is followed, and whether one more may be.
+    pub(super) async fn exchange(
+        &self,
+        request: &Request,
+        may_follow: Option<bool>,
+        max_time: Option<Instant>,
+    ) -> Done {
+        let mut course = Course {
+            epoch: Epoch::now(),
+            dialled: DialLog::default(),
+            dialling: Phase::Resolve,
+            connected: None,
+            ready: None,
+            first_byte: FirstByte::default(),
+            last_byte: None,
+            connection: None,
+            report: None,
+            tls: None,
+            status: None,
+            version: None,
+            headers: Vec::new(),
+            body_bytes: 0,
+            next: None,
+            saved_to: None,
+        };
+        let max_time = max_time.map(|at| Deadline {
+            at,
+            code: "MAX_TIME",
+            text: "the time for all of it was over",
+        });
+        let result = course.run(self, request, may_follow, max_time).await;
+        let ended = course.last_byte.unwrap_or_else(Instant::now);
+        if let Some(connection) = course.connection.take() {
+            course.report = connection.close();
+        }
+        course.into_done(request, result.err(), ended)
+    }
+}
+
+impl Course {
+    async fn run(
+        &mut self,
+        client: &Client,
+        request: &Request,
+        may_follow: Option<bool>,
+        max_time: Option<Deadline>,
+    ) -> Result<(), Failure> {
+        let timeout = client.settings.connect_timeout;
+        let connect_time = Deadline {
+            at: clock::after(self.epoch.start(), timeout),
+            code: "CONNECT_TIMEOUT",
+            text: "the TLS handshake did not end in time",
+        };
+        let (conn, form) = self.dial(client, request, timeout, max_time).await?;
+        self.connected = Some(Instant::now());
+        let held = Held::new(conn);
+        self.connection = Some(held.clone());
+        if !request.url.is_secure() {
+            self.ready = self.connected;
+            let asking = self.ask(client, request, held, form, may_follow);
+            within(max_time, asking).await?.leave().await;
+            return Ok(());
+        }
+        let soonest = max_time.filter(|max| max.at < connect_time.at).unwrap_or(connect_time);
+        let stream = within(Some(soonest), self.secure(client, request, held)).await?;
+        self.ready = Some(Instant::now());
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let form = if is_http2 { Form::Http2 } else { form };
+        let asking = self.ask(client, request, stream, form, may_follow);
+        within(max_time, asking).await?.leave().await;
+        Ok(())
+    }
+
+    /// Connects to the target, perhaps through a parent proxy. The way in which the request then
+    /// names its target depends on that.
+    async fn dial(
+        &mut self,
+        client: &Client,
+        request: &Request,
+        timeout: Duration,
+        max_time: Option<Deadline>,
+    ) -> Result<(Conn<tokio::net::TcpStream>, Form), Failure> {
+        let url = &request.url;
+        let dialler = client.dialler(url);
+        let anywhere = |_| None;
+        let limits = Limits { timeout, refuse: &anywhere, refuse_parent: &anywhere };
+        let mut abandoned = pin!(async {
+            match max_time {
+                Some(Deadline { at, code, text }) => {
+                    tokio::time::sleep_until(at.into()).await;
+                    let fault = Some(Fault { code: code.into(), text: text.into() });
+                    let (by, how) = (By::Client, How::Timeout);
+                    let (phase, outcome) = (crate::record::Phase::Connect, Outcome::Timeout);
+                    dial::Failure { phase, outcome, by, how, fault }
+                }
+                None => pending().await,
+            }
+        });
+        let dialled = dialler
+            .dial(url.target(), !url.is_secure(), limits, &mut self.dialled, abandoned.as_mut())
+            .await;
+        let dialled = dialled.map_err(|failure| {
+            if failure.phase == crate::record::Phase::Connect {
+                self.dialling = Phase::Connect;
+            }
+            Failure::from(failure)
+        })?;
+        self.dialling = Phase::Connect;
+        let failed = self.dialled.winner().map_or(0, |(_, failed)| failed);
+        let mut conn = Conn::builder()
+            .epoch(self.epoch)
+            .reconnects(u32::try_from(failed).unwrap_or(u32::MAX))
+            .wrap(dialled.stream);
+        let form = match dialled.leads_to {
+            LeadsTo::Target => Form::Origin,
+            LeadsTo::Parent(via) => Form::Absolute(via.authorization()),
+            LeadsTo::Tunnel(tunnel) => {
+                let (stream, meter) = conn.parts();
+                let opened = tunnel.open(stream, meter, &mut self.dialled, abandoned).await;
+                if let Err(failure) = opened {
+                    self.report = Some(conn.close());
+                    return Err(failure.into());
+                }
+                Form::Origin
+            }
+        };
+        Ok((conn, form))
+    }
+
+    async fn secure(
+        &mut self,
+        client: &Client,
+        request: &Request,
+        held: Held,
+    ) -> Result<TlsStream<Held>, Failure> {
+        let failed = |text: String| Failure::new(Outcome::Error, "TLS_FAILED", text);
+        let name = ServerName::try_from(request.url.target().host());
+        let name = name.map_err(|error| failed(format!("its host is no server name: {error}")))?;
+        let alpn: &[&[u8]] = match client.settings.http1_only {
+            true => &[b"http/1.1"],
+            false => &[b"h2", b"http/1.1"],
+        };
+        let config = client.identity.config(alpn);
+        let (config, verifier) = config.map_err(|error| failed(error.to_string()))?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let connected = connector.connect(name.clone(), held).await;
+        let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
+        self.tls = Some(verifier.tls(&name, connection));
+        connected.map_err(|error| of_handshake(&error))
+    }
+
+    /// Sends the request and reads the response to its end; the connection is still to be left.
+    async fn ask<S>(
+        &mut self,
+        client: &Client,
+        request: &Request,
+        stream: S,
+        form: Form,
+        may_follow: Option<bool>,
+    ) -> Result<Connection, Failure>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let is_http2 = matches!(form, Form::Http2);
+        let message = request.message(form).map_err(|error| {
+            let text = format!("the request cannot be written: {error}");
+            Failure::new(Outcome::Error, "HTTP_REQUEST", text)
+        })?;
+        let (stream, first_byte) = Watched::new(stream);
+        if !is_http2 {
+            // In HTTP/2 the server's first bytes are no response.
+            self.first_byte = first_byte;
+        }
+        let mut connection = Connection::open(stream, is_http2).await?;
+        let (head, body) = connection.send(message).await?.into_parts();
+        self.first_byte.get_or_init(Instant::now);
+        self.status = Some(head.status.as_u16());
+        self.version = Some(head.version);
+        self.headers = headers(&head.headers);
+        if let Some(may_follow) = may_follow {
+            self.next = request.redirected(head.status, &head.headers)?;
+            if self.next.is_some() && !may_follow {
+                self.next = None;
+                let text = "one redirect led to the other, more than 10 times";
+                return Err(Failure::new(Outcome::Error, "TOO_MANY_REDIRECTS", text));
+            }
+        }
+        let mut file = None;
+        if self.next.is_none() {
+            let opened = save::open(&client.settings.save, &request.url, &head.headers)?;
+            (file, self.saved_to) = opened.unzip();
+        }
+        self.receive(body, file).await?;
+        self.last_byte = Some(Instant::now());
+        if let Some(held) = &self.connection {
+            held.look();
+        }
+        Ok(connection)
+    }
+
+    async fn receive(&mut self, mut body: Incoming, mut file: Option<File>) -> Result<(), Failure> {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| of_http(&error))?;
+            let Some(data) = frame.data_ref() else { continue };
+            self.body_bytes += data.len() as u64;
+            if let Some(file) = &mut file {
+                file.write_all(data).map_err(|error| Failure::from(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.connected, self.ready, self.first_byte.get()) {
+            (None, _, _) => self.dialling,
+            (_, None, _) => Phase::Tls,
+            (_, _, None) => Phase::Server,
+            _ => Phase::Transfer,
+        }
+    }
+
+    fn phases(&self, is_secure: bool, ended: Instant) -> Phases {
+        let first_byte = self.first_byte.get().copied();
+        let from = |start: Option<Instant>, end: Option<Instant>| {
+            start.map(|start| end.unwrap_or(ended).saturating_duration_since(start))
+        };
+        Phases {
+            resolve: self.dialled.resolve,
+            connect: self.dialled.connect,
+            tls: from(self.connected.filter(|_| is_secure), self.ready),
+            server: from(self.ready, first_byte),
+            transfer: from(first_byte, None),
+        }
+    }
+
+    fn into_done(self, request: &Request, failure: Option<Failure>, ended: Instant) -> Done {
+        let url = &request.url;
+        let upstream = self.report.as_ref();
+        let failure = failure.map(|failure| failure.explained_by(upstream));
+        let closed = upstream.and_then(|report| report.closed_at);
+        let ending = Ending {
+            phase: self.phase(),
+            error: failure.as_ref().map(|failure| failure.fault.text.to_string()),
+            error_code: failure.as_ref().map(|failure| failure.fault.code.to_string()),
+        };
+        let exchange = Exchange {
+            url: url.to_string(),
+            target: url.target().to_string(),
+            target_host: url.target().host(),
+            target_port: url.target().port(),
+            via: self.dialled.via.clone(),
+            outcome: failure.map_or(Outcome::Ok, |failure| failure.outcome),
+            opened_at: self.epoch.unix_nanos(self.epoch.start()),
+            closed_at: closed.unwrap_or_else(|| self.epoch.unix_nanos(ended)),
+            duration: ended.saturating_duration_since(self.epoch.start()),
+            phases: self.phases(url.is_secure(), ended),
+            resolve_source: self.dialled.source,
+            attempts: self.dialled.attempts(upstream),
+            ending,
+            tls: self.tls,
+            http: Http {
+                method: request.method.to_string(),
+                host: request.host(),
+                status: self.status,
+                version: self.version.map(version_name),
+                headers: self.headers,
+                body_bytes: self.body_bytes,
+            },
+            warnings: upstream.map_or_else(Vec::new, |leg| of_leg(Leg::Upstream, leg, None)),
+            upstream: self.report,
+        };
+        Done { exchange, next: self.next, saved_to: self.saved_to }
+    }
+}
+
+/// What is done before its time is over.
+async fn within<T>(
+    deadline: Option<Deadline>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(Deadline { at, code, text }) = deadline else { return work.await };
+    let over = |_| Err(Failure::new(Outcome::Timeout, code, text));
+    tokio::time::timeout_at(at.into(), work).await.unwrap_or_else(over)
+}
+
+fn headers(headers: &HeaderMap) -> Vec<Header> {
+    let header =
+        |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| Header {
+            name: name.to_string(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        };
+    headers.iter().map(header).collect()
+}
+
+/// As it stands on the wire; HTTP/2 has no minor version.
+fn version_name(version: Version) -> String {
+    match version {
+        Version::HTTP_2 => "HTTP/2".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,172 @@
+//! Why an exchange failed, as its record says it.
+
+use std::error::Error;
+use std::io;
+
+use rustls::CertificateError;
+
+use crate::dial;
+use crate::fault::Fault;
+use crate::record::{Outcome, Report};
+
+/// The code of failures that only hyper's words tell of.
+const HTTP_FAILED: &str = "HTTP_FAILED";
+
+/// Why an exchange failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    pub(super) fault: Fault,
+}
+
+impl Failure {
+    pub(super) fn new(
+        outcome: Outcome,
+        code: &'static str,
+        text: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self { outcome, fault: Fault { code: code.into(), text: text.into() } }
+    }
+
+    /// What happened to the socket explains what HTTP does not: hyper keeps HTTP/2's errors of the
+    /// connection to itself.
+    pub(super) fn explained_by(self, report: Option<&Report>) -> Self {
+        if self.fault.code != HTTP_FAILED {
+            return self;
+        }
+        let Some(report) = report else { return self };
+        match (&report.rx_err_code, &report.rx_err) {
+            (Some(code), Some(text)) => {
+                Fault { code: code.clone().into(), text: text.clone().into() }.into()
+            }
+            _ if report.rx_eof_at.is_some() => Self::cut_off(),
+            _ => self,
+        }
+    }
+
+    /// The server ended the connection before it had said everything.
+    pub(super) fn cut_off() -> Self {
+        Self::new(Outcome::Error, "EOF", "the server ended the connection too early")
+    }
+}
+
+impl From<dial::Failure> for Failure {
+    fn from(failure: dial::Failure) -> Self {
+        let unknown = || Fault { code: "EIO".into(), text: "it failed".into() };
+        Self { outcome: failure.outcome, fault: failure.fault.unwrap_or_else(unknown) }
+    }
+}
+
+/// An error of a socket's or a file's.
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let outcome = match &*fault.code {
+            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
+            "ETIMEDOUT" => Outcome::Timeout,
+            "EHOSTUNREACH" | "ENETUNREACH" => Outcome::Unreachable,
+            _ => Outcome::Error,
+        };
+        Self { outcome, fault }
+    }
+}
+
+impl From<&io::Error> for Failure {
+    fn from(error: &io::Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+/// An error of the TLS handshake's, or of the connection under it.
+pub(super) fn of_handshake(error: &io::Error) -> Failure {
+    match tls_error(error) {
+        Some(error) => of_tls(error),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::cut_off(),
+        None => Failure::from(error),
+    }
+}
+
+/// An error of hyper's, or of what is under it.
+pub(super) fn of_http(error: &hyper::Error) -> Failure {
+    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+    let mut last = None;
+    while let Some(next) = cause {
+        if let Some(io) = next.downcast_ref::<io::Error>() {
+            return match tls_error(io) {
+                Some(error) => of_tls(error),
+                None if io.kind() == io::ErrorKind::UnexpectedEof => Failure::cut_off(),
+                None if io.raw_os_error().is_none() && io.get_ref().is_some() => {
+                    cause = io.get_ref().and_then(|inner| inner.source());
+                    last = io.get_ref().map(ToString::to_string);
+                    continue;
+                }
+                None => Failure::from(io),
+            };
+        }
+        last = Some(next.to_string());
+        cause = next.source();
+    }
+    if error.is_incomplete_message() {
+        return Failure::cut_off();
+    }
+    if error.is_parse() {
+        let text = match last {
+            Some(reason) => format!("the response is no HTTP that can be read: {reason}"),
+            None => "the response is no HTTP that can be read".to_owned(),
+        };
+        return Failure::new(Outcome::Protocol, "HTTP_MALFORMED", text);
+    }
+    let text = last.unwrap_or_else(|| error.to_string());
+    Failure::new(Outcome::Error, HTTP_FAILED, text)
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn of_tls(error: &rustls::Error) -> Failure {
+    use rustls::Error::*;
+    match error {
+        InvalidCertificate(error) => {
+            Failure { outcome: Outcome::Error, fault: of_certificate(error) }
+        }
+        AlertReceived(alert) => {
+            let name = alert.as_str().unwrap_or("unknown");
+            let text = format!("the server broke the TLS handshake off: alert {name}");
+            Failure::new(Outcome::Error, "TLS_ALERT", text)
+        }
+        InvalidMessage(_) => {
+            let text = "what the server says is no TLS";
+            Failure::new(Outcome::Protocol, "TLS_MALFORMED", text)
+        }
+        PeerIncompatible(_) => {
+            let text = "the server has no TLS version or cipher suite in common with us";
+            Failure::new(Outcome::Error, "TLS_INCOMPATIBLE", text)
+        }
+        other => Failure::new(Outcome::Error, "TLS_FAILED", other.to_string()),
+    }
+}
+
+/// Why a certificate is not trusted.
+pub(super) fn of_certificate(error: &CertificateError) -> Fault {
+    use CertificateError::*;
+    let (code, text) = match error {
+        Expired | ExpiredContext { .. } => ("CERT_EXPIRED", "the certificate has expired"),
+        NotValidYet | NotValidYetContext { .. } => {
+            ("CERT_NOT_YET_VALID", "the certificate is not valid yet")
+        }
+        UnknownIssuer => {
+            ("CERT_UNKNOWN_ISSUER", "nobody who is trusted here has signed the certificate")
+        }
+        NotValidForName | NotValidForNameContext { .. } => {
+            ("CERT_OTHER_NAME", "the certificate is for other names")
+        }
+        Revoked => ("CERT_REVOKED", "the certificate was revoked"),
+        BadSignature => ("CERT_BAD_SIGNATURE", "the certificate's signature is wrong"),
+        BadEncoding => ("CERT_MALFORMED", "the certificate cannot be read"),
+        other => {
+            let text = format!("the certificate is not accepted: {other}");
+            return Fault { code: "CERT_INVALID".into(), text: text.into() };
+        }
+    };
+    Fault { code: code.into(), text: text.into() }
+}

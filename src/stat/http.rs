@@ -1,0 +1,67 @@
+//! HTTP/1.1 and HTTP/2 over a connection that is there.
+
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::fault::{Failure, of_http};
+
+/// How long we may take to say goodbye (`GOAWAY`, `close_notify`, our FIN); nobody answers it.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+/// A connection that takes requests.
+pub(super) struct Connection {
+    sender: Sender,
+    /// What moves its bytes.
+    driver: AbortOnDropHandle<()>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Connection {
+    pub(super) async fn open<S>(stream: S, is_http2: bool) -> Result<Self, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // What drives the connection ends by an error when the exchange does, which has it as well.
+        let stream = TokioIo::new(stream);
+        let (sender, driver) = if is_http2 {
+            let handshake = http2::handshake(TokioExecutor::new(), stream).await;
+            let (sender, driver) = handshake.map_err(|error| of_http(&error))?;
+            (Sender::Http2(sender), tokio::spawn(async { drop(driver.await) }))
+        } else {
+            let handshake = http1::handshake(stream).await;
+            let (sender, driver) = handshake.map_err(|error| of_http(&error))?;
+            (Sender::Http1(sender), tokio::spawn(async { drop(driver.await) }))
+        };
+        Ok(Self { sender, driver: AbortOnDropHandle::new(driver) })
+    }
+
+    /// Ready with the head of the final response.
+    pub(super) async fn send(
+        &mut self,
+        message: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let response = match &mut self.sender {
+            Sender::Http1(sender) => sender.send_request(message).await,
+            Sender::Http2(sender) => sender.send_request(message).await,
+        };
+        response.map_err(|error| of_http(&error))
+    }
+
+    /// Ends it as its protocols ask for.
+    pub(super) async fn leave(self) {
+        let Self { sender, driver } = self;
+        drop(sender);
+        let _ = tokio::time::timeout(GOODBYE, driver).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! What is asked for, and what is asked for next when a response redirects.
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap,
+    HeaderName, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
+};
+use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::{Method, StatusCode, Uri, http};
+
+use super::fault::Failure;
+use super::{Settings, Url};
+use crate::record::Outcome;
+
+const OUR_NAME: &str = concat!("conniver/", env!("CARGO_PKG_VERSION"));
+
+/// Fields that are for one server alone.
+const SECRETS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION];
+
+/// Fields that speak of the request's body.
+const OF_THE_BODY: [HeaderName; 4] =
+    [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING];
+
+/// How a request names its target.
+pub(super) enum Form {
+    /// HTTP/1 to the server itself (RFC 9112 section 3.2.1).
+    Origin,
+    /// HTTP/1 to a parent proxy (section 3.2.2), with what Proxy-Authorization says.
+    Absolute(Option<String>),
+    /// HTTP/2 (RFC 9113 section 8.3.1).
+    Http2,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) url: Url,
+    pub(super) method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Request {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            headers.append(name, value.clone());
+        }
+        let mut default = |name: HeaderName, value: &'static str| {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        };
+        default(USER_AGENT, OUR_NAME);
+        default(ACCEPT, "*/*");
+        if settings.body.is_some() {
+            default(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        let method = match (&settings.method, &settings.body) {
+            (Some(method), _) => method.clone(),
+            (None, Some(_)) => Method::POST,
+            (None, None) => Method::GET,
+        };
+        let body = settings.body.clone().unwrap_or_default();
+        Self { url: settings.url.clone(), method, headers, body }
+    }
+
+    /// The host that the server is told.
+    pub(super) fn host(&self) -> String {
+        match self.headers.get(HOST) {
+            Some(host) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
+            None => self.url.authority().to_owned(),
+        }
+    }
+
+    /// The message that goes out.
+    pub(super) fn message(&self, form: Form) -> Result<http::Request<Full<Bytes>>, http::Error> {
+        let mut headers = self.headers.clone();
+        if let Some(authorization) = self.url.authorization() {
+            headers.entry(AUTHORIZATION).or_insert(authorization.try_into()?);
+        }
+        let host = self.host();
+        let path = self.url.origin_form();
+        // In HTTP/2 the URI says it.
+        match form {
+            Form::Http2 => _ = headers.remove(HOST),
+            _ => _ = headers.insert(HOST, host.as_str().try_into()?),
+        }
+        let uri = match form {
+            Form::Origin => Uri::try_from(path)?,
+            Form::Absolute(authorization) => {
+                if let Some(authorization) = authorization {
+                    headers.insert(PROXY_AUTHORIZATION, authorization.try_into()?);
+                }
+                Uri::try_from(self.url.to_string())?
+            }
+            Form::Http2 => {
+                let scheme = if self.url.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
+                Uri::builder()
+                    .scheme(scheme)
+                    .authority(Authority::try_from(host.as_str())?)
+                    .path_and_query(PathAndQuery::try_from(path)?)
+                    .build()?
+            }
+        };
+        let mut message = http::Request::new(Full::new(self.body.clone()));
+        *message.method_mut() = self.method.clone();
+        *message.uri_mut() = uri;
+        *message.headers_mut() = headers;
+        Ok(message)
+    }
+
+    /// The request that a response asks for in its turn (RFC 9110 section 15.4); `None` where it
+    /// asks for none.
+    pub(super) fn redirected(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<Option<Self>, Failure> {
+        let keeps_method = match status {
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method != Method::POST,
+            StatusCode::SEE_OTHER => self.method == Method::HEAD,
+            StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+            _ => return Ok(None),
+        };
+        let Some(location) = headers.get(hyper::header::LOCATION) else { return Ok(None) };
+        let location = String::from_utf8_lossy(location.as_bytes());
+        let url = self.url.join(&location).map_err(|error| {
+            let text = format!("the redirect leads nowhere: {error}");
+            Failure::new(Outcome::Error, "REDIRECT", text)
+        })?;
+        let mut next = Self { url, ..self.clone() };
+        if !next.url.has_origin_of(&self.url) {
+            SECRETS.iter().for_each(|name| _ = next.headers.remove(name));
+        }
+        if !keeps_method {
+            next.method = Method::GET;
+            next.body = Bytes::new();
+            OF_THE_BODY.iter().for_each(|name| _ = next.headers.remove(name));
+        }
+        Ok(Some(next))
+    }
+}

@@ -1,0 +1,210 @@
+//! Where a body goes.
+
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+
+use hyper::HeaderMap;
+use hyper::header::CONTENT_DISPOSITION;
+use percent_encoding::percent_decode_str;
+
+use super::fault::Failure;
+use super::{Save, Url};
+use crate::fault::Fault;
+
+/// The longest name of a file on the common systems, bytes.
+const LONGEST_NAME: usize = 255;
+
+/// The file for the body of a response; `None` where it is thrown away.
+///
+/// # Errors
+///
+/// As opening a file. One that is there already is never overwritten under a name that the server
+/// chose.
+pub(super) fn open(
+    save: &Save,
+    url: &Url,
+    headers: &HeaderMap,
+) -> Result<Option<(File, PathBuf)>, Failure> {
+    let (path, file) = match save {
+        Save::Nothing => return Ok(None),
+        Save::To(path) => (path.clone(), File::create(path)),
+        Save::UnderItsName => {
+            let path = PathBuf::from(name(url, headers));
+            let file = OpenOptions::new().write(true).create_new(true).open(&path);
+            (path, file)
+        }
+    };
+    match file {
+        Ok(file) => Ok(Some((file, path))),
+        Err(error) => {
+            let Failure { outcome, fault } = Failure::from(&error);
+            let text = format!("opening '{}' for the body: {}", path.display(), fault.text);
+            Err(Failure { outcome, fault: Fault { text: text.into(), ..fault } })
+        }
+    }
+}
+
+/// The name that the server gives the body, or else the last segment of the URL's path: one that
+/// names a file in the present directory, whatever they say.
+fn name(url: &Url, headers: &HeaderMap) -> String {
+    let disposition = headers.get(CONTENT_DISPOSITION).map(|value| value.as_bytes());
+    let named = disposition.and_then(|value| named_in(&String::from_utf8_lossy(value)));
+    named
+        .map(|name| harmless(&name))
+        .filter(|name| !name.is_empty())
+        .or_else(|| Some(harmless(&url.last_segment())).filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "index.html".to_owned())
+}
+
+/// The file name in a Content-Disposition field (RFC 6266): `filename*` before `filename`.
+fn named_in(disposition: &str) -> Option<String> {
+    let (mut plain, mut extended) = (None, None);
+    let mut rest = disposition.split_once(';')?.1;
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let after = after.trim_start();
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => unquoted(quoted),
+            None => {
+                let end = after.find(';').unwrap_or(after.len());
+                let (token, after) = after.split_at(end);
+                (token.trim().to_owned(), after)
+            }
+        };
+        match name.trim().to_ascii_lowercase().as_str() {
+            "filename" => plain = plain.or(Some(value)),
+            "filename*" => extended = extended.or_else(|| decoded(&value)),
+            _ => {}
+        }
+        match after.split_once(';') {
+            Some((_, after)) => rest = after,
+            None => return extended.or(plain),
+        }
+    }
+}
+
+/// The content of a quoted string (RFC 9110 section 5.6.4) whose first quote is gone, and what
+/// follows it.
+fn unquoted(text: &str) -> (String, &str) {
+    let mut content = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (content, text.get(at + 1..).unwrap_or_default()),
+            '\\' => content.extend(chars.next().map(|(_, escaped)| escaped)),
+            other => content.push(other),
+        }
+    }
+    (content, "")
+}
+
+/// `UTF-8'en'a%20name` (RFC 8187).
+fn decoded(value: &str) -> Option<String> {
+    let mut parts = value.splitn(3, '\'');
+    let charset = parts.next()?;
+    let encoded = parts.nth(1)?;
+    let bytes = percent_decode_str(encoded);
+    match charset.to_ascii_lowercase().as_str() {
+        "utf-8" => bytes.decode_utf8().ok().map(Into::into),
+        "iso-8859-1" => Some(bytes.map(char::from).collect()),
+        _ => None,
+    }
+}
+
+/// A name that leads to no other directory, is not hidden, and has no character that a common system
+/// forbids; empty where nothing is left.
+fn harmless(name: &str) -> String {
+    let forbidden_last = |c: char| c == '.' || c.is_whitespace();
+    // Both separators, wherever we are.
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default().trim_start();
+    let mut harmless = String::new();
+    for c in last.trim_end_matches(forbidden_last).chars() {
+        let c = match c {
+            '.' if harmless.is_empty() => '_',
+            c if c.is_control() || "<>:\"|?*".contains(c) => '_',
+            c => c,
+        };
+        if harmless.len() + c.len_utf8() > LONGEST_NAME {
+            break;
+        }
+        harmless.push(c);
+    }
+    harmless.truncate(harmless.trim_end_matches(forbidden_last).len());
+    harmless
+}
+
+/// What the fuzz target runs: whatever a server says, the name is one file's in this directory.
+#[cfg(any(test, fuzzing))]
+pub(super) fn check(disposition: &str) {
+    let Some(name) = named_in(disposition) else { return };
+    let name = harmless(&name);
+    assert!(name.len() <= LONGEST_NAME && !name.starts_with('.'));
+    let parts: Vec<_> = std::path::Path::new(&name).components().collect();
+    assert!(name.is_empty() || matches!(parts[..], [std::path::Component::Normal(_)]), "{name:?}");
+    assert_eq!(harmless(&name), name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name_of(url: &str, disposition: Option<&str>) -> String {
+        let mut headers = HeaderMap::new();
+        if let Some(disposition) = disposition {
+            headers.insert(CONTENT_DISPOSITION, disposition.try_into().unwrap());
+        }
+        name(&url.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn the_server_names_a_file_or_else_the_url_does() {
+        for (url, disposition, expected) in [
+            ("h/a/b.txt?c=/d", None, "b.txt"),
+            ("h/a/", None, "index.html"),
+            ("h/a%20b", None, "a b"),
+            ("h/x", Some("attachment; filename=report.pdf"), "report.pdf"),
+            ("h/x", Some("attachment; filename=\"a \\\"b\\\"; c\"; y=z"), "a _b_; c"),
+            ("h/x", Some("inline; FileName*=UTF-8''%e2%82%ac.txt; filename=e"), "\u{20ac}.txt"),
+            ("h/x", Some("inline; filename=e; filename*=UTF-16''%00"), "e"),
+            ("h/x", Some("inline; filename*=iso-8859-1'de'%fc"), "\u{fc}"),
+            ("h/x", Some("inline"), "x"),
+            ("h/x", Some("inline; filename="), "x"),
+            ("h/x", Some("inline; nothing"), "x"),
+        ] {
+            assert_eq!(name_of(url, disposition), expected, "{url} {disposition:?}");
+        }
+    }
+
+    #[test]
+    fn no_name_leaves_the_directory_or_hides() {
+        for (url, disposition, expected) in [
+            ("h/a", Some("a; filename=../../etc/passwd"), "passwd"),
+            ("h/a", Some("a; filename=\"..\\\\..\\\\evil.exe\""), "evil.exe"),
+            ("h/a", Some("a; filename=/etc/cron.d/x"), "x"),
+            ("h/a", Some("a; filename=.bashrc"), "_bashrc"),
+            ("h/a", Some("a; filename=.."), "a"),
+            ("h/a", Some("a; filename=\"C:x\""), "C_x"),
+            ("h/a", Some("a; filename*=UTF-8''..%2F..%2Fx"), "x"),
+            ("h/a", Some("a; filename*=UTF-8''a%00b%1b"), "a_b_"),
+            ("h/..%2f..%2fevil", None, "evil"),
+            ("h/%2e%2e%2f", None, "index.html"),
+            ("h/.ssh", None, "_ssh"),
+        ] {
+            assert_eq!(name_of(url, disposition), expected, "{url} {disposition:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_names_one_file_here(
+            name in "[./\\\\a-z\":%;' ]{0,20}|\\PC{0,300}", form in 0..3,
+        ) {
+            match form {
+                0 => check(&format!("a; filename=\"{name}\"")),
+                1 => check(&format!("a; filename*=UTF-8''{name}")),
+                _ => check(&name),
+            }
+        }
+    }
+}

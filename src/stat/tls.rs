@@ -1,0 +1,236 @@
+//! TLS: whom we trust, who we are, and what a handshake showed.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
+};
+
+use super::certificate;
+use super::fault::of_certificate;
+use super::{Settings, SetupError};
+use crate::fault::Fault;
+use crate::observe::{cipher_name, version_name};
+use crate::record::stat::{Certificate, Tls};
+
+/// What all connections have in common.
+#[derive(Debug)]
+pub(super) struct Identity {
+    provider: Arc<CryptoProvider>,
+    /// Certificates that were named, in place of the machine's own.
+    named: Option<Vec<CertificateDer<'static>>>,
+    client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    insecure: bool,
+    /// Made when it is first needed: to read the machine's store takes its time.
+    trust: OnceLock<Arc<Trust>>,
+}
+
+/// Whom we trust.
+#[derive(Debug)]
+struct Trust {
+    certificates: Vec<CertificateDer<'static>>,
+    /// `None` where there is no certificate at all: then nobody is trusted.
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl Identity {
+    pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let named = settings.cacert.as_deref().map(certificates).transpose()?;
+        let client = settings.client_cert.as_deref().map(|path| {
+            let key = PrivateKeyDer::from_pem_file(path);
+            let key = key.map_err(|error| unreadable("a private key", path, &error))?;
+            Ok((certificates(path)?, key))
+        });
+        Ok(Self {
+            provider: Arc::new(crypto::ring::default_provider()),
+            named,
+            client: client.transpose()?,
+            insecure: settings.insecure,
+            trust: OnceLock::new(),
+        })
+    }
+
+    /// Reads the machine's certificates, if they are needed and were not read before.
+    pub(super) fn prepare(&self) {
+        self.trust();
+    }
+
+    fn trust(&self) -> Arc<Trust> {
+        let trust = self.trust.get_or_init(|| {
+            let certificates = match &self.named {
+                Some(named) => named.clone(),
+                None => rustls_native_certs::load_native_certs().certs,
+            };
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates.iter().cloned());
+            let provider = Arc::clone(&self.provider);
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
+            Arc::new(Trust { certificates, verifier })
+        });
+        Arc::clone(trust)
+    }
+
+    /// What one connection is to be made with, and where its certificates will be seen.
+    pub(super) fn config(&self, alpn: &[&[u8]]) -> Result<(ClientConfig, Arc<Verifier>), Error> {
+        let verifier = Arc::new(Verifier {
+            trust: self.trust(),
+            insecure: self.insecure,
+            algorithms: self.provider.signature_verification_algorithms,
+            seen: Mutex::default(),
+        });
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier));
+        let mut config = match &self.client {
+            Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok((config, verifier))
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let read: Vec<_> = read.map_err(|error| unreadable("certificates", path, &error))?;
+    match read.is_empty() {
+        true => Err(unreadable("certificates", path, &rustls::pki_types::pem::Error::NoItemsFound)),
+        false => Ok(read),
+    }
+}
+
+fn unreadable(what: &str, path: &Path, error: &rustls::pki_types::pem::Error) -> SetupError {
+    use rustls::pki_types::pem::Error::*;
+    let reason = match error {
+        Io(error) => crate::fault::text_of(error).into_owned(),
+        NoItemsFound => "it has none; PEM is expected, -----BEGIN …-----".to_owned(),
+        other => other.to_string(),
+    };
+    SetupError(format!("reading {what} from '{}': {reason}", path.display()))
+}
+
+/// Verifies a server's certificate, remembers what it was shown, and lets all of them pass where
+/// that was asked for.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    trust: Arc<Trust>,
+    insecure: bool,
+    algorithms: WebPkiSupportedAlgorithms,
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    certificates: Vec<Certificate>,
+    fault: Option<Fault>,
+}
+
+impl Verifier {
+    /// What is known of a connection, also of one whose handshake failed.
+    pub(super) fn tls(&self, name: &ServerName<'_>, connection: Option<&ClientConnection>) -> Tls {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fault = seen.as_ref().and_then(|seen| seen.fault.clone());
+        let suite = connection.and_then(|c| c.negotiated_cipher_suite());
+        let group = connection.and_then(|c| c.negotiated_key_exchange_group());
+        Tls {
+            server_name: match name {
+                ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
+                _ => None,
+            },
+            alpn: connection
+                .and_then(|c| c.alpn_protocol())
+                .map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
+            version: connection
+                .and_then(|c| c.protocol_version())
+                .map(|version| version_name(version.into())),
+            cipher: suite.map(|suite| cipher_name(suite.suite().into())),
+            key_exchange: group.and_then(|group| group.name().as_str()).map(ToOwned::to_owned),
+            verified: seen.as_ref().map(|seen| seen.fault.is_none()),
+            verify_error: fault.as_ref().map(|fault| fault.text.to_string()),
+            verify_error_code: fault.map(|fault| fault.code.to_string()),
+            certificates: seen.map_or_else(Vec::new, |seen| seen.certificates),
+        }
+    }
+
+    fn verify(
+        &self,
+        presented: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        // Many who run a server for themselves let its certificate sign itself. WebPKI has no such
+        // thing; here it is trusted when it is itself among those that are.
+        if self.trust.certificates.iter().any(|trusted| trusted == presented) {
+            certificate::check_validity(presented, now)?;
+            let parsed = ParsedCertificate::try_from(presented)?;
+            return rustls::client::verify_server_name(&parsed, name);
+        }
+        let verifier = self.trust.verifier.as_ref();
+        let verifier = verifier.filter(|_| !certificate::signs_itself(presented));
+        let Some(verifier) = verifier else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        verifier.verify_server_cert(presented, intermediates, name, &[], now).map(drop)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        presented: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self.verify(presented, intermediates, name, now);
+        let fault = match &verified {
+            Ok(()) => None,
+            Err(Error::InvalidCertificate(error)) => Some(of_certificate(error)),
+            Err(other) => {
+                Some(Fault { code: "CERT_INVALID".into(), text: other.to_string().into() })
+            }
+        };
+        let chain = std::iter::once(presented).chain(intermediates);
+        let certificates = chain.filter_map(certificate::read).collect();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Seen { certificates, fault });
+        match verified {
+            Err(error) if !self.insecure => Err(error),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        presented: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        crypto::verify_tls12_signature(message, presented, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        presented: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        crypto::verify_tls13_signature(message, presented, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
