@@ -1,6 +1,17 @@
-//! What the fuzz target in `fuzz/` runs.
+//! What the fuzz targets in `fuzz/` run: what a server may say, and what must hold of it.
+
+use super::{Url, save};
 
 /// A Content-Disposition field: whatever it says, the file's name leads nowhere else.
 pub fn content_disposition(bytes: &[u8]) {
-    super::save::check(&String::from_utf8_lossy(bytes));
+    save::check(&String::from_utf8_lossy(bytes));
+}
+
+/// A Location field: what is followed is a URL that can be asked for.
+pub fn location(bytes: &[u8]) {
+    let Ok(base) = "http://user@example.com/a/b?c".parse::<Url>() else { return };
+    if let Ok(url) = base.join(&String::from_utf8_lossy(bytes)) {
+        assert_eq!(url.to_string().parse::<Url>().map(|url| url.to_string()), Ok(url.to_string()));
+        assert!(url.to_string().parse::<hyper::Uri>().is_ok());
+    }
 }

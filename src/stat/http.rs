@@ -19,7 +19,7 @@ const GOODBYE: Duration = Duration::from_millis(200);
 pub(super) struct Connection {
     sender: Sender,
     /// What moves its bytes.
-    driver: AbortOnDropHandle<()>,
+    driver: AbortOnDropHandle<hyper::Result<()>>,
 }
 
 enum Sender {
@@ -32,16 +32,15 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // What drives the connection ends by an error when the exchange does, which has it as well.
         let stream = TokioIo::new(stream);
         let (sender, driver) = if is_http2 {
             let handshake = http2::handshake(TokioExecutor::new(), stream).await;
             let (sender, driver) = handshake.map_err(|error| of_http(&error))?;
-            (Sender::Http2(sender), tokio::spawn(async { drop(driver.await) }))
+            (Sender::Http2(sender), tokio::spawn(driver))
         } else {
             let handshake = http1::handshake(stream).await;
             let (sender, driver) = handshake.map_err(|error| of_http(&error))?;
-            (Sender::Http1(sender), tokio::spawn(async { drop(driver.await) }))
+            (Sender::Http1(sender), tokio::spawn(driver))
         };
         Ok(Self { sender, driver: AbortOnDropHandle::new(driver) })
     }
@@ -55,7 +54,18 @@ impl Connection {
             Sender::Http1(sender) => sender.send_request(message).await,
             Sender::Http2(sender) => sender.send_request(message).await,
         };
-        response.map_err(|error| of_http(&error))
+        match response {
+            Ok(response) => Ok(response),
+            // The connection broke before it took the request: what drives it knows why.
+            Err(error) if error.is_canceled() => {
+                let ended = tokio::time::timeout(GOODBYE, &mut self.driver).await;
+                match ended {
+                    Ok(Ok(Err(cause))) => Err(of_http(&cause)),
+                    _ => Err(of_http(&error)),
+                }
+            }
+            Err(error) => Err(of_http(&error)),
+        }
     }
 
     /// Ends it as its protocols ask for.

@@ -111,14 +111,14 @@ fn redirect(status: u16, location: &str) -> String {
     format!("HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
 }
 
-/// Answers late, and with its body's second half late again.
+/// Answers late, and is late again within the head and within the body.
 fn slow_server() -> SocketAddr {
     serve(|mut stream| {
         request(&stream);
-        std::thread::sleep(DELAY);
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst").unwrap();
-        std::thread::sleep(DELAY);
-        stream.write_all(b"later").unwrap();
+        for piece in ["HTTP/1.1 200 OK\r\n", "Content-Length: 10\r\n\r\nfirst", "later"] {
+            std::thread::sleep(DELAY);
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
     })
 }
 
@@ -178,7 +178,8 @@ fn phases_agree_with_curls_where_the_server_is_slow() {
         assert!(ours.abs_diff(curls) < DELAY / 4, "{ours:?} and curl's {curls:?}");
     }
     let [connect, _, first_byte, total] = ours;
-    assert!(connect < DELAY && first_byte >= DELAY && total >= 2 * DELAY, "{ours:?}");
+    assert!(connect < DELAY && total >= 3 * DELAY, "{ours:?}");
+    assert!(first_byte >= DELAY && first_byte < 2 * DELAY, "{ours:?}");
 }
 
 #[test]
@@ -507,8 +508,13 @@ fn a_client_is_known_by_its_certificate() {
     let url = format!("https://localhost:{}/", server.address.port());
     let (stat, is_ok) = record(&["-4", "--cacert", &cacert, "-E", &both, &url]);
     assert!(is_ok, "{stat:?}");
+    // TLS 1.3 refuses it after the handshake, perhaps together with a reset.
+    let files = authority.sign("localhost", 2021..2090);
+    let older = ["-Verify", "1", "-CAfile", &cacert, "-tls1_2"];
+    let server = TlsServer::start_with(files, &older);
+    let url = format!("https://localhost:{}/", server.address.port());
     let (_, _, code, sentence) = failure(&["-4", "--cacert", &cacert, &url]);
-    assert_eq!(code, "TLS_ALERT");
+    assert_eq!(code, "TLS_ALERT", "{sentence}");
     assert!(sentence.contains("-E FILE"), "{sentence}");
 
     let output = stat_failing(&["-E", &certificate, &url]);
@@ -527,8 +533,11 @@ fn http_and_tls_on_each_others_ports_are_told_apart() {
     if !has_tool("openssl", name) {
         return;
     }
-    let (plain, _requests) = answering(|_| ok(""));
-    let (_, phase, code, sentence) = failure(&[&plain.replace("http:", "https:")]);
+    let plain = serve(|stream| {
+        (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+    });
+    let (_, phase, code, sentence) = failure(&[&format!("https://{plain}/")]);
     assert_eq!((phase, &*code), (Phase::Tls, "TLS_MALFORMED"));
     assert!(sentence.contains("http://"), "{sentence}");
     let server = TlsServer::start();
@@ -596,8 +605,8 @@ fn a_path_that_loses_packets_is_warned_of() {
     });
     // One of ten packets towards the server is gone.
     namespace.nft(
-        "table ip t { chain c { type filter hook input priority 0; \
-         tcp dport 80 numgen inc mod 10 == 9 drop; } }",
+        "add table ip loss; add chain ip loss in { type filter hook input priority 0; }; \
+         add rule ip loss in tcp dport 80 numgen inc mod 10 == 9 drop",
     );
     let files = TempDir::new().unwrap();
     let body = files.path().join("body");
