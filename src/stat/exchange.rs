@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::fault::{Failure, of_handshake, of_http};
 use super::http::Connection;
 use super::request::{Form, Request};
-use super::stream::{FirstByte, Held, Watched};
+use super::stream::{FirstByte, Held, Stream, Watched};
 use super::{Client, save};
 use crate::clock;
 use crate::conn::{Conn, Epoch};
@@ -223,17 +223,14 @@ impl Course {
     }
 
     /// Sends the request and reads the response to its end; the connection is still to be left.
-    async fn ask<S>(
+    async fn ask(
         &mut self,
         client: &Client,
         request: &Request,
-        stream: S,
+        stream: impl Stream + 'static,
         form: Form,
         may_follow: Option<bool>,
-    ) -> Result<Connection, Failure>
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
+    ) -> Result<Connection, Failure> {
         let is_http2 = matches!(form, Form::Http2);
         let message = request.message(form).map_err(|error| {
             let text = format!("the request cannot be written: {error}");

@@ -7,10 +7,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::fault::{Failure, of_http};
+use super::stream::Watched;
 
 /// How long we may take to say goodbye (`GOAWAY`, `close_notify`, our FIN); nobody answers it.
 const GOODBYE: Duration = Duration::from_millis(200);
@@ -28,10 +28,7 @@ enum Sender {
 }
 
 impl Connection {
-    pub(super) async fn open<S>(stream: S, is_http2: bool) -> Result<Self, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    pub(super) async fn open(stream: Watched, is_http2: bool) -> Result<Self, Failure> {
         let stream = TokioIo::new(stream);
         let (sender, driver) = if is_http2 {
             let handshake = http2::handshake(TokioExecutor::new(), stream).await;

@@ -91,20 +91,24 @@ impl AsyncWrite for Held {
 /// When the first byte was read from a stream.
 pub(super) type FirstByte = Arc<OnceLock<Instant>>;
 
-/// A stream that notes it.
-pub(super) struct Watched<S> {
-    stream: S,
+/// What HTTP goes over.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A stream that notes it. Boxed, so that hyper is compiled for one kind of stream alone.
+pub(super) struct Watched {
+    stream: Box<dyn Stream>,
     first_byte: FirstByte,
 }
 
-impl<S> Watched<S> {
-    pub(super) fn new(stream: S) -> (Self, FirstByte) {
+impl Watched {
+    pub(super) fn new(stream: impl Stream + 'static) -> (Self, FirstByte) {
         let first_byte = FirstByte::default();
-        (Self { stream, first_byte: Arc::clone(&first_byte) }, first_byte)
+        (Self { stream: Box::new(stream), first_byte: Arc::clone(&first_byte) }, first_byte)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -119,7 +123,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

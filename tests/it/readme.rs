@@ -9,7 +9,7 @@ use crate::harness::{has_tool, run};
 #[test]
 fn the_help_in_the_readme_is_the_programs() {
     let readme = include_str!("../../README.md");
-    for command in ["proxy", "run"] {
+    for command in ["proxy", "run", "stat"] {
         let asked = format!("$ conniver {command} --help\n");
         let pasted = readme.split(&asked).nth(1).unwrap().split("```").next().unwrap();
         assert_eq!(pasted, run(BINARY, &[command, "--help"]));

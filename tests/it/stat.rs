@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use conniver::record::stat::{Phase, Stat};
 use conniver::record::{Line, Outcome, WarningCode};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -743,6 +745,23 @@ fn repetitions_are_counted_and_their_times_ranked() {
     let output = stat(&["-n", "2", "--interval", "0", &format!("http://{deaf}")]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output.stdout).ends_with("\n2 requests, 2 failed\n"));
+}
+
+#[test]
+fn an_interrupt_ends_repetitions_with_what_was_measured() {
+    let (url, requests) = answering(|_| ok("x"));
+    let mut command = stat(&["-n", "1000", "--interval", "20ms", &url]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    for _ in 0..3 {
+        requests.recv_timeout(PATIENCE).unwrap();
+    }
+    let pid = Pid::from_raw(child.id().cast_signed());
+    kill(pid, Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains(" requests, 0 failed\n") && text.contains("\ntotal "), "{text}");
+    assert!(requests.try_iter().count() < 100);
 }
 
 #[test]

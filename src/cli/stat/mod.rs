@@ -5,7 +5,8 @@ mod drawing;
 mod repetition;
 mod report;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::exit::{self, Failure};
 use super::pair::{ViaArg, parse_duration};
+use super::signals::{self, Stopper};
 use super::{Verbosity, diagnostics, parent};
 use repetition::Repetitions;
 
@@ -33,7 +35,7 @@ pub(crate) struct StatArgs {
     #[arg(short = 'X', long, value_name = "METHOD")]
     request: Option<Method>,
 
-    /// Send this as the request's body; @FILE is what FILE has
+    /// Send this as the request's body; @FILE is what FILE has, @- standard input
     #[arg(short, long)]
     data: Option<String>,
 
@@ -137,6 +139,16 @@ fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
     }
 }
 
+/// What a file has, or standard input where it is called `-`.
+fn read(file: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match file {
+        "-" => io::stdin().read_to_end(&mut bytes)?,
+        file => File::open(file)?.read_to_end(&mut bytes)?,
+    };
+    Ok(bytes)
+}
+
 impl StatArgs {
     /// What was typed, as what it means.
     fn settings(&self) -> Result<Settings, Failure> {
@@ -151,7 +163,7 @@ impl StatArgs {
             None => None,
             Some((data, None)) => Some(data.to_owned().into()),
             Some((_, Some(file))) => {
-                let body = std::fs::read(file).map_err(|error| {
+                let body = read(file).map_err(|error| {
                     Failure::new(format!("reading '{file}' for the request's body: {error}"))
                 })?;
                 Some(body.into())
@@ -198,14 +210,27 @@ pub(crate) fn run(args: &StatArgs) -> ExitCode {
     result.unwrap_or_else(|failure| failure.report(1))
 }
 
-/// Asks once, or as often as was said; whether all went well.
+/// Asks once, or as often as was said, or until a signal comes; whether all went well.
 async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
+    let (stopper, requests) = Stopper::new();
+    if args.count.is_some() {
+        // What was measured is shown, as ping does.
+        let hangup = stopper.clone();
+        signals::listen(&stopper, move || hangup.request())
+            .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    }
     let mut repetitions = Repetitions::default();
     let mut ticks = tokio::time::interval(args.interval.max(Duration::from_nanos(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for seq in 1..=args.count.map_or(1, NonZeroU64::get) {
-        ticks.tick().await;
-        let stat = client.fetch(seq).await;
+        let fetching = async {
+            ticks.tick().await;
+            client.fetch(seq).await
+        };
+        let stat = tokio::select! {
+            stat = fetching => stat,
+            () = requests.reach(1) => break,
+        };
         show(args, &stat)?;
         if stat.exchange.outcome != Outcome::Ok {
             exit::say(&format!("conniver: {}", advice::sentence(&stat.exchange)));
