@@ -20,6 +20,7 @@
 
 mod account;
 mod delivery;
+mod ending;
 mod listener;
 mod session;
 mod settings;

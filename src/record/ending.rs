@@ -13,7 +13,8 @@ use crate::nanos;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Both sides ended their streams.
+    /// Both sides ended their streams; or the client did, and had closed its connection when more
+    /// came for it: `delivery` says how much it never got.
     Ok,
     /// The target's name could not be resolved.
     Dns,

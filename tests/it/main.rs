@@ -23,6 +23,7 @@ mod half_close;
 mod http_mode;
 mod intercept;
 mod kernel_looks;
+mod last_words;
 mod namespaces;
 mod observed;
 mod output;

@@ -112,3 +112,35 @@ pub(crate) fn read_until_reset(stream: &mut TcpStream) -> Vec<u8> {
         other => panic!("expected a reset after {} bytes, got {other:?}", all.len()),
     }
 }
+
+/// Where a server answers as if it were far away: what it says comes so much later, in order.
+pub(crate) fn far_away(server: SocketAddr, delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = TcpStream::connect(server).unwrap();
+            let ends = [&near, &far].map(|end| end.try_clone().unwrap());
+            std::thread::spawn(move || pass_on(near, far, Duration::ZERO));
+            std::thread::spawn(move || {
+                let [near, far] = ends;
+                pass_on(far, near, delay);
+            });
+        }
+    });
+    address
+}
+
+/// Passes on what comes, and its end. What the other one no longer wants is its own affair.
+fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    to.set_nodelay(true).unwrap();
+    let mut buffer = vec![0; 65_536];
+    while let Ok(bytes @ 1..) = from.read(&mut buffer) {
+        std::thread::sleep(delay);
+        if to.write_all(&buffer[..bytes]).is_err() {
+            return;
+        }
+    }
+    std::thread::sleep(delay);
+    let _ = to.shutdown(Shutdown::Write);
+}
