@@ -52,11 +52,12 @@ pub mod tcp_info;
 pub mod access;
 #[cfg(feature = "proxy")]
 mod dial;
+#[cfg(all(feature = "proxy", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "proxy")]
 pub mod ingress;
-#[cfg(all(feature = "proxy", fuzzing))]
-pub mod observe;
-#[cfg(all(feature = "proxy", not(fuzzing)))]
+#[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
 mod process;
