@@ -14,6 +14,8 @@ mod counts;
 #[cfg(target_os = "linux")]
 mod dead_peers;
 #[cfg(target_os = "linux")]
+mod endings;
+#[cfg(target_os = "linux")]
 #[path = "../it/harness/mod.rs"]
 #[allow(dead_code, reason = "the other test target uses the rest")]
 mod harness;
@@ -33,6 +35,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("sixty_four_pairs_of_100_mib_at_once", bulk::sixty_four_pairs_of_100_mib_at_once),
     ("messages_of_random_sizes_at_random_paces", messages::of_random_sizes_at_random_paces),
     ("nine_thousand_idle_pairs", idle::nine_thousand_pairs),
+    ("ten_thousand_random_endings", endings::ten_thousand_random),
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),
     ("pip_downloads", clients::pip_downloads),
     ("npm_views", clients::npm_views),
