@@ -27,6 +27,7 @@ mod last_words;
 mod namespaces;
 mod observed;
 mod output;
+mod phases;
 mod process;
 mod proxy_protocol;
 mod readme;

@@ -1,6 +1,7 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
 pub(crate) mod clients;
+pub(crate) mod dns;
 pub(crate) mod errors;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
