@@ -266,12 +266,7 @@ pub(crate) fn chromium_loads_a_page() -> String {
         for record in &records {
             assert_eq!((record.mode, record.outcome), (Some(mode), Some(Outcome::Ok)));
         }
-        let mut recorded: Vec<_> = records.iter().map(Counts::in_record).collect();
-        let mut served: Vec<_> =
-            records.iter().map(|_| counts.recv_timeout(PATIENCE).unwrap()).collect();
-        recorded.sort();
-        served.sort();
-        assert_eq!(recorded, served, "{scheme}");
+        Counts::assert_recorded(&records, &counts);
         all.extend(records);
     }
     figures(&all)
