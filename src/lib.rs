@@ -40,6 +40,7 @@
 //! | `record` | the proxy's records as typed values, and reading files of them |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
+//! | `metrics` | what the proxy shows of itself to Prometheus |
 //! | `cli` (default) | the program `conniver` |
 
 mod clock;
@@ -54,6 +55,8 @@ pub mod access;
 mod dial;
 #[cfg(feature = "proxy")]
 pub mod ingress;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(all(feature = "proxy", fuzzing))]
 pub mod observe;
 #[cfg(all(feature = "proxy", not(fuzzing)))]

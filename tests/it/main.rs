@@ -23,6 +23,7 @@ mod half_close;
 mod http_mode;
 mod intercept;
 mod kernel_looks;
+mod metrics;
 mod namespaces;
 mod observed;
 mod output;
