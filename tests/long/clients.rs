@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::harness::clients::{Counts, Server, assert_tls_tunnelled, assert_tunnelled, client};
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
+use crate::harness::program::{BINARY, Proxy, wait_until};
 use crate::harness::{has_tool, output, run};
 
 fn need(tool: &str, check: &str) {
