@@ -40,6 +40,7 @@
 //! | `record` | the proxy's records as typed values, and reading files of them |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
+//! | `metrics` | what the proxy shows of itself to Prometheus |
 //! | `cli` (default) | the program `conniver` |
 
 mod clock;
@@ -57,6 +58,8 @@ mod dial;
 pub mod fuzzing;
 #[cfg(feature = "proxy")]
 pub mod ingress;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]

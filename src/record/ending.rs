@@ -1,6 +1,5 @@
 //! How a pair ended, and who began it.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -122,18 +121,4 @@ pub enum How {
     Limit,
     /// The proxy was told to stop.
     Shutdown,
-}
-
-/// As it stands in JSON.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// As it stands in JSON.
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
 }

@@ -281,12 +281,7 @@ fn git_clones_over_http_by_requests_and_by_socks() {
             assert_eq!(record.target, Some(format!("localhost:{port}")));
             assert_eq!((record.mode, record.outcome), (Some(mode), Some(Outcome::Ok)));
         }
-        let mut recorded: Vec<_> = records.iter().map(Counts::in_record).collect();
-        let mut served: Vec<_> =
-            records.iter().map(|_| counts.recv_timeout(PATIENCE).unwrap()).collect();
-        recorded.sort();
-        served.sort();
-        assert_eq!(recorded, served, "{scheme}");
+        Counts::assert_recorded(&records, &counts);
     }
 }
 

@@ -24,6 +24,7 @@ mod http_mode;
 mod intercept;
 mod kernel_looks;
 mod last_words;
+mod metrics;
 mod namespaces;
 mod observed;
 mod output;

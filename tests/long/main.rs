@@ -25,6 +25,8 @@ mod idle;
 mod messages;
 #[cfg(target_os = "linux")]
 mod role;
+#[cfg(target_os = "linux")]
+mod soak;
 
 /// Returns its figures.
 type Check = fn() -> String;
@@ -55,12 +57,14 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["role", name, ref args @ ..] => role::play(name, args),
+        ["soak", seconds] => println!("{}", soak::soak(seconds.parse().unwrap())),
         [name] if CHECKS.iter().any(|(check, _)| *check == name) => {
             let (_, check) = CHECKS.iter().find(|(check, _)| *check == name).unwrap();
             println!("{}", check());
         }
         _ => {
             let names = CHECKS.iter().map(|(name, _)| format!("  {name}\n")).collect::<String>();
+            let names = format!("{names}  soak SECONDS\n");
             eprint!("one of these, please, or scripts/full-check for all:\n{names}");
             std::process::exit(2);
         }

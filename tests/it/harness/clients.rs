@@ -2,11 +2,13 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command};
+use std::sync::mpsc::Receiver;
 
 use conniver::TcpInfo;
 use conniver::record::{By, How, Mode, Outcome, Record};
 
 use super::output;
+use super::program::PATIENCE;
 
 /// The standard output of a client, which shall not know the proxies that this machine's user has set.
 pub(crate) fn client(command: &mut Command) -> Vec<u8> {
@@ -59,6 +61,16 @@ impl Counts {
     pub(crate) fn in_record(record: &Record) -> Self {
         let upstream = record.upstream.as_ref().unwrap();
         Self { received: upstream.tx_bytes, sent: upstream.rx_bytes }
+    }
+
+    /// The records tell what the server counted, of whichever connection each was.
+    pub(crate) fn assert_recorded(records: &[Record], served: &Receiver<Self>) {
+        let mut recorded: Vec<_> = records.iter().map(Self::in_record).collect();
+        let mut served: Vec<_> =
+            records.iter().map(|_| served.recv_timeout(PATIENCE).unwrap()).collect();
+        recorded.sort();
+        served.sort();
+        assert_eq!(recorded, served);
     }
 }
 
