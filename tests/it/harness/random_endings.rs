@@ -2,7 +2,7 @@
 //! records say of it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use conniver::TcpInfo;
@@ -54,22 +54,19 @@ struct Peer {
     got: u64,
 }
 
-/// What the record of a pair must say.
+/// What a record must say of the end of a pair, and of what passed to x and to y.
 struct Truth {
-    what: String,
-    client: SocketAddr,
     outcome: Outcome,
     /// It is `ok` instead where the client acknowledged no more than this.
     ok_if_acked: Option<u64>,
-    /// First and second end, in whatever order where they came at once.
     ends: Vec<(By, How)>,
-    /// Whether the record may know only one of them, because it was a reset.
-    one_may_hide: bool,
+    /// Either may be the first; and of two the record may know only a reset, or what came before it.
+    at_once: bool,
     /// The time between both lies between these.
     gap: Option<(Duration, Duration)>,
     code: Option<&'static str>,
-    to_upstream: Passed,
-    to_client: Passed,
+    to_x: Passed,
+    to_y: Passed,
 }
 
 /// What passed in one direction.
@@ -88,46 +85,38 @@ struct Passed {
 pub(crate) fn compare(pairs: usize, seed: u64) -> String {
     let forwarding = Forwarding::new(&["--no-process"]);
     let mut random = Noise::seeded(seed);
-    let mut counts = [0; KINDS.len()];
-    let truths: Vec<Truth> = (0..pairs)
-        .map(|pair| {
-            let index = below(&mut random, KINDS.len() as u64) as usize;
-            counts[index] += 1;
-            let mut truth = end(&forwarding, KINDS[index], &mut random);
-            truth.what = format!("pair {pair} of seed {seed}, {}", truth.what);
-            truth
+    let pairs: Vec<_> = (1..=pairs)
+        .map(|seq| {
+            let kind = random.pick(&KINDS);
+            (seq, kind, end(&forwarding, kind, &mut random))
         })
         .collect();
-    let records = forwarding.proxy.wait_for_records(pairs);
-    assert_eq!(records.len(), pairs);
-    for (truth, seq) in truths.iter().zip(1..) {
-        // One after another was made; their ports may come again.
-        let record = records.iter().find(|record| record.seq == seq);
-        truth.check(record.expect("the pair has a record"));
+    let records = forwarding.proxy.wait_for_records(pairs.len());
+    assert_eq!(records.len(), pairs.len());
+    for (seq, kind, (x, truth)) in &pairs {
+        let record = records.iter().find(|record| record.seq == *seq as u64);
+        let what = format!("pair {seq} of seed {seed}, {kind:?} by {x:?}");
+        truth.check(record.expect("the pair has a record"), *x, &what);
     }
-    KINDS.iter().zip(counts).map(|(kind, count)| format!("{kind:?}: {count}\n")).collect()
-}
-
-fn below(random: &mut Noise, limit: u64) -> u64 {
-    // The low bits of xorshift64 are its worst.
-    (random.number() >> 16) % limit
+    let count = |wanted| pairs.iter().filter(|(_, kind, _)| *kind == wanted).count();
+    KINDS.iter().map(|kind| format!("{kind:?}: {}\n", count(*kind))).collect()
 }
 
 /// Mostly short, sometimes more than is read at once.
-fn length(random: &mut Noise) -> u64 {
-    let limit = [1, 100, 3000, 150_000][below(random, 4) as usize];
-    1 + below(random, limit)
+fn length(random: &mut Noise) -> usize {
+    let limit = random.pick(&[1, 100, 3000, 150_000]);
+    1 + usize::try_from(random.number() % limit).unwrap()
 }
 
 impl Peer {
-    fn say(&mut self, bytes: u64) {
-        self.stream.write_all(&vec![0x55; bytes as usize]).unwrap();
-        self.sent += bytes;
+    fn say(&mut self, bytes: usize) {
+        self.stream.write_all(&vec![0x55; bytes]).unwrap();
+        self.sent += bytes as u64;
     }
 
-    fn hear(&mut self, bytes: u64) {
-        self.stream.read_exact(&mut vec![0; bytes as usize]).unwrap();
-        self.got += bytes;
+    fn hear(&mut self, bytes: usize) {
+        self.stream.read_exact(&mut vec![0; bytes]).unwrap();
+        self.got += bytes as u64;
     }
 
     /// Reads to the other one's end; how that came.
@@ -157,208 +146,201 @@ impl Peer {
     }
 
     /// Waits until so much of what it has not read is in its kernel.
-    fn wait_until_received(&self, unread: u64) {
+    fn wait_until_received(&self, unread: usize) {
         wait_until("the bytes have come", || {
             let kernel = self.info();
             let received = kernel.sys_info.linux().unwrap().bytes_received.unwrap();
-            received >= self.got + unread
+            received >= self.got + unread as u64
         });
     }
 }
 
-/// Makes a pair, lets it talk, and ends it.
-fn end(forwarding: &Forwarding, kind: Kind, random: &mut Noise) -> Truth {
+/// Makes a pair, lets it talk, and ends it. Who was x, and what is true of it.
+fn end(forwarding: &Forwarding, kind: Kind, random: &mut Noise) -> (By, Truth) {
     let ends = forwarding.pair();
-    let client = ends.client.local_addr().unwrap();
     let peer = |side, stream| Peer { side, stream, sent: 0, got: 0 };
     let mut both = [peer(By::Client, ends.client), peer(By::Upstream, ends.upstream)];
     // From here on the proxy relays.
     both[0].say(1);
     both[1].hear(1);
-    for _ in 0..below(random, 4) {
+    for _ in 0..random.pick(&[0, 1, 2, 3]) {
         let bytes = length(random);
-        let speaker = below(random, 2) as usize;
+        let speaker = random.pick(&[0, 1]);
         both[speaker].say(bytes);
         both[1 - speaker].hear(bytes);
     }
-    if below(random, 2) == 1 {
+    if random.pick(&[true, false]) {
         both.reverse();
     }
-    let [mut x, mut y] = both;
-    let what = format!("{kind:?} by {:?}", x.side);
-    let (x_side, y_side) = (x.side, y.side);
-    let mut truth = Truth {
-        what,
-        client,
-        outcome: Outcome::Reset,
-        ok_if_acked: None,
-        ends: vec![(x_side, How::Fin)],
-        one_may_hide: false,
-        gap: None,
-        code: Some("EPIPE"),
-        to_upstream: Passed::default(),
-        to_client: Passed::default(),
+    let [x, y] = both;
+    let side = x.side;
+    let truth = match kind {
+        Kind::Reset => resets(x, y, random),
+        Kind::FinFin | Kind::FinReset => ends_and_is_answered(x, y, kind, random),
+        Kind::FinOwnReset | Kind::FinUnread => ends_and_resets(x, y, kind, random),
+        Kind::ClosedThenWords => closes_before_the_last_words(x, y, random),
+        Kind::AtOnce(x_how, y_how) => end_at_once(x, y, x_how, y_how),
     };
-    // What x and y got, and what is surely acknowledged.
-    let (to_x, to_y);
+    (side, truth)
+}
+
+fn resets(mut x: Peer, mut y: Peer, random: &mut Noise) -> Truth {
+    x.say(length(random));
+    let sent = x.sent;
+    let ends = vec![(x.side, How::Reset)];
+    reset(x.stream);
+    assert_eq!(y.hear_the_end(), How::Reset);
+    let to_x = Passed { sent: y.sent, got: Some(x.got), acked: None };
+    let to_y = Passed { sent, got: Some(y.got), acked: Some(y.got) };
+    Truth::broken("ECONNRESET", ends, to_x, to_y)
+}
+
+fn ends_and_is_answered(mut x: Peer, mut y: Peer, kind: Kind, random: &mut Noise) -> Truth {
     let began = Instant::now();
-    match kind {
-        Kind::Reset => {
-            x.say(length(random));
-            let sent = x.sent;
-            reset(x.stream);
-            assert_eq!(y.hear_the_end(), How::Reset);
-            truth.ends = vec![(x_side, How::Reset)];
-            truth.code = Some("ECONNRESET");
-            to_y = Passed { sent, got: Some(y.got), acked: Some(y.got) };
-            to_x = Passed { sent: y.sent, got: Some(x.got), acked: None };
-        }
-        Kind::FinFin | Kind::FinReset => {
-            x.say(length(random));
-            x.end_stream();
-            assert_eq!(y.hear_the_end(), How::Fin);
-            let seen = Instant::now();
-            if below(random, 2) == 1 {
-                let bytes = length(random);
-                y.say(bytes);
-                x.hear(bytes);
-            }
-            let ended = Instant::now();
-            let how = if kind == Kind::FinFin { How::Fin } else { How::Reset };
-            let (y_sent, y_got) = (y.sent, y.got);
-            match how {
-                How::Fin => y.end_stream(),
-                _ => reset(y.stream),
-            }
-            assert_eq!(x.hear_the_end(), how);
-            truth.ends.push((y_side, how));
-            // The proxy read x's end before y saw it, and y's before x did.
-            truth.gap = Some((ended - seen, began.elapsed()));
-            (truth.outcome, truth.code) = match how {
-                How::Fin => (Outcome::Ok, None),
-                _ => (Outcome::Reset, Some("ECONNRESET")),
-            };
-            let acked = Some(y_got).filter(|_| how == How::Fin);
-            to_y = Passed { sent: x.sent, got: Some(y_got), acked };
-            to_x = Passed { sent: y_sent, got: Some(x.got), acked: Some(x.got) };
-        }
-        Kind::FinOwnReset | Kind::FinUnread => {
-            x.end_stream();
-            assert_eq!(y.hear_the_end(), How::Fin);
-            let mut answer = length(random);
-            if kind == Kind::FinUnread {
-                // The kernel has room for it.
-                answer = answer.min(10_000);
-            }
-            truth.ok_if_acked = Some(x.got).filter(|_| x_side == By::Client);
-            y.say(answer);
-            if kind == Kind::FinUnread {
-                x.wait_until_received(answer);
-            } else {
-                x.hear(answer);
-            }
-            let got = Some(x.got).filter(|_| kind == Kind::FinOwnReset);
-            match kind {
-                Kind::FinOwnReset => reset(x.stream),
-                // Closing with something unread resets.
-                _ => drop(x.stream),
-            }
-            y.wait_until_over();
-            to_y = Passed { sent: x.sent, got: Some(y.got), acked: Some(y.got) };
-            to_x = Passed { sent: y.sent, got, acked: None };
-        }
-        Kind::ClosedThenWords => {
-            let acked = x.got;
-            drop(x.stream);
-            assert_eq!(y.hear_the_end(), How::Fin);
-            y.say(length(random));
-            y.wait_until_over();
-            if x_side == By::Client {
-                truth.outcome = Outcome::Ok;
-            }
-            to_y = Passed { sent: x.sent, got: Some(y.got), acked: Some(y.got) };
-            to_x = Passed { sent: y.sent, got: None, acked: Some(acked) };
-        }
-        Kind::AtOnce(x_how, y_how) => {
-            let act = |peer: Peer, how| match how {
-                How::Fin => {
-                    // The other one's reset may have been here before.
-                    let _ = peer.stream.shutdown(Shutdown::Write);
-                    Some(peer)
-                }
-                _ => {
-                    reset(peer.stream);
-                    None
-                }
-            };
-            let (x_sent, y_sent, x_got, y_got) = (x.sent, y.sent, x.got, y.got);
-            let left = [act(x, x_how), act(y, y_how)];
-            for peer in left.iter().flatten() {
-                peer.wait_until_over();
-            }
-            truth.ends = vec![(x_side, x_how), (y_side, y_how)];
-            truth.one_may_hide = (x_how, y_how) != (How::Fin, How::Fin);
-            (truth.outcome, truth.code) = match truth.one_may_hide {
-                true => (Outcome::Reset, Some("ECONNRESET")),
-                false => (Outcome::Ok, None),
-            };
-            to_y = Passed { sent: x_sent, got: Some(y_got), acked: None };
-            to_x = Passed { sent: y_sent, got: Some(x_got), acked: None };
-        }
+    x.say(length(random));
+    x.end_stream();
+    assert_eq!(y.hear_the_end(), How::Fin);
+    let seen = Instant::now();
+    if random.pick(&[true, false]) {
+        let bytes = length(random);
+        y.say(bytes);
+        x.hear(bytes);
     }
-    (truth.to_upstream, truth.to_client) =
-        if x_side == By::Client { (to_y, to_x) } else { (to_x, to_y) };
-    truth
+    let ended = Instant::now();
+    let (sent, got, side) = (y.sent, y.got, y.side);
+    let how = match kind {
+        Kind::FinFin => {
+            y.end_stream();
+            How::Fin
+        }
+        _ => {
+            reset(y.stream);
+            How::Reset
+        }
+    };
+    assert_eq!(x.hear_the_end(), how);
+    let acked = Some(got).filter(|_| how == How::Fin);
+    let to_x = Passed { sent, got: Some(x.got), acked: Some(x.got) };
+    let to_y = Passed { sent: x.sent, got: Some(got), acked };
+    let ends = vec![(x.side, How::Fin), (side, how)];
+    let truth = match how {
+        How::Fin => Truth::good(ends, to_x, to_y),
+        _ => Truth::broken("ECONNRESET", ends, to_x, to_y),
+    };
+    // The proxy read x's end before y saw it, and y's before x did.
+    Truth { gap: Some((ended - seen, began.elapsed())), ..truth }
+}
+
+fn ends_and_resets(mut x: Peer, mut y: Peer, kind: Kind, random: &mut Noise) -> Truth {
+    x.end_stream();
+    assert_eq!(y.hear_the_end(), How::Fin);
+    let (side, acked) = (x.side, x.got);
+    let mut answer = length(random);
+    let got = if kind == Kind::FinUnread {
+        // The kernel has room for it.
+        answer = answer.min(10_000);
+        y.say(answer);
+        x.wait_until_received(answer);
+        // Closing with something unread resets.
+        drop(x.stream);
+        None
+    } else {
+        y.say(answer);
+        x.hear(answer);
+        reset(x.stream);
+        Some(x.got)
+    };
+    y.wait_until_over();
+    let to_x = Passed { sent: y.sent, got, acked: None };
+    let to_y = Passed { sent: x.sent, got: Some(y.got), acked: Some(y.got) };
+    Truth {
+        ok_if_acked: Some(acked).filter(|_| side == By::Client),
+        ..Truth::broken("EPIPE", vec![(side, How::Fin)], to_x, to_y)
+    }
+}
+
+fn closes_before_the_last_words(x: Peer, mut y: Peer, random: &mut Noise) -> Truth {
+    drop(x.stream);
+    assert_eq!(y.hear_the_end(), How::Fin);
+    y.say(length(random));
+    y.wait_until_over();
+    let to_x = Passed { sent: y.sent, got: None, acked: Some(x.got) };
+    let to_y = Passed { sent: x.sent, got: Some(y.got), acked: Some(y.got) };
+    let outcome = if x.side == By::Client { Outcome::Ok } else { Outcome::Reset };
+    Truth { outcome, ..Truth::broken("EPIPE", vec![(x.side, How::Fin)], to_x, to_y) }
+}
+
+fn end_at_once(x: Peer, y: Peer, x_how: How, y_how: How) -> Truth {
+    let ends = vec![(x.side, x_how), (y.side, y_how)];
+    let to_x = Passed { sent: y.sent, got: Some(x.got), acked: None };
+    let to_y = Passed { sent: x.sent, got: Some(y.got), acked: None };
+    let act = |peer: Peer, how| match how {
+        How::Fin => {
+            // The other one's reset may have been here before.
+            let _ = peer.stream.shutdown(Shutdown::Write);
+            Some(peer)
+        }
+        _ => {
+            reset(peer.stream);
+            None
+        }
+    };
+    let left = [act(x, x_how), act(y, y_how)];
+    for peer in left.iter().flatten() {
+        peer.wait_until_over();
+    }
+    let truth = match (x_how, y_how) {
+        (How::Fin, How::Fin) => Truth::good(ends, to_x, to_y),
+        _ => Truth::broken("ECONNRESET", ends, to_x, to_y),
+    };
+    Truth { at_once: true, ..truth }
 }
 
 impl Truth {
-    fn check(&self, record: &Record) {
-        assert_eq!(record.client.remote_addr, Some(self.client));
-        let what = || format!("{}\n{:?}\n{:?}", self.what, record.ending, record.delivery);
-        let acked = record.delivery.to_client.as_ref().unwrap().acked;
+    fn good(ends: Vec<(By, How)>, to_x: Passed, to_y: Passed) -> Self {
+        let (outcome, code) = (Outcome::Ok, None);
+        Self { outcome, ok_if_acked: None, ends, at_once: false, gap: None, code, to_x, to_y }
+    }
+
+    fn broken(code: &'static str, ends: Vec<(By, How)>, to_x: Passed, to_y: Passed) -> Self {
+        let good = Self::good(ends, to_x, to_y);
+        Self { outcome: Outcome::Reset, code: Some(code), ..good }
+    }
+
+    fn check(&self, record: &Record, x: By, what: &str) {
+        let (ending, delivery) = (record.ending.as_ref().unwrap(), &record.delivery);
+        let what = || format!("{what}\n{ending:?}\n{delivery:?}");
+        let to_client = delivery.to_client.as_ref().unwrap();
         let outcome = match self.ok_if_acked {
-            Some(before) if acked == Some(before) => Outcome::Ok,
+            Some(before) if to_client.acked == Some(before) => Outcome::Ok,
             _ => self.outcome,
         };
         assert_eq!(record.outcome, Some(outcome), "{}", what());
-        let ending = record.ending.as_ref().unwrap();
         assert_eq!(ending.phase, Phase::Relay, "{}", what());
         assert!(self.ends_are_right(ending), "{}", what());
         assert_eq!(ending.error_code.as_deref(), self.code, "{}", what());
-        assert_eq!(ending.error.is_some(), self.code.is_some(), "{}", what());
         if let Some((least, most)) = self.gap {
             let gap = ending.gap.expect("both ends have their time");
             assert!((least..=most).contains(&gap), "{least:?}..={most:?}: {}", what());
         }
-        let upstream = record.upstream.as_ref().unwrap();
-        for (passed, delivered, rx, tx) in [
-            (
-                &self.to_upstream,
-                &record.delivery.to_upstream,
-                record.client.rx_bytes,
-                upstream.tx_bytes,
-            ),
-            (
-                &self.to_client,
-                &record.delivery.to_client,
-                upstream.rx_bytes,
-                record.client.tx_bytes,
-            ),
-        ] {
-            passed.check(delivered.as_ref().unwrap(), rx, tx, &what);
-        }
+        let to_upstream = delivery.to_upstream.as_ref().unwrap();
+        let (client, upstream) = (&record.client, record.upstream.as_ref().unwrap());
+        let (for_client, for_upstream) = match x {
+            By::Client => (&self.to_x, &self.to_y),
+            _ => (&self.to_y, &self.to_x),
+        };
+        for_upstream.check(to_upstream, client.rx_bytes, upstream.tx_bytes, &what);
+        for_client.check(to_client, upstream.rx_bytes, client.tx_bytes, &what);
     }
 
     fn ends_are_right(&self, ending: &Ending) -> bool {
         let first = (ending.first_by, ending.first_how);
-        let second = ending.second_by.zip(ending.second_how);
-        let both = [Some(first), second];
-        let known: Vec<_> = both.into_iter().flatten().collect();
-        let in_order = known == self.ends;
-        let at_once = self.one_may_hide || matches!(&self.ends[..], [_, _] if self.gap.is_none());
-        in_order
-            || at_once && known.iter().rev().eq(self.ends.iter())
-            || self.one_may_hide && second.is_none() && self.ends.contains(&first)
+        let known: Vec<_> =
+            [Some(first), ending.second_by.zip(ending.second_how)].into_iter().flatten().collect();
+        let has_reset = self.ends.iter().any(|(_, how)| *how == How::Reset);
+        known == self.ends
+            || self.at_once && known.iter().rev().eq(&self.ends)
+            || self.at_once && has_reset && known.len() == 1 && self.ends.contains(&first)
     }
 }
 
