@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
@@ -71,6 +72,10 @@ pub(crate) struct ProxyArgs {
     /// Where records go: a file to append to, or '-' for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
+
+    /// How much may wait to be written before new connections wait as well: 64MiB, 500kB
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    queue: ByteSize,
 
     /// Mark connections to upstreams (SO_MARK), so that the kernel's rules can let them pass. Linux,
     /// needs CAP_NET_ADMIN
@@ -185,8 +190,9 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let listeners = args.listeners()?;
     let output = args.output();
     let reader_gone = stopper.clone();
-    let (recorder, writer) = Recorder::start(output.clone(), move || reader_gone.request_once())
-        .map_err(Failure::new)?;
+    let queue = usize::try_from(args.queue.as_u64()).unwrap_or(usize::MAX);
+    let started = Recorder::start(output.clone(), queue, move || reader_gone.request_once());
+    let (recorder, writer) = started.map_err(Failure::new)?;
 
     let hangup = {
         let (stopper, recorder, output) = (stopper.clone(), recorder.clone(), output.clone());

@@ -168,6 +168,7 @@ impl Listener {
         let local = (!has_other).then_some(self.address);
         let mut told_of_shortage = false;
         loop {
+            shared.recorder.room().await;
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     told_of_shortage = false;

@@ -6,9 +6,9 @@
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use conniver::proxy::{Listener, Proxy, Settings};
-//! use conniver::record::{Output, Recorder};
+//! use conniver::record::{self, Output, Recorder};
 //!
-//! let (recorder, writer) = Recorder::start(Output::Stdout, || {})?;
+//! let (recorder, writer) = Recorder::start(Output::Stdout, record::QUEUE, || {})?;
 //! let listener = Listener::forward(&"8080:example.com:80".parse()?)?;
 //! let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
 //! let interrupted = async { drop(tokio::signal::ctrl_c().await) };

@@ -10,6 +10,8 @@ mod ending;
 mod observed;
 mod phases;
 mod reader;
+#[cfg(feature = "proxy")]
+mod sink;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -29,10 +31,12 @@ pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use reader::{ReadError, read};
+#[cfg(feature = "proxy")]
+pub use sink::Output;
 pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
-pub use writer::{OpenError, Output, Recorder, Tally, Writer};
+pub use writer::{OpenError, QUEUE, Recorder, Tally, Writer};
 
 /// The number of this contract, in every line.
 pub const SCHEMA: u32 = 1;

@@ -34,5 +34,6 @@ mod run;
 mod socks;
 mod stopping;
 mod streaming;
+mod unwritable;
 mod via;
 mod wrapper;

@@ -64,6 +64,21 @@ impl Proxy {
         args: &[&str],
     ) -> Self {
         command.args(["proxy", "-o"]).arg(directory.path().join("records.ndjson"));
+        Self::spawn(directory, command, forwards, args)
+    }
+
+    /// Starts it with its records going to standard output, which is `stdout`.
+    pub(crate) fn start_printing(
+        stdout: impl Into<Stdio>,
+        forwards: &[&str],
+        args: &[&str],
+    ) -> Self {
+        let command = &mut Command::new(BINARY);
+        command.arg("proxy").stdout(stdout);
+        Self::spawn(TempDir::new().unwrap(), command, forwards, args)
+    }
+
+    fn spawn(directory: TempDir, command: &mut Command, forwards: &[&str], args: &[&str]) -> Self {
         for forward in forwards {
             command.args(["-L", forward]);
         }
