@@ -5,8 +5,10 @@
 //! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
+mod check;
 mod delivery;
 mod ending;
+mod numbers;
 mod observed;
 mod phases;
 mod reader;
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
+pub use check::{Check, Checked, Finding, OpenPair};
 pub use delivery::{Delivered, Delivery, Delta};
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};

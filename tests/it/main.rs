@@ -9,6 +9,7 @@ mod harness;
 mod access;
 mod arguments;
 mod bad_requests;
+mod check;
 mod clients;
 mod connect;
 mod contract;

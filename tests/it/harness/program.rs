@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use conniver::record::{self, Line, Record};
+use conniver::record::{self, Check, Line, Record};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -213,6 +213,12 @@ impl Proxy {
         let bytes = std::fs::read(self.records_file()).unwrap_or_default();
         let ends_whole = bytes.last().is_none_or(|&byte| byte == b'\n');
         let lines = read_lines(&self.records_file());
+        if status.success() {
+            let mut check = Check::default();
+            check.read("records", &bytes[..]).unwrap();
+            let findings = check.finish().findings;
+            assert!(findings.is_empty(), "wrong with the file of records: {findings:?}");
+        }
         Left { status, stderr: stderr.join().unwrap(), lines, ends_whole }
     }
 
