@@ -2,8 +2,10 @@
 
 mod check;
 mod demo;
+mod descriptors;
 mod diagnostics;
 mod exit;
+mod limits;
 mod output_watch;
 mod pair;
 mod proxy;

@@ -13,6 +13,7 @@ use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
 use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
+use super::limits::LimitArgs;
 use super::pair::{PairArgs, parse_duration};
 use super::signals::{self, Stopper};
 use super::{Verbosity, diagnostics, output_watch};
@@ -81,6 +82,9 @@ pub(crate) struct ProxyArgs {
     /// needs CAP_NET_ADMIN
     #[arg(long, value_name = "N", value_parser = parse_mark)]
     mark: Option<NonZeroU32>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 
     #[command(flatten)]
     pair: PairArgs,
@@ -161,6 +165,7 @@ impl ProxyArgs {
             SendProxy::V2 => ProxyProtocol::V2,
         });
         settings.request_timeout = self.request_timeout;
+        self.limits.apply(&mut settings)?;
         settings.mark = self.mark.map(Mark::new).transpose().map_err(Failure::new)?;
         Ok(settings)
     }

@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::Shared;
+use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
+use crate::fault::Fault;
 use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
@@ -31,6 +33,9 @@ pub(super) struct Account {
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
+    /// Held until both sockets are closed.
+    pub(super) client_place: Option<ClientPlace>,
+    place: Place,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
@@ -47,7 +52,13 @@ pub(super) enum Finish {
 }
 
 impl Account {
-    pub(super) fn new(shared: Arc<Shared>, seq: u64, epoch: Epoch, listener: Arc<str>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        seq: u64,
+        epoch: Epoch,
+        listener: Arc<str>,
+        place: Place,
+    ) -> Self {
         Self {
             shared,
             asked: Asked::default(),
@@ -55,11 +66,18 @@ impl Account {
             dialled: DialLog::default(),
             process: None,
             sight: None,
+            client_place: None,
+            place,
             seq,
             epoch,
             listener,
             reported: (0, 0),
         }
+    }
+
+    /// When the client was accepted.
+    pub(super) fn accepted(&self) -> Instant {
+        self.epoch.start()
     }
 
     /// The client's request has come to its end, whichever.
@@ -94,6 +112,7 @@ impl Account {
         upstream: Option<&LegState>,
         finish: Finish,
     ) {
+        (self.place, self.client_place) = (None, None);
         let shared = Arc::clone(&self.shared);
         let is_written = shared.settings.events.close;
         if is_written || shared.on_close.is_some() {
@@ -238,24 +257,27 @@ fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Ou
         if is_unreachable(end) { By::Network } else { *side }
     };
 
-    let fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
-    let outcome = match fault {
-        _ if end == RelayEnd::ByStop => Outcome::Shutdown,
-        None => Outcome::Ok,
-        Some(_) if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
-        Some(fault) => match &*fault.code {
+    let cut = Cut::of(end);
+    let peers_fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
+    let fault = peers_fault.or(cut.as_ref().and_then(|cut| cut.fault.as_ref()));
+    let outcome = match (&cut, fault) {
+        (Some(cut), _) => cut.outcome,
+        (None, None) => Outcome::Ok,
+        (None, Some(_)) if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
+        (None, Some(fault)) => match &*fault.code {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
             "ETIMEDOUT" => Outcome::Timeout,
             "MALFORMED_REQUEST" => Outcome::Protocol,
             _ => Outcome::Error,
         },
     };
+    let cut_how = cut.as_ref().map_or(How::Shutdown, |cut| cut.how);
     let first = ends.first();
     let second = ends.get(1);
     let ending = Ending {
         phase: Phase::Relay,
         first_by: first.map_or(By::Proxy, by),
-        first_how: first.map_or(How::Shutdown, |(_, end)| end.how),
+        first_how: first.map_or(cut_how, |(_, end)| end.how),
         second_by: second.map(by),
         second_how: second.map(|(_, end)| end.how),
         gap: first.zip(second).map(|((_, first), (_, second))| second.at - first.at),
@@ -263,6 +285,32 @@ fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Ou
         error_code: fault.map(|fault| fault.code.to_string()),
     };
     (outcome, ending)
+}
+
+/// What it means that the proxy itself ended a pair.
+struct Cut {
+    outcome: Outcome,
+    how: How,
+    fault: Option<Fault>,
+}
+
+impl Cut {
+    fn of(end: RelayEnd) -> Option<Self> {
+        let (outcome, how, fault) = match end {
+            RelayEnd::ByPeers => return None,
+            RelayEnd::ByStop => (Outcome::Shutdown, How::Shutdown, None),
+            RelayEnd::Idle => {
+                let text = "no byte moved for as long as a connection may be idle";
+                (Outcome::Timeout, How::Timeout, Some(("IDLE_TIMEOUT", text)))
+            }
+            RelayEnd::Expired => {
+                let text = "the connection lasted as long as one may";
+                (Outcome::Limit, How::Limit, Some(("LIFETIME", text)))
+            }
+        };
+        let fault = fault.map(|(code, text)| Fault { code: code.into(), text: text.into() });
+        Some(Self { outcome, how, fault })
+    }
 }
 
 /// A router's word that the peer cannot be reached.

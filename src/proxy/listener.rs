@@ -1,19 +1,24 @@
 //! Listening sockets, and the loop that accepts from one.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
+use super::admission::Place;
+use super::episode::Episode;
 use super::session::Session;
 use crate::ingress::{Forward, ListenAddr, Way};
 use crate::record::Listening;
+use crate::socket_options::SocketOptions;
 
 /// Connections that may wait to be accepted; the system cuts it at its own limit
 /// (`net.core.somaxconn`).
@@ -123,7 +128,7 @@ impl Listener {
             if listen.is_ipv6() && listen.ip().is_unspecified() {
                 socket.set_only_v6(false)?;
             }
-            crate::socket_options::set(&socket)?;
+            SocketOptions::default().set(&socket)?;
             match way {
                 Way::Forward(_) | Way::Proxy => {}
                 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -152,6 +157,15 @@ impl Listener {
         self.address
     }
 
+    /// What all connections that it accepts from here on inherit.
+    pub(super) fn set_options(&self, options: &SocketOptions) {
+        let listening = SockRef::from(&self.socket);
+        if let Err(error) = options.set(&listening) {
+            let text = crate::fault::text_of(&error);
+            tracing::warn!("setting options on {}: {text}; it keeps the usual ones", self.address);
+        }
+    }
+
     pub(super) fn describe(&self) -> Listening {
         let target = match &self.way {
             Way::Forward(target) => Some(target.to_string()),
@@ -166,12 +180,10 @@ impl Listener {
         // TPROXY's connections have their targets' addresses.
         let has_other = self.address.ip().is_unspecified() || matches!(self.way, Way::Tproxy);
         let local = (!has_other).then_some(self.address);
-        let mut told_of_shortage = false;
+        let mut shortage = Episode::default();
         loop {
-            shared.recorder.room().await;
-            match self.socket.accept().await {
-                Ok((stream, peer)) => {
-                    told_of_shortage = false;
+            match self.accept(&shared).await {
+                Ok((stream, peer, place)) => {
                     let session = Session::accepted(
                         Arc::clone(&shared),
                         stream,
@@ -179,21 +191,45 @@ impl Listener {
                         local,
                         Arc::clone(&listener),
                         self.way.clone(),
+                        place,
                     );
                     pairs.spawn(session.run());
                 }
-                Err(error) => self.pause_after(&error, &mut told_of_shortage).await,
+                Err(error) => self.pause_after(&error, &mut shortage).await,
+            }
+        }
+    }
+
+    /// The next connection, once there is a place for it and room for its record.
+    async fn accept(&self, shared: &Shared) -> io::Result<(TcpStream, SocketAddr, Place)> {
+        let Shared { recorder, admission, .. } = shared;
+        loop {
+            recorder.room().await;
+            // Held while it accepts, not while it waits: other listeners need it then.
+            let mut place = Some(admission.wait().await);
+            let accepted = poll_fn(|cx| {
+                let Some(place) = place.take().or_else(|| admission.take()) else {
+                    return Poll::Ready(None);
+                };
+                if recorder.is_full() {
+                    return Poll::Ready(None);
+                }
+                let accepted = ready!(self.socket.poll_accept(cx));
+                Poll::Ready(Some(accepted.map(|(stream, peer)| (stream, peer, place))))
+            });
+            if let Some(accepted) = accepted.await {
+                return accepted;
             }
         }
     }
 
     /// A connection that was reset before it was accepted is nothing; a system without resources
     /// gets time to find some, which is said once until they were found.
-    async fn pause_after(&self, error: &io::Error, told: &mut bool) {
+    async fn pause_after(&self, error: &io::Error, shortage: &mut Episode) {
         let code = crate::fault::code_of(error);
         let text = crate::fault::text_of(error);
         if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
-            if !std::mem::replace(told, true) {
+            if shortage.begins() {
                 tracing::warn!(
                     "accepting on {}: {text}; new connections wait until others end (ulimit -n sets \
                      how many descriptors a process may have)",

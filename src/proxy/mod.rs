@@ -19,7 +19,9 @@
 //! ```
 
 mod account;
+mod admission;
 mod delivery;
+mod episode;
 mod listener;
 mod session;
 mod settings;
@@ -43,11 +45,13 @@ use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
+use crate::socket_options::Outgoing;
+use admission::Admission;
 pub use listener::{BindError, Listener};
-pub use settings::{Events, Settings};
+pub use settings::{Events, Limits, Settings};
 
 pub use crate::ingress::ProxyProtocol;
-pub use crate::socket_options::{Mark, MarkError};
+pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};
 
 /// A proxy that is ready to run.
 #[derive(Debug)]
@@ -66,6 +70,7 @@ struct Shared {
     seq: AtomicU64,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
+    admission: Admission,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -84,7 +89,12 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
+        let sockets = Outgoing { options: settings.sockets, mark: settings.mark };
+        let dialler = Dialler::new(settings.family, settings.via.clone(), sockets);
+        for listener in &listeners {
+            listener.set_options(&settings.sockets);
+        }
+        let Limits { connections, per_client, .. } = settings.limits;
         let processes = if settings.process { Finder::start() } else { None };
         let shared = Shared {
             settings,
@@ -94,6 +104,7 @@ impl Proxy {
             seq: AtomicU64::new(0),
             listening,
             on_close: None,
+            admission: Admission::new(connections, per_client),
             stop,
         };
         Self { shared, listeners }

@@ -8,6 +8,7 @@
 //!   client ◀─tx─── half to_client  ◀──rx─── upstream
 //! ```
 
+mod bounds;
 mod edit;
 mod error_watch;
 mod half;
@@ -28,6 +29,8 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
+pub(crate) use bounds::Bounds;
+use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
@@ -41,6 +44,10 @@ pub(crate) enum RelayEnd {
     ByPeers,
     /// The proxy was told to stop.
     ByStop,
+    /// No byte moved for too long.
+    Idle,
+    /// It lasted as long as a pair may.
+    Expired,
 }
 
 /// The two directions of a pair. Boxed where they are passed on, as legs are.
@@ -60,23 +67,29 @@ pub(crate) struct Relayed {
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
-/// both streams have ended, all that may take `linger`. `stop` cuts everything short: both sides
-/// are reset, because an end of stream would tell them that all has been said.
+/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
+/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
     linger: Duration,
+    bounds: Bounds,
     stop: &CancellationToken,
 ) -> Relayed {
     let ended = async {
-        let deadline = both_halves(&mut client, &mut upstream, &mut halves, linger).await;
+        let halves = both_halves(&mut client, &mut upstream, &mut halves, linger, bounds);
+        let deadline = match halves.await {
+            Ok(deadline) => deadline,
+            Err(end) => return end,
+        };
         // Boxed: idle pairs need no room for it.
         Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
+        RelayEnd::ByPeers
     };
     let end = tokio::select! {
         biased;
-        () = ended => RelayEnd::ByPeers,
+        end = ended => end,
         () = stop.cancelled() => RelayEnd::ByStop,
     };
     // A reset that came while nobody read or wrote any more.
@@ -85,22 +98,25 @@ pub(crate) async fn relay(
             leg.side().take_error();
         }
     }
-    let broken = end == RelayEnd::ByStop || client.state.gone || upstream.state.gone;
+    let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
     Relayed { end, client: client.close(broken), upstream: upstream.close(broken) }
 }
 
-/// Runs both halves until they are done; until when all that was sent must have arrived.
+/// Runs both halves until they are done; until when all that was sent must have arrived. Or what
+/// ended the pair before that.
 async fn both_halves(
     client: &mut Leg,
     upstream: &mut Leg,
     halves: &mut Halves,
     linger: Duration,
-) -> Instant {
+    bounds: Bounds,
+) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let Halves { to_upstream, to_client } = halves;
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();
+    let mut patience = Patience::of(bounds);
     poll_fn(|cx| {
         to_upstream.poll(&mut client, &mut upstream, cx);
         to_client.poll(&mut upstream, &mut client, cx);
@@ -127,10 +143,14 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
-        if done { Poll::Ready(()) } else { Poll::Pending }
+        match &mut patience {
+            _ if done => Poll::Ready(Ok(())),
+            Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
+            None => Poll::Pending,
+        }
     })
-    .await;
-    deadline.instant(linger)
+    .await?;
+    Ok(deadline.instant(linger))
 }
 
 /// The end of patience, set when it is first asked for.
