@@ -42,6 +42,8 @@
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
 //! | `cli` (default) | the program `conniver` |
 
+#[cfg(feature = "proxy")]
+mod caught;
 mod clock;
 mod conn;
 mod fault;

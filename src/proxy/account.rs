@@ -1,5 +1,6 @@
 //! The pair's account: from what happened to the line that tells it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::Shared;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::warnings::warnings;
+use crate::caught::Panicked;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::fault::Fault;
@@ -41,6 +43,16 @@ pub(super) struct Account {
     listener: Arc<str>,
     /// Bytes to upstream and to client that earlier lines reported.
     reported: (u64, u64),
+    is_recorded: bool,
+}
+
+impl Drop for Account {
+    /// A pair whose task ended in a panic where it has no record to give is accounted for as well.
+    fn drop(&mut self) {
+        if !self.is_recorded && self.shared.settings.events.close {
+            self.shared.recorder.lose();
+        }
+    }
 }
 
 /// How a pair came to its end.
@@ -72,6 +84,7 @@ impl Account {
             epoch,
             listener,
             reported: (0, 0),
+            is_recorded: false,
         }
     }
 
@@ -118,12 +131,14 @@ impl Account {
         if is_written || shared.on_close.is_some() {
             let record = self.build(client, upstream, Some(finish));
             if let Some(on_close) = &shared.on_close {
-                on_close.0(&record);
+                // It is not ours: that it panics costs no record.
+                let _ = catch_unwind(AssertUnwindSafe(|| on_close.0(&record)));
             }
             if is_written {
                 shared.recorder.push(&Line::Close(Box::new(record)));
             }
         }
+        self.is_recorded = true;
     }
 
     fn build(
@@ -296,19 +311,22 @@ struct Cut {
 
 impl Cut {
     fn of(end: RelayEnd) -> Option<Self> {
+        let fault = |code: &'static str, text: &'static str| {
+            Some(Fault { code: code.into(), text: text.into() })
+        };
         let (outcome, how, fault) = match end {
             RelayEnd::ByPeers => return None,
             RelayEnd::ByStop => (Outcome::Shutdown, How::Shutdown, None),
             RelayEnd::Idle => {
                 let text = "no byte moved for as long as a connection may be idle";
-                (Outcome::Timeout, How::Timeout, Some(("IDLE_TIMEOUT", text)))
+                (Outcome::Timeout, How::Timeout, fault("IDLE_TIMEOUT", text))
             }
             RelayEnd::Expired => {
                 let text = "the connection lasted as long as one may";
-                (Outcome::Limit, How::Limit, Some(("LIFETIME", text)))
+                (Outcome::Limit, How::Limit, fault("LIFETIME", text))
             }
+            RelayEnd::Panicked => (Outcome::Error, How::Error, Some(Panicked::fault())),
         };
-        let fault = fault.map(|(code, text)| Fault { code: code.into(), text: text.into() });
         Some(Self { outcome, how, fault })
     }
 }

@@ -111,7 +111,7 @@ impl Proxy {
     }
 
     /// Calls `callback` with the record of every pair that has ended, whether or not it is also
-    /// written. It is called by the pair's task, and should return soon.
+    /// written. It is called by the pair's task, and should return soon. Its panic ends it alone.
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.shared.on_close = Some(OnClose(Box::new(callback)));
         self

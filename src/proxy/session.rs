@@ -13,6 +13,7 @@ use super::account::{Account, Finish};
 use super::admission::Place;
 use super::{Limits, Shared};
 use crate::access::Asker;
+use crate::caught::{Panicked, caught};
 use crate::clock;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{self, Dialled, Failure, LeadsTo, Via, say};
@@ -58,10 +59,11 @@ impl Session {
     pub(super) async fn run(self) {
         let Self { mut account, mut client, way } = self;
         // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-        let reached = Box::pin(reach(way, &mut account, &mut client)).await;
+        let reached = caught(Box::pin(reach(way, &mut account, &mut client))).await;
         let (upstream, halves) = match reached {
-            Ok(reached) => reached,
-            Err(unreached) => return Box::pin(refuse(account, client, unreached)).await,
+            Ok(Ok(reached)) => reached,
+            Err(Panicked) => return Box::pin(refuse(account, client, panicked().into())).await,
+            Ok(Err(unreached)) => return Box::pin(refuse(account, client, unreached)).await,
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
@@ -311,6 +313,14 @@ async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unre
 
 fn denied(phase: Phase, fault: Fault) -> Failure {
     Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
+}
+
+/// Before the upstream was reached.
+fn panicked() -> Refusal {
+    let (outcome, how) = (Outcome::Error, How::Error);
+    let fault = Some(Panicked::fault());
+    let failure = Failure { phase: Phase::Request, outcome, by: By::Proxy, how, fault };
+    Refusal { failure, reply: None }
 }
 
 fn limited(fault: Fault) -> Failure {

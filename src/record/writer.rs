@@ -58,7 +58,7 @@ pub struct Tally {
     pub written: u64,
     /// Lines that were queued and are not written (yet, while the writer is at work).
     pub unwritten: u64,
-    /// Lines that were given up: they could not be put as JSON.
+    /// Lines that were given up: they could not be put as JSON, or a defect prevented them.
     pub lost: u64,
 }
 
@@ -167,6 +167,14 @@ impl Recorder {
                 }
             }
         });
+    }
+
+    /// Counts a line that should have come and will not.
+    pub(crate) fn lose(&self) {
+        if let Some(shared) = &self.0 {
+            shared.lock().lost += 1;
+            tracing::error!("the record of a connection is lost, because its task panicked");
+        }
     }
 
     /// Asks for the file to be closed and opened anew under its name. Lines that are queued by now

@@ -21,13 +21,14 @@ mod send_queue;
 mod state_changes;
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::caught::caught;
 use crate::clock;
 pub(crate) use bounds::Bounds;
 use bounds::Patience;
@@ -48,6 +49,8 @@ pub(crate) enum RelayEnd {
     Idle,
     /// It lasted as long as a pair may.
     Expired,
+    /// A defect of ours.
+    Panicked,
 }
 
 /// The two directions of a pair. Boxed where they are passed on, as legs are.
@@ -87,11 +90,14 @@ pub(crate) async fn relay(
         Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
         RelayEnd::ByPeers
     };
-    let end = tokio::select! {
-        biased;
-        end = ended => end,
-        () = stop.cancelled() => RelayEnd::ByStop,
+    let ended = async {
+        tokio::select! {
+            biased;
+            end = ended => end,
+            () = stop.cancelled() => RelayEnd::ByStop,
+        }
     };
+    let end = caught(pin!(ended)).await.unwrap_or(RelayEnd::Panicked);
     // A reset that came while nobody read or wrote any more.
     for leg in [&mut *client, &mut *upstream] {
         if !leg.state.gone {
@@ -168,6 +174,56 @@ impl Deadline {
         match &self.0 {
             Some(sleep) => sleep.deadline().into_std(),
             None => clock::after(Instant::now(), patience),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::clock::Epoch;
+    use crate::conn::Meter;
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Edit for Panics {
+        fn edit<'b>(&mut self, _: &'b [u8]) -> Edited<'b> {
+            panic!("on purpose, in the middle of relaying");
+        }
+
+        fn held(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    /// A connected leg, and its peer.
+    async fn leg() -> (Box<Leg>, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = listener.accept().unwrap().0;
+        (Leg::boxed(stream, Meter::new(Epoch::now(), Instant::now())), peer)
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_pair_with_a_reset_to_both_sides_and_keeps_its_counters() {
+        let ((client, mut client_peer), (upstream, mut upstream_peer)) = (leg().await, leg().await);
+        let mut halves = Box::new(Halves::default());
+        halves.to_upstream.edit_by(Box::new(Panics));
+        client_peer.write_all(b"boom").unwrap();
+        let stop = CancellationToken::new();
+        let (linger, bounds) = (Duration::from_secs(10), Bounds::default());
+        let relayed = relay(client, upstream, halves, linger, bounds, &stop).await;
+        assert_eq!(relayed.end, RelayEnd::Panicked);
+        assert_eq!(relayed.client.meter.rx.bytes, 4);
+        for peer in [&mut client_peer, &mut upstream_peer] {
+            let error = peer.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         }
     }
 }

@@ -24,6 +24,7 @@ mod half_close;
 mod http_mode;
 mod intercept;
 mod kernel_looks;
+mod library;
 mod limits;
 mod namespaces;
 mod observed;
