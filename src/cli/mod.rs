@@ -5,12 +5,14 @@ mod demo;
 mod descriptors;
 mod diagnostics;
 mod exit;
+mod inherited;
 mod limits;
 mod output_watch;
 mod pair;
 mod proxy;
 mod rules;
 mod run;
+mod service;
 mod signals;
 
 use std::process::ExitCode;

@@ -13,10 +13,11 @@ use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
 use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
+use super::inherited::Inherited;
 use super::limits::LimitArgs;
 use super::pair::{PairArgs, parse_duration};
 use super::signals::{self, Stopper};
-use super::{Verbosity, diagnostics, output_watch};
+use super::{Verbosity, diagnostics, output_watch, service};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
@@ -147,12 +148,22 @@ impl ProxyArgs {
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
-        let forwards = self.forward.iter().map(Listener::forward);
-        let dynamics = self.dynamic.iter().map(|&listen| Listener::proxy(listen));
-        let redirects = self.redirect.iter().map(|&listen| Listener::redirect(listen));
-        let tproxies = self.tproxy.iter().map(|&listen| Listener::tproxy(listen));
-        let all = forwards.chain(dynamics).chain(redirects).chain(tproxies);
-        all.collect::<Result<_, _>>().map_err(Failure::new)
+        let mut inherited = Inherited::take()?;
+        let mut listeners = Vec::new();
+        for Forward { listen, target } in &self.forward {
+            listeners.push(Listener::forward_on(inherited.at(*listen), target.clone()));
+        }
+        for listen in &self.dynamic {
+            listeners.push(Listener::proxy(inherited.at(listen.0)));
+        }
+        for listen in &self.redirect {
+            listeners.push(Listener::redirect(inherited.at(listen.0)));
+        }
+        for listen in &self.tproxy {
+            listeners.push(Listener::tproxy(inherited.at(listen.0)));
+        }
+        inherited.none_left()?;
+        listeners.into_iter().collect::<Result<_, _>>().map_err(Failure::new)
     }
 
     /// What was typed, as what it means.
@@ -218,6 +229,11 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     for line in &listening {
         exit::say(line);
     }
-    proxy.run(requests.reach(1), requests.reach(2)).await;
+    service::ready();
+    let drain = async {
+        requests.reach(1).await;
+        service::stopping();
+    };
+    proxy.run(drain, requests.reach(2)).await;
     exit::finish(writer, &recorder, &requests).await
 }

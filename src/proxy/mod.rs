@@ -47,7 +47,7 @@ use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
 use crate::socket_options::Outgoing;
 use admission::Admission;
-pub use listener::{BindError, Listener};
+pub use listener::{BindError, ListenOn, Listener};
 pub use settings::{Events, Limits, Settings};
 
 pub use crate::ingress::ProxyProtocol;

@@ -34,6 +34,7 @@ mod proxy_protocol;
 mod readme;
 mod resets;
 mod run;
+mod service;
 mod socks;
 mod stopping;
 mod streaming;
