@@ -10,19 +10,17 @@ use tokio::net::TcpStream;
 use super::Shared;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
+use super::ending::{Finish, ending};
 use super::warnings::warnings;
-use crate::caught::Panicked;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{DialLog, Failure};
-use crate::fault::Fault;
+use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
-    Phases, Record, Report,
+    self, AttemptOutcome, Delivered, Delivery, Delta, Line, Phases, Record, Report,
 };
-use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
+use crate::relay::{Leg, LegState};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -53,14 +51,6 @@ impl Drop for Account {
             self.shared.recorder.lose();
         }
     }
-}
-
-/// How a pair came to its end.
-pub(super) enum Finish {
-    /// It never got to relaying.
-    Failed(Failure),
-    /// It was relayed.
-    Relayed(RelayEnd),
 }
 
 impl Account {
@@ -153,9 +143,11 @@ impl Account {
         });
         let (client_purged, upstream_purged) =
             (client.purged, upstream.is_some_and(|leg| leg.purged));
-        let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
+        let states = (client, upstream);
         let meters = (&client.meter, upstream.map(|leg| &leg.meter));
         let (client, upstream) = (Report::from(meters.0), meters.1.map(Report::from));
+        let ends = finish.map(|finish| ending(states.0, &client, states.1, finish));
+        let (outcome, ending) = ends.unzip();
         let phases = self.phases(meters.1, &client);
 
         let delivery = Delivery {
@@ -241,99 +233,4 @@ impl Account {
 /// since the handshake: what it waited to be accepted.
 fn accept_queue(client: &Report) -> Option<Duration> {
     client.opened_info.as_ref().and_then(|info| info.last_tx_at)
-}
-
-fn ending(client: &LegState, upstream: Option<&LegState>, finish: Finish) -> (Outcome, Ending) {
-    match finish {
-        Finish::Failed(failure) => {
-            let fault = failure.fault;
-            let ending = Ending {
-                phase: failure.phase,
-                first_by: failure.by,
-                first_how: failure.how,
-                second_by: None,
-                second_how: None,
-                gap: None,
-                error: fault.as_ref().map(|fault| fault.text.to_string()),
-                error_code: fault.map(|fault| fault.code.to_string()),
-            };
-            (failure.outcome, ending)
-        }
-        Finish::Relayed(end) => relayed(client, upstream, end),
-    }
-}
-
-fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Outcome, Ending) {
-    let client = client.ended.as_deref().map(|end| (By::Client, end));
-    let upstream = upstream.and_then(|leg| leg.ended.as_deref()).map(|end| (By::Upstream, end));
-    let mut ends: Vec<_> = client.into_iter().chain(upstream).collect();
-    ends.sort_by_key(|(_, end)| end.at);
-    let by = |(side, end): &(By, &PeerEnd)| {
-        if is_unreachable(end) { By::Network } else { *side }
-    };
-
-    let cut = Cut::of(end);
-    let peers_fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
-    let fault = peers_fault.or(cut.as_ref().and_then(|cut| cut.fault.as_ref()));
-    let outcome = match (&cut, fault) {
-        (Some(cut), _) => cut.outcome,
-        (None, None) => Outcome::Ok,
-        (None, Some(_)) if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
-        (None, Some(fault)) => match &*fault.code {
-            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
-            "ETIMEDOUT" => Outcome::Timeout,
-            "MALFORMED_REQUEST" => Outcome::Protocol,
-            _ => Outcome::Error,
-        },
-    };
-    let cut_how = cut.as_ref().map_or(How::Shutdown, |cut| cut.how);
-    let first = ends.first();
-    let second = ends.get(1);
-    let ending = Ending {
-        phase: Phase::Relay,
-        first_by: first.map_or(By::Proxy, by),
-        first_how: first.map_or(cut_how, |(_, end)| end.how),
-        second_by: second.map(by),
-        second_how: second.map(|(_, end)| end.how),
-        gap: first.zip(second).map(|((_, first), (_, second))| second.at - first.at),
-        error: fault.map(|fault| fault.text.to_string()),
-        error_code: fault.map(|fault| fault.code.to_string()),
-    };
-    (outcome, ending)
-}
-
-/// What it means that the proxy itself ended a pair.
-struct Cut {
-    outcome: Outcome,
-    how: How,
-    fault: Option<Fault>,
-}
-
-impl Cut {
-    fn of(end: RelayEnd) -> Option<Self> {
-        let fault = |code: &'static str, text: &'static str| {
-            Some(Fault { code: code.into(), text: text.into() })
-        };
-        let (outcome, how, fault) = match end {
-            RelayEnd::ByPeers => return None,
-            RelayEnd::ByStop => (Outcome::Shutdown, How::Shutdown, None),
-            RelayEnd::Idle => {
-                let text = "no byte moved for as long as a connection may be idle";
-                (Outcome::Timeout, How::Timeout, fault("IDLE_TIMEOUT", text))
-            }
-            RelayEnd::Expired => {
-                let text = "the connection lasted as long as one may";
-                (Outcome::Limit, How::Limit, fault("LIFETIME", text))
-            }
-            RelayEnd::Panicked => (Outcome::Error, How::Error, Some(Panicked::fault())),
-        };
-        Some(Self { outcome, how, fault })
-    }
-}
-
-/// A router's word that the peer cannot be reached.
-fn is_unreachable(end: &PeerEnd) -> bool {
-    end.fault.as_ref().is_some_and(|fault| {
-        matches!(&*fault.code, "EHOSTUNREACH" | "ENETUNREACH" | "EHOSTDOWN" | "ENETDOWN")
-    })
 }

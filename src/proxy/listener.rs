@@ -79,8 +79,8 @@ impl From<std::net::TcpListener> for ListenOn {
 /// A listening socket that could not be had.
 #[derive(Debug)]
 pub struct BindError {
-    address: SocketAddr,
-    error: io::Error,
+    pub(crate) address: SocketAddr,
+    pub(crate) error: io::Error,
 }
 
 impl fmt::Display for BindError {

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::account::{Account, Finish};
+use super::account::Account;
 use super::admission::Place;
+use super::ending::Finish;
 use super::{Limits, Shared};
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
