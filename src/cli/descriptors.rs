@@ -26,7 +26,7 @@ pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
 
 /// An eighth is for pipes, some are for files, listeners and the runtime; a connection takes two.
 fn fit(descriptors: u64) -> NonZeroUsize {
-    const OWN: u64 = 32;
+    const OWN: u64 = 16;
     let connections = (descriptors - descriptors / 8).saturating_sub(OWN) / 2;
     let connections = usize::try_from(connections).unwrap_or(usize::MAX);
     NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN)
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn there_is_always_room_for_one() {
-        for (descriptors, connections) in [(0, 1), (40, 1), (64, 12), (1024, 432)] {
+        for (descriptors, connections) in [(0, 1), (18, 1), (64, 20), (1024, 440)] {
             assert_eq!(fit(descriptors).get(), connections);
         }
     }
