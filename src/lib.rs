@@ -41,8 +41,11 @@
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
 //! | `stat` (default) | one HTTP request, its phases and what TCP did |
+//! | `metrics` | what the proxy shows of itself to Prometheus |
 //! | `cli` (default) | the program `conniver` |
 
+#[cfg(feature = "proxy")]
+mod caught;
 mod clock;
 mod conn;
 mod fault;
@@ -53,11 +56,14 @@ pub mod tcp_info;
 pub mod access;
 #[cfg(feature = "proxy")]
 mod dial;
+#[cfg(all(feature = "proxy", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "proxy")]
 pub mod ingress;
-#[cfg(all(feature = "proxy", fuzzing))]
-pub mod observe;
-#[cfg(all(feature = "proxy", not(fuzzing)))]
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
 mod process;

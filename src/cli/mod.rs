@@ -1,14 +1,19 @@
 //! The command line: what was typed, turned into settings; one file a subcommand.
 
+mod check;
 mod demo;
+mod descriptors;
 mod diagnostics;
 mod exit;
+mod inherited;
+mod limits;
 mod output_watch;
 mod pair;
 mod parent;
 mod proxy;
 mod rules;
 mod run;
+mod service;
 mod signals;
 #[cfg(feature = "stat")]
 mod stat;
@@ -40,6 +45,8 @@ enum Command {
     Stat(Box<stat::StatArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
+    /// Look for torn, missing and repeated lines in files of records, and for pairs that never ended
+    Check(check::CheckArgs),
     /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
     Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
@@ -66,6 +73,8 @@ pub(crate) fn main() -> ExitCode {
         #[cfg(feature = "stat")]
         Command::Stat(args) => return stat::run(&args),
         Command::Demo(args) => demo::run(args),
+        // 1 also means that something was found.
+        Command::Check(args) => return check::run(&args),
         Command::Rules(args) => rules::run(args),
         Command::Schema => schema(),
     };

@@ -17,9 +17,11 @@ use tokio::net::TcpStream;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, Report, ResolveSource};
-use crate::socket_options::Mark;
+use crate::socket_options::Outgoing;
 use cache::{Found, Resolver};
 use race::race;
+#[cfg(any(test, fuzzing))]
+pub(crate) use tunnel::fuzzing;
 pub(crate) use tunnel::{Tunnel, say, write_own};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};
@@ -123,12 +125,12 @@ pub(crate) struct Dialler {
     family: Family,
     resolver: Resolver,
     via: Option<Via>,
-    mark: Option<Mark>,
+    sockets: Outgoing,
 }
 
 impl Dialler {
-    pub(crate) fn new(family: Family, via: Option<Via>, mark: Option<Mark>) -> Self {
-        Self { family, resolver: Resolver::new(family), via, mark }
+    pub(crate) fn new(family: Family, via: Option<Via>, sockets: Outgoing) -> Self {
+        Self { family, resolver: Resolver::new(family), via, sockets }
     }
 
     /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
@@ -158,7 +160,7 @@ impl Dialler {
             None => (target, limits.refuse),
         };
         let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
-        let stream = race(&addresses, self.mark, deadline, refuse, log, abandoned).await?;
+        let stream = race(&addresses, self.sockets, deadline, refuse, log, abandoned).await?;
         let leads_to = match tunnel {
             None => LeadsTo::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use crate::conn::{Blocked, Meter};
 use crate::fault::{Fault, code_of};
 use crate::record::How;
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::tcp_info;
 
 /// A socket, what is counted on it, and how its peer ended.
@@ -41,11 +40,26 @@ pub(crate) struct PeerEnd {
     pub(crate) at: Instant,
     pub(crate) how: How,
     pub(crate) fault: Option<Fault>,
+    /// Bytes that the peer had acknowledged when its end of stream was read, where that was how it
+    /// ended. `None` where the system does not tell.
+    pub(crate) acked: Option<u64>,
 }
 
 impl PeerEnd {
     fn boxed(at: Instant, how: How) -> Box<Self> {
-        Box::new(Self { at, how, fault: None })
+        Box::new(Self { at, how, fault: None, acked: None })
+    }
+
+    /// The connection broke, by what its socket says.
+    pub(crate) fn broken(error: &io::Error) -> Self {
+        let how = match &*code_of(error) {
+            // A reset that came after the peer's end of stream, which nobody has read yet.
+            "EPIPE" => How::Fin,
+            "ECONNRESET" | "ECONNABORTED" => How::Reset,
+            "ETIMEDOUT" => How::Timeout,
+            _ => How::Error,
+        };
+        Self { at: Instant::now(), how, fault: Some(error.into()), acked: None }
     }
 }
 
@@ -117,6 +131,21 @@ impl Side<'_> {
         self.stream.try_write(bytes)
     }
 
+    /// The peer's end of stream was read.
+    pub(super) fn reached_end(&mut self) {
+        let is_first = self.state.ended.is_none();
+        self.state.reached_end();
+        let LegState { meter, ended, .. } = &mut *self.state;
+        // Behind an end of stream of ours, the queue holds more than bytes.
+        if let Some(end) = ended
+            && is_first
+            && meter.tx.ended.is_none()
+        {
+            let queued = tcp_info::send_queue(self.stream);
+            end.acked = queued.and_then(|queued| meter.tx.bytes.checked_sub(queued));
+        }
+    }
+
     /// Takes an error that is pending on the socket, if there is one.
     pub(super) fn take_error(&mut self) {
         if let Ok(Some(error)) = self.stream.take_error() {
@@ -170,18 +199,14 @@ impl LegState {
     /// The connection broke. Whoever meets a socket's error first takes it away from all others,
     /// who see a mere consequence; so the first one is what counts.
     fn broke(&mut self, error: &io::Error) {
-        let at = Instant::now();
         self.gone = true;
+        let end = PeerEnd::broken(error);
         if let Some(blocked) = &mut self.meter.write_blocked {
-            blocked.end(at);
+            blocked.end(end.at);
         }
-        // EPIPE: a reset that came after the peer's end of stream.
-        let how = match &*code_of(error) {
-            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => How::Reset,
-            "ETIMEDOUT" => How::Timeout,
-            _ => How::Error,
-        };
-        let ended = self.ended.get_or_insert_with(|| PeerEnd::boxed(at, how));
-        ended.fault.get_or_insert_with(|| error.into());
+        match &mut self.ended {
+            None => self.ended = Some(Box::new(end)),
+            Some(ended) => ended.fault = ended.fault.take().or(end.fault),
+        }
     }
 }

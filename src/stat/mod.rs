@@ -37,6 +37,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::dial::{Dialler, Family, Via};
 use crate::record::{self, stat::Stat};
+use crate::socket_options::Outgoing;
 use exchange::Done;
 use request::Request;
 use tls::Identity;
@@ -196,6 +197,6 @@ impl Client {
     fn dialler(&self, url: &Url) -> Dialler {
         let Settings { http_via, https_via, family, .. } = &self.settings;
         let via = if url.is_secure() { https_via } else { http_via };
-        Dialler::new(*family, via.clone(), None)
+        Dialler::new(*family, via.clone(), Outgoing::default())
     }
 }
