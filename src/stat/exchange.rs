@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::fault::{Failure, of_handshake, of_http};
+use super::failure::{Failure, of_http, of_stream};
 use super::http::Connection;
 use super::request::{Form, Request};
 use super::stream::{FirstByte, Held, Stream, Watched};
@@ -36,6 +36,16 @@ pub(super) struct Done {
     pub(super) next: Option<Request>,
     /// The file that has its body.
     pub(super) saved_to: Option<PathBuf>,
+}
+
+/// What is done about a redirect.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Redirects {
+    /// It is a response like others.
+    Shown,
+    Followed,
+    /// It is an error: there were enough of them.
+    Exhausted,
 }
 
 /// A time that may not be passed.
@@ -71,11 +81,10 @@ struct Course {
 }
 
 impl Client {
-    /// `may_follow`: whether a redirect is followed, and whether one more may be.
     pub(super) async fn exchange(
         &self,
         request: &Request,
-        may_follow: Option<bool>,
+        redirects: Redirects,
         max_time: Option<Instant>,
     ) -> Done {
         let mut course = Course {
@@ -101,7 +110,7 @@ impl Client {
             code: "MAX_TIME",
             text: "the time for all of it was over",
         });
-        let result = course.run(self, request, may_follow, max_time).await;
+        let result = course.run(self, request, redirects, max_time).await;
         let ended = course.last_byte.unwrap_or_else(Instant::now);
         if let Some(connection) = course.connection.take() {
             course.report = connection.close();
@@ -115,7 +124,7 @@ impl Course {
         &mut self,
         client: &Client,
         request: &Request,
-        may_follow: Option<bool>,
+        redirects: Redirects,
         max_time: Option<Deadline>,
     ) -> Result<(), Failure> {
         let timeout = client.settings.connect_timeout;
@@ -130,7 +139,7 @@ impl Course {
         self.connection = Some(held.clone());
         if !request.url.is_secure() {
             self.ready = self.connected;
-            let asking = self.ask(client, request, held, form, may_follow);
+            let asking = self.ask(client, request, held, form, redirects);
             within(max_time, asking).await?.leave().await;
             return Ok(());
         }
@@ -139,7 +148,7 @@ impl Course {
         self.ready = Some(Instant::now());
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let form = if is_http2 { Form::Http2 } else { form };
-        let asking = self.ask(client, request, stream, form, may_follow);
+        let asking = self.ask(client, request, stream, form, redirects);
         within(max_time, asking).await?.leave().await;
         Ok(())
     }
@@ -219,7 +228,7 @@ impl Course {
         let connected = connector.connect(name.clone(), held).await;
         let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
         self.tls = Some(verifier.tls(&name, connection));
-        connected.map_err(|error| of_handshake(&error))
+        connected.map_err(|error| of_stream(&error))
     }
 
     /// Sends the request and reads the response to its end; the connection is still to be left.
@@ -229,7 +238,7 @@ impl Course {
         request: &Request,
         stream: impl Stream + 'static,
         form: Form,
-        may_follow: Option<bool>,
+        redirects: Redirects,
     ) -> Result<Connection, Failure> {
         let is_http2 = matches!(form, Form::Http2);
         let message = request.message(form).map_err(|error| {
@@ -247,12 +256,15 @@ impl Course {
         self.status = Some(head.status.as_u16());
         self.version = Some(head.version);
         self.headers = headers(&head.headers);
-        if let Some(may_follow) = may_follow {
-            self.next = request.redirected(head.status, &head.headers)?;
-            if self.next.is_some() && !may_follow {
-                self.next = None;
-                let text = "one redirect led to the other, more than 10 times";
-                return Err(Failure::new(Outcome::Error, "TOO_MANY_REDIRECTS", text));
+        let next = || request.redirected(head.status, &head.headers);
+        match redirects {
+            Redirects::Shown => {}
+            Redirects::Followed => self.next = next()?,
+            Redirects::Exhausted => {
+                if next()?.is_some() {
+                    let text = "one redirect led to the other, more than 10 times";
+                    return Err(Failure::new(Outcome::Error, "TOO_MANY_REDIRECTS", text));
+                }
             }
         }
         let mut file = None;

@@ -9,7 +9,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fault::{Failure, of_http};
+use super::failure::{Failure, of_http};
 use super::stream::Watched;
 
 /// How long we may take to say goodbye (`GOAWAY`, `close_notify`, our FIN); nobody answers it.

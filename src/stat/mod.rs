@@ -13,7 +13,7 @@
 
 mod certificate;
 mod exchange;
-mod fault;
+mod failure;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -38,7 +38,7 @@ use crate::clock;
 use crate::dial::{Dialler, Family, Via};
 use crate::record::{self, stat::Stat};
 use crate::socket_options::Outgoing;
-use exchange::Done;
+use exchange::{Done, Redirects};
 use request::Request;
 use tls::Identity;
 pub use url::{ParseUrlError, Url};
@@ -165,8 +165,12 @@ impl Client {
         self.prepare(&request);
         let deadline = settings.max_time.map(|time| clock::after(Instant::now(), time));
         let Done { exchange, saved_to, .. } = loop {
-            let may_follow = settings.follow.then_some(redirects.len() < MOST_REDIRECTS);
-            let mut done = self.exchange(&request, may_follow, deadline).await;
+            let about_one = match settings.follow {
+                false => Redirects::Shown,
+                true if redirects.len() < MOST_REDIRECTS => Redirects::Followed,
+                true => Redirects::Exhausted,
+            };
+            let mut done = self.exchange(&request, about_one, deadline).await;
             match done.next.take() {
                 Some(next) => request = next,
                 None => break done,

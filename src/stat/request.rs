@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, StatusCode, Uri, http};
 
-use super::fault::Failure;
+use super::failure::Failure;
 use super::{Settings, Url};
 use crate::record::Outcome;
 

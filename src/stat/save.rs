@@ -7,7 +7,7 @@ use hyper::HeaderMap;
 use hyper::header::CONTENT_DISPOSITION;
 use percent_encoding::percent_decode_str;
 
-use super::fault::Failure;
+use super::failure::Failure;
 use super::{Save, Url};
 use crate::fault::Fault;
 

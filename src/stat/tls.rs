@@ -15,7 +15,7 @@ use rustls::{
 };
 
 use super::certificate;
-use super::fault::of_certificate;
+use super::failure::of_certificate;
 use super::{Settings, SetupError};
 use crate::fault::Fault;
 use crate::observe::{cipher_name, version_name};

@@ -35,12 +35,15 @@ impl Failure {
             return self;
         }
         let Some(report) = report else { return self };
-        match (&report.rx_err_code, &report.rx_err) {
-            (Some(code), Some(text)) => {
+        // Whichever came first took the error: the socket tells it once.
+        let reading = report.rx_err_code.as_ref().zip(report.rx_err.as_ref());
+        let writing = report.tx_err_code.as_ref().zip(report.tx_err.as_ref());
+        match reading.or(writing) {
+            Some((code, text)) => {
                 Fault { code: code.clone().into(), text: text.clone().into() }.into()
             }
-            _ if report.rx_eof_at.is_some() => Self::cut_off(),
-            _ => self,
+            None if report.rx_eof_at.is_some() => Self::cut_off(),
+            None => self,
         }
     }
 
@@ -76,9 +79,9 @@ impl From<&io::Error> for Failure {
     }
 }
 
-/// An error of the TLS handshake's, or of the connection under it.
-pub(super) fn of_handshake(error: &io::Error) -> Failure {
-    match tls_error(error) {
+/// An error of the connection's, or of TLS on it.
+pub(super) fn of_stream(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(error) => of_tls(error),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::cut_off(),
         None => Failure::from(error),
@@ -87,40 +90,27 @@ pub(super) fn of_handshake(error: &io::Error) -> Failure {
 
 /// An error of hyper's, or of what is under it.
 pub(super) fn of_http(error: &hyper::Error) -> Failure {
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
-    let mut last = None;
+    let mut reason = None;
+    let mut cause = error.source();
     while let Some(next) = cause {
-        if let Some(io) = next.downcast_ref::<io::Error>() {
-            return match tls_error(io) {
-                Some(error) => of_tls(error),
-                None if io.kind() == io::ErrorKind::UnexpectedEof => Failure::cut_off(),
-                None if io.raw_os_error().is_none() && io.get_ref().is_some() => {
-                    cause = io.get_ref().and_then(|inner| inner.source());
-                    last = io.get_ref().map(ToString::to_string);
-                    continue;
-                }
-                None => Failure::from(io),
-            };
+        if let Some(error) = next.downcast_ref() {
+            return of_stream(error);
         }
-        last = Some(next.to_string());
+        reason = Some(next.to_string());
         cause = next.source();
     }
     if error.is_incomplete_message() {
         return Failure::cut_off();
     }
     if error.is_parse() {
-        let text = match last {
+        let text = match reason {
             Some(reason) => format!("the response is no HTTP that can be read: {reason}"),
             None => "the response is no HTTP that can be read".to_owned(),
         };
         return Failure::new(Outcome::Protocol, "HTTP_MALFORMED", text);
     }
-    let text = last.unwrap_or_else(|| error.to_string());
+    let text = reason.unwrap_or_else(|| error.to_string());
     Failure::new(Outcome::Error, HTTP_FAILED, text)
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 fn of_tls(error: &rustls::Error) -> Failure {
