@@ -36,7 +36,14 @@ enum Command {
     /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
     Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
-    Schema,
+    Schema(SchemaArgs),
+}
+
+#[derive(Debug, Args)]
+struct SchemaArgs {
+    /// The --detail of the line
+    #[arg(long, value_name = "LEVEL", default_value = "full")]
+    detail: pair::DetailArg,
 }
 
 /// How much is said on standard error.
@@ -58,7 +65,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => return run::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Rules(args) => rules::run(args),
-        Command::Schema => schema(),
+        Command::Schema(args) => schema(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,8 +73,9 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn schema() -> Result<(), Failure> {
-    let schema = serde_json::to_string_pretty(&conniver::record::json_schema())
+fn schema(args: &SchemaArgs) -> Result<(), Failure> {
+    let schema = conniver::record::json_schema(args.detail.into());
+    let schema = serde_json::to_string_pretty(&schema)
         .map_err(|error| Failure::new(format!("printing the schema: {error}")))?;
     exit::print(&schema)
 }

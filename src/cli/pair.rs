@@ -6,12 +6,21 @@ use std::time::Duration;
 
 use clap::Args;
 use conniver::proxy::{Events, Family, ParseViaError, Settings, Via};
+use conniver::record::Detail;
 
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
     /// Which lines to write, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
     events: Vec<Event>,
+
+    /// How much they tell: brief is some 1 kB a pair, normal 5 kB, full has all that the kernel knows
+    #[arg(long, value_name = "LEVEL", default_value = "full")]
+    detail: DetailArg,
+
+    /// Put the kernel's structures into every record as they are, in hexadecimal (sysInfoRaw)
+    #[arg(long)]
+    raw: bool,
 
     /// Put this into every record; repeatable, the last value of a KEY counts
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
@@ -57,6 +66,24 @@ enum Event {
     Open,
     Close,
     Stop,
+}
+
+/// A [`Detail`], as it is typed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum DetailArg {
+    Brief,
+    Normal,
+    Full,
+}
+
+impl From<DetailArg> for Detail {
+    fn from(typed: DetailArg) -> Self {
+        match typed {
+            DetailArg::Brief => Self::Brief,
+            DetailArg::Normal => Self::Normal,
+            DetailArg::Full => Self::Full,
+        }
+    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -124,6 +151,8 @@ impl PairArgs {
                 Event::Stop => &mut settings.events.stop,
             } = true;
         }
+        settings.detail = self.detail.into();
+        settings.raw = self.raw;
         settings.labels = self.label.iter().cloned().collect();
         if let Some(host) = &self.host {
             settings.host.clone_from(host);

@@ -113,6 +113,10 @@ pub struct EofInfo {
     pub not_sent_bytes: Option<u32>,
     /// Connection state.
     pub state: Option<State>,
+    /// The system's structure of that moment, in hexadecimal. Absent unless it was asked for
+    /// (`--raw`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sys_info_raw: Option<String>,
 }
 
 impl EofInfo {
@@ -132,6 +136,7 @@ impl EofInfo {
             un_acked: linux.and_then(|l| l.un_acked),
             not_sent_bytes: linux.and_then(|l| l.not_sent_bytes),
             state: info.state,
+            sys_info_raw: None,
         })
     }
 }
@@ -140,6 +145,20 @@ impl Report {
     /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
     pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
         crate::to_map(self)
+    }
+
+    /// Adds the structures of the looks that it was made of.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn add_raw(&mut self, meter: &Meter) {
+        if let (Some(info), Some(look)) = (&mut self.opened_info, &meter.opened_look) {
+            info.sys_info_raw = Some(look.unpack().hex());
+        }
+        if let (Some(info), Some(look)) = (&mut self.eof_info, &meter.eof_look) {
+            info.sys_info_raw = Some(look.hex());
+        }
+        if let (Some(info), Some(look)) = (&mut self.closed_info, &meter.closed_look) {
+            info.sys_info_raw = Some(look.hex());
+        }
     }
 }
 

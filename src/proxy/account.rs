@@ -15,8 +15,8 @@ use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
-    Phases, Record, Report,
+    self, AttemptOutcome, BriefLine, By, Delivered, Delivery, Delta, Detail, Ending, How, Line,
+    Outcome, Phase, Phases, Record, Report,
 };
 use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
 
@@ -83,7 +83,7 @@ impl Account {
     pub(super) fn record_open(&mut self, client: &Leg, upstream: &Leg) {
         if self.shared.settings.events.open {
             let record = self.build(&client.state, Some(&upstream.state), None);
-            self.shared.recorder.push(&Line::Open(Box::new(record)));
+            self.write(Line::Open(Box::new(record)));
         }
     }
 
@@ -102,8 +102,21 @@ impl Account {
                 on_close.0(&record);
             }
             if is_written {
-                shared.recorder.push(&Line::Close(Box::new(record)));
+                self.write(Line::Close(Box::new(record)));
             }
+        }
+    }
+
+    /// Queues a line, with as much of it as is asked for.
+    fn write(&self, mut line: Line) {
+        let Shared { settings, recorder, .. } = &*self.shared;
+        match settings.detail {
+            Detail::Brief => recorder.push_brief(&BriefLine::from(&line)),
+            Detail::Normal => {
+                line.cut_to_normal();
+                recorder.push(&line);
+            }
+            Detail::Full => recorder.push(&line),
         }
     }
 
@@ -121,7 +134,14 @@ impl Account {
             (client.purged, upstream.is_some_and(|leg| leg.purged));
         let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
         let meters = (&client.meter, upstream.map(|leg| &leg.meter));
-        let (client, upstream) = (Report::from(meters.0), meters.1.map(Report::from));
+        let report = |meter: &Meter| {
+            let mut report = Report::from(meter);
+            if self.shared.settings.raw {
+                report.add_raw(meter);
+            }
+            report
+        };
+        let (client, upstream) = (report(meters.0), meters.1.map(report));
         let phases = self.phases(meters.1, &client);
 
         let delivery = Delivery {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::access::Access;
 use crate::dial::{Family, Via};
 use crate::ingress::ProxyProtocol;
+use crate::record::Detail;
 use crate::socket_options::Mark;
 
 /// Everything that the proxy can be told beside its listeners and its output.
@@ -36,6 +37,10 @@ pub struct Settings {
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
+    /// How much they tell. All.
+    pub detail: Detail,
+    /// Whether they have the kernel's structures as bytes beside what those say. No.
+    pub raw: bool,
     /// Whether the local programs that are clients are looked for. Yes. Linux alone tells.
     pub process: bool,
     /// The machine's name in every record.
@@ -60,6 +65,8 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),
+            detail: Detail::default(),
+            raw: false,
             process: true,
             host: dns_lookup::get_hostname().unwrap_or_default(),
             labels: BTreeMap::new(),

@@ -5,7 +5,9 @@
 //! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
+mod brief;
 mod delivery;
+mod detail;
 mod ending;
 mod observed;
 mod phases;
@@ -24,11 +26,16 @@ use uuid::Uuid;
 
 pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
+pub use brief::{
+    BriefDelivered, BriefDelivery, BriefEnding, BriefEofInfo, BriefInfo, BriefLeg, BriefLine,
+    BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefVerdict, BriefWarning,
+};
 pub use delivery::{Delivered, Delivery, Delta};
+pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
-pub use reader::{ReadError, read};
+pub use reader::{ReadError, read, read_brief};
 pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
@@ -233,12 +240,17 @@ pub enum Mode {
     Tproxy,
 }
 
-/// The JSON Schema of one line, derived from these types.
+/// The JSON Schema of one line of this detail, derived from these types. That of `full` holds for
+/// `normal` as well: no key of `sysInfo` is required.
 #[cfg(feature = "schema")]
-pub fn json_schema() -> schemars::Schema {
+pub fn json_schema(detail: Detail) -> schemars::Schema {
     // As written, not as read: every key is required, null or not.
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
-    settings.into_generator().into_root_schema_for::<Line>()
+    let generator = settings.into_generator();
+    match detail {
+        Detail::Brief => generator.into_root_schema_for::<BriefLine<'_>>(),
+        Detail::Normal | Detail::Full => generator.into_root_schema_for::<Line>(),
+    }
 }
 
 /// RFC 3339 in UTC with six fraction digits: a fixed width, so that text sorts as time.

@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use ndjson_stream::config::{EmptyLineHandling, NdjsonConfig};
 use ndjson_stream::fallible::FallibleNdjsonError;
 
-use super::Line;
+use serde::de::DeserializeOwned;
+
+use super::{BriefLine, Line};
 
 /// Why a line could not be read.
 #[derive(Debug)]
@@ -36,8 +38,8 @@ impl std::error::Error for ReadError {
     }
 }
 
-/// The lines of `input`, one after the other. A last line without its line feed is read as well:
-/// whole, it is a record; torn, it is an error.
+/// The lines of `input`, one after the other, as written with the detail `full` or `normal`. A last
+/// line without its line feed is read as well: whole, it is a record; torn, it is an error.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,6 +53,17 @@ impl std::error::Error for ReadError {
 /// # }
 /// ```
 pub fn read<R: Read>(input: R) -> impl Iterator<Item = Result<Line, ReadError>> {
+    lines(input)
+}
+
+/// The same for lines of any detail: as much of them as the detail `brief` has.
+pub fn read_brief<R: Read>(
+    input: R,
+) -> impl Iterator<Item = Result<BriefLine<'static>, ReadError>> {
+    lines(input)
+}
+
+fn lines<L: DeserializeOwned, R: Read>(input: R) -> impl Iterator<Item = Result<L, ReadError>> {
     let config = NdjsonConfig::default()
         .with_empty_line_handling(EmptyLineHandling::IgnoreBlank)
         .with_parse_rest(true);

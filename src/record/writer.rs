@@ -12,7 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Line;
+use serde::Serialize;
+
+use super::{BriefLine, Line};
 use crate::fault::text_of;
 
 /// Where lines go.
@@ -143,6 +145,15 @@ impl Recorder {
 
     /// Queues a line; its `line` is set here, so that numbers and order agree.
     pub fn push(&self, line: &Line) {
+        self.queue(line);
+    }
+
+    /// Queues a line in brief.
+    pub fn push_brief(&self, line: &BriefLine<'_>) {
+        self.queue(line);
+    }
+
+    fn queue(&self, line: &impl Serialize) {
         let Some(shared) = &self.0 else { return };
         JSON.with_borrow_mut(|json| {
             json.clear();

@@ -123,6 +123,10 @@ pub struct TcpInfo {
     pub sys_info_length: usize,
     /// The system's whole structure.
     pub sys_info: SysInfo,
+    /// The structure's bytes as the kernel returned them, in hexadecimal. Absent unless they were
+    /// asked for (`--raw`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sys_info_raw: Option<String>,
 }
 
 /// A system's own structure; in JSON its fields beside `os`, which names the system.
@@ -189,6 +193,7 @@ impl TcpInfo {
             retransmits: None,
             sys_info_length,
             sys_info,
+            sys_info_raw: None,
         }
     }
 }
@@ -217,6 +222,17 @@ impl SysInfo {
             Self::Macos(info) => info.warnings(),
             Self::FreeBsd(info) => info.warnings(),
             Self::Windows(info) => info.warnings(),
+        }
+    }
+
+    /// Takes out all but the fields with these keys.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+        match self {
+            Self::Linux(info) => info.keep(is_kept),
+            Self::Macos(info) => info.keep(is_kept),
+            Self::FreeBsd(info) => info.keep(is_kept),
+            Self::Windows(info) => info.keep(is_kept),
         }
     }
 

@@ -15,6 +15,7 @@ mod contract;
 mod curl;
 mod dead_peers;
 mod demo;
+mod detail;
 mod dialling;
 mod diverted;
 mod endings;

@@ -178,7 +178,7 @@ fn openssl_after_a_hello_retry_request_and_by_a_named_cipher_is_seen_as_it_says_
 }
 
 /// A ClientHello of openssl's own, for `site.test`.
-fn client_hello() -> Vec<u8> {
+pub(crate) fn client_hello() -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Command::new("openssl")
