@@ -16,7 +16,7 @@ use crate::observe::Sight;
 use crate::process;
 use crate::record::{
     self, AttemptOutcome, BriefLine, By, Delivered, Delivery, Delta, Detail, Ending, How, Line,
-    Outcome, Phase, Phases, Record, Report,
+    Outcome, Phase, Phases, Record, Report, Sample, SampleReason, SampledLeg,
 };
 use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
 
@@ -87,6 +87,53 @@ impl Account {
         }
     }
 
+    /// A sample line.
+    pub(super) fn record_sample(
+        &mut self,
+        reason: SampleReason,
+        leg: Option<record::Leg>,
+        client: SampledLeg,
+        upstream: SampledLeg,
+    ) {
+        let delta = self.delta(upstream.tx_bytes, client.tx_bytes);
+        let settings = &self.shared.settings;
+        let sample = Sample {
+            schema: record::SCHEMA,
+            time: Timestamp::now(),
+            host: settings.host.clone(),
+            labels: settings.labels.clone(),
+            run_id: settings.run_id,
+            seq: self.seq,
+            id: self.id(),
+            mode: self.asked.mode,
+            listener: self.listener.to_string(),
+            target: self.asked.target.as_ref().map(Target::to_string),
+            duration: self.epoch.start().elapsed(),
+            reason,
+            leg,
+            client,
+            upstream,
+            delta,
+            line: 0,
+        };
+        self.write(Line::Sample(Box::new(sample)));
+    }
+
+    /// Whether bytes were relayed since the pair's previous line.
+    pub(super) fn has_news(&self, [client, upstream]: [&Meter; 2]) -> bool {
+        (upstream.tx.bytes, client.tx.bytes) != self.reported
+    }
+
+    /// What was relayed since the pair's previous line, with this one.
+    fn delta(&mut self, to_upstream: u64, to_client: u64) -> Delta {
+        let before = std::mem::replace(&mut self.reported, (to_upstream, to_client));
+        Delta { to_upstream: to_upstream - before.0, to_client: to_client - before.1 }
+    }
+
+    fn id(&self) -> String {
+        format!("{}-{}", self.shared.settings.run_id, self.seq)
+    }
+
     /// The pair's end. Both sockets are closed: there is time to decode.
     pub(super) fn record(
         &mut self,
@@ -150,10 +197,7 @@ impl Account {
                 .map(|leg| Delivered::of(leg, Opened::Actively, upstream_purged)),
             to_client: Some(Delivered::of(&client, Opened::Passively, client_purged)),
         };
-        let sent = (upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
-        let delta =
-            Delta { to_upstream: sent.0 - self.reported.0, to_client: sent.1 - self.reported.1 };
-        self.reported = sent;
+        let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
         // The winner's SYNs stand in the first look at its socket.
         let mut attempts = self.dialled.attempts.clone();
@@ -175,7 +219,7 @@ impl Account {
             labels: settings.labels.clone(),
             run_id: settings.run_id,
             seq: self.seq,
-            id: format!("{}-{}", settings.run_id, self.seq),
+            id: self.id(),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
             client_host: client_address.map(|address| address.ip().to_canonical().to_string()),

@@ -21,6 +21,7 @@
 mod account;
 mod delivery;
 mod listener;
+mod sampler;
 mod session;
 mod settings;
 mod warnings;

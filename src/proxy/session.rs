@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::account::{Account, Finish};
+use super::sampler::Sampler;
 use crate::access::Asker;
 use crate::clock;
 use crate::conn::{Epoch, Meter};
@@ -22,7 +23,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, Observed, relay};
+use crate::relay::{Half, Halves, Leg, Observed, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -63,7 +64,11 @@ impl Session {
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
-        let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
+        let Shared { settings, stop, .. } = &*shared;
+        let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
+            Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
+        });
+        let relayed = relay(client, upstream, halves, settings.linger, stop, sampler).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
+    /// How far apart the samples of a pair are while bytes pass. 1 s.
+    pub sample_interval: Duration,
     /// How much they tell. All.
     pub detail: Detail,
     /// Whether they have the kernel's structures as bytes beside what those say. No.
@@ -65,6 +67,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),
+            sample_interval: Duration::from_secs(1),
             detail: Detail::default(),
             raw: false,
             process: true,
@@ -83,6 +86,9 @@ pub struct Events {
     pub start: bool,
     /// One when a pair is connected on both sides.
     pub open: bool,
+    /// Some while a pair is open: at intervals, if bytes pass or wait, and when a peer's window
+    /// closes, a retransmission timer runs out, or waiting bytes stall.
+    pub sample: bool,
     /// One when a pair has ended.
     pub close: bool,
     /// One when the run ends.
@@ -91,7 +97,8 @@ pub struct Events {
 
 impl Events {
     /// No lines at all.
-    pub const NONE: Self = Self { start: false, open: false, close: false, stop: false };
+    pub const NONE: Self =
+        Self { start: false, open: false, sample: false, close: false, stop: false };
 }
 
 impl Default for Events {

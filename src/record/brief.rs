@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     By, Delivered, Delta, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome, Phase, Phases,
-    Process, Record, Report, Start, Stop, Tls, Verdict, Warning, WarningCode, time,
+    Process, Record, Report, Sample, Start, Stop, Tls, Verdict, Warning, WarningCode, time,
 };
 use crate::nanos;
 use crate::tcp_info::TcpInfo;
@@ -27,7 +27,7 @@ pub enum BriefLine<'r> {
     /// A pair is connected on both sides.
     Open(Box<BriefRecord<'r>>),
     /// A pair that is still open, looked at in between.
-    Sample(Box<BriefRecord<'r>>),
+    Sample(Box<Sample>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<BriefRecord<'r>>),
     /// A run of the program ended: its last line.
@@ -279,7 +279,7 @@ impl<'r> From<&'r Line> for BriefLine<'r> {
         match line {
             Line::Start(start) => Self::Start(start.clone()),
             Line::Open(record) => Self::Open(Box::new((&**record).into())),
-            Line::Sample(record) => Self::Sample(Box::new((&**record).into())),
+            Line::Sample(sample) => Self::Sample(sample.clone()),
             Line::Close(record) => Self::Close(Box::new((&**record).into())),
             Line::Stop(stop) => Self::Stop(stop.clone()),
         }

@@ -24,10 +24,8 @@ impl Line {
     /// Takes out what [`Detail::Normal`] leaves out.
     pub(crate) fn cut_to_normal(&mut self) {
         match self {
-            Self::Open(record) | Self::Sample(record) | Self::Close(record) => {
-                record.cut_to_normal();
-            }
-            Self::Start(_) | Self::Stop(_) => {}
+            Self::Open(record) | Self::Close(record) => record.cut_to_normal(),
+            Self::Start(_) | Self::Sample(_) | Self::Stop(_) => {}
         }
     }
 }

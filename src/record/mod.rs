@@ -12,6 +12,7 @@ mod ending;
 mod observed;
 mod phases;
 mod reader;
+mod sample;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -36,6 +37,7 @@ pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use reader::{ReadError, read, read_brief};
+pub use sample::{Sample, SampleReason, SampledLeg};
 pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
@@ -55,7 +57,7 @@ pub enum Line {
     /// A pair is connected on both sides.
     Open(Box<Record>),
     /// A pair that is still open, looked at in between.
-    Sample(Box<Record>),
+    Sample(Box<Sample>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<Record>),
     /// A run of the program ended: its last line.

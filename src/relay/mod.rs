@@ -18,6 +18,7 @@ mod pipe;
 mod send_queue;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
+mod watch;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -31,8 +32,9 @@ use crate::clock;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
-pub(crate) use leg::{Leg, LegState, PeerEnd};
+pub(crate) use leg::{Leg, LegState, PeerEnd, Side};
 pub(crate) use observe::{Observe, Observed};
+pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +63,18 @@ pub(crate) struct Relayed {
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
 /// both streams have ended, all that may take `linger`. `stop` cuts everything short: both sides
-/// are reset, because an end of stream would tell them that all has been said.
+/// are reset, because an end of stream would tell them that all has been said. `watch` looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
     linger: Duration,
     stop: &CancellationToken,
+    mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
     let ended = async {
-        let deadline = both_halves(&mut client, &mut upstream, &mut halves, linger).await;
+        let deadline =
+            both_halves(&mut client, &mut upstream, &mut halves, linger, &mut watch).await;
         // Boxed: idle pairs need no room for it.
         Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
     };
@@ -95,6 +99,7 @@ async fn both_halves(
     upstream: &mut Leg,
     halves: &mut Halves,
     linger: Duration,
+    watch: &mut Option<Box<dyn Watch + '_>>,
 ) -> Instant {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let Halves { to_upstream, to_client } = halves;
@@ -127,7 +132,13 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
-        if done { Poll::Ready(()) } else { Poll::Pending }
+        if done {
+            return Poll::Ready(());
+        }
+        if let Some(watch) = watch {
+            watch.poll(&client, &upstream, cx);
+        }
+        Poll::Pending
     })
     .await;
     deadline.instant(linger)

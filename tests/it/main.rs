@@ -32,6 +32,7 @@ mod proxy_protocol;
 mod readme;
 mod resets;
 mod run;
+mod samples;
 mod socks;
 mod stopping;
 mod streaming;
