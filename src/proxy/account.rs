@@ -1,14 +1,14 @@
 //! The pair's account: from what happened to the line that tells it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::Shared;
 use super::delivery::Opened;
-use super::warnings::warnings;
+use super::warnings::{Known, warnings};
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::ingress::{Asked, Exchange, Target};
@@ -232,7 +232,15 @@ impl Account {
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
             duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
-            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery, exchange),
+            warnings: warnings(&Known {
+                client: &client,
+                upstream: upstream.as_ref(),
+                attempts: &attempts,
+                phases: &phases,
+                delivery: &delivery,
+                exchange,
+                clock_step: self.epoch.step(SystemTime::now(), Instant::now()),
+            }),
             phases,
             resolve_source: self.dialled.source,
             attempts,

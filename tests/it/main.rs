@@ -37,4 +37,5 @@ mod socks;
 mod stopping;
 mod streaming;
 mod via;
+mod warnings;
 mod wrapper;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use conniver::record::{Leg, Line, Record, Sample, SampleReason};
+use conniver::record::{Leg, Line, Record, Sample, SampleReason, WarningCode};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -119,7 +119,7 @@ fn a_sample_has_exactly_its_keys_and_tells_only_what_has_changed() {
     let info = |sample: usize| values[sample]["client"]["info"].as_object().unwrap();
     assert_eq!(info(0)["state"], "ESTABLISHED");
     assert_eq!(info(0).len(), 19, "all of them at first: {:?}", info(0));
-    assert!(!info(1).contains_key("state") && !info(1).contains_key("txMSS"), "{:?}", info(1));
+    assert!(!info(1).contains_key("state") && !info(1).contains_key("txOptions"), "{:?}", info(1));
     // What is told is another value than was told last.
     let mut told = info(0).clone();
     for sample in 1..values.len() {
@@ -179,6 +179,9 @@ fn the_onset_of_a_zero_window_and_then_a_stall_is_told_once_and_all_the_bytes_ar
     drop(client);
     let closed = forwarding.proxy.the_record();
     assert_eq!(closed.client.tx_bytes, 20_000_000);
+    let full = closed.warnings.iter().find(|warning| warning.code == WarningCode::ZeroWindow);
+    let full = full.expect("the record warns of it");
+    assert!(full.leg == Some(Leg::Client) && full.value >= 1_000_000_000, "{full:?}");
     let before: u64 = samples(&forwarding.proxy).iter().map(|sample| sample.delta.to_client).sum();
     assert_eq!(before + closed.delta.to_client, 20_000_000);
 }
