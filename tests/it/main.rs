@@ -30,6 +30,7 @@ mod output;
 mod process;
 mod proxy_protocol;
 mod readme;
+mod recipes;
 mod resets;
 mod run;
 mod samples;
