@@ -17,6 +17,9 @@ use crate::harness::{has_tool, run};
 
 const DETAILS: [&str; 3] = ["brief", "normal", "full"];
 
+/// What a recipe should print of these lines.
+type Compute = fn(&[BriefLine<'static>]) -> Rows;
+
 /// Numbers by the texts in front of them.
 type Rows = BTreeMap<Vec<String>, Vec<Option<f64>>>;
 
@@ -284,7 +287,7 @@ fn the_recipes_compute_from_lines_of_every_detail_what_is_in_them() {
         let (proxy, _open) = a_run(detail);
         let file = proxy.records_file();
         let lines = lines(&file);
-        let all: [(&str, usize, usize, fn(&[BriefLine<'static>]) -> Rows); 8] = [
+        let all: [(&str, usize, usize, Compute); 8] = [
             ("slowest-targets", 1, 2, slowest_targets),
             ("retransmission-rate", 1, 3, retransmission_rate),
             ("who-resets", 2, 0, who_resets),
@@ -324,12 +327,11 @@ fn the_share_of_a_limiter_is_of_the_active_time_of_all_pairs() {
     let file = directory.path().join("verdicts.ndjson");
     let mut text = String::new();
     for (limiter, share, active) in [
-        ("client", Some(0.75), 2),
-        ("client", Some(1.0), 1),
-        ("none", None, 1),
-        ("proxy", Some(0.5), 4),
+        ("client", Some(0.75), 2_000_000_000_u64),
+        ("client", Some(1.0), 1_000_000_000),
+        ("none", None, 1_000_000_000),
+        ("proxy", Some(0.5), 4_000_000_000),
     ] {
-        let active = u64::from(active as u32) * 1_000_000_000;
         line["verdict"] =
             serde_json::json!({"limitedBy": limiter, "share": share, "active": active});
         text.push_str(&format!("{line}\n"));
