@@ -6,6 +6,7 @@ mod exit;
 mod output_watch;
 mod pair;
 mod proxy;
+mod reference;
 mod rules;
 mod run;
 mod signals;
@@ -44,6 +45,10 @@ struct SchemaArgs {
     /// The --detail of the line
     #[arg(long, value_name = "LEVEL", default_value = "full")]
     detail: pair::DetailArg,
+
+    /// Print tables of its fields in Markdown instead
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// How much is said on standard error.
@@ -74,8 +79,10 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn schema(args: &SchemaArgs) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("printing the schema: {error}"));
     let schema = conniver::record::json_schema(args.detail.into());
-    let schema = serde_json::to_string_pretty(&schema)
-        .map_err(|error| Failure::new(format!("printing the schema: {error}")))?;
-    exit::print(&schema)
+    if args.markdown {
+        return exit::print(reference::of(schema.as_value()).trim_end());
+    }
+    exit::print(&serde_json::to_string_pretty(&schema).map_err(failed)?)
 }

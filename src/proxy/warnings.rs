@@ -7,7 +7,7 @@ use crate::nanos;
 use crate::record::{
     Attempt, Delivered, Delivery, Leg, Phases, Report, Warning, WarningCode as Code,
 };
-use crate::tcp_info::{LinuxInfo, TcpOption};
+use crate::tcp_info::{LinuxInfo, SysInfo, TcpInfo, TcpOption};
 
 /// Waits in the accept queue below this are the kernel's clock grain, not a wait (CONFIG_HZ=100
 /// counts in 10 ms).
@@ -126,7 +126,10 @@ impl Found {
         let text = |n| format!("{n} bytes were not acknowledged when the socket was closed");
         self.count(Code::QueueNotEmptied, queued, "bytes", text);
 
-        if let Some(options) = opened.and_then(|info| info.tx_options.as_deref()) {
+        // Windows tells of timestamps alone, which it does not use unless it was told to.
+        let tells_options = |info: &&TcpInfo| !matches!(info.sys_info, SysInfo::Windows(_));
+        let opened_with = opened.filter(tells_options);
+        if let Some(options) = opened_with.and_then(|info| info.tx_options.as_deref()) {
             self.missing(options);
         }
         let Some(linux) = latest.and_then(|info| info.sys_info.linux()) else { return };

@@ -146,6 +146,7 @@ pub struct BriefEofInfo<'r> {
     pub rtt: Option<Duration>,
     /// The system's structure, in hexadecimal. Absent unless it was asked for (`--raw`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sys_info_raw: Option<Cow<'r, str>>,
 }
 
@@ -161,6 +162,7 @@ pub struct BriefInfo<'r> {
     pub sys_info: BriefSysInfo,
     /// The structure, in hexadecimal. Absent unless it was asked for (`--raw`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sys_info_raw: Option<Cow<'r, str>>,
 }
 

@@ -91,15 +91,15 @@ pub struct Record {
     /// The address and port that the client came in by.
     pub listener: String,
     /// The client's address; with `--accept-proxy`, the one that was announced. The socket's own is
-    /// in `client.remoteAddr`.
+    /// in `client.remoteAddr`. Never null today.
     pub client_host: Option<String>,
-    /// The client's port, likewise.
+    /// The client's port, likewise. Never null today.
     pub client_port: Option<u16>,
     /// `host:port` as asked for, before any look-up. Null until it is known.
     pub target: Option<String>,
-    /// Its host in lower case, without brackets and final dot.
+    /// Its host in lower case, without brackets and final dot. Null with `target`.
     pub target_host: Option<String>,
-    /// Its port.
+    /// Its port. Null with `target`.
     pub target_port: Option<u16>,
     /// The parent proxy, `http://host:port` without credentials, or null.
     pub via: Option<String>,

@@ -34,11 +34,12 @@ pub struct Sample {
     pub seq: u64,
     /// `runId` and `seq`, for joining the lines of one pair; opaque.
     pub id: String,
-    /// The way in.
+    /// The way in. Known by now, never null.
     pub mode: Option<Mode>,
     /// The address and port that the client came in by.
     pub listener: String,
-    /// `host:port` as asked for, before any look-up.
+    /// `host:port` as asked for, before any look-up. Known by now, never
+    /// null.
     pub target: Option<String>,
     /// From accept until now, ns.
     #[serde(with = "nanos")]
@@ -86,7 +87,8 @@ pub struct SampledLeg {
     pub rx_bytes: u64,
     /// Bytes written so far: taken by the kernel, not necessarily sent or acknowledged.
     pub tx_bytes: u64,
-    /// Time so far in which bytes waited because this socket would not take them, ns.
+    /// Time so far in which bytes waited because this socket would not take them, ns. Never
+    /// null.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,

@@ -52,12 +52,13 @@ pub enum WarningCode {
     /// `tcpi_pmtu`).
     #[serde(rename = "smallMSS")]
     SmallMss,
-    /// Windows are not scaled (RFC 7323).
+    /// Windows are not scaled (RFC 7323). Not told on Windows.
     NoWindowScaling,
-    /// There are no selective acknowledgements (RFC 2018).
+    /// There are no selective acknowledgements (RFC 2018). Not told on Windows.
     #[serde(rename = "noSACK")]
     NoSack,
-    /// There are no timestamps (RFC 7323). Windows uses none unless it is told to.
+    /// There are no timestamps (RFC 7323); Windows' programs use none unless they are told to. Not
+    /// told on Windows.
     NoTimestamps,
     /// ECN was agreed on (RFC 3168), but no data segment came marked as capable of it: something
     /// between clears the marks. Told from 10 data segments on. Linux.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 
 use conniver::record::{self, BriefLine, Line};
@@ -10,7 +10,9 @@ use conniver::tcp_info::LinuxInfo;
 use serde_json::Value;
 
 use crate::contract::assert_keys;
-use crate::harness::peers::{Upstream, deaf_port, echo_server, exchange, read_until_reset, reset};
+use crate::harness::peers::{
+    Upstream, deaf_port, echo_server, exchange, read_all, read_until_reset, reset,
+};
 use crate::harness::program::{BINARY, Proxy, wait_until};
 use crate::harness::{has_tool, run};
 use crate::observed::client_hello;
@@ -21,8 +23,8 @@ const BRIEF_LEG: &str = "remoteAddr rxBytes txBytes writeBlocked eofInfo closedI
 const SYS_INFO_AT_CLOSE: &str = "os minRTT txWindow bytesAcked bytesReceived bytesSent bytesRetrans dataSegsOut \
     dataSegsIn rxOutOfOrder totalRTO deliveryRate busyTime rxWindowLimited txBufferLimited";
 
-/// The lines of a run with a pair of each kind: one that a TLS client goes on with, one that asks
-/// for its target, one that the upstream resets, one that it refuses.
+/// The lines of a run with a pair of each kind: one that a TLS client goes on with, two that
+/// ask for their targets, one that the upstream resets, one that it refuses.
 fn a_run(args: &[&str]) -> (Vec<u8>, Vec<Value>) {
     let echo = echo_server();
     let (_held, deaf) = deaf_port();
@@ -41,6 +43,12 @@ fn a_run(args: &[&str]) -> (Vec<u8>, Vec<Value>) {
     write!(client, "CONNECT {echo} HTTP/1.1\r\n\r\n").unwrap();
     exchange(&mut client, b"HTTP/1.1 200 "); // the answer is as long
     drop(client);
+    // The echo of a request is no response: there is something to warn of.
+    let mut client = TcpStream::connect(dynamic).unwrap();
+    write!(client, "GET http://{echo}/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    read_all(&mut client);
+    drop(client);
     for address in [to_deaf, to_resetting] {
         read_until_reset(&mut TcpStream::connect(address).unwrap());
     }
@@ -53,7 +61,7 @@ fn a_run(args: &[&str]) -> (Vec<u8>, Vec<Value>) {
         bytes.truncate(whole);
         let parsed = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         lines = parsed.map(|line| serde_json::from_slice(line).unwrap()).collect();
-        lines.iter().filter(|line: &&Value| line["event"] == "close").count() == 4
+        lines.iter().filter(|line: &&Value| line["event"] == "close").count() == 5
     });
     (bytes, lines)
 }
@@ -81,10 +89,13 @@ fn paths_of(lines: &[Value]) -> BTreeSet<String> {
     for line in lines.iter().filter(|line| line["event"] != "start") {
         paths(line, "", &mut found);
     }
-    found
-        .into_keys()
-        .map(|path| path.replace(|c: char| c.is_ascii_digit() || c == '[', "["))
-        .collect()
+    found.into_keys().map(|path| without_indices(&path)).collect()
+}
+
+/// `.attempts[0].addr` as `.attempts[].addr`.
+fn without_indices(path: &str) -> String {
+    let parts = path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest));
+    parts.collect::<Vec<_>>().join("[]")
 }
 
 fn skipped(what: &str) -> bool {
@@ -103,7 +114,13 @@ fn every_path_of_brief_is_in_normal_and_every_path_of_normal_is_in_full() {
         assert!(less.len() < more.len());
     }
     // What was recorded has every part: a path below null would be seen by nobody.
-    for path in [".process.name", ".tls.serverName", ".ending.errorCode", ".upstream.eofInfo.rtt"] {
+    for path in [
+        ".process.name",
+        ".tls.serverName",
+        ".ending.errorCode",
+        ".upstream.eofInfo.rtt",
+        ".warnings[].code",
+    ] {
         assert!(brief.contains(path), "{path}");
     }
 }
