@@ -34,6 +34,8 @@ use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd, Side};
 pub(crate) use observe::{Observe, Observed};
+#[cfg(feature = "metrics")]
+pub(crate) use pipe::open as open_pipes;
 pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
