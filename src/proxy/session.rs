@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
+use super::sampler::Sampler;
 use super::{Limits, Shared};
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
@@ -25,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, relay};
+use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -68,10 +69,14 @@ impl Session {
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
-        let Limits { idle, lifetime, .. } = shared.settings.limits;
+        let Shared { settings, stop, .. } = &*shared;
+        let Limits { idle, lifetime, .. } = settings.limits;
         let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
-        let (linger, bounds) = (shared.settings.linger, Bounds { idle, until });
-        let relayed = relay(client, upstream, halves, linger, bounds, &shared.stop).await;
+        let bounds = Bounds { idle, until };
+        let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
+            Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
+        });
+        let relayed = relay(client, upstream, halves, settings.linger, bounds, stop, sampler).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

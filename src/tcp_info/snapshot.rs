@@ -102,6 +102,13 @@ impl Snapshot {
         &self.info
     }
 
+    /// The same in hexadecimal.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn hex(&self) -> String {
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        self.info.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
+    }
+
     /// Decodes it by this system's layout.
     pub fn decode(&self) -> TcpInfo {
         self.decode_sys_info().normalise(self.info.len())
