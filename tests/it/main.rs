@@ -11,6 +11,7 @@ mod arguments;
 mod bad_requests;
 mod clients;
 mod connect;
+mod connector;
 mod contract;
 mod curl;
 mod dead_peers;
