@@ -33,6 +33,8 @@ use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
 pub(crate) use observe::{Observe, Observed};
+#[cfg(feature = "metrics")]
+pub(crate) use pipe::open as open_pipes;
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,14 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
 pub(crate) mod clients;
+pub(crate) mod dns;
+pub(crate) mod errors;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
 pub(crate) mod noise;
 pub(crate) mod peers;
 pub(crate) mod program;
+pub(crate) mod random_endings;
 pub(crate) mod tls;
 
 use std::io::Write;
