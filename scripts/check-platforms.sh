@@ -4,7 +4,7 @@
 #
 #   scripts/check-platforms.sh [TARGET...]      without TARGET: all of those below
 #
-# How it comes by their standard libraries, and what it needs for that: scripts/foreign-cargo.
+# How it comes by their standard libraries and compilers, and what it needs for that: scripts/foreign-cargo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

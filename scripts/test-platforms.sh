@@ -5,8 +5,8 @@
 #
 #   scripts/test-platforms.sh [windows] [aarch64]     without arguments: both
 #
-# Needs jq and Debian's wine64, gcc-mingw-w64-x86-64-posix, qemu-user and gcc-aarch64-linux-gnu, which it
-# installs when root runs it, and what scripts/foreign-cargo needs.
+# Needs jq and Debian's wine, gcc-mingw-w64-x86-64-posix and qemu-user, which it installs when root runs
+# it, and what scripts/foreign-cargo needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -47,7 +47,6 @@ windows() {
     mkdir -p "${CARGO_TARGET_DIR:-target}"
     directory=$(realpath "${CARGO_TARGET_DIR:-target}")/wine
     export WINEPREFIX=$directory WINEDEBUG=-all
-    export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc-posix
     export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
     # Ends what wine leaves running, of this directory alone.
     trap 'wineserver -k || true' EXIT
@@ -77,8 +76,6 @@ aarch64() {
     local target=aarch64-unknown-linux-gnu runner="qemu-aarch64 -L /usr/aarch64-linux-gnu"
     need jq jq
     need qemu-aarch64 qemu-user
-    need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner
 
     # qemu has no NETLINK_SOCK_DIAG.
