@@ -9,6 +9,7 @@ pub(crate) mod noise;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod random_endings;
+pub(crate) mod tls;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
