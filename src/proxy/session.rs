@@ -25,7 +25,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Bounds, Half, Halves, Leg, Observed, relay};
+use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -333,13 +333,17 @@ fn limited(fault: Fault) -> Failure {
 /// stop. A client's end of stream is no reason: it may be all of its request.
 async fn abandoned(shared: &Shared, client: &TcpStream) -> Failure {
     tokio::select! {
-        _ = client.ready(Interest::ERROR) => Failure {
-            phase: Phase::Connect,
-            outcome: Outcome::Reset,
-            by: By::Client,
-            how: How::Reset,
-            fault: client.take_error().ok().flatten().as_ref().map(Fault::from),
-        },
+        _ = client.ready(Interest::ERROR) => {
+            let error = client.take_error().ok().flatten();
+            let end = error.as_ref().map(PeerEnd::broken);
+            Failure {
+                phase: Phase::Connect,
+                outcome: Outcome::Reset,
+                by: By::Client,
+                how: end.as_ref().map_or(How::Reset, |end| end.how),
+                fault: end.and_then(|end| end.fault),
+            }
+        }
         () = shared.stop.cancelled() => Failure {
             phase: Phase::Connect,
             outcome: Outcome::Shutdown,
