@@ -216,7 +216,7 @@ mod tests {
     }
 
     /// A connected leg, and its peer.
-    async fn leg() -> (Box<Leg>, std::net::TcpStream) {
+    pub(super) async fn leg() -> (Box<Leg>, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = listener.accept().unwrap().0;
