@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::delivery::Opened;
+use super::verdict;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
@@ -16,7 +17,7 @@ use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
 };
-use crate::relay::{Leg, LegState, PeerEnd, RelayEnd};
+use crate::relay::{Leg, LegState, PeerEnd, RelayEnd, Waited};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -25,6 +26,8 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
+    /// Whom the two directions waited for, to upstream and to client. `None` until they have ended.
+    pub(super) waited: Option<[Waited; 2]>,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
@@ -47,6 +50,7 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            waited: None,
             seq,
             epoch,
             listener,
@@ -127,6 +131,9 @@ impl Account {
             Delta { to_upstream: sent.0 - self.reported.0, to_client: sent.1 - self.reported.1 };
         self.reported = sent;
 
+        let verdict = self.waited.zip(upstream.as_ref());
+        let verdict = verdict.and_then(|(waited, upstream)| verdict::of(waited, &client, upstream));
+
         // The winner's SYNs stand in the first look at its socket.
         let mut attempts = self.dialled.attempts.clone();
         let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
@@ -165,7 +172,7 @@ impl Account {
             upstream,
             delivery,
             ending,
-            verdict: None,
+            verdict,
             tls: None,
             http: exchange.map(Exchange::seen),
             process: None,

@@ -23,6 +23,7 @@ mod delivery;
 mod listener;
 mod session;
 mod settings;
+mod verdict;
 mod warnings;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{self, Line, Record, Recorder};
+use crate::relay::Pulse;
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
 
@@ -63,6 +65,7 @@ struct Shared {
     seq: AtomicU64,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
+    pulse: Arc<Pulse>,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -83,7 +86,9 @@ impl Proxy {
         let listening = listeners.iter().map(Listener::address).collect();
         let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
         let seq = AtomicU64::new(0);
-        let shared = Shared { settings, recorder, dialler, seq, listening, on_close: None, stop };
+        let pulse = Arc::default();
+        let shared =
+            Shared { settings, recorder, dialler, seq, listening, on_close: None, pulse, stop };
         Self { shared, listeners }
     }
 
@@ -104,6 +109,10 @@ impl Proxy {
         if shared.settings.events.start {
             shared.recorder.push(&Line::Start(shared.start(&listeners)));
         }
+
+        let pulse = Arc::clone(&shared.pulse);
+        let mut beating = tokio::task::JoinSet::new();
+        beating.spawn(async move { pulse.run().await });
 
         let pairs = TaskTracker::new();
         let accepting = CancellationToken::new();

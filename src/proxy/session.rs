@@ -62,7 +62,10 @@ impl Session {
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
-        let relayed = relay(client, upstream, halves, shared.settings.linger, &shared.stop).await;
+        let Shared { settings, stop, pulse, .. } = &*shared;
+        let relayed = relay(client, upstream, halves, settings.linger, stop, pulse).await;
+        account.waited =
+            Some([relayed.halves.to_upstream.waited(), relayed.halves.to_client.waited()]);
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

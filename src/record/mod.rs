@@ -29,7 +29,7 @@ pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use reader::{ReadError, read};
-pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
+pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
 pub use writer::{OpenError, Output, Recorder, Tally, Writer};
@@ -117,7 +117,8 @@ pub struct Record {
     pub delivery: Delivery,
     /// Who ended it, and how. Null while the pair is open.
     pub ending: Option<Ending>,
-    /// Who was slow. Null while that is not told.
+    /// Who was slow. Null while the pair is open, when it was not relayed, and where the kernel keeps
+    /// no such figures (it takes Linux 4.10).
     pub verdict: Option<Verdict>,
     /// What the TLS handshake shows to anyone on the path. Null without one.
     pub tls: Option<Tls>,

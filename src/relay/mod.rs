@@ -14,12 +14,15 @@ mod half;
 mod leg;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
+mod pulse;
 mod send_queue;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
+mod waits;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,8 @@ pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
+pub(crate) use pulse::Pulse;
+pub(crate) use waits::Waited;
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,19 +59,24 @@ pub(crate) struct Relayed {
     pub(crate) end: RelayEnd,
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
+    pub(crate) halves: Box<Halves>,
 }
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
 /// both streams have ended, all that may take `linger`. `stop` cuts everything short: both sides
-/// are reset, because an end of stream would tell them that all has been said.
+/// are reset, because an end of stream would tell them that all has been said. `pulse` tells waits for
+/// peers from waits for the proxy itself.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
     linger: Duration,
     stop: &CancellationToken,
+    pulse: &Arc<Pulse>,
 ) -> Relayed {
+    halves.to_upstream.heed(pulse);
+    halves.to_client.heed(pulse);
     let ended = async {
         let deadline = both_halves(&mut client, &mut upstream, &mut halves, linger).await;
         // Boxed: idle pairs need no room for it.
@@ -84,7 +94,7 @@ pub(crate) async fn relay(
         }
     }
     let broken = end == RelayEnd::ByStop || client.state.gone || upstream.state.gone;
-    Relayed { end, client: client.close(broken), upstream: upstream.close(broken) }
+    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), halves }
 }
 
 /// Runs both halves until they are done; until when all that was sent must have arrived.

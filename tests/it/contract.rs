@@ -24,6 +24,10 @@ const EOF_INFO: &str =
 const PHASES: &str = "acceptQueue request resolve connect firstByte response";
 const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error errorCode";
 const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
+const VERDICT: &str = "limitedBy share direction active time basis evidence";
+const VERDICT_TIME: &str = "client upstream networkClient networkUpstream proxy";
+const EVIDENCE: &str = "starved starvedByReceiver starvedOutOfOrder blocked blockedNarrow busyTime \
+    rxWindowLimited txBufferLimited retransmits rxOutOfOrder receivedCE";
 const DELIVERED: &str = "written acked undelivered";
 
 fn assert_keys(value: &Value, expected: &str, what: &str) {
@@ -104,7 +108,16 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
             }
         }
     }
-    assert_keys(&of("close")[0]["ending"], ENDING, "ending");
+    let closed = of("close");
+    assert_keys(&closed[0]["ending"], ENDING, "ending");
+    let verdicts = closed.iter().map(|value| &value["verdict"]);
+    // The pair that failed has none.
+    for verdict in verdicts.filter(|verdict| !verdict.is_null()) {
+        assert_keys(verdict, VERDICT, "verdict");
+        assert_keys(&verdict["time"], VERDICT_TIME, "verdict.time");
+        assert_keys(&verdict["evidence"], EVIDENCE, "verdict.evidence");
+    }
+    assert_eq!(closed.iter().filter(|value| value["verdict"].is_null()).count(), 1);
 }
 
 #[test]

@@ -29,5 +29,6 @@ mod run;
 mod socks;
 mod stopping;
 mod streaming;
+mod verdict;
 mod via;
 mod wrapper;

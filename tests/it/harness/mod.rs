@@ -1,5 +1,6 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
+pub(crate) mod causes;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
 pub(crate) mod noise;

@@ -1,0 +1,222 @@
+//! Whom one direction waited for, as its half sees it.
+//!
+//! A half waits for its source, with nothing in hand (it is *starved*), or for its sink, with bytes in
+//! hand (it is *blocked*). It is starved by the sender, but for
+//!
+//! - the time in which the sink's socket still had bytes that it had not sent, which counts as
+//!   blocked. Nothing tells that while it lasts, but a look at the end of the wait does: either there
+//!   are such bytes still, or the last of them went when the socket last sent data, whose age the
+//!   kernel keeps;
+//! - the time until the receiver last sent something, such as the request that the sender answers.
+//!
+//! When it is blocked, a look tells whether the receiver's window is narrow: less than half of the
+//! widest that it has announced, with no hole in what it got. A program that reads what comes keeps
+//! the window wide, however slow the path is. The kernel's own timer of the time in which the window
+//! held us is not enough: BBR learns the pace of a slow reader and keeps just below its window.
+//!
+//! A look is taken when 10 ms of waits have gone by since the last one, so a direction takes at most
+//! 100 a second, and what was waited in between is charged by what it finds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::leg::Side;
+use super::pulse::Pulse;
+use crate::tcp_info::{LinuxInfo, Snapshot, Socket, SysInfo};
+
+/// Waits after which the end of one is worth a look.
+const LOOK_AFTER: Duration = Duration::from_millis(10);
+
+/// The first times that it is blocked are each worth a look: the window is widest before a slow
+/// reader's buffer has filled.
+const FIRST_LOOKS: u8 = 64;
+
+/// The waits of one direction. The times in which the proxy stood still are not in them.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    pulse: Option<Arc<Pulse>>,
+    /// First read of payload, and the latest read or write.
+    began: Option<Instant>,
+    last: Option<Instant>,
+    /// The half is waiting for its source.
+    is_reading: bool,
+    /// Waits that no look has been taken at yet.
+    unlooked: Starved,
+    looked: Starved,
+    /// Of the waits for the sender: those in which the source's socket got packets out of order, or
+    /// marked for congestion.
+    disturbed: Duration,
+    /// What the source's socket had counted of these at the last look.
+    marks: u64,
+    blocked: Duration,
+    /// Of it: what no look has been taken at yet, and what was under a narrow window.
+    unlooked_blocked: Duration,
+    narrow: Duration,
+    /// The widest window that the sink's peer has announced, at any look.
+    widest: u32,
+    /// Looks taken at the first times that it was blocked.
+    first_looks: u8,
+}
+
+/// Waits with nothing in hand and nothing unsent.
+#[derive(Debug, Default)]
+struct Starved {
+    /// Until the receiver last sent something.
+    for_receiver: Duration,
+    /// From there on.
+    for_sender: Duration,
+}
+
+/// Where a direction's time went, as far as its half knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Waited {
+    /// From the first payload byte to the last.
+    pub(crate) active: Duration,
+    /// For the sender, and nothing was wrong on the way.
+    pub(crate) for_sender: Duration,
+    /// For the sender, with packets out of order or marked for congestion.
+    pub(crate) disturbed: Duration,
+    /// For the receiver to send something.
+    pub(crate) for_receiver: Duration,
+    /// With bytes in hand, or in the sending socket and unsent.
+    pub(crate) blocked: Duration,
+    /// Of it: with a receiver that takes less than it could.
+    pub(crate) narrow: Duration,
+}
+
+impl Waits {
+    pub(super) fn heed(&mut self, pulse: &Arc<Pulse>) {
+        self.pulse = Some(Arc::clone(pulse));
+    }
+
+    /// The half waits, for its source or its sink.
+    pub(super) fn waiting(&mut self, is_reading: bool) {
+        self.is_reading |= is_reading;
+    }
+
+    /// Bytes have come from the source.
+    pub(super) fn have_read(&mut self, source: &Side<'_>, sink: &Side<'_>, now: Instant) {
+        if let Some(pulse) = &self.pulse {
+            pulse.pair_moved();
+        }
+        let since = self.last.replace(now);
+        let has_waited = std::mem::take(&mut self.is_reading);
+        self.began.get_or_insert(now);
+        if let (true, Some(since)) = (has_waited, since) {
+            self.starved(source, sink, since, now);
+        }
+    }
+
+    /// Bytes have gone to the sink, after they had to wait since `blocked`.
+    pub(super) fn have_written(&mut self, sink: &Side<'_>, blocked: Option<Instant>, now: Instant) {
+        if self.began.is_none() {
+            return;
+        }
+        self.last = Some(now);
+        let Some(since) = blocked else { return };
+        self.unlooked_blocked += self.moving(since, now);
+        if self.unlooked_blocked >= LOOK_AFTER || self.first_looks < FIRST_LOOKS {
+            self.first_looks = self.first_looks.saturating_add(1);
+            let is_narrow = figures(sink.stream).is_some_and(|sink| self.is_narrow(&sink));
+            self.settle_blocked(is_narrow);
+        }
+    }
+
+    fn starved(&mut self, source: &Side<'_>, sink: &Side<'_>, since: Instant, now: Instant) {
+        let wait = now.saturating_duration_since(since);
+        let unlooked = self.unlooked.for_sender + self.unlooked.for_receiver;
+        let look = if unlooked + wait >= LOOK_AFTER { Look::at(source, sink) } else { None };
+
+        let unsent_until = match &look {
+            Some(look) if look.is_unsent => now,
+            Some(look) => look.sent_last.and_then(|age| now.checked_sub(age)).unwrap_or(since),
+            None => since,
+        };
+        let unsent_until = unsent_until.clamp(since, now);
+        let asked = sink.state.meter.rx.last.unwrap_or(since).clamp(unsent_until, now);
+        self.unlooked_blocked += self.moving(since, unsent_until);
+        self.unlooked.for_receiver += self.moving(unsent_until, asked);
+        self.unlooked.for_sender += self.moving(asked, now);
+
+        let Some(look) = look else { return };
+        let Starved { for_receiver, for_sender } = std::mem::take(&mut self.unlooked);
+        if look.is_unsent {
+            self.unlooked_blocked += for_receiver + for_sender;
+        } else {
+            self.looked.for_receiver += for_receiver;
+            self.looked.for_sender += for_sender;
+            if look.marks > self.marks {
+                self.disturbed += for_sender;
+            }
+        }
+        self.marks = look.marks;
+        let is_narrow = self.is_narrow(&look.sink);
+        self.settle_blocked(is_narrow);
+    }
+
+    fn is_narrow(&mut self, sink: &LinuxInfo) -> bool {
+        let window = sink.tx_window.unwrap_or(0);
+        self.widest = self.widest.max(window);
+        // What came after a hole waits in the receiver's buffer, whoever reads.
+        let has_hole = sink.sacked.is_none_or(|sacked| sacked > 0);
+        window < self.widest / 2 && !has_hole
+    }
+
+    fn settle_blocked(&mut self, is_narrow: bool) {
+        let blocked = std::mem::take(&mut self.unlooked_blocked);
+        self.blocked += blocked;
+        if is_narrow {
+            self.narrow += blocked;
+        }
+    }
+
+    /// The time between, without that in which the proxy stood still.
+    fn moving(&self, from: Instant, to: Instant) -> Duration {
+        let still = self.pulse.as_ref().map(|pulse| pulse.stood_still(from, to));
+        to.saturating_duration_since(from).saturating_sub(still.unwrap_or_default())
+    }
+
+    pub(crate) fn waited(&self) -> Waited {
+        let active = self.began.zip(self.last).map(|(began, last)| last - began);
+        let for_sender = self.looked.for_sender + self.unlooked.for_sender;
+        Waited {
+            active: active.unwrap_or_default(),
+            for_sender: for_sender.saturating_sub(self.disturbed),
+            disturbed: self.disturbed,
+            for_receiver: self.looked.for_receiver + self.unlooked.for_receiver,
+            blocked: self.blocked + self.unlooked_blocked,
+            narrow: self.narrow,
+        }
+    }
+}
+
+/// What the kernel says of both sockets at the end of a wait for the source.
+struct Look {
+    /// The sink's socket has bytes that it has not sent.
+    is_unsent: bool,
+    /// How long ago it last sent data.
+    sent_last: Option<Duration>,
+    /// Packets out of order, and marked for congestion, that the source's socket has got so far.
+    marks: u64,
+    sink: Box<LinuxInfo>,
+}
+
+impl Look {
+    fn at(source: &Side<'_>, sink: &Side<'_>) -> Option<Self> {
+        let (source, sink) = (figures(source.stream)?, figures(sink.stream)?);
+        let marks = [source.rx_out_of_order, source.received_ce];
+        Some(Self {
+            is_unsent: sink.not_sent_bytes? > 0,
+            sent_last: sink.last_tx_at,
+            marks: marks.into_iter().flatten().map(u64::from).sum(),
+            sink,
+        })
+    }
+}
+
+fn figures(socket: &impl Socket) -> Option<Box<LinuxInfo>> {
+    match Snapshot::structure(socket).ok()?.decode().sys_info {
+        SysInfo::Linux(info) => Some(info),
+        _ => None,
+    }
+}

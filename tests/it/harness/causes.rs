@@ -1,0 +1,266 @@
+//! Pairs of which one part is slow, because the test makes it so: what the record should say.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use conniver::record::Record;
+
+use super::forwarding::{Ends, Forwarding};
+use super::namespace::Namespace;
+use super::program::{BINARY, PATIENCE};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Sends `pieces` of `size` bytes with a pause before each but the first.
+fn send(mut stream: &TcpStream, pieces: usize, size: usize, pause: Duration) {
+    let piece = vec![7; size];
+    for number in 0..pieces {
+        if number > 0 {
+            thread::sleep(pause);
+        }
+        stream.write_all(&piece).unwrap();
+    }
+}
+
+/// Reads to the end of stream, with a pause after each read.
+fn receive(mut stream: &TcpStream, at_most: usize, pause: Duration) {
+    let mut room = vec![0; at_most];
+    while stream.read(&mut room).unwrap() > 0 {
+        thread::sleep(pause);
+    }
+}
+
+/// One side sends, the other one receives, each at its pace; the receiver's end comes second.
+fn stream(
+    from: TcpStream,
+    to: TcpStream,
+    send: impl FnOnce(&TcpStream) + Send,
+    receive: impl FnOnce(&TcpStream),
+) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            send(&from);
+            from.shutdown(Shutdown::Write).unwrap();
+        });
+        receive(&to);
+    });
+}
+
+/// Requests of a byte and their answers; pauses before each request and before each answer.
+fn converse(Ends { client, upstream }: Ends, before_request: Duration, before_answer: Duration) {
+    const EXCHANGES: usize = 8;
+    const ANSWER: usize = 20_000;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..EXCHANGES {
+                (&upstream).read_exact(&mut [0]).unwrap();
+                thread::sleep(before_answer);
+                (&upstream).write_all(&[7; ANSWER]).unwrap();
+            }
+        });
+        for _ in 0..EXCHANGES {
+            thread::sleep(before_request);
+            (&client).write_all(b"?").unwrap();
+            (&client).read_exact(&mut [0; ANSWER]).unwrap();
+        }
+    });
+}
+
+pub(crate) fn a_client_that_reads_slowly() -> Record {
+    let forwarding = Forwarding::new(&[]);
+    let Ends { client, upstream } = forwarding.pair();
+    let sends = |stream: &TcpStream| send(stream, 30, 1_000_000, ms(0));
+    stream(upstream, client, sends, |stream| receive(stream, 300_000, ms(10)));
+    forwarding.proxy.the_record()
+}
+
+pub(crate) fn an_upstream_that_thinks() -> Record {
+    let forwarding = Forwarding::new(&[]);
+    converse(forwarding.pair(), ms(0), ms(60));
+    forwarding.proxy.the_record()
+}
+
+pub(crate) fn an_upstream_that_sends_slowly() -> Record {
+    let forwarding = Forwarding::new(&[]);
+    let Ends { client, upstream } = forwarding.pair();
+    let sends = |stream: &TcpStream| send(stream, 40, 4096, ms(10));
+    stream(upstream, client, sends, |stream| receive(stream, 65_536, ms(0)));
+    forwarding.proxy.the_record()
+}
+
+pub(crate) fn a_client_that_uploads_slowly() -> Record {
+    let forwarding = Forwarding::new(&[]);
+    let Ends { client, upstream } = forwarding.pair();
+    let sends = |stream: &TcpStream| send(stream, 40, 4096, ms(10));
+    stream(client, upstream, sends, |stream| receive(stream, 65_536, ms(0)));
+    forwarding.proxy.the_record()
+}
+
+pub(crate) fn a_client_that_idles_between_instant_answers() -> Record {
+    let forwarding = Forwarding::new(&[]);
+    converse(forwarding.pair(), ms(60), ms(0));
+    forwarding.proxy.the_record()
+}
+
+/// Paused for a second while an upstream sends, a little at a time or all that it can.
+pub(crate) fn a_paused_proxy(pieces: usize, size: usize, pause: Duration) -> Record {
+    let forwarding = Forwarding::new(&[]);
+    let Ends { client, upstream } = forwarding.pair();
+    let sends = |stream: &TcpStream| send(stream, pieces, size, pause);
+    stream(upstream, client, sends, |mut stream| {
+        stream.read_exact(&mut vec![0; size * 10]).unwrap();
+        forwarding.proxy.pause();
+        thread::sleep(ms(1000));
+        forwarding.proxy.resume();
+        receive(stream, 1 << 20, ms(0));
+    });
+    forwarding.proxy.the_record()
+}
+
+pub(crate) fn a_proxy_that_is_paused_while_little_comes() -> Record {
+    a_paused_proxy(30, 4096, ms(10))
+}
+
+pub(crate) fn a_proxy_that_is_paused_in_a_fast_stream() -> Record {
+    a_paused_proxy(100, 1 << 20, ms(0))
+}
+
+pub(crate) fn a_short_exchange_without_pauses() -> Record {
+    let forwarding = Forwarding::new(&[]);
+    converse(forwarding.pair(), ms(0), ms(0));
+    forwarding.proxy.the_record()
+}
+
+/// Three machines in a row, with cables between them.
+struct Network {
+    client: Namespace,
+    proxy: Namespace,
+    upstream: Namespace,
+}
+
+/// A direction in which payload goes.
+#[derive(Clone, Copy)]
+enum Load {
+    Download,
+    Upload,
+}
+
+impl Network {
+    fn new() -> Self {
+        let network =
+            Self { client: Namespace::new(), proxy: Namespace::new(), upstream: Namespace::new() };
+        network.client.cable(&network.proxy, "client", 1);
+        network.proxy.cable(&network.upstream, "upstream", 2);
+        network
+    }
+
+    /// Limits what the proxy sends out of a device.
+    fn limit(&self, device: &str) {
+        self.proxy
+            .sh(&format!("tc qdisc add dev {device} root tbf rate 40mbit burst 32kb latency 40ms"));
+    }
+
+    /// One end sends so much, the other one receives at this pace.
+    fn carry(
+        &self,
+        load: Load,
+        sends: impl FnOnce(&TcpStream) + Send,
+        receives: impl FnOnce(&TcpStream),
+    ) -> Record {
+        let listener = self.upstream.enter(|| TcpListener::bind("10.2.0.2:0").unwrap());
+        let port = listener.local_addr().unwrap().port();
+        let forward = format!("10.1.0.2:0:10.2.0.2:{port}");
+        let proxy = super::program::Proxy::start(
+            &mut self.proxy.command(BINARY),
+            &[&forward],
+            &["--allow-from", "10.1.0.0/24"],
+        );
+        let client = self.client.enter(|| TcpStream::connect(proxy.address()).unwrap());
+        let (upstream, _) = listener.accept().unwrap();
+        for end in [&client, &upstream] {
+            end.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        let (from, to) = match load {
+            Load::Download => (upstream, client),
+            Load::Upload => (client, upstream),
+        };
+        stream(from, to, sends, receives);
+        proxy.the_record()
+    }
+}
+
+fn at_full_speed(stream: &TcpStream) {
+    receive(stream, 1 << 20, ms(0));
+}
+
+fn a_rate_limited_path(load: Load, device: &str, congestion: &str) -> Record {
+    let network = Network::new();
+    let net = if device == "client" { 1 } else { 2 };
+    let route = format!("10.{net}.0.0/24");
+    network.proxy.ip(&["route", "change", &route, "dev", device, "congctl", congestion]);
+    network.limit(device);
+    network.carry(load, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
+}
+
+pub(crate) fn a_rate_limited_path_to_the_client() -> Record {
+    a_rate_limited_path(Load::Download, "client", "bbr")
+}
+
+pub(crate) fn a_rate_limited_path_to_the_client_under_cubic() -> Record {
+    a_rate_limited_path(Load::Download, "client", "cubic")
+}
+
+pub(crate) fn a_rate_limited_path_to_the_upstream() -> Record {
+    a_rate_limited_path(Load::Upload, "upstream", "bbr")
+}
+
+pub(crate) fn a_rate_limited_path_to_the_upstream_under_cubic() -> Record {
+    a_rate_limited_path(Load::Upload, "upstream", "cubic")
+}
+
+/// A client that takes its time, on a path that has none to lose.
+pub(crate) fn a_client_on_another_machine_that_reads_slowly() -> Record {
+    let sends = |stream: &TcpStream| send(stream, 30, 1_000_000, ms(0));
+    Network::new().carry(Load::Download, sends, |stream| receive(stream, 300_000, ms(10)))
+}
+
+pub(crate) fn a_sender_that_paces_over_a_rate_limited_path() -> Record {
+    let network = Network::new();
+    network.limit("client");
+    let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(15));
+    network.carry(Load::Download, sends, at_full_speed)
+}
+
+/// Drops every fiftieth packet with payload that comes to a namespace.
+fn lose(namespace: &Namespace, device: &str) {
+    namespace.nft(&format!(
+        "add table inet lossy; \
+         add chain inet lossy in {{ type filter hook input priority 0; }}; \
+         add rule inet lossy in iifname {device} meta length > 500 numgen random mod 50 == 0 drop"
+    ));
+}
+
+pub(crate) fn a_lossy_path_to_the_client() -> Record {
+    let network = Network::new();
+    lose(&network.client, "client");
+    network.carry(Load::Download, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
+}
+
+pub(crate) fn a_lossy_path_from_the_upstream() -> Record {
+    let network = Network::new();
+    lose(&network.proxy, "upstream");
+    network.carry(Load::Download, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
+}
+
+pub(crate) fn a_fast_clean_transfer() -> Record {
+    let forwarding =
+        Forwarding::to(TcpListener::bind("127.0.0.1:0").unwrap(), &mut Command::new(BINARY), &[]);
+    let Ends { client, upstream } = forwarding.pair();
+    stream(upstream, client, |stream| send(stream, 200, 1_000_000, ms(0)), at_full_speed);
+    forwarding.proxy.the_record()
+}
