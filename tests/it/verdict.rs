@@ -111,6 +111,43 @@ fn a_sender_that_paces_is_named_and_not_the_path() {
     assert_limited(record, LimitedBy::Upstream, Some(Basis::Receiver));
 }
 
+#[test]
+fn a_sender_that_paces_small_messages_over_a_path_of_40_ms_is_named_and_not_the_path() {
+    if !networks(
+        "a_sender_that_paces_small_messages_over_a_path_of_40_ms_is_named_and_not_the_path",
+    ) {
+        return;
+    }
+    let basis = Some(Basis::Receiver);
+    let over = causes::a_sender_that_paces_small_messages_over_a_long_path();
+    let verdict = assert_limited(over, LimitedBy::Upstream, basis);
+    // What the kernel's timers alone would make of it.
+    assert!(verdict.evidence.busy_time > verdict.active / 2, "{verdict:#?}");
+    let from = causes::a_sender_that_paces_small_messages_from_afar();
+    assert_limited(from, LimitedBy::Upstream, basis);
+}
+
+#[test]
+fn a_long_path_that_loses_packets_under_cubic_is_named_where_the_proxy_sends() {
+    if !networks("a_long_path_that_loses_packets_under_cubic_is_named_where_the_proxy_sends") {
+        return;
+    }
+    let record = causes::a_long_lossy_path_to_the_client_under_cubic();
+    assert_limited(record, LimitedBy::NetworkClient, Some(Basis::Sender));
+}
+
+#[test]
+fn where_bbr_or_a_long_path_blurs_the_cause_nobody_else_is_named() {
+    if !networks("where_bbr_or_a_long_path_blurs_the_cause_nobody_else_is_named") {
+        return;
+    }
+    let by = |record: Record| verdict_of(record).limited_by;
+    let reader = by(causes::a_client_at_the_end_of_a_long_path_that_reads_slowly());
+    assert!([LimitedBy::Client, LimitedBy::None].contains(&reader), "{reader:?}");
+    let path = by(causes::a_long_lossy_path_to_the_client_under_bbr());
+    assert!([LimitedBy::NetworkClient, LimitedBy::None].contains(&path), "{path:?}");
+}
+
 const PROGRAMS: [LimitedBy; 2] = [LimitedBy::Client, LimitedBy::Upstream];
 
 #[test]
@@ -124,6 +161,13 @@ fn a_path_that_loses_packets_is_never_taken_for_a_program() {
     let receiving = verdict_of(causes::a_lossy_path_from_the_upstream());
     assert!(!PROGRAMS.contains(&receiving.limited_by), "{receiving:#?}");
     assert!(receiving.evidence.rx_out_of_order > Some(0), "{receiving:#?}");
+    for record in [
+        causes::a_long_lossy_path_from_the_upstream_under_cubic(),
+        causes::a_long_lossy_path_from_the_upstream_under_bbr(),
+    ] {
+        let receiving = verdict_of(record);
+        assert!(!PROGRAMS.contains(&receiving.limited_by), "{receiving:#?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use conniver::record::Record;
 use super::forwarding::{Ends, Forwarding};
 use super::namespace::Namespace;
 use super::program::{BINARY, PATIENCE};
+use super::wan::{self, Path};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -151,12 +152,39 @@ enum Load {
 }
 
 impl Network {
+    fn bare() -> Self {
+        Self { client: Namespace::new(), proxy: Namespace::new(), upstream: Namespace::new() }
+    }
+
     fn new() -> Self {
-        let network =
-            Self { client: Namespace::new(), proxy: Namespace::new(), upstream: Namespace::new() };
+        let network = Self::bare();
         network.client.cable(&network.proxy, "client", 1);
         network.proxy.cable(&network.upstream, "upstream", 2);
         network
+    }
+
+    /// With 40 ms there and back between client and proxy; what the proxy sends may get lost.
+    fn with_far_client(loses: Option<u32>) -> Self {
+        let network = Self::bare();
+        let Self { client, proxy, upstream } = &network;
+        wan::lay(proxy, client, "client", 1, Path { delay: ms(20), loses });
+        proxy.cable(upstream, "upstream", 2);
+        network
+    }
+
+    /// With 40 ms there and back between proxy and upstream; what the upstream sends may get lost.
+    fn with_far_upstream(loses: Option<u32>) -> Self {
+        let network = Self::bare();
+        let Self { client, proxy, upstream } = &network;
+        client.cable(proxy, "client", 1);
+        wan::lay(upstream, proxy, "upstream", 2, Path { delay: ms(20), loses });
+        network
+    }
+
+    /// The congestion control of what a machine sends to a network.
+    fn control(from: &Namespace, net: u8, device: &str, congestion: &str) {
+        let route = format!("10.{net}.0.0/24");
+        from.ip(&["route", "change", &route, "dev", device, "congctl", congestion]);
     }
 
     /// Limits what the proxy sends out of a device.
@@ -172,9 +200,12 @@ impl Network {
         sends: impl FnOnce(&TcpStream) + Send,
         receives: impl FnOnce(&TcpStream),
     ) -> Record {
-        let listener = self.upstream.enter(|| TcpListener::bind("10.2.0.2:0").unwrap());
-        let port = listener.local_addr().unwrap().port();
-        let forward = format!("10.1.0.2:0:10.2.0.2:{port}");
+        // Which end of a path has which address differs from one network to the other.
+        let upstream = self.upstream.address_on("upstream");
+        let listener = self.upstream.enter(|| TcpListener::bind((upstream, 0)).unwrap());
+        let (local, port) =
+            (self.proxy.address_on("client"), listener.local_addr().unwrap().port());
+        let forward = format!("{local}:0:{upstream}:{port}");
         let proxy = super::program::Proxy::start(
             &mut self.proxy.command(BINARY),
             &[&forward],
@@ -201,8 +232,7 @@ fn at_full_speed(stream: &TcpStream) {
 fn a_rate_limited_path(load: Load, device: &str, congestion: &str) -> Record {
     let network = Network::new();
     let net = if device == "client" { 1 } else { 2 };
-    let route = format!("10.{net}.0.0/24");
-    network.proxy.ip(&["route", "change", &route, "dev", device, "congctl", congestion]);
+    Network::control(&network.proxy, net, device, congestion);
     network.limit(device);
     network.carry(load, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
 }
@@ -234,6 +264,51 @@ pub(crate) fn a_sender_that_paces_over_a_rate_limited_path() -> Record {
     network.limit("client");
     let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(15));
     network.carry(Load::Download, sends, at_full_speed)
+}
+
+pub(crate) fn a_sender_that_paces_small_messages_over_a_long_path() -> Record {
+    let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(30));
+    Network::with_far_client(None).carry(Load::Download, sends, at_full_speed)
+}
+
+pub(crate) fn a_sender_that_paces_small_messages_from_afar() -> Record {
+    let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(30));
+    Network::with_far_upstream(None).carry(Load::Download, sends, at_full_speed)
+}
+
+pub(crate) fn a_client_at_the_end_of_a_long_path_that_reads_slowly() -> Record {
+    let sends = |stream: &TcpStream| send(stream, 12, 1_000_000, ms(0));
+    Network::with_far_client(None).carry(Load::Download, sends, |stream| {
+        receive(stream, 50_000, ms(10));
+    })
+}
+
+pub(crate) fn a_long_lossy_path_to_the_client(congestion: &str) -> Record {
+    let network = Network::with_far_client(Some(50));
+    Network::control(&network.proxy, 1, "client", congestion);
+    network.carry(Load::Download, |stream| send(stream, 2, 1_000_000, ms(0)), at_full_speed)
+}
+
+pub(crate) fn a_long_lossy_path_to_the_client_under_cubic() -> Record {
+    a_long_lossy_path_to_the_client("cubic")
+}
+
+pub(crate) fn a_long_lossy_path_to_the_client_under_bbr() -> Record {
+    a_long_lossy_path_to_the_client("bbr")
+}
+
+pub(crate) fn a_long_lossy_path_from_the_upstream(congestion: &str) -> Record {
+    let network = Network::with_far_upstream(Some(50));
+    Network::control(&network.upstream, 2, "upstream", congestion);
+    network.carry(Load::Download, |stream| send(stream, 2, 1_000_000, ms(0)), at_full_speed)
+}
+
+pub(crate) fn a_long_lossy_path_from_the_upstream_under_cubic() -> Record {
+    a_long_lossy_path_from_the_upstream("cubic")
+}
+
+pub(crate) fn a_long_lossy_path_from_the_upstream_under_bbr() -> Record {
+    a_long_lossy_path_from_the_upstream("bbr")
 }
 
 /// Drops every fiftieth packet with payload that comes to a namespace.

@@ -6,6 +6,7 @@ pub(crate) mod namespace;
 pub(crate) mod noise;
 pub(crate) mod peers;
 pub(crate) mod program;
+pub(crate) mod wan;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
