@@ -33,7 +33,7 @@ const CASES: &[Case] = cases! {
     a_rate_limited_path_to_the_client_under_cubic: &[LimitedBy::NetworkClient],
     a_rate_limited_path_to_the_upstream: &[LimitedBy::NetworkUpstream],
     a_rate_limited_path_to_the_upstream_under_cubic: &[LimitedBy::NetworkUpstream],
-    a_client_on_another_machine_that_reads_slowly: &[LimitedBy::Client],
+    a_client_on_another_machine_that_reads_slowly: &[LimitedBy::Client, LimitedBy::None],
     a_sender_that_paces_over_a_rate_limited_path: &[LimitedBy::Upstream],
     a_sender_that_paces_small_messages_over_a_long_path: &[LimitedBy::Upstream],
     a_sender_that_paces_small_messages_from_afar: &[LimitedBy::Upstream],
