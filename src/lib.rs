@@ -54,6 +54,12 @@ pub mod access;
 mod dial;
 #[cfg(feature = "proxy")]
 pub mod ingress;
+#[cfg(all(feature = "proxy", fuzzing))]
+pub mod observe;
+#[cfg(all(feature = "proxy", not(fuzzing)))]
+mod observe;
+#[cfg(feature = "proxy")]
+mod process;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 #[cfg(feature = "record")]

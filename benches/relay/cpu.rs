@@ -1,6 +1,10 @@
-//! What a process costs, read from /proc.
+//! What a process costs, by its CPU clock and /proc.
 
 use std::fs;
+use std::time::Duration;
+
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// CPU time of a process, its threads and its children so far, in seconds.
 pub(crate) fn seconds(pid: u32) -> f64 {
@@ -8,15 +12,10 @@ pub(crate) fn seconds(pid: u32) -> f64 {
     own + ended_children_seconds(pid)
 }
 
-/// On-CPU time in ns, by the scheduler, of every thread.
+/// CPU time of its threads, those that have ended included: some proxies start one a connection.
 fn own_seconds(pid: u32) -> f64 {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
-    let nanos: u64 = tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok())
-        .sum();
-    nanos as f64 / 1e9
+    let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed()));
+    clock.and_then(clock_gettime).map_or(0.0, |time| Duration::from(time).as_secs_f64())
 }
 
 /// Children that have ended and were waited for are only counted in clock ticks.

@@ -9,16 +9,23 @@ use crate::origin::BULK;
 const CHUNK: usize = 256 << 10;
 const MESSAGE: usize = 64;
 
-/// The process: `KIND ADDRESS SECONDS PARALLEL`; prints numbers on one line.
+/// The process: `KIND ADDRESS TARGET SECONDS PARALLEL`; prints numbers on one line. A proxy that is
+/// to be told where to go is told TARGET.
 pub(crate) fn run(args: &[String]) {
     let address: SocketAddr = args[1].parse().unwrap();
-    let lasts = Duration::from_secs_f64(args[2].parse().unwrap());
-    let parallel: usize = args[3].parse().unwrap();
+    let target: SocketAddr = args[2].parse().unwrap();
+    let lasts = Duration::from_secs_f64(args[3].parse().unwrap());
+    let parallel: usize = args[4].parse().unwrap();
+    let connects = |connect: &(dyn Fn() -> TcpStream + Sync)| {
+        print_latencies(parallel, lasts, |until| connects(connect, until))
+    };
     match args[0].as_str() {
         "download" => println!("{}", download(address)),
         "upload" => println!("{}", upload(address)),
         "ping" => print_latencies(parallel, lasts, |until| ping(address, until)),
-        "crr" => print_latencies(parallel, lasts, |until| connects(address, until)),
+        "crr" => connects(&|| connect(address)),
+        "crr-connect" => connects(&|| connect_by_http(address, target)),
+        "crr-socks5" => connects(&|| connect_by_socks5(address, target)),
         "idle" => idle(address, parallel),
         other => panic!("no such load: {other}"),
     }
@@ -27,6 +34,36 @@ pub(crate) fn run(args: &[String]) {
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn connect_by_http(address: SocketAddr, target: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut answer, mut length) = ([0; 1024], 0);
+    while !answer[..length].ends_with(b"\r\n\r\n") {
+        match stream.read(&mut answer[length..]).unwrap() {
+            0 => panic!("half an answer: {}", String::from_utf8_lossy(&answer[..length])),
+            bytes => length += bytes,
+        }
+    }
+    assert_eq!(&answer[8..12], b" 200", "{}", String::from_utf8_lossy(&answer[..length]));
+    stream
+}
+
+fn connect_by_socks5(address: SocketAddr, target: SocketAddr) -> TcpStream {
+    let SocketAddr::V4(target) = target else { panic!("{target} is no IPv4 address") };
+    let mut stream = connect(address);
+    stream.write_all(&[5, 1, 0]).unwrap();
+    let mut method = [0; 2];
+    stream.read_exact(&mut method).unwrap();
+    assert_eq!(method, [5, 0]);
+    let (ip, port) = (target.ip().octets(), target.port().to_be_bytes());
+    stream.write_all(&[&[5, 1, 0, 1], &ip[..], &port].concat()).unwrap();
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[..4], [5, 0, 0, 1]);
     stream
 }
 
@@ -90,14 +127,14 @@ fn ping(address: SocketAddr, until: Instant) -> Vec<u32> {
     }
 }
 
-fn connects(address: SocketAddr, until: Instant) -> Vec<u32> {
+fn connects(connect: impl Fn() -> TcpStream, until: Instant) -> Vec<u32> {
     let mut nanos = Vec::with_capacity(1 << 16);
     loop {
         let began = Instant::now();
         if began >= until {
             return nanos;
         }
-        round_trip(&mut connect(address));
+        round_trip(&mut connect());
         nanos.push(began.elapsed().as_nanos() as u32);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench relay` starts an origin and the load in processes of their own, this
 //! proxy and whichever peers are installed, and goes through the works in interleaved rounds:
-//! every round does each work with each proxy once, in turning order. It prints medians, and the
+//! every round does each work once with each proxy that can, in turning order. It prints medians, and the
 //! ratios of this proxy to each peer, taken within rounds. `--against OLD` compares with an older
 //! build of this proxy alone and gives the 95 % interval of the median ratio.
 #![allow(
@@ -30,7 +30,7 @@ use work::{Measured, Work};
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// Rounds; each does every work with every proxy once
+    /// Rounds; each does every work once with every proxy that can
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Compare with this older build of conniver instead of with other proxies
@@ -39,7 +39,8 @@ struct Args {
     /// Only these works, separated by commas
     #[arg(long, value_delimiter = ',')]
     works: Vec<Work>,
-    /// Only these peers, separated by commas: haproxy, haproxy-tuned, nginx, socat
+    /// Only these peers, separated by commas: haproxy, haproxy-tuned, nginx, socat, tinyproxy,
+    /// microsocks
     #[arg(long, value_delimiter = ',')]
     peers: Option<Vec<String>>,
     /// What `cargo bench` adds
@@ -81,9 +82,10 @@ fn main() {
     let mut measured = Measured::default();
     for round in 0..args.rounds {
         for &work in &works {
+            let peers: Vec<&Peer> = peers.iter().filter(|peer| work.is_for(peer)).collect();
             // The order turns, so that none always comes after the same one.
             for index in 0..peers.len() {
-                let peer = &peers[(index + round) % peers.len()];
+                let peer = peers[(index + round) % peers.len()];
                 eprint!(
                     "\rround {} of {}: {} through {}          ",
                     round + 1,
@@ -91,7 +93,7 @@ fn main() {
                     work.name(),
                     peer.name()
                 );
-                measured.add(work, peer, work.measure(peer));
+                measured.add(work, peer, work.measure(peer, &origin));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! This proxy and the ones that people use instead, each with a port a service, each logging
-//! every connection to a file where it can.
+//! This proxy and the ones that people use instead, each with a port a service or one where clients
+//! ask for their target, each logging every connection to a file where it can.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,11 +10,22 @@ use std::process::{Child, Command, Stdio};
 use crate::cpu;
 use crate::origin::{Origin, Service};
 
+/// A way into a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// A port that leads to one service of the origin.
+    Forward(Service),
+    /// A port where clients ask for their target by HTTP CONNECT.
+    Connect,
+    /// The same by SOCKS 5.
+    Socks5,
+}
+
 /// A running proxy.
 pub(crate) struct Peer {
     name: String,
     children: Vec<Child>,
-    addresses: Vec<SocketAddr>,
+    entries: Vec<(Entry, SocketAddr)>,
     /// Memory and pipes right after the start, before any load.
     at_start: (f64, usize),
 }
@@ -24,8 +35,9 @@ impl Peer {
         &self.name
     }
 
-    pub(crate) fn address(&self, service: Service) -> SocketAddr {
-        self.addresses[Service::ALL.iter().position(|&s| s == service).unwrap()]
+    /// Of the ways in that it has.
+    pub(crate) fn address(&self, entry: Entry) -> Option<SocketAddr> {
+        self.entries.iter().find_map(|&(e, address)| (e == entry).then_some(address))
     }
 
     pub(crate) fn cpu_seconds(&self) -> f64 {
@@ -42,30 +54,33 @@ impl Peer {
         pipes(&self.children).saturating_sub(self.at_start.1)
     }
 
-    fn new(name: &str, children: Vec<Child>, addresses: Vec<SocketAddr>) -> Self {
+    fn new(name: &str, children: Vec<Child>, entries: Vec<(Entry, SocketAddr)>) -> Self {
         let at_start = (resident_bytes(&children), pipes(&children));
-        Self { name: name.to_owned(), children, addresses, at_start }
+        Self { name: name.to_owned(), children, entries, at_start }
     }
 
     /// This proxy, writing full records of every pair.
     pub(crate) fn conniver(name: &str, binary: &Path, origin: &Origin, directory: &Path) -> Self {
         let mut command = Command::new(binary);
-        command.args(["proxy", "-o"]).arg(directory.join(format!("{name}.ndjson")));
+        command.args(["proxy", "-D", "0", "-o"]).arg(directory.join(format!("{name}.ndjson")));
         for service in Service::ALL {
             command.args(["-L", &format!("0:{}", origin.address(service))]);
         }
         let mut child = command.stderr(Stdio::piped()).spawn().expect("conniver starts");
         let said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let addresses = said
+        let addresses: Vec<SocketAddr> = said
             .map(|line| line.unwrap())
             .filter_map(|line| line.strip_prefix("listening on ")?.split(',').next()?.parse().ok())
-            .take(Service::ALL.len())
+            .take(Service::ALL.len() + 1)
             .collect();
-        Self::new(name, vec![child], addresses)
+        let (asked, forwarding) = addresses.split_last().expect("conniver listens");
+        let mut entries = forwards(forwarding);
+        entries.extend([(Entry::Connect, *asked), (Entry::Socks5, *asked)]);
+        Self::new(name, vec![child], entries)
     }
 
     fn haproxy(name: &str, tuned: bool, origin: &Origin, directory: &Path) -> Self {
-        let addresses = free_addresses();
+        let addresses = free_addresses(Service::ALL.len());
         let (global, defaults) = if tuned {
             ("tune.pipesize 1048576", "option splice-request\n option splice-response")
         } else {
@@ -82,11 +97,11 @@ impl Peer {
         }
         let mut command = Command::new("haproxy");
         command.arg("-f").arg(written(directory, name, &config));
-        Self::started(name, vec![command], addresses, directory)
+        Self::started(name, vec![command], forwards(&addresses), directory)
     }
 
     fn nginx(origin: &Origin, directory: &Path) -> Self {
-        let addresses = free_addresses();
+        let addresses = free_addresses(Service::ALL.len());
         let modules = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
         let load = if modules.exists() {
             format!("load_module {};", modules.display())
@@ -108,11 +123,11 @@ impl Peer {
         config += "}\n";
         let mut command = Command::new("nginx");
         command.arg("-c").arg(written(directory, "nginx", &config));
-        Self::started("nginx", vec![command], addresses, directory)
+        Self::started("nginx", vec![command], forwards(&addresses), directory)
     }
 
     fn socat(origin: &Origin, directory: &Path) -> Self {
-        let addresses = free_addresses();
+        let addresses = free_addresses(Service::ALL.len());
         let commands = Service::ALL.into_iter().zip(&addresses).map(|(service, address)| {
             let mut command = Command::new("socat");
             let listen = format!(
@@ -123,14 +138,34 @@ impl Peer {
             command
         });
         let commands = commands.collect();
-        Self::started("socat", commands, addresses, directory)
+        Self::started("socat", commands, forwards(&addresses), directory)
+    }
+
+    fn tinyproxy(directory: &Path) -> Self {
+        let address = free_addresses(1)[0];
+        // It syncs its log to the disk after every line; without one it is at its best.
+        let config = format!(
+            "Listen {}\nPort {}\nMaxClients 1000\nTimeout 600\nLogLevel Error\n",
+            address.ip(),
+            address.port()
+        );
+        let mut command = Command::new("tinyproxy");
+        command.arg("-d").arg("-c").arg(written(directory, "tinyproxy", &config));
+        Self::started("tinyproxy", vec![command], vec![(Entry::Connect, address)], directory)
+    }
+
+    fn microsocks(directory: &Path) -> Self {
+        let address = free_addresses(1)[0];
+        let mut command = Command::new("microsocks");
+        command.args(["-i", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        Self::started("microsocks", vec![command], vec![(Entry::Socks5, address)], directory)
     }
 
     /// Starts the processes and waits until every port answers.
     fn started(
         name: &str,
         commands: Vec<Command>,
-        addresses: Vec<SocketAddr>,
+        entries: Vec<(Entry, SocketAddr)>,
         directory: &Path,
     ) -> Self {
         let log = File::create(directory.join(format!("{name}.out"))).unwrap();
@@ -139,7 +174,7 @@ impl Peer {
             command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("the peer starts")
         };
         let children: Vec<Child> = commands.into_iter().map(start).collect();
-        for address in &addresses {
+        for (_, address) in &entries {
             let mut tries = 0;
             while TcpStream::connect(address).is_err() {
                 tries += 1;
@@ -147,7 +182,7 @@ impl Peer {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
-        Self::new(name, children, addresses)
+        Self::new(name, children, entries)
     }
 }
 
@@ -199,13 +234,23 @@ pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Pa
     if wanted("socat") && installed("socat") {
         peers.push(Peer::socat(origin, directory));
     }
+    if wanted("tinyproxy") && installed("tinyproxy") {
+        peers.push(Peer::tinyproxy(directory));
+    }
+    if wanted("microsocks") && installed("microsocks") {
+        peers.push(Peer::microsocks(directory));
+    }
     peers
 }
 
+/// One address for each of the origin's services.
+fn forwards(addresses: &[SocketAddr]) -> Vec<(Entry, SocketAddr)> {
+    Service::ALL.into_iter().map(Entry::Forward).zip(addresses.iter().copied()).collect()
+}
+
 /// Ports that are free now; peers cannot be asked to choose for themselves.
-fn free_addresses() -> Vec<SocketAddr> {
-    let held: Vec<_> =
-        Service::ALL.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     held.iter().map(|listener| listener.local_addr().unwrap()).collect()
 }
 

@@ -3,21 +3,24 @@
 use crate::stats::{median, median_interval, ratios};
 use crate::work::{Measured, Work};
 
-/// One row a proxy, one column a figure.
+/// One row a figure, one column a proxy.
 pub(crate) fn print_medians(measured: &Measured, works: &[Work], names: &[&str]) {
-    let columns: Vec<_> =
-        works.iter().flat_map(|&work| work.figures().iter().map(move |&f| (work, f))).collect();
     print!("\n| median |");
-    columns.iter().for_each(|(work, figure)| print!(" {} {} |", work.name(), figure.name));
+    names.iter().for_each(|name| print!(" {name} |"));
     print!("\n|---|");
-    columns.iter().for_each(|_| print!("---|"));
+    names.iter().for_each(|_| print!("---|"));
     println!();
-    for name in names {
-        print!("| {name} |");
-        for &(work, figure) in &columns {
-            print!(" {} |", short(median(measured.get(work, name, figure))));
+    for &work in works {
+        for &figure in work.figures() {
+            print!("| {} {} |", work.name(), figure.name);
+            for name in names {
+                match measured.get(work, name, figure) {
+                    [] => print!(" - |"),
+                    values => print!(" {} |", short(median(values))),
+                }
+            }
+            println!();
         }
-        println!();
     }
 }
 

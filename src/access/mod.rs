@@ -22,9 +22,9 @@ use crate::ingress::Target;
 pub struct Access {
     /// Clients that may connect. Empty: whoever can.
     pub from: Vec<Network>,
-    /// Only programs of the user that runs the proxy, and root's, may connect. Linux tells whose a
-    /// client on the same machine is; of any other, and on other systems, it is not known, and it
-    /// may not connect.
+    /// Only programs of the user that runs the proxy, those of root, and those that this process has
+    /// started may connect. Linux tells whose a client on the same machine is; of any other, and on
+    /// other systems, it is not known, and it may not connect.
     pub own_user_only: bool,
     /// Who may ask for a target. `None`: every client.
     pub users: Option<Users>,
@@ -87,7 +87,7 @@ impl Access {
         let ends = remote.zip(local);
         match ends.map_or(Ok(false), |(remote, local)| own_user::is_own(remote, local)) {
             Ok(true) => None,
-            Ok(false) => refused("the client is no program of the user that runs the proxy"),
+            Ok(false) => refused("the client is a program of another user"),
             Err(error) => {
                 tracing::warn!("asking whose program a client is: {}", text_of(&error));
                 refused("the system cannot tell whose program the client is")
@@ -253,5 +253,16 @@ mod tests {
         // No prefix of the network's makes a client local.
         assert_eq!(asker("[64:ff9b::7f00:1]:5", "[2001:db8::1]:80"), Asker::RemoteClient);
         assert_eq!(Asker::client(None, None), Asker::RemoteClient);
+    }
+
+    #[test]
+    fn a_client_that_was_diverted_is_not_local_by_the_address_that_it_wanted() {
+        let asker = |remote: &str, target: &str| {
+            Asker::diverted(Some(remote.parse().unwrap()), Some(target.parse().unwrap()))
+        };
+        assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
+        assert_eq!(asker("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), Asker::LocalClient);
+        assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::RemoteClient);
+        assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::RemoteClient);
     }
 }

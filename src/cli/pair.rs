@@ -21,6 +21,10 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 
+    /// Do not look for the local programs that are clients
+    #[arg(long)]
+    no_process: bool,
+
     /// Longest time to look up and connect to a target: 10s, 500ms; a bare number is seconds
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     connect_timeout: Duration,
@@ -101,6 +105,7 @@ impl PairArgs {
     /// What was typed, as what it means.
     pub(super) fn settings(&self) -> Settings {
         let mut settings = Settings::default();
+        settings.process = !self.no_process;
         settings.connect_timeout = self.connect_timeout;
         settings.family = match (self.ipv4, self.ipv6) {
             (true, _) => Family::V4,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
-use conniver::proxy::{Listener, Mark, Proxy, Settings};
+use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
 use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
@@ -55,7 +55,16 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "RULE")]
     deny: Vec<TargetRule>,
 
-    /// Longest time until a client of -D has said where it wants to go
+    /// Expect clients to begin with a PROXY protocol header, of version 1 or 2, and take the client
+    /// that it announces for theirs. For all listeners; beyond loopback they need --allow-from
+    #[arg(long)]
+    accept_proxy: bool,
+
+    /// Tell upstreams who their clients are by a PROXY protocol header
+    #[arg(long, value_name = "VERSION")]
+    send_proxy: Option<SendProxy>,
+
+    /// Longest time until a client has said what it must, such as where it wants to go
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     request_timeout: Duration,
 
@@ -75,6 +84,12 @@ pub(crate) struct ProxyArgs {
     verbosity: Verbosity,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SendProxy {
+    V1,
+    V2,
+}
+
 /// `7`, `0x7`.
 pub(super) fn parse_mark(text: &str) -> Result<NonZeroU32, String> {
     let number = match text.strip_prefix("0x") {
@@ -87,17 +102,23 @@ pub(super) fn parse_mark(text: &str) -> Result<NonZeroU32, String> {
 
 impl ProxyArgs {
     /// Listening where other machines come in takes a word on who may. What is diverted was chosen
-    /// by the kernel's rules, and whoever connects otherwise is refused.
+    /// by the kernel's rules, and whoever connects otherwise is refused. Who may announce clients is
+    /// always to be said.
     fn check_exposure(&self) {
-        let has_users = self.auth_file.is_some();
+        let has_users = self.auth_file.is_some() && !self.accept_proxy;
         let forwards = self.forward.iter().map(|forward| ("-L", forward.listen, false));
         let dynamics = self.dynamic.iter().map(|dynamic| ("-D", dynamic.0, has_users));
+        let diverted = !self.accept_proxy;
+        let redirects = self.redirect.iter().map(|redirect| ("--redirect", redirect.0, diverted));
+        let tproxies = self.tproxy.iter().map(|tproxy| ("--tproxy", tproxy.0, diverted));
+        let mut all = forwards.chain(dynamics).chain(redirects).chain(tproxies);
         let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
-        let open = forwards.chain(dynamics).find(|(_, address, guarded)| {
+        let open = all.find(|(_, address, guarded)| {
             self.allow_from.is_empty() && !guarded && exposed(address)
         });
         if let Some((option, address, _)) = open {
-            let or = if option == "-D" { ", or --auth-file FILE" } else { "" };
+            let or =
+                if option == "-D" && !self.accept_proxy { ", or --auth-file FILE" } else { "" };
             let sentence = format!(
                 "{option} {address} can be reached from other machines: say who may use it with \
                  --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
@@ -129,6 +150,11 @@ impl ProxyArgs {
     fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = self.pair.settings();
         settings.access = self.access()?;
+        settings.accept_proxy = self.accept_proxy;
+        settings.send_proxy = self.send_proxy.map(|version| match version {
+            SendProxy::V1 => ProxyProtocol::V1,
+            SendProxy::V2 => ProxyProtocol::V2,
+        });
         settings.request_timeout = self.request_timeout;
         settings.mark = self.mark.map(Mark::new).transpose().map_err(Failure::new)?;
         Ok(settings)
@@ -175,12 +201,12 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     if output == Output::Stdout {
         output_watch::stop_when_reader_leaves(stopper.clone());
     }
-    // Last of all: whoever waits for these lines may connect, and may send signals.
-    for listener in &listeners {
-        exit::say(&format!("listening on {listener}"));
-    }
-
+    let listening: Vec<String> = listeners.iter().map(|l| format!("listening on {l}")).collect();
     let proxy = Proxy::new(settings, recorder.clone(), listeners);
+    // Last of all: whoever waits for these lines may connect, and may send signals.
+    for line in &listening {
+        exit::say(line);
+    }
     proxy.run(requests.reach(1), requests.reach(2)).await;
     exit::finish(writer, &recorder, &requests).await
 }

@@ -20,7 +20,7 @@ use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSou
 use crate::socket_options::Mark;
 use cache::{Found, Resolver};
 use race::race;
-pub(crate) use tunnel::Tunnel;
+pub(crate) use tunnel::{Tunnel, say, write_own};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};
 

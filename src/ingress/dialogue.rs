@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Parsed;
-use crate::dial::Failure;
+use crate::dial::{self, Failure};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 use crate::relay::Leg;
@@ -93,7 +93,7 @@ impl<'d> Dialogue<'d> {
     }
 
     /// What the client said after its request.
-    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.heard)
     }
 
@@ -178,26 +178,10 @@ async fn read_some(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize
 }
 
 /// Writes what the proxy says itself.
-async fn write_own(leg: &mut Leg, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = match leg.stream.writable().await {
-            Ok(()) => leg.stream.try_write(bytes),
-            Err(error) => Err(error),
-        };
-        match written {
-            Ok(taken) => {
-                leg.state.meter.tx.moved(taken, Instant::now());
-                leg.state.meter.own_tx += taken as u64;
-                bytes = bytes.get(taken..).unwrap_or_default();
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                leg.state.write_failed(&error);
-                return Err(error);
-            }
-        }
-    }
-    Ok(())
+async fn write_own(leg: &mut Leg, bytes: &[u8]) -> io::Result<()> {
+    let Leg { stream, state } = leg;
+    let written = dial::write_own(stream, &mut state.meter, bytes).await;
+    written.inspect_err(|error| state.write_failed(error))
 }
 
 fn failure(outcome: Outcome, by: By, how: How, fault: Option<Fault>) -> Failure {

@@ -7,22 +7,25 @@ mod answer;
 mod dialogue;
 mod diverted;
 mod forward;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
 mod listen;
+mod proxy_protocol;
 mod request;
 mod socks;
 mod target;
 
 pub(crate) use answer::Answer;
-pub(crate) use dialogue::{Conditions, farewell};
+pub(crate) use dialogue::{Conditions, Dialogue, farewell};
 pub(crate) use diverted::original_destination;
 pub use forward::{Forward, ParseForwardError};
 pub(crate) use http::Exchange;
 pub use listen::{ListenAddr, ParseListenError};
-pub(crate) use request::{Asked, Editors, Refusal, Request, hear};
+pub(crate) use proxy_protocol::Endpoints;
+pub use proxy_protocol::ProxyProtocol;
+pub(crate) use request::{Asked, Editors, Refusal, Request, hear, hear_announced};
 pub use target::{ParseTargetError, Target};
 
 use crate::record::Mode;

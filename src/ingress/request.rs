@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::dialogue::{Conditions, Dialogue, Unheard};
+use super::dialogue::{Dialogue, Unheard};
 use super::http::{
     self, Absolute, BadHead, Exchange, Form, HttpRequest, RequestEditor, ResponseEditor, Status,
 };
 use super::socks::{self, BadMessage, Method, Reply};
-use super::{Answer, Target};
+use super::{Answer, Endpoints, Target, proxy_protocol};
 use crate::access::{Credentials, Users};
 use crate::dial::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Edit, Leg, Then};
+use crate::relay::{Edit, Then};
 
 /// What is known of a request. It is filled on the way, so that it is complete also when the
 /// request is not granted.
@@ -20,6 +20,8 @@ use crate::relay::{Edit, Leg, Then};
 pub(crate) struct Asked {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
+    /// For whom the client speaks, where it said so by the PROXY protocol.
+    pub(crate) announced: Option<Endpoints>,
     /// The exchange of a request in absolute form.
     pub(crate) exchange: Option<Arc<Exchange>>,
 }
@@ -49,9 +51,7 @@ impl Request {
     pub(crate) fn tunnel(target: Target, answer: Answer, first: Vec<u8>) -> Self {
         Self { target, answer, first, authored: 0, editors: None }
     }
-}
 
-impl Request {
     /// The upstream is a parent proxy that takes the client's own request: it gets it in absolute
     /// form, with our authorization.
     pub(crate) fn turn_to_parent(&mut self, exchange: &Exchange, authorization: Option<&str>) {
@@ -71,18 +71,35 @@ pub(crate) struct Refusal {
     pub(crate) reply: Option<Vec<u8>>,
 }
 
+/// Hears for whom a client speaks.
+///
+/// # Errors
+///
+/// What is wrong with its PROXY protocol header, or why that did not come; the client gets a reset.
+pub(crate) async fn hear_announced(
+    dialogue: &mut Dialogue<'_>,
+) -> Result<Option<Endpoints>, Refusal> {
+    let failure = match dialogue.hear(proxy_protocol::parse).await {
+        Ok(announced) => return Ok(announced),
+        Err(Unheard::Cut(failure)) => failure,
+        Err(Unheard::Bad(text)) => {
+            let fault = Fault { code: "PROXY_PROTOCOL".into(), text: text.into() };
+            Failure { fault: Some(fault), ..malformed(text) }
+        }
+    };
+    Err(Refusal { failure, reply: None })
+}
+
 /// Hears a client out that speaks HTTP or SOCKS.
 ///
 /// # Errors
 ///
 /// What is wrong with its request, or why it did not come; also when `users` do not know the client.
 pub(crate) async fn hear(
-    client: &mut Leg,
-    conditions: Conditions<'_>,
+    mut dialogue: Dialogue<'_>,
     users: Option<&Users>,
     asked: &mut Asked,
 ) -> Result<Request, Refusal> {
-    let mut dialogue = Dialogue::new(client, conditions);
     match dialogue.first_byte().await.map_err(Refusal::silent)? {
         socks::VERSION_4 => socks_4(dialogue, users, asked).await,
         socks::VERSION_5 => socks_5(dialogue, users, asked).await,

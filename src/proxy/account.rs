@@ -13,6 +13,8 @@ use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, Failure};
 use crate::ingress::{Asked, Exchange, Target};
+use crate::observe::Sight;
+use crate::process;
 use crate::record::{
     self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
     Phases, Record, Report,
@@ -28,6 +30,10 @@ pub(super) struct Account {
     pub(super) dialled: DialLog,
     /// Whom the two directions waited for, to upstream and to client. `None` until they have ended.
     pub(super) waited: Option<[Waited; 2]>,
+    /// The local program that is the client, once it was found.
+    pub(super) process: Option<process::Answer>,
+    /// What the observers of a tunnel see.
+    pub(super) sight: Option<Arc<Sight>>,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
@@ -51,6 +57,8 @@ impl Account {
             request: None,
             dialled: DialLog::default(),
             waited: None,
+            process: None,
+            sight: None,
             seq,
             epoch,
             listener,
@@ -143,7 +151,10 @@ impl Account {
 
         let settings = &self.shared.settings;
         let exchange = self.asked.exchange.as_deref();
+        let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
+        let client_address =
+            self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -154,8 +165,8 @@ impl Account {
             id: format!("{}-{}", settings.run_id, self.seq),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
-            client_host: client.remote_addr.map(|address| address.ip().to_string()),
-            client_port: client.remote_addr.map(|address| address.port()),
+            client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
+            client_port: client_address.map(|address| address.port()),
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),
@@ -173,9 +184,9 @@ impl Account {
             delivery,
             ending,
             verdict,
-            tls: None,
-            http: exchange.map(Exchange::seen),
-            process: None,
+            tls: sight.and_then(Sight::tls),
+            http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
+            process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
             delta,
             line: 0,
         }

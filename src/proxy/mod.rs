@@ -42,11 +42,13 @@ use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
 use crate::ingress::Target;
+use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
 use crate::relay::Pulse;
 pub use listener::{BindError, Listener};
 pub use settings::{Events, Settings};
 
+pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Mark, MarkError};
 
 /// A proxy that is ready to run.
@@ -62,6 +64,7 @@ struct Shared {
     settings: Settings,
     recorder: Recorder,
     dialler: Dialler,
+    processes: Option<Finder>,
     seq: AtomicU64,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
@@ -85,10 +88,18 @@ impl Proxy {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
         let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
-        let seq = AtomicU64::new(0);
-        let pulse = Arc::default();
-        let shared =
-            Shared { settings, recorder, dialler, seq, listening, on_close: None, pulse, stop };
+        let processes = if settings.process { Finder::start() } else { None };
+        let shared = Shared {
+            settings,
+            recorder,
+            dialler,
+            processes,
+            seq: AtomicU64::new(0),
+            listening,
+            on_close: None,
+            pulse: Arc::default(),
+            stop,
+        };
         Self { shared, listeners }
     }
 

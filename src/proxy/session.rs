@@ -14,14 +14,15 @@ use super::account::{Account, Finish};
 use crate::access::Asker;
 use crate::clock;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Dialled, Failure, LeadsTo, Limits, Via};
+use crate::dial::{Dialled, Failure, LeadsTo, Limits, Via, say};
 use crate::fault::Fault;
 use crate::ingress::{
-    Answer, Asked, Conditions, Editors, Refusal, Request, Target, Way, farewell, hear,
-    original_destination,
+    Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,
+    farewell, hear, hear_announced, original_destination,
 };
+use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, relay};
+use crate::relay::{Half, Halves, Leg, Observed, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -73,13 +74,13 @@ impl Session {
 /// A pair that got no upstream.
 struct Unreached {
     refusal: Refusal,
-    /// The connection to the parent proxy that would not lead there.
-    parent: Option<Box<Leg>>,
+    /// A connection that did not lead there: to a parent proxy, or one that broke at once.
+    connected: Option<Box<Leg>>,
 }
 
 impl From<Refusal> for Unreached {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, parent: None }
+        Self { refusal, connected: None }
     }
 }
 
@@ -105,10 +106,17 @@ async fn reach(
             connect(&shared, account, target, limits, abandoned.as_mut()).await
         }
     };
-    let (mut upstream, parent) = connected.map_err(|(failure, parent)| {
+    let introduced = match connected {
+        Ok((mut upstream, parent)) => match introduce(account, client, &mut upstream).await {
+            Ok(()) => Ok((upstream, parent)),
+            Err(failure) => Err((failure, Some(upstream))),
+        },
+        Err(unconnected) => Err(unconnected),
+    };
+    let (mut upstream, parent) = introduced.map_err(|(failure, connected)| {
         let gone = failure.by == By::Client;
         let reply = if gone { None } else { request.answer.refused(target, &failure) };
-        Unreached { refusal: Refusal { failure, reply }, parent }
+        Unreached { refusal: Refusal { failure, reply }, connected }
     })?;
 
     if let (Some(parent), Some(exchange)) = (parent, &account.asked.exchange) {
@@ -117,15 +125,24 @@ async fn reach(
     upstream.state.meter.own_tx += request.authored as u64;
     let granted = request.answer.granted(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
+    let editors = request.editors.unwrap_or_else(|| observers(account, &request.first));
     let mut halves = Box::new(Halves {
         to_upstream: Half::beginning_with(request.first),
         to_client: Half::beginning_with(granted),
     });
-    if let Some(Editors { to_upstream, to_client }) = request.editors {
-        halves.to_upstream.edit_by(to_upstream);
-        halves.to_client.edit_by(to_client);
-    }
+    halves.to_upstream.edit_by(editors.to_upstream);
+    halves.to_client.edit_by(editors.to_client);
     Ok((upstream, halves))
+}
+
+/// Who sees what passes a tunnel, beginning with what came behind the request for it.
+fn observers(account: &mut Account, first: &[u8]) -> Editors {
+    let sight = Arc::new(Sight::default());
+    account.sight = Some(Arc::clone(&sight));
+    Editors {
+        to_upstream: Observed::by(ClientObserver::new(Arc::clone(&sight)), first),
+        to_client: Observed::by(UpstreamObserver::new(sight), &[]),
+    }
 }
 
 /// What the client asks for.
@@ -133,26 +150,40 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let asked = &mut account.asked;
-    asked.mode = way.mode();
+    let mode = way.mode();
+    asked.mode = mode;
     let no_reply = |failure| Refusal { failure, reply: None };
     let target = known_target(way, client).map_err(no_reply)?;
     asked.target.clone_from(&target);
     let meter = &client.state.meter;
+    account.process = shared.processes.as_ref().and_then(|processes| {
+        // What the client's socket is connected to: REDIRECT alone changes that on the way.
+        let diverted = target.as_ref().and_then(Target::literal);
+        let peer = if mode == Some(Mode::Redirect) { diverted } else { meter.local };
+        processes.ask(meter.remote?, peer?)
+    });
     let refused = access.refuse_client(meter.remote, meter.local);
     if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
         return Err(no_reply(denied(Phase::Accept, fault)));
     }
-    match target {
-        Some(target) => Ok(Request::tunnel(target, Answer::Silent, Vec::new())),
-        None => {
-            let opened = client.state.meter.opened;
-            let deadline = clock::after(opened, shared.settings.request_timeout);
-            let conditions = Conditions { deadline, stop: &shared.stop };
-            let heard = hear(client, conditions, access.users.as_ref(), asked).await;
-            account.request_ended();
-            heard
-        }
+    let accept_proxy = shared.settings.accept_proxy;
+    if let (Some(target), false) = (&target, accept_proxy) {
+        return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
+    let deadline = clock::after(client.state.meter.opened, shared.settings.request_timeout);
+    let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
+    let hearing = async {
+        if accept_proxy {
+            asked.announced = hear_announced(&mut dialogue).await?;
+        }
+        match target {
+            Some(target) => Ok(Request::tunnel(target, Answer::Silent, dialogue.take_rest())),
+            None => hear(dialogue, access.users.as_ref(), asked).await,
+        }
+    };
+    let heard = hearing.await;
+    account.request_ended();
+    heard
 }
 
 /// Dials, and asks a parent proxy for a tunnel, unless it takes the client's own request: then it is
@@ -164,7 +195,8 @@ async fn connect<'s>(
     limits: Limits<'_>,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
-    let in_http = account.asked.exchange.is_some();
+    // Whoever is told of the client is the target.
+    let in_http = account.asked.exchange.is_some() && shared.settings.send_proxy.is_none();
     let log = &mut account.dialled;
     let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
     let Dialled { stream, leads_to } = dialled.map_err(|failure| (failure, None))?;
@@ -219,28 +251,49 @@ fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> 
 
 /// Who wants to reach the target.
 fn asker(account: &Account, client: &Leg) -> Asker {
-    let Asked { mode, target, .. } = &account.asked;
+    let Asked { mode, target, announced, .. } = &account.asked;
     let meter = &client.state.meter;
-    match mode {
-        Some(Mode::Forward) => Asker::Operator,
+    let asker = match mode {
+        Some(Mode::Forward) => return Asker::Operator,
         Some(Mode::Redirect | Mode::Tproxy) => {
             Asker::diverted(meter.remote, target.as_ref().and_then(Target::literal))
         }
         _ => Asker::client(meter.remote, meter.local),
+    };
+    // Who speaks for another one has its rights at most.
+    match announced.map(|announced| Asker::client(Some(announced.source), None)) {
+        Some(Asker::RemoteClient) => Asker::RemoteClient,
+        _ => asker,
     }
+}
+
+/// Tells the upstream of the client, before all that the client says.
+async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Result<(), Failure> {
+    let Some(version) = account.shared.settings.send_proxy else { return Ok(()) };
+    let Asked { mode, target, announced, .. } = &account.asked;
+    let meter = &client.state.meter;
+    let destination = match mode {
+        Some(Mode::Redirect | Mode::Tproxy) => target.as_ref().and_then(Target::literal),
+        _ => meter.local,
+    };
+    let own = || Some(Endpoints::new(meter.remote?, destination?));
+    let Leg { stream, state } = upstream;
+    say(stream, &mut state.meter, &version.header(announced.or_else(own))).await?;
+    state.meter.tx.payload_begins();
+    Ok(())
 }
 
 /// Ends a pair that never got to relaying.
 async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unreached) {
-    let Unreached { refusal: Refusal { failure, reply }, parent } = unreached;
+    let Unreached { refusal: Refusal { failure, reply }, connected } = unreached;
     if let Some(reply) = &reply {
         farewell(&mut client, reply, &account.shared.stop).await;
     }
     // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
     let with_reset = reply.is_none() || client.state.gone;
     let client = client.close(with_reset);
-    let parent = parent.map(|leg| leg.close(false));
-    account.record(&client, parent.as_ref(), Finish::Failed(failure));
+    let connected = connected.map(|leg| leg.close(false));
+    account.record(&client, connected.as_ref(), Finish::Failed(failure));
 }
 
 fn denied(phase: Phase, fault: Fault) -> Failure {

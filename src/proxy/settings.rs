@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::access::Access;
 use crate::dial::{Family, Via};
+use crate::ingress::ProxyProtocol;
 use crate::socket_options::Mark;
 
 /// Everything that the proxy can be told beside its listeners and its output.
@@ -15,6 +16,10 @@ use crate::socket_options::Mark;
 pub struct Settings {
     /// Who may use the proxy, and what may be reached through it. Everyone, everything.
     pub access: Access,
+    /// Clients begin with a PROXY protocol header, of either version. No.
+    pub accept_proxy: bool,
+    /// Upstreams are told of their clients by a PROXY protocol header. No.
+    pub send_proxy: Option<ProxyProtocol>,
     /// Longest time from accept until a client has said where it wants to go. 30 s.
     pub request_timeout: Duration,
     /// Longest time for the look-up, all attempts and a parent proxy's answer together. 10 s.
@@ -31,6 +36,8 @@ pub struct Settings {
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
+    /// Whether the local programs that are clients are looked for. Yes. Linux alone tells.
+    pub process: bool,
     /// The machine's name in every record.
     pub host: String,
     /// Keys and values of the user's own in every record.
@@ -43,6 +50,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             access: Access::default(),
+            accept_proxy: false,
+            send_proxy: None,
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             family: Family::Any,
@@ -51,6 +60,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),
+            process: true,
             host: dns_lookup::get_hostname().unwrap_or_default(),
             labels: BTreeMap::new(),
             run_id: Uuid::now_v7(),

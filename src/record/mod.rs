@@ -81,9 +81,10 @@ pub struct Record {
     pub mode: Option<Mode>,
     /// The address and port that the client came in by.
     pub listener: String,
-    /// The client's address.
+    /// The client's address; with `--accept-proxy`, the one that was announced. The socket's own is
+    /// in `client.remoteAddr`.
     pub client_host: Option<String>,
-    /// The client's port.
+    /// The client's port, likewise.
     pub client_port: Option<u16>,
     /// `host:port` as asked for, before any look-up. Null until it is known.
     pub target: Option<String>,
@@ -120,11 +121,15 @@ pub struct Record {
     /// Who was slow. Null while the pair is open, when it was not relayed, and where the kernel keeps
     /// no such figures (it takes Linux 4.10).
     pub verdict: Option<Verdict>,
-    /// What the TLS handshake shows to anyone on the path. Null without one.
+    /// What the TLS handshake shows to anyone on the path. Null when the client did not begin with a
+    /// whole ClientHello of at most 16 KiB.
     pub tls: Option<Tls>,
-    /// The first exchange of plain HTTP/1. Null without one.
+    /// The first exchange of plain HTTP/1. Null when the client did not begin with a request.
     pub http: Option<Http>,
-    /// The local program that was the client. Null when it is not local or not known.
+    /// The local program at the other end of the client's socket. Null when that is on another
+    /// machine or in another network namespace, when the connection was over before the program was
+    /// found, when more connections came than could be looked after, with `--no-process`, and on
+    /// other systems than Linux. In an `open` line it is not known yet as a rule.
     pub process: Option<Process>,
     /// What deserves a look, each once.
     pub warnings: Vec<Warning>,

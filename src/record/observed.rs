@@ -12,21 +12,38 @@ use crate::nanos;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Tls {
-    /// The server name that the client asked for (RFC 6066).
+    /// The server name that the client asked for (RFC 6066), in lower case. Null when it asked for
+    /// none. With an encrypted ClientHello it is the outer one, which may be another name.
     pub server_name: Option<String>,
-    /// The application protocol (RFC 7301).
+    /// The application protocol that the server chose (RFC 7301). Null when it chose none, and in
+    /// TLS 1.3, which encrypts the choice.
     pub alpn: Option<String>,
-    /// The version in use, such as `TLSv1.3`.
+    /// The application protocols that the client offered, best first; 16 at most.
+    pub alpn_offered: Vec<String>,
+    /// The version that the server chose: `TLSv1.3`, `TLSv1.2`, …, or its number, `0x7f1c`. Null
+    /// without a ServerHello.
     pub version: Option<String>,
-    /// The cipher suite in use.
+    /// The versions that the client offered, best first, 16 at most; the highest alone where it does
+    /// not list them (RFC 8446 section 4.2.1).
+    pub versions_offered: Vec<String>,
+    /// The cipher suite that the server chose, by its name in IANA's registry, or its number,
+    /// `0x1306`. Null without a ServerHello.
     pub cipher: Option<String>,
-    /// From the ClientHello to the first application data, ns.
+    /// Whether the ClientHello has an encrypted one in it (RFC 9849), or what clients send to look
+    /// alike: nobody on the path can tell one from the other.
+    pub encrypted_client_hello: bool,
+    /// From the ClientHello's first byte to the beginning of the later of the two Finished messages,
+    /// ns, as they passed the proxy. In TLS 1.3 that is the client's first encrypted record after
+    /// the ServerHello (where a client has a certificate, that comes in it first); before 1.3, the
+    /// later of the records that follow each side's ChangeCipherSpec. Null when the handshake did
+    /// not get there, and when the client asked to send early data, which looks the same.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub handshake: Option<Duration>,
 }
 
-/// The first exchange of plain HTTP/1.
+/// The first exchange of plain HTTP/1, where it is what the connection begins with. Of a head of
+/// more than 16 KiB or 100 fields, so much is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -34,26 +51,30 @@ pub struct Tls {
 pub struct Http {
     /// The request's method.
     pub method: Option<String>,
-    /// The request's host.
+    /// Its Host field; in mode `http` the host of its URL. Null when there is none, or one that is
+    /// no host.
     pub host: Option<String>,
-    /// The response's status.
+    /// The status of the final response; 101 is one. Null without an answer in HTTP/1.
     pub status: Option<u16>,
 }
 
-/// The local program that was the client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The local program that was the client. Linux tells which it was while the program has its
+/// socket open; of several that share it, this is one, a parent rather than its child.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Process {
-    /// Its process.
-    pub pid: u32,
-    /// Its user.
+    /// Its process, as the proxy's `/proc` numbers it. Null, as all below but `uid`, when no process
+    /// that the proxy may look into has the socket: a program of another user, where the proxy is
+    /// not root's, or one that closed the socket while it was looked for.
+    pub pid: Option<u32>,
+    /// The user that opened the socket.
     pub uid: Option<u32>,
-    /// Its short name.
+    /// Its short name, 15 bytes (`/proc/PID/comm`).
     pub name: Option<String>,
-    /// Its executable.
+    /// Its executable's path (`/proc/PID/exe`).
     pub exe: Option<String>,
-    /// Its control group.
+    /// Its control group's path, where cgroup v2 is mounted (`/proc/PID/cgroup`, hierarchy 0).
     pub cgroup: Option<String>,
 }

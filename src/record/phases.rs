@@ -19,7 +19,8 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub accept_queue: Option<Duration>,
-    /// From accept to the target being known, ns. Null where there is no request to read.
+    /// From accept until the client had said what it must: its request, a PROXY protocol header. Ns;
+    /// null where there is nothing to be said.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub request: Option<Duration>,

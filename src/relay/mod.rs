@@ -12,6 +12,7 @@ mod edit;
 mod error_watch;
 mod half;
 mod leg;
+mod observe;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
 mod pulse;
@@ -34,6 +35,7 @@ pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
+pub(crate) use observe::{Observe, Observed};
 pub(crate) use pulse::Pulse;
 pub(crate) use waits::Waited;
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use conniver::record::{By, How, Mode, Outcome, Phase};
@@ -205,23 +206,29 @@ fn an_error_reply_arrives_although_the_client_went_on_sending() {
     assert_eq!(record.client.own_rx_bytes, request.len() as u64);
 }
 
+/// Makes a key and a certificate for localhost; their files.
+pub(crate) fn certificate(directory: &Path) -> (String, String) {
+    let path = |name: &str| directory.join(name).display().to_string();
+    let (key, certificate) = (path("key"), path("certificate"));
+    let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 \
+                -subj /CN=localhost -addext subjectAltName=DNS:localhost";
+    let files = ["-keyout", &key, "-out", &certificate];
+    run("openssl", &[&make.split_whitespace().collect::<Vec<_>>()[..], &files].concat());
+    (key, certificate)
+}
+
 /// `openssl s_server -www` with a certificate for localhost.
-struct TlsServer {
+pub(crate) struct TlsServer {
     child: Child,
-    port: u16,
-    certificate: String,
+    pub(crate) port: u16,
+    pub(crate) certificate: String,
     _directory: tempfile::TempDir,
 }
 
 impl TlsServer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name).display().to_string();
-        let (key, certificate) = (path("key"), path("certificate"));
-        let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 \
-                    -subj /CN=localhost -addext subjectAltName=DNS:localhost";
-        let files = ["-keyout", &key, "-out", &certificate];
-        run("openssl", &[&make.split_whitespace().collect::<Vec<_>>()[..], &files].concat());
+        let (key, certificate) = certificate(directory.path());
         let mut child = Command::new("openssl")
             .args(["s_server", "-www", "-accept", "127.0.0.1:0"])
             .args(["-key", &key, "-cert", &certificate])

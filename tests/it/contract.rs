@@ -29,8 +29,12 @@ const VERDICT_TIME: &str = "client upstream networkClient networkUpstream proxy"
 const EVIDENCE: &str = "starved starvedByReceiver starvedOutOfOrder blocked blockedNarrow busyTime \
     rxWindowLimited txBufferLimited retransmits rxOutOfOrder receivedCE";
 const DELIVERED: &str = "written acked undelivered";
+const HTTP: &str = "method host status";
+pub(crate) const PROCESS: &str = "pid uid name exe cgroup";
+pub(crate) const TLS: &str = "serverName alpn alpnOffered version versionsOffered cipher encryptedClientHello \
+    handshake";
 
-fn assert_keys(value: &Value, expected: &str, what: &str) {
+pub(crate) fn assert_keys(value: &Value, expected: &str, what: &str) {
     let found: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     let expected: BTreeSet<&str> = expected.split_whitespace().collect();
     assert_eq!(found, expected, "keys of {what}");
@@ -55,7 +59,7 @@ fn a_run() -> (Left, Vec<Value>) {
             "here",
         ],
     );
-    exchange(&mut proxy.connect(), b"hello");
+    exchange(&mut proxy.connect(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     drop(std::net::TcpStream::connect(proxy.addresses()[1]).unwrap());
     proxy.wait_for_records(2);
     let file = proxy.records_file();
@@ -118,6 +122,8 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
         assert_keys(&verdict["evidence"], EVIDENCE, "verdict.evidence");
     }
     assert_eq!(closed.iter().filter(|value| value["verdict"].is_null()).count(), 1);
+    let with_http = closed.into_iter().find(|value| !value["http"].is_null()).unwrap();
+    assert_keys(&with_http["http"], HTTP, "http");
 }
 
 #[test]

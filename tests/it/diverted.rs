@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use conniver::record::{By, How, Mode, Outcome, Phase, Record};
 
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::peers::{echo_server_on, exchange, read_until_reset};
+use crate::harness::peers::{Upstream, echo_server_on, exchange, read_all, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy};
 use crate::harness::{has_tool, run};
 
@@ -99,7 +99,7 @@ fn divert_what_this_machine_sends(by: Way) {
     here.cable(&there, "cable", 7);
     let script = by.rules(&["--mark", "0x77"]);
     let hosts = ["127.0.0.1", "[::1]"];
-    let proxy = by.proxy(&here, &hosts, &["--mark", "0x77"]);
+    let proxy = by.proxy(&here, &hosts, &["--mark", "0x77", "-vv"]);
     assert_eq!(
         comment_after(&script, "Diverts"),
         format!("conniver proxy --{0} 127.0.0.1:{PORT} --{0} '[::1]:{PORT}' --mark 119", by.name)
@@ -121,9 +121,12 @@ fn divert_what_this_machine_sends(by: Way) {
             let mut client = connect(echo);
             assert_eq!(client.peer_addr().unwrap(), echo);
             assert_eq!(exchange(&mut client, b"hello"), b"hello");
+            proxy.wait_to_hear(&format!("the client {}", client.local_addr().unwrap()));
         });
         let record = next(&proxy);
         assert_diverted(&record, by.mode, echo);
+        let pid = record.process.as_ref().and_then(|process| process.pid);
+        assert_eq!(pid, Some(std::process::id()));
         assert_eq!(record.client_host, record.client.remote_addr.map(|a| a.ip().to_string()));
 
         here.enter(|| is_reset(deaf));
@@ -161,6 +164,28 @@ fn tproxy_diverts_what_this_machine_sends_but_for_what_the_proxy_marks() {
     if available("tproxy_diverts_what_this_machine_sends_but_for_what_the_proxy_marks") {
         divert_what_this_machine_sends(TPROXY);
     }
+}
+
+#[test]
+fn the_upstream_of_a_diverted_connection_is_told_of_its_target() {
+    if !available("the_upstream_of_a_diverted_connection_is_told_of_its_target") {
+        return;
+    }
+    let (here, there) = (Namespace::new(), Namespace::new());
+    here.cable(&there, "cable", 7);
+    let proxy = REDIRECT.proxy(&here, &["127.0.0.1"], &["--mark", "9", "--send-proxy", "v1"]);
+    here.sh(&REDIRECT.rules(&["--mark", "9"]));
+    let upstream = there.enter(|| {
+        let listener = TcpListener::bind("10.7.0.2:0").unwrap();
+        Upstream::on(listener, |mut stream| read_all(&mut stream))
+    });
+    let client = here.enter(|| connect(upstream.address));
+    let (from, to) = (client.local_addr().unwrap(), upstream.address);
+    drop(client);
+    let (from, to) = ((from.ip(), from.port()), (to.ip(), to.port()));
+    let header = format!("PROXY TCP4 {} {} {} {}\r\n", from.0, to.0, from.1, to.1);
+    assert_eq!(String::from_utf8(upstream.join()).unwrap(), header);
+    assert_eq!(proxy.the_record().outcome, Some(Outcome::Ok));
 }
 
 /// Diverts what passes through one machine to a port of another one.
@@ -221,6 +246,31 @@ fn tproxy_on_every_address_refuses_who_connects_to_it() {
         return;
     }
     divert_what_passes_through(TPROXY, &["*"]);
+}
+
+#[test]
+fn this_machines_programs_reach_link_local_targets_and_others_do_not() {
+    if !available("this_machines_programs_reach_link_local_targets_and_others_do_not") {
+        return;
+    }
+    let [client, router, server] = [(); 3].map(|()| Namespace::new());
+    router.cable(&client, "inside", 7);
+    router.cable(&server, "outside", 8);
+    client.ip(&["route", "add", "default", "via", "10.7.0.1"]);
+    router.ip(&["addr", "add", "169.254.8.1/24", "dev", "outside"]);
+    server.ip(&["addr", "add", "169.254.8.2/24", "dev", "outside"]);
+    let echo = server.enter(|| echo_server_on("169.254.8.2:0"));
+    let proxy = REDIRECT.proxy(&router, &["*"], &["--mark", "7"]);
+
+    router.sh(&REDIRECT.rules(&["--mark", "7"]));
+    router.enter(|| assert_eq!(exchange(&mut connect(echo), b"hello"), b"hello"));
+    assert_diverted(&proxy.the_record(), Mode::Redirect, echo);
+
+    router.sh(&REDIRECT.rules(&["--on", "inside"]));
+    client.enter(|| is_reset(echo));
+    let record = proxy.wait_for_records(2).pop().unwrap();
+    assert_eq!((record.outcome, record.mode), (Some(Outcome::Denied), Some(Mode::Redirect)));
+    assert_eq!(record.ending.unwrap().error_code.as_deref(), Some("TARGET_DENIED"));
 }
 
 #[test]

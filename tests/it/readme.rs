@@ -9,9 +9,11 @@ use crate::harness::{has_tool, run};
 #[test]
 fn the_help_in_the_readme_is_the_programs() {
     let readme = include_str!("../../README.md");
-    let pasted =
-        readme.split("$ conniver proxy --help\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(pasted, run(BINARY, &["proxy", "--help"]));
+    for command in ["proxy", "run"] {
+        let asked = format!("$ conniver {command} --help\n");
+        let pasted = readme.split(&asked).nth(1).unwrap().split("```").next().unwrap();
+        assert_eq!(pasted, run(BINARY, &[command, "--help"]));
+    }
 }
 
 /// The README's jq commands, run on a file with a good pair, a failed one, and all other lines.

@@ -55,12 +55,18 @@ impl Run {
 
     /// Runs it to its end; no process of it is left then.
     pub(crate) fn output(&mut self) -> Output {
+        self.output_and_pid().1
+    }
+
+    /// The same, and which process it was.
+    pub(crate) fn output_and_pid(&mut self) -> (u32, Output) {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.spawn().unwrap();
-        let group = Pid::from_raw(child.id().cast_signed());
+        let pid = child.id();
         let output = child.wait_with_output().unwrap();
+        let group = Pid::from_raw(pid.cast_signed());
         wait_until("no process is left", || killpg(group, None) == Err(Errno::ESRCH));
-        output
+        (pid, output)
     }
 
     /// Starts it with its standard input and output in our hands.
@@ -272,28 +278,50 @@ fn parents_that_differ_are_said_to_and_via_replaces_all_of_them() {
     assert!(!said.contains("differ"), "{said}");
 }
 
-#[test]
-fn another_users_program_is_refused_with_a_record() {
-    let what = "another_users_program_is_refused_with_a_record";
+/// Words before a command's, by which it runs as nobody; `None`, said loudly, where that cannot be.
+fn as_nobody(what: &str) -> Option<[&'static str; 4]> {
     if !nix::unistd::geteuid().is_root() {
         crate::harness::skip(what, "it becomes another user, which needs root");
-        return;
+        return None;
     }
-    if !has_tool("curl", what) || !has_tool("setpriv", what) {
-        return;
-    }
-    let nobody = ["setpriv", "--reuid", "65534", "--clear-groups"];
+    let all = has_tool("curl", what) && has_tool("setpriv", what);
+    all.then_some(["setpriv", "--reuid", "65534", "--clear-groups"])
+}
+
+#[test]
+fn another_users_program_is_refused_with_a_record() {
+    let Some(nobody) = as_nobody("another_users_program_is_refused_with_a_record") else { return };
+    let mut run = Run::new(&["-q"], &["sh", "-c", "echo $http_proxy; read go"]);
+    let mut child = run.start();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let proxy = said.next().unwrap().unwrap();
+
     let (_held, deaf) = deaf_port();
     let url = format!("http://{deaf}/");
-    let mut run = Run::new(&[], &[&nobody[..], &curl(&["-p"], &url)].concat());
-    let output = run.output();
+    let words = [&nobody[..], &curl(&["-p", "-x", &proxy], &url)].concat();
+    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
     assert!(!output.status.success(), "{output:?}");
+    drop(child.stdin.take());
+    wait_for(&mut child);
+
     let [record] = &run.records()[..] else { panic!("{output:?}") };
     let ending = record.ending.as_ref().unwrap();
     assert_eq!((record.outcome, ending.phase), (Some(Outcome::Denied), Phase::Accept));
     assert_eq!((ending.first_by, ending.first_how), (By::Proxy, How::Denied));
     assert_eq!(ending.error_code.as_deref(), Some("CLIENT_DENIED"));
     assert_eq!((record.client.tx_bytes, record.attempts.len()), (0, 0));
+}
+
+#[test]
+fn what_the_program_starts_may_become_another_user() {
+    let Some(nobody) = as_nobody("what_the_program_starts_may_become_another_user") else { return };
+    let page = page();
+    let url = format!("http://{}/", page.address);
+    let words =
+        [&["sh", "-c", "\"$@\"; exit $?", "sh"], &nobody[..], &curl(&["-p"], &url)].concat();
+    let output = Run::new(&[], &words).output();
+    assert!(output.status.success(), "{output:?}");
+    page.join();
 }
 
 #[test]
@@ -340,8 +368,9 @@ fn a_terminals_interrupt_is_for_the_program_and_conniver_outlives_it() {
     if !has_tool("script", what) {
         return;
     }
+    // Without `exec`, some shells stay and die of the interrupt themselves.
     let inside = format!(
-        "{BINARY} run -q -- sh -c 'trap \"echo interrupted; exit 9\" INT; echo ready; while :; do sleep 0.01; done'"
+        "exec {BINARY} run -q -- sh -c 'trap \"echo interrupted; exit 9\" INT; echo ready; while :; do sleep 0.01; done'"
     );
     let mut terminal = Command::new("script")
         .args(["-qec", &inside, "/dev/null"])

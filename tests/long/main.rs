@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 mod bulk;
 #[cfg(target_os = "linux")]
+mod clients;
+#[cfg(target_os = "linux")]
 mod counts;
 #[cfg(target_os = "linux")]
 mod dead_peers;
@@ -35,6 +37,11 @@ const CHECKS: &[(&str, Check)] = &[
     ("nine_thousand_idle_pairs", idle::nine_thousand_pairs),
     ("verdicts_twenty_times_each", verdicts::twenty_times_each),
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),
+    ("pip_downloads", clients::pip_downloads),
+    ("npm_views", clients::npm_views),
+    ("apt_updates", clients::apt_updates),
+    ("psql_queries", clients::psql_queries),
+    ("chromium_loads_a_page", clients::chromium_loads_a_page),
 ];
 
 #[cfg(target_os = "linux")]

@@ -1,6 +1,8 @@
 //! `conniver run`: a program with the proxy around it.
 
 mod environment;
+#[cfg_attr(not(target_os = "linux"), path = "no_intercept.rs")]
+mod intercept;
 mod program;
 mod summary;
 
@@ -14,11 +16,13 @@ use clap::Args;
 use conniver::ingress::ListenAddr;
 use conniver::proxy::{Events, Listener, Proxy, Settings};
 use conniver::record::{Output, Recorder};
+use tokio::process::Command;
 
 use super::exit::{self, Failure};
 use super::pair::PairArgs;
 use super::signals::Stopper;
 use super::{Verbosity, diagnostics};
+use intercept::Interception;
 use program::{Program, Signals};
 use summary::Summary;
 
@@ -31,6 +35,11 @@ pub(crate) struct RunArgs {
     /// The program to run, and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<OsString>,
+
+    /// Take every TCP connection of COMMAND and of what it starts, whatever it knows of proxies.
+    /// Linux, as root
+    #[arg(long)]
+    intercept: bool,
 
     /// Append records to this file; standard output is COMMAND's
     #[arg(short, long, value_name = "FILE", value_parser = parse_output)]
@@ -62,8 +71,38 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     result.unwrap_or_else(|failure| failure.report(OWN_FAILURE))
 }
 
-/// Runs the program to its end, and the proxy to the end of its last pair: the program's status.
+/// Leads the program to the proxy and runs both: the program's status.
 async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
+    // First of all: what a signal would leave behind is taken away.
+    let signals = Signals::listen()
+        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+    let mut command = program::command(&args.command);
+    if args.intercept {
+        // The program's own variables stay: what they name is a target like any other.
+        let (interception, listeners) = Interception::of(&mut command).await?;
+        let result = run_around(command, signals, args, settings, listeners).await;
+        interception.end().await;
+        return result;
+    }
+    // Elsewhere the system does not tell whose program a client is.
+    settings.access.own_user_only = cfg!(target_os = "linux");
+    if settings.via.is_none() {
+        settings.via = environment::parent()?;
+    }
+    let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
+    let listener = Listener::proxy(listen).map_err(Failure::new)?;
+    environment::point_at(&mut command, listener.address());
+    run_around(command, signals, args, settings, vec![listener]).await
+}
+
+/// Runs the program to its end, and the proxy to the end of its last pair: the program's status.
+async fn run_around(
+    command: Command,
+    mut signals: Signals,
+    args: &RunArgs,
+    mut settings: Settings,
+    listeners: Vec<Listener>,
+) -> Result<ExitCode, Failure> {
     let (recorder, writer) = match &args.output {
         Some(file) => {
             let started = Recorder::start(Output::File(file.clone()), || {});
@@ -75,19 +114,10 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
             (Recorder::default(), None)
         }
     };
-    // Elsewhere the system does not tell whose program a client is.
-    settings.access.own_user_only = cfg!(target_os = "linux");
-    if settings.via.is_none() {
-        settings.via = environment::parent()?;
+    for listener in &listeners {
+        tracing::info!("listening on {listener}");
     }
-    let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
-    let listener = Listener::proxy(listen).map_err(Failure::new)?;
-    tracing::info!("listening on {listener}");
 
-    let mut command = program::command(&args.command);
-    environment::point_at(&mut command, listener.address());
-    let mut signals = Signals::listen()
-        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     let mut program = match Program::start(command) {
         Ok(program) => program,
         Err(status) => return Ok(status),
@@ -95,7 +125,7 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
 
     let summary = Arc::new(Mutex::new(Summary::default()));
     let in_pairs = Arc::clone(&summary);
-    let proxy = Proxy::new(settings, recorder.clone(), vec![listener]).on_close(move |record| {
+    let proxy = Proxy::new(settings, recorder.clone(), listeners).on_close(move |record| {
         in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record);
     });
 
@@ -125,8 +155,10 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     if !args.verbosity.quiet {
         let summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
         exit::say(&summary.to_string());
-        if summary.is_empty() {
-            exit::say("a program that does not heed the proxy variables goes past the proxy");
+        if summary.is_empty() && !args.intercept {
+            exit::say(
+                "a program that does not heed the proxy variables goes past the proxy: --intercept",
+            );
         }
     }
     let status = status.transpose();

@@ -152,8 +152,21 @@ impl Tunnel<'_> {
     }
 }
 
-/// Writes what the proxy says itself.
-async fn say(stream: &TcpStream, meter: &mut Meter, bytes: &[u8]) -> Result<(), Failure> {
+/// Says something to a parent proxy or an upstream.
+pub(crate) async fn say(
+    stream: &TcpStream,
+    meter: &mut Meter,
+    bytes: &[u8],
+) -> Result<(), Failure> {
+    write_own(stream, meter, bytes).await.map_err(|error| attempt::classify(&error))
+}
+
+/// Writes what the proxy says itself, and counts it as its own.
+pub(crate) async fn write_own(
+    stream: &TcpStream,
+    meter: &mut Meter,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut said = 0;
     while let Some(rest) = bytes.get(said..).filter(|rest| !rest.is_empty()) {
         match stream.writable().await.and_then(|()| stream.try_write(rest)) {
@@ -165,7 +178,7 @@ async fn say(stream: &TcpStream, meter: &mut Meter, bytes: &[u8]) -> Result<(), 
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 meter.tx.failed(&error);
-                return Err(attempt::classify(&error));
+                return Err(error);
             }
         }
     }

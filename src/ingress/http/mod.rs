@@ -10,7 +10,7 @@ mod status;
 pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
 pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, parse_request};
 pub(crate) use status::Status;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use {body::Framing, response::parse_response};
 
 use crate::fault::Fault;

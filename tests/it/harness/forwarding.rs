@@ -38,11 +38,16 @@ impl Forwarding {
 
     /// The pair of a client that has just connected, the only one that does.
     pub(crate) fn pair_of(&self, client: TcpStream) -> Ends {
-        let (upstream, _) = self.listener.accept().unwrap();
+        let upstream = self.accept();
         for end in [&client, &upstream] {
             end.set_read_timeout(Some(PATIENCE)).unwrap();
         }
         Ends { client, upstream }
+    }
+
+    /// The upstream end of the pair that has just been connected.
+    pub(crate) fn accept(&self) -> TcpStream {
+        self.listener.accept().unwrap().0
     }
 
     /// The upstream ends of all pairs that nobody has asked for yet.

@@ -1,6 +1,7 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
 pub(crate) mod causes;
+pub(crate) mod clients;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
 pub(crate) mod noise;
@@ -9,7 +10,7 @@ pub(crate) mod program;
 pub(crate) mod wan;
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Says on the test's real standard error that a test did not run, and why. Under CI, where
 /// everything is installed, it fails instead.
@@ -36,15 +37,20 @@ pub(crate) fn has_tool(tool: &str, what: &str) -> bool {
     found
 }
 
-/// Runs a command to its end and returns its standard output; fails with all that it said.
+/// The standard output of a command.
 pub(crate) fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap();
+    String::from_utf8(output(Command::new(program).args(args)).stdout).unwrap()
+}
+
+/// Runs a command to its end; fails with all that it said.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
     assert!(
         output.status.success(),
-        "{program} {args:?} ended with {}:\n{}{}",
+        "{command:?} ended with {}:\n{}{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    String::from_utf8(output.stdout).unwrap()
+    output
 }

@@ -80,6 +80,11 @@ impl Namespace {
         std::fs::write(directory.join("hosts"), hosts).unwrap();
     }
 
+    /// The file that stands for it.
+    pub(crate) fn path(&self) -> PathBuf {
+        Path::new("/var/run/netns").join(&self.name)
+    }
+
     fn own_etc(&self) -> PathBuf {
         Path::new("/etc/netns").join(&self.name)
     }
@@ -107,7 +112,7 @@ impl Namespace {
     pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                let namespace = File::open(format!("/var/run/netns/{}", self.name)).unwrap();
+                let namespace = File::open(self.path()).unwrap();
                 setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
                 work()
             });

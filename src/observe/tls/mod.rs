@@ -1,0 +1,223 @@
+//! What a TLS handshake shows to anyone on the path (RFC 8446, RFC 5246). Nothing is decrypted.
+
+mod cipher_suites;
+mod hello;
+mod record;
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use crate::record::Tls;
+use hello::{ClientHello, Greeter, Message, NoHello, ServerHello};
+use record::{ContentType, NotTls, Piece, Records};
+
+/// The first byte of a connection that begins with a ClientHello: a handshake record.
+pub(super) const FIRST_BYTE: u8 = 22;
+
+const TLS_1_3: u16 = 0x0304;
+
+/// What was seen of a handshake by the observers of both directions.
+#[derive(Debug, Default)]
+pub(super) struct Handshake {
+    client: OnceLock<(Instant, ClientHello)>,
+    server: OnceLock<ServerHello>,
+    /// When the Finished messages began.
+    client_finished: OnceLock<Instant>,
+    server_finished: OnceLock<Instant>,
+}
+
+impl Handshake {
+    /// Whether the client's hello was seen.
+    pub(super) fn has_begun(&self) -> bool {
+        self.client.get().is_some()
+    }
+
+    /// As the record shows it; `None` without a ClientHello.
+    pub(super) fn seen(&self) -> Option<Tls> {
+        let (begun, client) = self.client.get()?;
+        let server = self.server.get();
+        let client_finished = self.client_finished.get().copied();
+        // In TLS 1.3 the client's comes after the server's.
+        let finished = match server.map(|server| server.version) {
+            Some(TLS_1_3) => client_finished,
+            _ => client_finished.zip(self.server_finished.get().copied()).map(|(c, s)| c.max(s)),
+        };
+        Some(Tls {
+            server_name: client.server_name.clone(),
+            alpn: server.and_then(|server| server.alpn.clone()),
+            alpn_offered: client.alpn.clone(),
+            version: server.map(|server| version_name(server.version)),
+            versions_offered: client.versions.iter().copied().map(version_name).collect(),
+            cipher: server.map(|server| cipher_name(server.cipher)),
+            encrypted_client_hello: client.encrypted,
+            handshake: finished.map(|finished| finished.saturating_duration_since(*begun)),
+        })
+    }
+
+    fn version(&self) -> Option<u16> {
+        self.server.get().map(|server| server.version)
+    }
+}
+
+fn version_name(version: u16) -> String {
+    match version {
+        0x0300 => "SSLv3".to_owned(),
+        0x0301 => "TLSv1".to_owned(),
+        0x0302 => "TLSv1.1".to_owned(),
+        0x0303 => "TLSv1.2".to_owned(),
+        TLS_1_3 => "TLSv1.3".to_owned(),
+        other => format!("{other:#06x}"),
+    }
+}
+
+fn cipher_name(suite: u16) -> String {
+    cipher_suites::name(suite).map_or_else(|| format!("{suite:#06x}"), str::to_owned)
+}
+
+/// Follows the client's direction from the ClientHello to the Finished message.
+#[derive(Debug)]
+pub(super) struct ClientSide {
+    begun: Instant,
+    records: Records,
+    /// `None` once it was read.
+    hello: Option<Message>,
+    changed_cipher: bool,
+}
+
+impl ClientSide {
+    pub(super) fn new(begun: Instant) -> Self {
+        let hello = Some(Message::new(Greeter::Client));
+        Self { begun, records: Records::default(), hello, changed_cipher: false }
+    }
+
+    /// Sees what comes next; breaks when nothing more is to be seen.
+    pub(super) fn see(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
+        loop {
+            match self.records.next(&mut bytes) {
+                Ok(Some(Piece::Begins(content_type))) => self.begins(content_type, handshake)?,
+                Ok(Some(Piece::Content(_, content))) => self.content(content, handshake)?,
+                Ok(None) => return Continue(()),
+                Err(NotTls) => return Break(()),
+            }
+        }
+    }
+
+    fn begins(&mut self, content_type: ContentType, handshake: &Handshake) -> ControlFlow<()> {
+        if self.hello.is_some() {
+            return only_if(content_type == ContentType::Handshake);
+        }
+        match (content_type, handshake.version()) {
+            (ContentType::Alert, _) => Break(()),
+            (ContentType::ApplicationData, Some(TLS_1_3)) => finished(&handshake.client_finished),
+            (ContentType::Handshake, Some(version))
+                if version != TLS_1_3 && self.changed_cipher =>
+            {
+                finished(&handshake.client_finished)
+            }
+            (ContentType::ApplicationData, _) => Break(()),
+            (ContentType::ChangeCipherSpec, _) => {
+                self.changed_cipher = true;
+                Continue(())
+            }
+            (ContentType::Handshake, _) => Continue(()),
+        }
+    }
+
+    fn content(&mut self, mut content: &[u8], handshake: &Handshake) -> ControlFlow<()> {
+        let Some(message) = &mut self.hello else { return Continue(()) };
+        match message.add(&mut content) {
+            Ok(Some(body)) => {
+                let Some(hello) = ClientHello::read(body) else { return Break(()) };
+                // Early data and what follows the handshake look alike.
+                let early_data = hello.early_data;
+                // There is one hello a connection.
+                let _ = handshake.client.set((self.begun, hello));
+                self.hello = None;
+                only_if(!early_data)
+            }
+            Ok(None) => Continue(()),
+            Err(NoHello) => Break(()),
+        }
+    }
+}
+
+/// Follows the upstream's direction from the ServerHello to the Finished message, which TLS 1.3
+/// hides.
+#[derive(Debug)]
+pub(super) struct ServerSide {
+    records: Records,
+    /// `None` once it was read.
+    hello: Option<Message>,
+    changed_cipher: bool,
+}
+
+impl ServerSide {
+    pub(super) fn new() -> Self {
+        let hello = Some(Message::new(Greeter::Server));
+        Self { records: Records::default(), hello, changed_cipher: false }
+    }
+
+    /// Sees what comes next; breaks when nothing more is to be seen.
+    pub(super) fn see(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
+        loop {
+            match self.records.next(&mut bytes) {
+                Ok(Some(Piece::Begins(content_type))) => self.begins(content_type, handshake)?,
+                Ok(Some(Piece::Content(ContentType::Handshake, content))) => {
+                    self.content(content, handshake)?;
+                }
+                Ok(Some(Piece::Content(..))) => {}
+                Ok(None) => return Continue(()),
+                Err(NotTls) => return Break(()),
+            }
+        }
+    }
+
+    fn begins(&mut self, content_type: ContentType, handshake: &Handshake) -> ControlFlow<()> {
+        match content_type {
+            ContentType::Alert | ContentType::ApplicationData => Break(()),
+            ContentType::Handshake if self.changed_cipher && self.hello.is_none() => {
+                finished(&handshake.server_finished)
+            }
+            ContentType::Handshake => Continue(()),
+            // After a HelloRetryRequest it may come before the ServerHello.
+            ContentType::ChangeCipherSpec => {
+                self.changed_cipher = true;
+                Continue(())
+            }
+        }
+    }
+
+    fn content(&mut self, mut content: &[u8], handshake: &Handshake) -> ControlFlow<()> {
+        let Some(message) = &mut self.hello else { return Continue(()) };
+        match message.add(&mut content) {
+            Ok(Some(body)) => match ServerHello::read(body) {
+                None => Break(()),
+                Some(None) => {
+                    *message = Message::new(Greeter::Server);
+                    Continue(())
+                }
+                Some(Some(hello)) => {
+                    let hides_the_rest = hello.version == TLS_1_3;
+                    let _ = handshake.server.set(hello);
+                    self.hello = None;
+                    only_if(!hides_the_rest)
+                }
+            },
+            Ok(None) => Continue(()),
+            Err(NoHello) => Break(()),
+        }
+    }
+}
+
+fn only_if(goes_on: bool) -> ControlFlow<()> {
+    if goes_on { Continue(()) } else { Break(()) }
+}
+
+fn finished(at: &OnceLock<Instant>) -> ControlFlow<()> {
+    let _ = at.set(Instant::now());
+    Break(())
+}
+
+#[cfg(test)]
+mod tests;

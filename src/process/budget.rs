@@ -1,0 +1,77 @@
+//! Work in the background that takes a bounded share of a processor.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// One part in so many of the time is spent at most.
+const SHARE: u32 = 200;
+
+/// Time that may have been saved up, in what it takes to save it: 50 ms of work.
+const SAVED: Duration = Duration::from_secs(10);
+
+/// What this thread spent, as the moment at which it will be paid for.
+#[derive(Debug)]
+pub(super) struct Budget {
+    paid: Instant,
+}
+
+impl Budget {
+    pub(super) fn new() -> Self {
+        Self { paid: Instant::now() }
+    }
+
+    /// Does some work; how long to pause after it.
+    pub(super) fn pause_after(&mut self, work: impl FnOnce()) -> Duration {
+        let before = processor_time();
+        work();
+        self.spend(Instant::now(), processor_time().saturating_sub(before))
+    }
+
+    fn spend(&mut self, now: Instant, spent: Duration) -> Duration {
+        self.paid = self.paid.max(now) + spent * SHARE;
+        (self.paid - now).saturating_sub(SAVED)
+    }
+}
+
+/// What this thread has used so far.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_spent_without_a_pause_and_then_half_a_percent() {
+        let mut budget = Budget::new();
+        let start = Instant::now();
+        let mut now = start;
+        let step = Duration::from_millis(3);
+        let mut spent = Duration::ZERO;
+        while now < start + Duration::from_secs(60) {
+            now += step;
+            spent += step;
+            let pause = budget.spend(now, step);
+            if spent < Duration::from_millis(50) {
+                assert!(pause.is_zero(), "{pause:?} after {spent:?}");
+            }
+            now += pause;
+        }
+        // 60 s give 300 ms, and 50 ms were there at the beginning.
+        let most = Duration::from_millis(350) + step;
+        assert!(spent <= most && spent > Duration::from_millis(300), "{spent:?}");
+    }
+
+    #[test]
+    fn work_is_what_the_thread_used() {
+        let mut budget = Budget::new();
+        let pause = budget.pause_after(|| {
+            let began = processor_time();
+            while processor_time() < began + Duration::from_millis(75) {}
+        });
+        // 25 ms more than was saved up.
+        assert!(pause > Duration::from_secs(4), "{pause:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! From a client's address to its socket, by sock_diag(7), and from there to the process that holds
+//! it, by the descriptors in /proc (proc(5)).
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{OnceLock, Weak};
+
+use super::SockDiag;
+use super::finder::Question;
+use super::proc_files::{all, describe, parent_of, sockets_of};
+use crate::fault::text_of;
+use crate::record::Process;
+
+/// Processes that were found lately and are looked into first.
+const RECENT: usize = 8;
+
+/// Finds processes, and remembers those whose connections come again and again.
+pub(super) struct Search {
+    sock_diag: SockDiag,
+    recent: VecDeque<u32>,
+}
+
+/// A socket whose process is not found yet.
+struct Sought {
+    client: SocketAddr,
+    uid: u32,
+    answer: Weak<OnceLock<Box<Process>>>,
+}
+
+impl Search {
+    pub(super) fn new(sock_diag: SockDiag) -> Self {
+        Self { sock_diag, recent: VecDeque::new() }
+    }
+
+    /// Answers as many questions as can be.
+    pub(super) fn answer(&mut self, questions: impl Iterator<Item = Question>) {
+        let mut sought = HashMap::new();
+        for Question { client, peer, answer } in questions {
+            if answer.strong_count() == 0 {
+                continue;
+            }
+            match self.sock_diag.holder(client, peer) {
+                Ok(Some(holder)) => {
+                    sought.insert(holder.inode, Sought { client, uid: holder.uid, answer });
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!("asking whose {client} is: {}", text_of(&error)),
+            }
+        }
+        self.look_into_processes(&mut sought);
+        for sought in sought.into_values() {
+            sought.found(Process::default());
+        }
+    }
+
+    /// Looks into processes until all sockets are found: those that were found before, then the
+    /// newest, since a program often connects soon after it was started.
+    fn look_into_processes(&mut self, sought: &mut HashMap<u32, Sought>) {
+        let recent: Vec<u32> = self.recent.iter().copied().collect();
+        for &pid in &recent {
+            if sought.is_empty() {
+                return;
+            }
+            self.settle(pid, sought);
+        }
+        let mut others: Vec<u32> = all().filter(|pid| !recent.contains(pid)).collect();
+        others.sort_unstable_by(|one, other| other.cmp(one));
+        for pid in others {
+            // Whose connection has ended since, it may take all processes to find in none.
+            sought.retain(|_, sought| sought.answer.strong_count() > 0);
+            if sought.is_empty() {
+                return;
+            }
+            self.look_into(pid, sought);
+        }
+    }
+
+    /// A child shares its parent's sockets, often just until it becomes another program: of both,
+    /// it is the parent that opened them.
+    fn look_into(&mut self, pid: u32, sought: &mut HashMap<u32, Sought>) {
+        if sockets_of(pid).any(|inode| sought.contains_key(&inode)) {
+            if let Some(parent) = parent_of(pid) {
+                self.look_into(parent, sought);
+            }
+            self.settle(pid, sought);
+        }
+    }
+
+    /// Takes this process for what all sockets belong to that it holds.
+    fn settle(&mut self, pid: u32, sought: &mut HashMap<u32, Sought>) {
+        let mut process = None;
+        for inode in sockets_of(pid) {
+            if let Some(sought) = sought.remove(&inode) {
+                let process = process.get_or_insert_with(|| describe(pid));
+                sought.found(process.clone());
+            }
+        }
+        if process.is_some() {
+            self.recent.retain(|&known| known != pid);
+            self.recent.push_front(pid);
+            self.recent.truncate(RECENT);
+        }
+    }
+}
+
+impl Sought {
+    fn found(self, process: Process) {
+        let Some(answer) = self.answer.upgrade() else { return };
+        let process = answer.get_or_init(|| Box::new(Process { uid: Some(self.uid), ..process }));
+        let name = process.name.as_deref().unwrap_or("a program that cannot be seen");
+        tracing::debug!("the client {} is {name} of user {}", self.client, self.uid);
+    }
+}

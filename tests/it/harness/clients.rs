@@ -1,0 +1,89 @@
+//! Programs that others wrote, as clients of the proxy and as the servers behind it.
+
+use std::net::{Shutdown, TcpStream};
+use std::process::{Child, Command};
+
+use conniver::TcpInfo;
+use conniver::record::{By, How, Mode, Outcome, Record};
+
+use super::output;
+
+/// The standard output of a client, which shall not know the proxies that this machine's user has set.
+pub(crate) fn client(command: &mut Command) -> Vec<u8> {
+    for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(variable).env_remove(variable.to_uppercase());
+    }
+    output(command).stdout
+}
+
+/// A server that ends with the test.
+pub(crate) struct Server(Child);
+
+impl Server {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Payload bytes of one connection, as its server's kernel counted them.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Counts {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+impl Counts {
+    /// Of a connection that the server has done with; waits for the other side's end.
+    pub(crate) fn of(mut stream: &TcpStream) -> Self {
+        stream.shutdown(Shutdown::Write).unwrap();
+        // The server's doing counts for every descriptor of the socket.
+        stream.set_nonblocking(false).unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        let info = TcpInfo::of(stream).unwrap();
+        let kernel = info.sys_info.linux().unwrap();
+        Self {
+            // The other side's FIN is counted as a byte.
+            received: kernel.bytes_received.unwrap() - 1,
+            sent: kernel.bytes_sent.unwrap() - kernel.bytes_retrans.unwrap(),
+        }
+    }
+
+    /// What the record says of the upstream.
+    pub(crate) fn in_record(record: &Record) -> Self {
+        let upstream = record.upstream.as_ref().unwrap();
+        Self { received: upstream.tx_bytes, sent: upstream.rx_bytes }
+    }
+}
+
+/// A pair that ended well, and whose payload crossed as it was.
+pub(crate) fn assert_tunnelled(record: &Record, target: &str, mode: Mode) {
+    assert_eq!((record.target.as_deref(), record.mode), (Some(target), Some(mode)));
+    assert_eq!(record.outcome, Some(Outcome::Ok), "{record:?}");
+    let (client, upstream) = (&record.client, record.upstream.as_ref().unwrap());
+    assert_eq!(client.rx_bytes - client.own_rx_bytes, upstream.tx_bytes);
+    assert_eq!(client.tx_bytes - client.own_tx_bytes, upstream.rx_bytes);
+}
+
+/// The same of a client of TLS, which does not wait for the server's last words: when they find it
+/// gone, its kernel answers them with a reset.
+pub(crate) fn assert_tls_tunnelled(record: &Record, target: &str) {
+    let ending = record.ending.as_ref().unwrap();
+    if record.outcome == Some(Outcome::Ok) {
+        assert_tunnelled(record, target, Mode::Connect);
+    } else {
+        assert_eq!(record.target.as_deref(), Some(target));
+        assert_eq!((record.mode, record.outcome), (Some(Mode::Connect), Some(Outcome::Reset)));
+        assert!(
+            record.delivery.to_client.as_ref().unwrap().undelivered.unwrap() < 100,
+            "{record:?}"
+        );
+    }
+    assert_eq!((ending.first_by, ending.first_how), (By::Client, How::Fin), "{record:?}");
+}
