@@ -129,7 +129,8 @@ pub struct Evidence {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked: Duration,
-    /// Of it: while the receiver's window was less than half of the widest that it had announced, ns.
+    /// Of it: under a narrow window of the receiver, ns: less than half of the widest that it had announced,
+    /// or less than the congestion window and three quarters full (`tcpi_snd_wnd`).
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked_narrow: Duration,

@@ -119,26 +119,41 @@ fn a_sender_that_paces_small_messages_over_a_path_of_40_ms_is_named_and_not_the_
 }
 
 #[test]
-fn a_long_path_that_loses_packets_under_cubic_is_named_where_the_proxy_sends() {
-    if !networks("a_long_path_that_loses_packets_under_cubic_is_named_where_the_proxy_sends") {
+fn a_client_elsewhere_that_reads_slowly_is_named_and_not_the_path() {
+    if !networks("a_client_elsewhere_that_reads_slowly_is_named_and_not_the_path") {
         return;
     }
-    let record = causes::a_long_lossy_path_to_the_client_under_cubic();
-    assert_limited(record, LimitedBy::NetworkClient, Some(Basis::Sender));
+    let basis = Some(Basis::Sender);
+    for record in [
+        causes::a_client_on_another_machine_that_reads_slowly(),
+        causes::a_client_on_another_machine_that_reads_slowly_under_cubic(),
+        causes::a_client_far_away_that_reads_slowly(),
+        causes::a_client_far_away_that_reads_slowly_under_cubic(),
+    ] {
+        assert_limited(record, LimitedBy::Client, basis);
+    }
 }
 
 #[test]
-fn where_bbr_or_a_long_path_blurs_the_cause_nobody_else_is_named() {
-    if !networks("where_bbr_or_a_long_path_blurs_the_cause_nobody_else_is_named") {
+fn a_long_path_that_loses_packets_is_named_where_the_proxy_sends() {
+    if !networks("a_long_path_that_loses_packets_is_named_where_the_proxy_sends") {
         return;
     }
-    let by = |record: Record| verdict_of(record).limited_by;
-    let reader = by(causes::a_client_on_another_machine_that_reads_slowly());
-    assert!([LimitedBy::Client, LimitedBy::None].contains(&reader), "{reader:?}");
-    let reader = by(causes::a_client_at_the_end_of_a_long_path_that_reads_slowly());
-    assert!([LimitedBy::Client, LimitedBy::None].contains(&reader), "{reader:?}");
-    let path = by(causes::a_long_lossy_path_to_the_client_under_bbr());
-    assert!([LimitedBy::NetworkClient, LimitedBy::None].contains(&path), "{path:?}");
+    let basis = Some(Basis::Sender);
+    let to_client = [
+        causes::a_long_lossy_path_to_the_client_under_cubic(),
+        causes::a_long_lossy_path_to_the_client_under_bbr(),
+    ];
+    for record in to_client {
+        assert_limited(record, LimitedBy::NetworkClient, basis);
+    }
+    let to_upstream = [
+        causes::a_long_lossy_path_to_the_upstream_under_cubic(),
+        causes::a_long_lossy_path_to_the_upstream_under_bbr(),
+    ];
+    for record in to_upstream {
+        assert_limited(record, LimitedBy::NetworkUpstream, basis);
+    }
 }
 
 const PROGRAMS: [LimitedBy; 2] = [LimitedBy::Client, LimitedBy::Upstream];
@@ -157,6 +172,7 @@ fn a_path_that_loses_packets_is_never_taken_for_a_program() {
     for record in [
         causes::a_long_lossy_path_from_the_upstream_under_cubic(),
         causes::a_long_lossy_path_from_the_upstream_under_bbr(),
+        causes::a_long_path_from_the_upstream_that_loses_little(),
     ] {
         let receiving = verdict_of(record);
         assert!(!PROGRAMS.contains(&receiving.limited_by), "{receiving:#?}");

@@ -150,12 +150,19 @@ struct Network {
     upstream: Namespace,
 }
 
-/// A direction in which payload goes.
+/// A path on which payload goes, as the proxy sees it.
 #[derive(Clone, Copy)]
-enum Load {
-    Download,
-    Upload,
+enum Way {
+    ToClient,
+    ToUpstream,
+    FromUpstream,
 }
+
+/// 40 ms there and back.
+const FAR: Path = Path { delay: ms(20), loses: None, rate: None };
+
+/// The same at 40 Mbit/s, and every fiftieth packet is lost.
+const FAR_AND_LOSSY: Path = Path { loses: Some(50), rate: Some(5_000_000), ..FAR };
 
 impl Network {
     fn bare() -> Self {
@@ -169,40 +176,46 @@ impl Network {
         network
     }
 
-    /// With 40 ms there and back between client and proxy; what the proxy sends may get lost.
-    fn with_far_client(loses: Option<u32>) -> Self {
+    /// With a path instead of one of the cables.
+    fn with(way: Way, path: Path) -> Self {
         let network = Self::bare();
         let Self { client, proxy, upstream } = &network;
-        wan::lay(proxy, client, "client", 1, Path { delay: ms(20), loses });
-        proxy.cable(upstream, "upstream", 2);
+        let (from, to) = match way {
+            Way::ToClient => (proxy, client),
+            Way::ToUpstream => (proxy, upstream),
+            Way::FromUpstream => (upstream, proxy),
+        };
+        let (device, net) = way.device();
+        wan::lay(from, to, device, net, path);
+        match way {
+            Way::ToClient => proxy.cable(upstream, "upstream", 2),
+            Way::ToUpstream | Way::FromUpstream => client.cable(proxy, "client", 1),
+        }
         network
     }
 
-    /// With 40 ms there and back between proxy and upstream; what the upstream sends may get lost.
-    fn with_far_upstream(loses: Option<u32>) -> Self {
-        let network = Self::bare();
-        let Self { client, proxy, upstream } = &network;
-        client.cable(proxy, "client", 1);
-        wan::lay(upstream, proxy, "upstream", 2, Path { delay: ms(20), loses });
-        network
-    }
-
-    /// The congestion control of what a machine sends to a network.
-    fn control(from: &Namespace, net: u8, device: &str, congestion: &str) {
+    /// The congestion control of what is sent on this way.
+    fn control(&self, way: Way, congestion: &str) {
+        let sender = match way {
+            Way::ToClient | Way::ToUpstream => &self.proxy,
+            Way::FromUpstream => &self.upstream,
+        };
+        let (device, net) = way.device();
         let route = format!("10.{net}.0.0/24");
-        from.ip(&["route", "change", &route, "dev", device, "congctl", congestion]);
+        sender.ip(&["route", "change", &route, "dev", device, "congctl", congestion]);
     }
 
-    /// Limits what the proxy sends out of a device.
-    fn limit(&self, device: &str) {
+    /// Limits what the proxy sends on this way.
+    fn limit(&self, way: Way) {
+        let (device, _) = way.device();
         self.proxy
             .sh(&format!("tc qdisc add dev {device} root tbf rate 40mbit burst 32kb latency 40ms"));
     }
 
-    /// One end sends so much, the other one receives at this pace.
+    /// The end from which this way leads sends so much, the other one receives at this pace.
     fn carry(
         &self,
-        load: Load,
+        way: Way,
         sends: impl FnOnce(&TcpStream) + Send,
         receives: impl FnOnce(&TcpStream),
     ) -> Record {
@@ -222,12 +235,21 @@ impl Network {
         for end in [&client, &upstream] {
             end.set_read_timeout(Some(PATIENCE)).unwrap();
         }
-        let (from, to) = match load {
-            Load::Download => (upstream, client),
-            Load::Upload => (client, upstream),
+        let (from, to) = match way {
+            Way::ToClient | Way::FromUpstream => (upstream, client),
+            Way::ToUpstream => (client, upstream),
         };
         stream(from, to, sends, receives);
         proxy.the_record()
+    }
+}
+
+impl Way {
+    fn device(self) -> (&'static str, u8) {
+        match self {
+            Way::ToClient => ("client", 1),
+            Way::ToUpstream | Way::FromUpstream => ("upstream", 2),
+        }
     }
 }
 
@@ -235,86 +257,105 @@ fn at_full_speed(stream: &TcpStream) {
     receive(stream, 1 << 20, ms(0));
 }
 
-fn a_rate_limited_path(load: Load, device: &str, congestion: &str) -> Record {
+fn a_rate_limited_path(way: Way, congestion: &str) -> Record {
     let network = Network::new();
-    let net = if device == "client" { 1 } else { 2 };
-    Network::control(&network.proxy, net, device, congestion);
-    network.limit(device);
-    network.carry(load, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
+    network.control(way, congestion);
+    network.limit(way);
+    network.carry(way, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_rate_limited_path_to_the_client() -> Record {
-    a_rate_limited_path(Load::Download, "client", "bbr")
+    a_rate_limited_path(Way::ToClient, "bbr")
 }
 
 pub(crate) fn a_rate_limited_path_to_the_client_under_cubic() -> Record {
-    a_rate_limited_path(Load::Download, "client", "cubic")
+    a_rate_limited_path(Way::ToClient, "cubic")
 }
 
 pub(crate) fn a_rate_limited_path_to_the_upstream() -> Record {
-    a_rate_limited_path(Load::Upload, "upstream", "bbr")
+    a_rate_limited_path(Way::ToUpstream, "bbr")
 }
 
 pub(crate) fn a_rate_limited_path_to_the_upstream_under_cubic() -> Record {
-    a_rate_limited_path(Load::Upload, "upstream", "cubic")
+    a_rate_limited_path(Way::ToUpstream, "cubic")
 }
 
 /// A client that takes its time, on a path that has none to lose.
+fn a_client_that_reads_slowly_over(network: &Network, congestion: &str, at_most: usize) -> Record {
+    network.control(Way::ToClient, congestion);
+    let sends = |stream: &TcpStream| send(stream, 240, at_most, ms(0));
+    network.carry(Way::ToClient, sends, |stream| receive(stream, at_most, ms(10)))
+}
+
 pub(crate) fn a_client_on_another_machine_that_reads_slowly() -> Record {
-    let sends = |stream: &TcpStream| send(stream, 30, 1_000_000, ms(0));
-    Network::new().carry(Load::Download, sends, |stream| receive(stream, 300_000, ms(10)))
+    a_client_that_reads_slowly_over(&Network::new(), "bbr", 100_000)
+}
+
+pub(crate) fn a_client_on_another_machine_that_reads_slowly_under_cubic() -> Record {
+    a_client_that_reads_slowly_over(&Network::new(), "cubic", 100_000)
+}
+
+pub(crate) fn a_client_far_away_that_reads_slowly() -> Record {
+    a_client_that_reads_slowly_over(&Network::with(Way::ToClient, FAR), "bbr", 50_000)
+}
+
+pub(crate) fn a_client_far_away_that_reads_slowly_under_cubic() -> Record {
+    a_client_that_reads_slowly_over(&Network::with(Way::ToClient, FAR), "cubic", 50_000)
 }
 
 pub(crate) fn a_sender_that_paces_over_a_rate_limited_path() -> Record {
     let network = Network::new();
-    network.limit("client");
+    network.limit(Way::ToClient);
     let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(15));
-    network.carry(Load::Download, sends, at_full_speed)
+    network.carry(Way::ToClient, sends, at_full_speed)
+}
+
+fn a_sender_that_paces_small_messages(way: Way) -> Record {
+    let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(30));
+    Network::with(way, FAR).carry(way, sends, at_full_speed)
 }
 
 pub(crate) fn a_sender_that_paces_small_messages_over_a_long_path() -> Record {
-    let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(30));
-    Network::with_far_client(None).carry(Load::Download, sends, at_full_speed)
+    a_sender_that_paces_small_messages(Way::ToClient)
 }
 
 pub(crate) fn a_sender_that_paces_small_messages_from_afar() -> Record {
-    let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(30));
-    Network::with_far_upstream(None).carry(Load::Download, sends, at_full_speed)
+    a_sender_that_paces_small_messages(Way::FromUpstream)
 }
 
-pub(crate) fn a_client_at_the_end_of_a_long_path_that_reads_slowly() -> Record {
-    let sends = |stream: &TcpStream| send(stream, 12, 1_000_000, ms(0));
-    Network::with_far_client(None).carry(Load::Download, sends, |stream| {
-        receive(stream, 50_000, ms(10));
-    })
-}
-
-pub(crate) fn a_long_lossy_path_to_the_client(congestion: &str) -> Record {
-    let network = Network::with_far_client(Some(50));
-    Network::control(&network.proxy, 1, "client", congestion);
-    network.carry(Load::Download, |stream| send(stream, 2, 1_000_000, ms(0)), at_full_speed)
+fn a_long_lossy_path(way: Way, congestion: &str, path: Path, bytes: usize) -> Record {
+    let network = Network::with(way, path);
+    network.control(way, congestion);
+    network.carry(way, |stream| send(stream, 1, bytes, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_long_lossy_path_to_the_client_under_cubic() -> Record {
-    a_long_lossy_path_to_the_client("cubic")
+    a_long_lossy_path(Way::ToClient, "cubic", FAR_AND_LOSSY, 1_000_000)
 }
 
 pub(crate) fn a_long_lossy_path_to_the_client_under_bbr() -> Record {
-    a_long_lossy_path_to_the_client("bbr")
+    a_long_lossy_path(Way::ToClient, "bbr", FAR_AND_LOSSY, 3_000_000)
 }
 
-pub(crate) fn a_long_lossy_path_from_the_upstream(congestion: &str) -> Record {
-    let network = Network::with_far_upstream(Some(50));
-    Network::control(&network.upstream, 2, "upstream", congestion);
-    network.carry(Load::Download, |stream| send(stream, 2, 1_000_000, ms(0)), at_full_speed)
+pub(crate) fn a_long_lossy_path_to_the_upstream_under_cubic() -> Record {
+    a_long_lossy_path(Way::ToUpstream, "cubic", FAR_AND_LOSSY, 1_000_000)
+}
+
+pub(crate) fn a_long_lossy_path_to_the_upstream_under_bbr() -> Record {
+    a_long_lossy_path(Way::ToUpstream, "bbr", FAR_AND_LOSSY, 3_000_000)
 }
 
 pub(crate) fn a_long_lossy_path_from_the_upstream_under_cubic() -> Record {
-    a_long_lossy_path_from_the_upstream("cubic")
+    a_long_lossy_path(Way::FromUpstream, "cubic", FAR_AND_LOSSY, 1_000_000)
 }
 
 pub(crate) fn a_long_lossy_path_from_the_upstream_under_bbr() -> Record {
-    a_long_lossy_path_from_the_upstream("bbr")
+    a_long_lossy_path(Way::FromUpstream, "bbr", FAR_AND_LOSSY, 3_000_000)
+}
+
+pub(crate) fn a_long_path_from_the_upstream_that_loses_little() -> Record {
+    let path = Path { loses: Some(500), ..FAR_AND_LOSSY };
+    a_long_lossy_path(Way::FromUpstream, "cubic", path, 4_000_000)
 }
 
 /// Drops every fiftieth packet with payload that comes to a namespace.
@@ -329,13 +370,13 @@ fn lose(namespace: &Namespace, device: &str) {
 pub(crate) fn a_lossy_path_to_the_client() -> Record {
     let network = Network::new();
     lose(&network.client, "client");
-    network.carry(Load::Download, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
+    network.carry(Way::ToClient, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_lossy_path_from_the_upstream() -> Record {
     let network = Network::new();
     lose(&network.proxy, "upstream");
-    network.carry(Load::Download, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
+    network.carry(Way::FromUpstream, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_fast_clean_transfer() -> Record {

@@ -1,5 +1,5 @@
-//! A path with a delay and losses: a TUN device in each of two namespaces, and threads that carry the
-//! packets between them.
+//! A path with a delay, losses and a rate: a TUN device in each of two namespaces, and threads that carry
+//! the packets between them.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -17,9 +17,13 @@ pub(crate) struct Path {
     pub(crate) delay: Duration,
     /// Every so many packets with payload that go from the first namespace to the second, one is lost.
     pub(crate) loses: Option<u32>,
+    /// Bytes a second, each way. What would wait longer than [`QUEUE`] for its turn is dropped.
+    pub(crate) rate: Option<u32>,
 }
 
 const MTU: usize = 1500;
+
+const QUEUE: Duration = Duration::from_millis(40);
 
 /// Lays a path between two namespaces: a device of this name at both ends. The first one has
 /// 10.NET.0.1, the second one 10.NET.0.2. It ends when a namespace does.
@@ -39,12 +43,21 @@ fn carry(from: Arc<SyncDevice>, to: Arc<SyncDevice>, path: Path) {
     thread::spawn(move || {
         let mut packet = vec![0; MTU];
         let mut with_payload = 0;
+        let mut free_at = Instant::now();
         while let Ok(bytes) = from.recv(&mut packet) {
             with_payload += u32::from(bytes > 100);
             if bytes > 100 && path.loses.is_some_and(|every| with_payload % every == 0) {
                 continue;
             }
-            if sender.send((Instant::now() + path.delay, packet[..bytes].to_vec())).is_err() {
+            let now = Instant::now();
+            free_at = free_at.max(now);
+            if free_at > now + QUEUE {
+                continue;
+            }
+            if let Some(rate) = path.rate {
+                free_at += Duration::from_secs_f64(bytes as f64 / f64::from(rate));
+            }
+            if sender.send((free_at + path.delay, packet[..bytes].to_vec())).is_err() {
                 return;
             }
         }
