@@ -14,6 +14,7 @@ mod connect;
 mod contract;
 mod curl;
 mod dead_peers;
+mod delivery;
 mod demo;
 mod dialling;
 mod diverted;

@@ -10,8 +10,9 @@ use conniver::record::Record;
 
 use super::forwarding::{Ends, Forwarding};
 use super::namespace::Namespace;
-use super::program::{BINARY, PATIENCE};
-use super::wan::{self, Path};
+use super::network::{FAR, FAR_AND_LOSSY, Network, Way};
+use super::program::BINARY;
+use super::wan::Path;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -143,114 +144,21 @@ pub(crate) fn a_short_exchange_without_pauses() -> Record {
     forwarding.proxy.the_record()
 }
 
-/// Three machines in a row, with cables between them.
-struct Network {
-    client: Namespace,
-    proxy: Namespace,
-    upstream: Namespace,
-}
-
-/// A path on which payload goes, as the proxy sees it.
-#[derive(Clone, Copy)]
-enum Way {
-    ToClient,
-    ToUpstream,
-    FromUpstream,
-}
-
-/// 40 ms there and back.
-const FAR: Path = Path { delay: ms(20), loses: None, rate: None };
-
-/// The same at 40 Mbit/s, and every fiftieth packet is lost.
-const FAR_AND_LOSSY: Path = Path { loses: Some(50), rate: Some(5_000_000), ..FAR };
-
-impl Network {
-    fn bare() -> Self {
-        Self { client: Namespace::new(), proxy: Namespace::new(), upstream: Namespace::new() }
-    }
-
-    fn new() -> Self {
-        let network = Self::bare();
-        network.client.cable(&network.proxy, "client", 1);
-        network.proxy.cable(&network.upstream, "upstream", 2);
-        network
-    }
-
-    /// With a path instead of one of the cables.
-    fn with(way: Way, path: Path) -> Self {
-        let network = Self::bare();
-        let Self { client, proxy, upstream } = &network;
-        let (from, to) = match way {
-            Way::ToClient => (proxy, client),
-            Way::ToUpstream => (proxy, upstream),
-            Way::FromUpstream => (upstream, proxy),
-        };
-        let (device, net) = way.device();
-        wan::lay(from, to, device, net, path);
-        match way {
-            Way::ToClient => proxy.cable(upstream, "upstream", 2),
-            Way::ToUpstream | Way::FromUpstream => client.cable(proxy, "client", 1),
-        }
-        network
-    }
-
-    /// The congestion control of what is sent on this way.
-    fn control(&self, way: Way, congestion: &str) {
-        let sender = match way {
-            Way::ToClient | Way::ToUpstream => &self.proxy,
-            Way::FromUpstream => &self.upstream,
-        };
-        let (device, net) = way.device();
-        let route = format!("10.{net}.0.0/24");
-        sender.ip(&["route", "change", &route, "dev", device, "congctl", congestion]);
-    }
-
-    /// Limits what the proxy sends on this way.
-    fn limit(&self, way: Way) {
-        let (device, _) = way.device();
-        self.proxy
-            .sh(&format!("tc qdisc add dev {device} root tbf rate 40mbit burst 32kb latency 40ms"));
-    }
-
-    /// The end from which this way leads sends so much, the other one receives at this pace.
-    fn carry(
-        &self,
-        way: Way,
-        sends: impl FnOnce(&TcpStream) + Send,
-        receives: impl FnOnce(&TcpStream),
-    ) -> Record {
-        // Which end of a path has which address differs from one network to the other.
-        let upstream = self.upstream.address_on("upstream");
-        let listener = self.upstream.enter(|| TcpListener::bind((upstream, 0)).unwrap());
-        let (local, port) =
-            (self.proxy.address_on("client"), listener.local_addr().unwrap().port());
-        let forward = format!("{local}:0:{upstream}:{port}");
-        let proxy = super::program::Proxy::start(
-            &mut self.proxy.command(BINARY),
-            &[&forward],
-            &["--allow-from", "10.1.0.0/24"],
-        );
-        let client = self.client.enter(|| TcpStream::connect(proxy.address()).unwrap());
-        let (upstream, _) = listener.accept().unwrap();
-        for end in [&client, &upstream] {
-            end.set_read_timeout(Some(PATIENCE)).unwrap();
-        }
-        let (from, to) = match way {
-            Way::ToClient | Way::FromUpstream => (upstream, client),
-            Way::ToUpstream => (client, upstream),
-        };
-        stream(from, to, sends, receives);
-        proxy.the_record()
-    }
-}
-
-impl Way {
-    fn device(self) -> (&'static str, u8) {
-        match self {
-            Way::ToClient => ("client", 1),
-            Way::ToUpstream | Way::FromUpstream => ("upstream", 2),
-        }
-    }
+/// The end from which this way leads sends so much, the other one receives at this pace.
+fn carry(
+    network: &Network,
+    way: Way,
+    sends: impl FnOnce(&TcpStream) + Send,
+    receives: impl FnOnce(&TcpStream),
+) -> Record {
+    let forwarding = network.forwarding(&[]);
+    let Ends { client, upstream } = network.pair(&forwarding);
+    let (from, to) = match way {
+        Way::ToClient | Way::FromUpstream => (upstream, client),
+        Way::ToUpstream => (client, upstream),
+    };
+    stream(from, to, sends, receives);
+    forwarding.proxy.the_record()
 }
 
 fn at_full_speed(stream: &TcpStream) {
@@ -261,7 +169,7 @@ fn a_rate_limited_path(way: Way, congestion: &str) -> Record {
     let network = Network::new();
     network.control(way, congestion);
     network.limit(way);
-    network.carry(way, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
+    carry(&network, way, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_rate_limited_path_to_the_client() -> Record {
@@ -284,7 +192,7 @@ pub(crate) fn a_rate_limited_path_to_the_upstream_under_cubic() -> Record {
 fn a_client_that_reads_slowly_over(network: &Network, congestion: &str, at_most: usize) -> Record {
     network.control(Way::ToClient, congestion);
     let sends = |stream: &TcpStream| send(stream, 240, at_most, ms(0));
-    network.carry(Way::ToClient, sends, |stream| receive(stream, at_most, ms(10)))
+    carry(network, Way::ToClient, sends, |stream| receive(stream, at_most, ms(10)))
 }
 
 pub(crate) fn a_client_on_another_machine_that_reads_slowly() -> Record {
@@ -307,12 +215,12 @@ pub(crate) fn a_sender_that_paces_over_a_rate_limited_path() -> Record {
     let network = Network::new();
     network.limit(Way::ToClient);
     let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(15));
-    network.carry(Way::ToClient, sends, at_full_speed)
+    carry(&network, Way::ToClient, sends, at_full_speed)
 }
 
 fn a_sender_that_paces_small_messages(way: Way) -> Record {
     let sends = |stream: &TcpStream| send(stream, 30, 4096, ms(30));
-    Network::with(way, FAR).carry(way, sends, at_full_speed)
+    carry(&Network::with(way, FAR), way, sends, at_full_speed)
 }
 
 pub(crate) fn a_sender_that_paces_small_messages_over_a_long_path() -> Record {
@@ -326,7 +234,7 @@ pub(crate) fn a_sender_that_paces_small_messages_from_afar() -> Record {
 fn a_long_lossy_path(way: Way, congestion: &str, path: Path, bytes: usize) -> Record {
     let network = Network::with(way, path);
     network.control(way, congestion);
-    network.carry(way, |stream| send(stream, 1, bytes, ms(0)), at_full_speed)
+    carry(&network, way, |stream| send(stream, 1, bytes, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_long_lossy_path_to_the_client_under_cubic() -> Record {
@@ -370,13 +278,13 @@ fn lose(namespace: &Namespace, device: &str) {
 pub(crate) fn a_lossy_path_to_the_client() -> Record {
     let network = Network::new();
     lose(&network.client, "client");
-    network.carry(Way::ToClient, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
+    carry(&network, Way::ToClient, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_lossy_path_from_the_upstream() -> Record {
     let network = Network::new();
     lose(&network.proxy, "upstream");
-    network.carry(Way::FromUpstream, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
+    carry(&network, Way::FromUpstream, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_fast_clean_transfer() -> Record {

@@ -4,6 +4,7 @@ pub(crate) mod causes;
 pub(crate) mod clients;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
+pub(crate) mod network;
 pub(crate) mod noise;
 pub(crate) mod peers;
 pub(crate) mod program;
