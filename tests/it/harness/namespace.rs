@@ -67,6 +67,15 @@ impl Namespace {
         words.nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
     }
 
+    /// Segments that its TCP has sent again, all connections of it together.
+    pub(crate) fn retransmitted(&self) -> u64 {
+        let snmp = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
+        let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (tcp.next().unwrap(), tcp.next().unwrap());
+        let mut figures = names.split(' ').zip(values.split(' '));
+        figures.find(|(name, _)| *name == "RetransSegs").unwrap().1.parse().unwrap()
+    }
+
     /// Runs a shell script in it, to its end.
     pub(crate) fn sh(&self, script: &str) {
         run("ip", &["netns", "exec", &self.name, "sh", "-c", script]);

@@ -1,6 +1,8 @@
 //! A client, a proxy and an upstream on machines of their own.
 
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::forwarding::{Ends, Forwarding};
@@ -13,6 +15,8 @@ pub(crate) struct Network {
     pub(crate) client: Namespace,
     pub(crate) proxy: Namespace,
     pub(crate) upstream: Namespace,
+    /// Packets that its path has lost so far.
+    pub(crate) lost: Arc<AtomicU64>,
 }
 
 /// A path on which payload goes, as the proxy sees it.
@@ -31,7 +35,8 @@ pub(crate) const FAR_AND_LOSSY: Path = Path { loses: Some(50), rate: Some(5_000_
 
 impl Network {
     fn bare() -> Self {
-        Self { client: Namespace::new(), proxy: Namespace::new(), upstream: Namespace::new() }
+        let [client, proxy, upstream] = [(); 3].map(|()| Namespace::new());
+        Self { client, proxy, upstream, lost: Arc::default() }
     }
 
     pub(crate) fn new() -> Self {
@@ -44,19 +49,19 @@ impl Network {
     /// With a path instead of one of the cables.
     pub(crate) fn with(way: Way, path: Path) -> Self {
         let network = Self::bare();
-        let Self { client, proxy, upstream } = &network;
+        let Self { client, proxy, upstream, .. } = &network;
         let (from, to) = match way {
             Way::ToClient => (proxy, client),
             Way::ToUpstream => (proxy, upstream),
             Way::FromUpstream => (upstream, proxy),
         };
         let (device, net) = way.device();
-        wan::lay(from, to, device, net, path);
+        let lost = wan::lay(from, to, device, net, path);
         match way {
             Way::ToClient => proxy.cable(upstream, "upstream", 2),
             Way::ToUpstream | Way::FromUpstream => client.cable(proxy, "client", 1),
         }
-        network
+        Self { lost, ..network }
     }
 
     /// The congestion control of what is sent on this way.
