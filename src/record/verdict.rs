@@ -129,11 +129,13 @@ pub struct Evidence {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked: Duration,
-    /// Of it: under a narrow window of the receiver, ns: less than half of the widest that it had announced,
-    /// or less than the congestion window and three quarters full (`tcpi_snd_wnd`).
+    /// Of it: held by the receiver's window, ns, as looks at the sending socket found it: less than half of
+    /// the widest that it had announced, or less than the congestion window and three quarters full
+    /// (`tcpi_snd_wnd`), or counted by the kernel (`tcpi_rwnd_limited`); and nothing was missing of what
+    /// the receiver had got (`tcpi_sacked`).
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
-    pub blocked_narrow: Duration,
+    pub blocked_by_window: Duration,
     /// The sending socket's time with data to send or in flight, ns (`tcpi_busy_time`).
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]

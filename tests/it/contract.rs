@@ -26,7 +26,7 @@ const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error e
 const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
 const VERDICT: &str = "limitedBy share direction active time basis evidence";
 const VERDICT_TIME: &str = "client upstream networkClient networkUpstream proxy";
-const EVIDENCE: &str = "starved starvedByReceiver starvedOutOfOrder blocked blockedNarrow busyTime \
+const EVIDENCE: &str = "starved starvedByReceiver starvedOutOfOrder blocked blockedByWindow busyTime \
     rxWindowLimited txBufferLimited retransmits rxOutOfOrder receivedCE";
 const DELIVERED: &str = "written acked undelivered";
 const HTTP: &str = "method host status";
