@@ -40,6 +40,7 @@
 //! | `record` | the proxy's records as typed values, and reading files of them |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
+//! | `metrics` | what the proxy shows of itself to Prometheus |
 //! | `cli` (default) | the program `conniver` |
 
 mod clock;
@@ -52,11 +53,14 @@ pub mod tcp_info;
 pub mod access;
 #[cfg(feature = "proxy")]
 mod dial;
+#[cfg(all(feature = "proxy", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "proxy")]
 pub mod ingress;
-#[cfg(all(feature = "proxy", fuzzing))]
-pub mod observe;
-#[cfg(all(feature = "proxy", not(fuzzing)))]
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
 mod process;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::ingress::fuzzing::http_body(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::fuzzing::http_body(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::observe::fuzzing::conversation(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::fuzzing::observe(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::ingress::fuzzing::proxy_protocol(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::fuzzing::proxy_protocol(bytes));

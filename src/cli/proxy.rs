@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
+use conniver::metrics::{Metrics, MetricsListener};
 use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
 use conniver::record::{Output, Recorder};
 
@@ -77,6 +78,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "N", value_parser = parse_mark)]
     mark: Option<NonZeroU32>,
 
+    /// Show Prometheus what the proxy does, under /metrics, and whether it is well, under /healthz.
+    /// Beyond loopback it needs --allow-from
+    #[arg(long, value_name = "[BIND:]PORT")]
+    metrics: Option<ListenAddr>,
+
     #[command(flatten)]
     pair: PairArgs,
 
@@ -111,7 +117,8 @@ impl ProxyArgs {
         let diverted = !self.accept_proxy;
         let redirects = self.redirect.iter().map(|redirect| ("--redirect", redirect.0, diverted));
         let tproxies = self.tproxy.iter().map(|tproxy| ("--tproxy", tproxy.0, diverted));
-        let mut all = forwards.chain(dynamics).chain(redirects).chain(tproxies);
+        let metrics = self.metrics.iter().map(|metrics| ("--metrics", metrics.0, false));
+        let mut all = forwards.chain(dynamics).chain(redirects).chain(tproxies).chain(metrics);
         let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
         let open = all.find(|(_, address, guarded)| {
             self.allow_from.is_empty() && !guarded && exposed(address)
@@ -201,8 +208,18 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     if output == Output::Stdout {
         output_watch::stop_when_reader_leaves(stopper.clone());
     }
-    let listening: Vec<String> = listeners.iter().map(|l| format!("listening on {l}")).collect();
-    let proxy = Proxy::new(settings, recorder.clone(), listeners);
+    let mut listening: Vec<_> = listeners.iter().map(|l| format!("listening on {l}")).collect();
+    let access = settings.access.clone();
+    let mut proxy = Proxy::new(settings, recorder.clone(), listeners);
+    if let Some(listen) = args.metrics {
+        let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
+        listening.push(format!("showing metrics on {}", listener.address()));
+        let metrics = Metrics::new(proxy.opened(), recorder.clone());
+        let (counting, stopping) = (metrics.clone(), requests.clone());
+        proxy = proxy.on_close(move |record| counting.count(record));
+        let ailment = move || stopping.reached(1).then_some("stopping");
+        tokio::spawn(listener.serve(metrics, access, ailment));
+    }
     // Last of all: whoever waits for these lines may connect, and may send signals.
     for line in &listening {
         exit::say(line);

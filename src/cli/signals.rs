@@ -30,6 +30,11 @@ impl Stopper {
 }
 
 impl StopRequests {
+    /// Whether there were `count` requests.
+    pub(crate) fn reached(&self, count: u32) -> bool {
+        *self.0.borrow() >= count
+    }
+
     /// Resolves after `count` requests.
     pub(crate) async fn reach(&self, count: u32) {
         let mut requests = self.0.clone();

@@ -20,6 +20,8 @@ use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSou
 use crate::socket_options::Mark;
 use cache::{Found, Resolver};
 use race::race;
+#[cfg(any(test, fuzzing))]
+pub(crate) use tunnel::fuzzing;
 pub(crate) use tunnel::{Tunnel, say, write_own};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};

@@ -1,5 +1,4 @@
-//! What the fuzz targets in `fuzz/` run: each parser, and what must hold of whatever it takes. The
-//! inputs that fuzzing found interesting are tests as well.
+//! What clients say, fuzzed: each parser, and what must hold of whatever it takes.
 
 use super::http::{Form, Framing, parse_request, parse_response};
 use super::proxy_protocol::{self, ProxyProtocol};
@@ -75,27 +74,4 @@ pub fn target(bytes: &[u8]) {
     let _ = text.parse::<ListenAddr>();
     let _ = text.parse::<TargetRule>();
     let _ = text.parse::<Network>();
-}
-
-#[cfg(test)]
-mod tests {
-    /// The inputs in `fuzz/seeds`, a line of hex digits each.
-    fn seeds(lines: &str) -> impl Iterator<Item = Vec<u8>> + '_ {
-        let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
-        lines.lines().map(move |line| line.as_bytes().chunks(2).map(byte).collect())
-    }
-
-    #[test]
-    fn what_must_hold_holds_of_all_that_fuzzing_found_interesting() {
-        type Check = fn(&[u8]);
-        let all: [(Check, &str); 4] = [
-            (super::http_head, include_str!("../../fuzz/seeds/http_head.hex")),
-            (super::http_body, include_str!("../../fuzz/seeds/http_body.hex")),
-            (super::socks, include_str!("../../fuzz/seeds/socks.hex")),
-            (super::target, include_str!("../../fuzz/seeds/target.hex")),
-        ];
-        for (check, lines) in all {
-            seeds(lines).for_each(|seed| check(&seed));
-        }
-    }
 }

@@ -8,8 +8,7 @@ mod dialogue;
 mod diverted;
 mod forward;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod http;
 mod listen;
 mod proxy_protocol;

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `fuzz/` run.
+//! Conversations, fuzzed: what they show does not depend on the pieces that they come in.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::relay::Observe;
 
 /// A conversation: its bytes in pieces show what they show as a whole. The first three bytes say
 /// where the client's part ends, and how long pieces are.
-pub fn conversation(bytes: &[u8]) {
+pub fn observe(bytes: &[u8]) {
     let Some((&[high, low, piece], bytes)) = bytes.split_first_chunk() else { return };
     let end = usize::from(u16::from_be_bytes([high, low])).min(bytes.len());
     let (client, upstream) = bytes.split_at(end);

@@ -3,9 +3,8 @@
 //! An observer of each direction sees what passes, changes nothing, and is dropped as soon as it
 //! can learn no more.
 
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod tls;
 

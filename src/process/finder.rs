@@ -2,26 +2,16 @@
 //! much of a processor.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock, Weak};
 
 use super::budget::Budget;
-use super::search::Search;
+use super::search::{Question, Search};
 use super::{Answer, SockDiag};
 use crate::fault::text_of;
-use crate::record::Process;
 
 /// Most clients that wait to be looked for. What comes on top is not looked for.
 const QUEUE: usize = 1024;
-
-/// A client to look for; whose connection has ended need not be.
-pub(super) struct Question {
-    /// The client's own address.
-    pub(super) client: SocketAddr,
-    /// What its socket is connected to.
-    pub(super) peer: SocketAddr,
-    pub(super) answer: Weak<OnceLock<Box<Process>>>,
-}
 
 /// Who can be asked for the programs of clients.
 #[derive(Debug)]

@@ -6,13 +6,21 @@ use std::net::SocketAddr;
 use std::sync::{OnceLock, Weak};
 
 use super::SockDiag;
-use super::finder::Question;
 use super::proc_files::{all, describe, parent_of, sockets_of};
 use crate::fault::text_of;
 use crate::record::Process;
 
 /// Processes that were found lately and are looked into first.
 const RECENT: usize = 8;
+
+/// A client to look for; whose connection has ended need not be.
+pub(super) struct Question {
+    /// The client's own address.
+    pub(super) client: SocketAddr,
+    /// What its socket is connected to.
+    pub(super) peer: SocketAddr,
+    pub(super) answer: Weak<OnceLock<Box<Process>>>,
+}
 
 /// Finds processes, and remembers those whose connections come again and again.
 pub(super) struct Search {

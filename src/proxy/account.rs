@@ -8,18 +8,18 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::delivery::Opened;
+use super::ending::{Finish, ending};
 use super::verdict;
 use super::warnings::warnings;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{DialLog, Failure};
+use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, AttemptOutcome, By, Delivered, Delivery, Delta, Ending, How, Line, Outcome, Phase,
-    Phases, Record, Report,
+    self, AttemptOutcome, Delivered, Delivery, Delta, Line, Phases, Record, Report,
 };
-use crate::relay::{Leg, LegState, PeerEnd, RelayEnd, Waited};
+use crate::relay::{Leg, LegState, Waited};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -39,14 +39,6 @@ pub(super) struct Account {
     listener: Arc<str>,
     /// Bytes to upstream and to client that earlier lines reported.
     reported: (u64, u64),
-}
-
-/// How a pair came to its end.
-pub(super) enum Finish {
-    /// It never got to relaying.
-    Failed(Failure),
-    /// It was relayed.
-    Relayed(RelayEnd),
 }
 
 impl Account {
@@ -123,9 +115,11 @@ impl Account {
         });
         let (client_purged, upstream_purged) =
             (client.purged, upstream.is_some_and(|leg| leg.purged));
-        let (outcome, ending) = finish.map(|finish| ending(client, upstream, finish)).unzip();
+        let states = (client, upstream);
         let meters = (&client.meter, upstream.map(|leg| &leg.meter));
         let (client, upstream) = (Report::from(meters.0), meters.1.map(Report::from));
+        let ends = finish.map(|finish| ending(states.0, &client, states.1, finish));
+        let (outcome, ending) = ends.unzip();
         let phases = self.phases(meters.1, &client);
 
         let delivery = Delivery {
@@ -214,67 +208,4 @@ impl Account {
 /// since the handshake: what it waited to be accepted.
 fn accept_queue(client: &Report) -> Option<Duration> {
     client.opened_info.as_ref().and_then(|info| info.last_tx_at)
-}
-
-fn ending(client: &LegState, upstream: Option<&LegState>, finish: Finish) -> (Outcome, Ending) {
-    match finish {
-        Finish::Failed(failure) => {
-            let fault = failure.fault;
-            let ending = Ending {
-                phase: failure.phase,
-                first_by: failure.by,
-                first_how: failure.how,
-                second_by: None,
-                second_how: None,
-                gap: None,
-                error: fault.as_ref().map(|fault| fault.text.to_string()),
-                error_code: fault.map(|fault| fault.code.to_string()),
-            };
-            (failure.outcome, ending)
-        }
-        Finish::Relayed(end) => relayed(client, upstream, end),
-    }
-}
-
-fn relayed(client: &LegState, upstream: Option<&LegState>, end: RelayEnd) -> (Outcome, Ending) {
-    let client = client.ended.as_deref().map(|end| (By::Client, end));
-    let upstream = upstream.and_then(|leg| leg.ended.as_deref()).map(|end| (By::Upstream, end));
-    let mut ends: Vec<_> = client.into_iter().chain(upstream).collect();
-    ends.sort_by_key(|(_, end)| end.at);
-    let by = |(side, end): &(By, &PeerEnd)| {
-        if is_unreachable(end) { By::Network } else { *side }
-    };
-
-    let fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
-    let outcome = match fault {
-        _ if end == RelayEnd::ByStop => Outcome::Shutdown,
-        None => Outcome::Ok,
-        Some(_) if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
-        Some(fault) => match &*fault.code {
-            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
-            "ETIMEDOUT" => Outcome::Timeout,
-            "MALFORMED_REQUEST" => Outcome::Protocol,
-            _ => Outcome::Error,
-        },
-    };
-    let first = ends.first();
-    let second = ends.get(1);
-    let ending = Ending {
-        phase: Phase::Relay,
-        first_by: first.map_or(By::Proxy, by),
-        first_how: first.map_or(How::Shutdown, |(_, end)| end.how),
-        second_by: second.map(by),
-        second_how: second.map(|(_, end)| end.how),
-        gap: first.zip(second).map(|((_, first), (_, second))| second.at - first.at),
-        error: fault.map(|fault| fault.text.to_string()),
-        error_code: fault.map(|fault| fault.code.to_string()),
-    };
-    (outcome, ending)
-}
-
-/// A router's word that the peer cannot be reached.
-fn is_unreachable(end: &PeerEnd) -> bool {
-    end.fault.as_ref().is_some_and(|fault| {
-        matches!(&*fault.code, "EHOSTUNREACH" | "ENETUNREACH" | "EHOSTDOWN" | "ENETDOWN")
-    })
 }

@@ -33,8 +33,8 @@ pub struct Listener {
 /// A listening socket that could not be had.
 #[derive(Debug)]
 pub struct BindError {
-    address: SocketAddr,
-    error: io::Error,
+    pub(crate) address: SocketAddr,
+    pub(crate) error: io::Error,
 }
 
 impl fmt::Display for BindError {

@@ -20,6 +20,7 @@
 
 mod account;
 mod delivery;
+mod ending;
 mod listener;
 mod session;
 mod settings;
@@ -65,7 +66,7 @@ struct Shared {
     recorder: Recorder,
     dialler: Dialler,
     processes: Option<Finder>,
-    seq: AtomicU64,
+    seq: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
     pulse: Arc<Pulse>,
@@ -94,7 +95,7 @@ impl Proxy {
             recorder,
             dialler,
             processes,
-            seq: AtomicU64::new(0),
+            seq: Arc::default(),
             listening,
             on_close: None,
             pulse: Arc::default(),
@@ -108,6 +109,12 @@ impl Proxy {
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.shared.on_close = Some(OnClose(Box::new(callback)));
         self
+    }
+
+    /// Tells how many pairs were opened so far, also while the proxy runs.
+    pub fn opened(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let seq = Arc::clone(&self.shared.seq);
+        move || seq.load(Ordering::Relaxed)
     }
 
     /// Accepts and relays until `drain` is ready; then accepts no more and gives open pairs the

@@ -10,7 +10,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::Shared;
-use super::account::{Account, Finish};
+use super::account::Account;
+use super::ending::Finish;
 use crate::access::Asker;
 use crate::clock;
 use crate::conn::{Epoch, Meter};

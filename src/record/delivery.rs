@@ -27,7 +27,8 @@ pub struct Delivered {
     /// Bytes that our kernel took: the leg's `txBytes`.
     pub written: u64,
     /// Bytes that the peer's kernel acknowledged, SYN and FIN taken off (Linux 4.1:
-    /// `tcpi_bytes_acked`). Null where the system does not tell, and while the pair is open.
+    /// `tcpi_bytes_acked`). Null where the system does not tell, and while the pair is open. A peer
+    /// that resets may have got more: a reset acknowledges nothing.
     pub acked: Option<u64>,
     /// Bytes that never were acknowledged, sent or not. Known once the send queue is empty, or the
     /// connection is gone by a reset of either side or a time-out. Null while they may still arrive; a

@@ -1,6 +1,5 @@
 //! How a pair ended, and who began it.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,8 @@ use crate::nanos;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Both sides ended their streams.
+    /// Both sides ended their streams; or the client did, and had closed its connection when more
+    /// came for it: `delivery` says how much it never got.
     Ok,
     /// The target's name could not be resolved.
     Dns,
@@ -121,18 +121,4 @@ pub enum How {
     Limit,
     /// The proxy was told to stop.
     Shutdown,
-}
-
-/// As it stands in JSON.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
-
-/// As it stands in JSON.
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
 }

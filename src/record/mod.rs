@@ -16,6 +16,7 @@ mod warning;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -233,6 +234,19 @@ pub enum Mode {
     /// `TPROXY`.
     Tproxy,
 }
+
+/// Displays values as they stand in JSON, where they are words.
+macro_rules! display_as_in_json {
+    ($($word:ty),+) => {$(
+        impl fmt::Display for $word {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        }
+    )+};
+}
+
+display_as_in_json!(Mode, Outcome, By, LimitedBy);
 
 /// The JSON Schema of one line, derived from these types.
 #[cfg(feature = "schema")]

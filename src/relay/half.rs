@@ -364,7 +364,7 @@ impl Half {
     }
 
     fn reached_end(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) {
-        source.state.reached_end();
+        source.reached_end();
         self.done = true;
         if source.state.gone || sink.state.gone {
             return;

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use crate::conn::{Blocked, Meter};
 use crate::fault::{Fault, code_of};
 use crate::record::How;
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::tcp_info;
 
 /// A socket, what is counted on it, and how its peer ended.
@@ -41,11 +40,14 @@ pub(crate) struct PeerEnd {
     pub(crate) at: Instant,
     pub(crate) how: How,
     pub(crate) fault: Option<Fault>,
+    /// Bytes that the peer had acknowledged when its end of stream was read, where that was how it
+    /// ended. `None` where the system does not tell.
+    pub(crate) acked: Option<u64>,
 }
 
 impl PeerEnd {
     fn boxed(at: Instant, how: How) -> Box<Self> {
-        Box::new(Self { at, how, fault: None })
+        Box::new(Self { at, how, fault: None, acked: None })
     }
 }
 
@@ -117,6 +119,18 @@ impl Side<'_> {
         self.stream.try_write(bytes)
     }
 
+    /// The peer's end of stream was read.
+    pub(super) fn reached_end(&mut self) {
+        let acknowledges = self.state.ended.is_none() && self.state.meter.tx.ended.is_none();
+        self.state.reached_end();
+        if let Some(end) = &mut self.state.ended
+            && acknowledges
+        {
+            let queued = tcp_info::send_queue(self.stream);
+            end.acked = queued.and_then(|queued| self.state.meter.tx.bytes.checked_sub(queued));
+        }
+    }
+
     /// Takes an error that is pending on the socket, if there is one.
     pub(super) fn take_error(&mut self) {
         if let Ok(Some(error)) = self.stream.take_error() {
@@ -175,9 +189,10 @@ impl LegState {
         if let Some(blocked) = &mut self.meter.write_blocked {
             blocked.end(at);
         }
-        // EPIPE: a reset that came after the peer's end of stream.
         let how = match &*code_of(error) {
-            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => How::Reset,
+            // A reset that came after the peer's end of stream, which nobody has read yet.
+            "EPIPE" => How::Fin,
+            "ECONNRESET" | "ECONNABORTED" => How::Reset,
             "ETIMEDOUT" => How::Timeout,
             _ => How::Error,
         };

@@ -36,6 +36,8 @@ use error_watch::ErrorWatch;
 pub(crate) use half::Half;
 pub(crate) use leg::{Leg, LegState, PeerEnd};
 pub(crate) use observe::{Observe, Observed};
+#[cfg(feature = "metrics")]
+pub(crate) use pipe::open as open_pipes;
 pub(crate) use pulse::Pulse;
 pub(crate) use waits::Waited;
 

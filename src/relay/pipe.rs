@@ -123,6 +123,12 @@ pub(super) fn take() -> Option<Pipe> {
     }
 }
 
+/// How many pipes there are, idle or in use.
+#[cfg(feature = "metrics")]
+pub(crate) fn open() -> usize {
+    pool().open
+}
+
 /// As many as take an eighth of the descriptors, two each: the others are for connections.
 fn most() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

@@ -7,14 +7,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use conniver::record::{Mode, Outcome};
+use conniver::record::{By, How, Mode, Outcome};
 use tempfile::TempDir;
 
 use crate::connect::TlsServer;
 use crate::harness::clients::{Counts, Server, assert_tls_tunnelled, assert_tunnelled, client};
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::peers::{Upstream, noise};
+use crate::harness::peers::{Upstream, far_away, noise};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
 use crate::harness::{has_tool, run};
 
@@ -28,6 +29,18 @@ fn served_by(mut program: Command) -> Upstream<Counts> {
     })
 }
 
+/// Serves the directory over HTTP/2 on port 443. It takes no port 0; in a namespace of the test's
+/// own, every port is free.
+fn nghttpd(namespace: &Namespace, directory: &Path, key: &str, certificate: &str) -> Server {
+    let mut server = namespace.command("nghttpd");
+    server.args(["-a", "127.0.0.1", "-d"]).arg(directory).args(["443", key, certificate]);
+    let server = Server::start(server.stdout(Stdio::null()));
+    wait_until("nghttpd listens", || {
+        namespace.enter(|| TcpStream::connect("127.0.0.1:443").is_ok())
+    });
+    server
+}
+
 #[test]
 fn curl_speaks_http_2_through_one_tunnel() {
     let name = "curl_speaks_http_2_through_one_tunnel";
@@ -38,14 +51,8 @@ fn curl_speaks_http_2_through_one_tunnel() {
     let (key, certificate) = crate::connect::certificate(files.path());
     let page = noise(300_000);
     std::fs::write(files.path().join("page"), &page).unwrap();
-    // It takes no port 0; in a namespace of the test's own, every port is free.
     let namespace = Namespace::new();
-    let mut server = namespace.command("nghttpd");
-    server.args(["-a", "127.0.0.1", "-d"]).arg(files.path()).args(["443", &key, &certificate]);
-    let _server = Server::start(server.stdout(Stdio::null()));
-    wait_until("nghttpd listens", || {
-        namespace.enter(|| TcpStream::connect("127.0.0.1:443").is_ok())
-    });
+    let _server = nghttpd(&namespace, files.path(), &key, &certificate);
     let proxy = Proxy::start(&mut namespace.command(BINARY), &[], &["-D", "0"]);
 
     let mut curl = namespace.command("curl");
@@ -62,6 +69,50 @@ fn curl_speaks_http_2_through_one_tunnel() {
     assert_tls_tunnelled(&record, "localhost:443");
     assert!(record.upstream.unwrap().rx_bytes > 600_000);
     assert_eq!(proxy.stop().records().len(), 1);
+}
+
+#[test]
+fn sessions_of_tls_end_well_although_curl_waits_for_no_last_words() {
+    let name = "sessions_of_tls_end_well_although_curl_waits_for_no_last_words";
+    if !["curl", "nghttpd", "openssl"].iter().all(|tool| has_tool(tool, name)) || !available(name) {
+        return;
+    }
+    const SESSIONS: usize = 200;
+    const AT_ONCE: usize = 8;
+    let files = TempDir::new().unwrap();
+    let (key, certificate) = crate::connect::certificate(files.path());
+    std::fs::write(files.path().join("page"), noise(3000)).unwrap();
+    let namespace = Namespace::new();
+    let _server = nghttpd(&namespace, files.path(), &key, &certificate);
+    // A server on the same machine may answer the client's goodbye before the client has closed.
+    let far =
+        namespace.enter(|| far_away("127.0.0.1:443".parse().unwrap(), Duration::from_millis(20)));
+    let proxy = Proxy::start(&mut namespace.command(BINARY), &[&format!("0:{far}")], &[]);
+
+    let connect = format!("localhost:443:{}", proxy.address());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                for _ in 0..SESSIONS / AT_ONCE {
+                    let mut curl = namespace.command("curl");
+                    curl.args(["-sS", "--http2", "--cacert", &certificate, "-o", "/dev/null"]);
+                    curl.args(["--connect-to", &connect, "https://localhost/page"]);
+                    client(&mut curl);
+                }
+            });
+        }
+    });
+    let records = proxy.wait_for_records(SESSIONS);
+    assert_eq!(records.len(), SESSIONS);
+    for record in &records {
+        assert_eq!(record.outcome, Some(Outcome::Ok), "{record:?}");
+        let ending = record.ending.as_ref().unwrap();
+        assert_eq!((ending.first_by, ending.first_how), (By::Client, How::Fin), "{record:?}");
+        // The answer to the server's last words is told all the same.
+        assert_eq!(ending.error_code.as_deref(), Some("EPIPE"), "{record:?}");
+        let undelivered = record.delivery.to_client.as_ref().unwrap().undelivered.unwrap();
+        assert!((1..100).contains(&undelivered), "{record:?}");
+    }
 }
 
 #[test]
@@ -230,12 +281,7 @@ fn git_clones_over_http_by_requests_and_by_socks() {
             assert_eq!(record.target, Some(format!("localhost:{port}")));
             assert_eq!((record.mode, record.outcome), (Some(mode), Some(Outcome::Ok)));
         }
-        let mut recorded: Vec<_> = records.iter().map(Counts::in_record).collect();
-        let mut served: Vec<_> =
-            records.iter().map(|_| counts.recv_timeout(PATIENCE).unwrap()).collect();
-        recorded.sort();
-        served.sort();
-        assert_eq!(recorded, served, "{scheme}");
+        Counts::assert_recorded(&records, &counts);
     }
 }
 

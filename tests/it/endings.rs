@@ -14,7 +14,12 @@ use crate::harness::peers::{
     Upstream, echo_server, echo_server_on, exchange, noise, read_all, reset,
 };
 use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
-use crate::harness::{has_tool, run};
+use crate::harness::{has_tool, random_endings, run};
+
+#[test]
+fn who_ended_first_and_how_is_as_the_peers_did_in_random_endings() {
+    random_endings::compare(1000, 1);
+}
 
 #[test]
 fn a_reset_after_an_end_of_stream_is_noticed_although_nothing_is_sent() {

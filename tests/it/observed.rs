@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use conniver::record::{Http, Outcome, Record, Tls};
 use tempfile::TempDir;
 
 use crate::contract::{TLS, assert_keys};
 use crate::harness::forwarding::Forwarding;
-use crate::harness::peers::{Upstream, echo_server, exchange, noise};
+use crate::harness::peers::{Upstream, echo_server, exchange, far_away, noise};
 use crate::harness::program::{Proxy, wait_until};
 use crate::harness::{has_tool, run};
 
@@ -146,13 +147,16 @@ fn openssl_after_a_hello_retry_request_and_by_a_named_cipher_is_seen_as_it_says_
     let server = TlsServer::start(&["-groups", "P-384"]);
     let proxy = Proxy::forwarding_to(server.address, &[]);
     let address = proxy.address().to_string();
-    for (count, (args, cipher)) in [
+    for (count, (args, version, cipher)) in [
         (
             &["-groups", "X25519:P-384", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"][..],
+            "TLSv1.3",
             "TLS_CHACHA20_POLY1305_SHA256",
         ),
+        (&["-tls1_3", "-groups", "P-384"], "TLSv1.3", "TLS_AES_256_GCM_SHA384"),
         (
             &["-tls1_2", "-cipher", "ECDHE-RSA-AES256-GCM-SHA384"],
+            "TLSv1.2",
             "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
         ),
     ]
@@ -171,9 +175,28 @@ fn openssl_after_a_hello_retry_request_and_by_a_named_cipher_is_seen_as_it_says_
         client.wait().unwrap();
         let record = proxy.wait_for_records(count + 1).pop().unwrap();
         let tls = tls_of(&record);
-        assert_eq!(tls.cipher.as_deref(), Some(cipher));
+        assert_eq!((tls.version.as_deref(), tls.cipher.as_deref()), (Some(version), Some(cipher)));
         assert_eq!((&tls.server_name, tls.alpn_offered.len()), (&None, 0));
         assert_handshake_was_timed(&record);
+    }
+}
+
+#[test]
+fn the_handshake_takes_the_turns_that_its_version_needs_on_a_path_of_200_ms() {
+    let name = "the_handshake_takes_the_turns_that_its_version_needs_on_a_path_of_200_ms";
+    if !has_tool("curl", name) || !has_tool("openssl", name) {
+        return;
+    }
+    const WAY: Duration = Duration::from_millis(200);
+    let server = TlsServer::start(&[]);
+    let proxy = Proxy::forwarding_to(far_away(server.address, WAY), &[]);
+    let to = format!("site.test:443:{}", proxy.address());
+    // RFC 8446 section 2, RFC 5246 section 7.3.
+    for (count, (version, turns)) in [("1.3", 1), ("1.2", 2)].into_iter().enumerate() {
+        server.fetch(443, &["--connect-to", &to, "--tls-max", version]);
+        let record = proxy.wait_for_records(count + 1).pop().unwrap();
+        let handshake = tls_of(&record).handshake.unwrap();
+        assert!((WAY * turns..WAY * (turns + 1)).contains(&handshake), "{version}: {handshake:?}");
     }
 }
 
@@ -231,6 +254,7 @@ fn what_is_neither_passes_untouched_and_at_once() {
         b"\x16\x03\x01garbage that begins like TLS",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03half a hello",
         b"\x16",
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n\0\0\x04\x1c\x05\x14",
         b"GET",
         b"GARBAGE THAT BEGINS LIKE HTTP\r\n\r\n",
         b"\0",

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::harness::clients::{Counts, Server, assert_tls_tunnelled, assert_tunnelled, client};
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
+use crate::harness::program::{BINARY, Proxy, wait_until};
 use crate::harness::{has_tool, output, run};
 
 fn need(tool: &str, check: &str) {
@@ -266,12 +266,7 @@ pub(crate) fn chromium_loads_a_page() -> String {
         for record in &records {
             assert_eq!((record.mode, record.outcome), (Some(mode), Some(Outcome::Ok)));
         }
-        let mut recorded: Vec<_> = records.iter().map(Counts::in_record).collect();
-        let mut served: Vec<_> =
-            records.iter().map(|_| counts.recv_timeout(PATIENCE).unwrap()).collect();
-        recorded.sort();
-        served.sort();
-        assert_eq!(recorded, served, "{scheme}");
+        Counts::assert_recorded(&records, &counts);
         all.extend(records);
     }
     figures(&all)

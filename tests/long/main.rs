@@ -14,6 +14,8 @@ mod counts;
 #[cfg(target_os = "linux")]
 mod dead_peers;
 #[cfg(target_os = "linux")]
+mod endings;
+#[cfg(target_os = "linux")]
 #[path = "../it/harness/mod.rs"]
 #[allow(dead_code, reason = "the other test target uses the rest")]
 mod harness;
@@ -23,6 +25,8 @@ mod idle;
 mod messages;
 #[cfg(target_os = "linux")]
 mod role;
+#[cfg(target_os = "linux")]
+mod soak;
 #[cfg(target_os = "linux")]
 mod verdicts;
 
@@ -36,6 +40,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("messages_of_random_sizes_at_random_paces", messages::of_random_sizes_at_random_paces),
     ("nine_thousand_idle_pairs", idle::nine_thousand_pairs),
     ("verdicts_twenty_times_each", verdicts::twenty_times_each),
+    ("ten_thousand_random_endings", endings::ten_thousand_random),
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),
     ("pip_downloads", clients::pip_downloads),
     ("npm_views", clients::npm_views),
@@ -55,12 +60,14 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["role", name, ref args @ ..] => role::play(name, args),
+        ["soak", seconds] => println!("{}", soak::soak(seconds.parse().unwrap())),
         [name] if CHECKS.iter().any(|(check, _)| *check == name) => {
             let (_, check) = CHECKS.iter().find(|(check, _)| *check == name).unwrap();
             println!("{}", check());
         }
         _ => {
             let names = CHECKS.iter().map(|(name, _)| format!("  {name}\n")).collect::<String>();
+            let names = format!("{names}  soak SECONDS\n");
             eprint!("one of these, please, or scripts/full-check for all:\n{names}");
             std::process::exit(2);
         }

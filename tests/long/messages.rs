@@ -38,7 +38,7 @@ struct Pace {
 impl Pace {
     fn pause(&mut self, noise: &mut Noise) {
         if self.done.is_multiple_of(PACE_LASTS) {
-            self.longest_micros = [0, 0, 200, 3000][usize::try_from(below(noise, 4)).unwrap()];
+            self.longest_micros = noise.pick(&[0, 0, 200, 3000]);
         }
         self.done += 1;
         if self.longest_micros > 0 {

@@ -1,5 +1,7 @@
 //! Asking a parent proxy for a connection to the target.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod socks5;
 

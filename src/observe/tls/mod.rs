@@ -189,24 +189,24 @@ impl ServerSide {
     }
 
     fn content(&mut self, mut content: &[u8], handshake: &Handshake) -> ControlFlow<()> {
-        let Some(message) = &mut self.hello else { return Continue(()) };
-        match message.add(&mut content) {
-            Ok(Some(body)) => match ServerHello::read(body) {
-                None => Break(()),
-                Some(None) => {
-                    *message = Message::new(Greeter::Server);
-                    Continue(())
-                }
-                Some(Some(hello)) => {
-                    let hides_the_rest = hello.version == TLS_1_3;
-                    let _ = handshake.server.set(hello);
-                    self.hello = None;
-                    only_if(!hides_the_rest)
-                }
-            },
-            Ok(None) => Continue(()),
-            Err(NoHello) => Break(()),
+        // A HelloRetryRequest may have the next message behind it in its record.
+        while let Some(message) = &mut self.hello {
+            match message.add(&mut content) {
+                Ok(Some(body)) => match ServerHello::read(body) {
+                    None => return Break(()),
+                    Some(None) => *message = Message::new(Greeter::Server),
+                    Some(Some(hello)) => {
+                        let hides_the_rest = hello.version == TLS_1_3;
+                        let _ = handshake.server.set(hello);
+                        self.hello = None;
+                        return only_if(!hides_the_rest);
+                    }
+                },
+                Ok(None) => return Continue(()),
+                Err(NoHello) => return Break(()),
+            }
         }
+        Continue(())
     }
 }
 

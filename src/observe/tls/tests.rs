@@ -226,6 +226,18 @@ fn a_hello_retry_request_is_not_the_server_hello() {
 }
 
 #[test]
+fn what_follows_a_hello_retry_request_in_its_record_is_read() {
+    let version = [extension(43, &[3, 4])];
+    let messages = [RETRY, [2; 32]].map(|random| server_hello(random, 0x1301, &version)).concat();
+    for piece in 1..messages.len() + 5 {
+        let mut talk = Talk::new(piece);
+        let _ = talk.client(&record(HANDSHAKE, &modern_hello()));
+        assert_eq!(talk.server(&record(HANDSHAKE, &messages)), Break(()));
+        assert_eq!(talk.seen().version.as_deref(), Some("TLSv1.3"), "{piece}");
+    }
+}
+
+#[test]
 fn tls_1_2_ends_with_both_finished_messages_and_shows_the_protocol() {
     let chosen = extension(16, &protocols(&[b"h2"]));
     let mut talk = Talk::new(5);

@@ -83,10 +83,15 @@ impl Namespace {
 
     /// What /etc/hosts says to the commands that run in it from here on.
     pub(crate) fn hosts(&self, hosts: &str) {
+        self.etc("hosts", hosts);
+    }
+
+    /// What a file of /etc says to them.
+    pub(crate) fn etc(&self, file: &str, content: &str) {
         // ip-netns(8) mounts what is there over /etc.
         let directory = self.own_etc();
         std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(directory.join("hosts"), hosts).unwrap();
+        std::fs::write(directory.join(file), content).unwrap();
     }
 
     /// The file that stands for it.

@@ -25,6 +25,11 @@ impl Noise {
         self.0
     }
 
+    /// One of these, each as likely as the others.
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.number() % from.len() as u64).unwrap()]
+    }
+
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for eight in bytes.chunks_mut(8) {
             eight.copy_from_slice(&self.number().to_le_bytes()[..eight.len()]);

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use socket2::SockRef;
@@ -111,4 +112,46 @@ pub(crate) fn read_until_reset(stream: &mut TcpStream) -> Vec<u8> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => all,
         other => panic!("expected a reset after {} bytes, got {other:?}", all.len()),
     }
+}
+
+/// Where a server answers as if it were far away: what it says comes so much later.
+pub(crate) fn far_away(server: SocketAddr, delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = TcpStream::connect(server).unwrap();
+            for end in [&near, &far] {
+                end.set_nodelay(true).unwrap();
+            }
+            pass_on(near.try_clone().unwrap(), far.try_clone().unwrap(), Duration::ZERO);
+            pass_on(far, near, delay);
+        }
+    });
+    address
+}
+
+/// Passes on what comes, and its end, each piece so much later. What the other one no longer wants
+/// is its own affair.
+fn pass_on(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let (sender, on_its_way) = channel();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(bytes) = from.read(&mut buffer) {
+            let sent = sender.send((Instant::now() + delay, buffer[..bytes].to_vec()));
+            if bytes == 0 || sent.is_err() {
+                return;
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        while let Ok((due, bytes)) = on_its_way.recv() {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if bytes.is_empty() {
+                let _ = to.shutdown(Shutdown::Write);
+            } else if to.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+    });
 }

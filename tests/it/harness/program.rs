@@ -16,6 +16,8 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tempfile::TempDir;
 
+use super::errors;
+
 /// Long past anything that a test waits for; reaching it means that the program hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -265,7 +267,13 @@ pub(crate) fn read_lines(path: &Path) -> Vec<Line> {
     file.read_to_end(&mut bytes).unwrap();
     // While the program writes, the last line may be there in part.
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    record::read(&bytes[..whole]).map(|line| line.unwrap()).collect()
+    let lines: Vec<Line> = record::read(&bytes[..whole]).map(|line| line.unwrap()).collect();
+    for line in &lines {
+        if let Line::Open(record) | Line::Close(record) = line {
+            errors::assert_symbols_and_words(record);
+        }
+    }
+    lines
 }
 
 pub(crate) fn closed(lines: Vec<Line>) -> Vec<Record> {

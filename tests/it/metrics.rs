@@ -1,0 +1,212 @@
+//! What the proxy shows of itself, read by hand, by promtool, and by a Prometheus.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::harness::clients::Server;
+use crate::harness::has_tool;
+use crate::harness::peers::{deaf_port, echo_server, exchange, read_all, read_until_reset};
+use crate::harness::program::{BINARY, Proxy, wait_until};
+
+/// A proxy to an echo server and to a port on which nobody listens, and where its metrics are.
+fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
+    let (held, deaf) = deaf_port();
+    let forwards = [format!("0:{}", echo_server()), format!("0:{deaf}")];
+    let forwards = forwards.each_ref().map(String::as_str);
+    let args = [&["--metrics", "0"], args].concat();
+    let proxy = Proxy::start(&mut Command::new(BINARY), &forwards, &args);
+    // It stays bound as long as the test's process runs.
+    std::mem::forget(held);
+    let said = proxy.wait_to_hear("showing metrics on ");
+    let address = said.rsplit(' ').next().unwrap().parse().unwrap();
+    (proxy, address)
+}
+
+/// Three pairs that end well with 5 bytes each way, and two that are refused.
+fn five_pairs(proxy: &Proxy) {
+    for _ in 0..3 {
+        let mut client = proxy.connect();
+        assert_eq!(exchange(&mut client, b"12345"), b"12345");
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut client), b"");
+    }
+    for _ in 0..2 {
+        read_until_reset(&mut TcpStream::connect(proxy.addresses()[1]).unwrap());
+    }
+    proxy.wait_for_records(5);
+}
+
+/// The head and the body of an answer.
+fn ask(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+/// Every value by its name and labels.
+fn values(text: &str) -> BTreeMap<&str, f64> {
+    let values = text.lines().filter(|line| !line.starts_with('#'));
+    values
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name, value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_metrics_say_what_the_pairs_did() {
+    let (proxy, address) = measured(&[]);
+    five_pairs(&proxy);
+    let mut open = proxy.connect();
+    exchange(&mut open, b"still here");
+
+    let (head, body) = ask(address, "GET /metrics");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("version=0.0.4"), "{head}");
+    let values = values(&body);
+    for (name, value) in [
+        ("conniver_pairs_opened_total", 6.0),
+        ("conniver_pairs_open", 1.0),
+        ("conniver_pairs_ended_total{mode=\"forward\",outcome=\"ok\"}", 3.0),
+        ("conniver_pairs_ended_total{mode=\"forward\",outcome=\"refused\"}", 2.0),
+        ("conniver_payload_bytes_total{direction=\"to_client\"}", 15.0),
+        ("conniver_payload_bytes_total{direction=\"to_upstream\"}", 15.0),
+        ("conniver_connect_seconds_count", 5.0),
+        ("conniver_first_byte_seconds_count", 3.0),
+        ("conniver_rtt_seconds_count{leg=\"upstream\"}", 3.0),
+        ("conniver_retransmits_total{leg=\"upstream\"}", 0.0),
+        ("conniver_lines_written_total", 5.0),
+        ("conniver_lines_queued", 0.0),
+        ("conniver_lines_lost_total", 0.0),
+    ] {
+        assert_eq!(values.get(name), Some(&value), "{name} in\n{body}");
+    }
+    let open = values["process_open_fds"];
+    assert!(open >= 8.0 && open < values["process_max_fds"], "{open}");
+    // All of these connections took less than the highest bound.
+    assert_eq!(values["conniver_connect_seconds_bucket{le=\"30.0\"}"], 5.0);
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_metrics() {
+    if !has_tool("promtool", "promtool_has_nothing_to_say_about_the_metrics") {
+        return;
+    }
+    let (proxy, address) = measured(&[]);
+    five_pairs(&proxy);
+    let (_, body) = ask(address, "GET /metrics");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&said), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn a_prometheus_reads_the_metrics() {
+    if !has_tool("prometheus", "a_prometheus_reads_the_metrics")
+        || !has_tool("curl", "a_prometheus_reads_the_metrics")
+    {
+        return;
+    }
+    let (proxy, address) = measured(&[]);
+    five_pairs(&proxy);
+    let directory = TempDir::new().unwrap();
+    let configuration = directory.path().join("prometheus.yml");
+    let scrape = format!(
+        "scrape_configs:\n- job_name: conniver\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{address}']\n"
+    );
+    std::fs::write(&configuration, scrape).unwrap();
+    // It can only be told a port: one that was free a moment ago.
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _prometheus = Server::start(
+        Command::new("prometheus")
+            .arg(format!("--config.file={}", configuration.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address={listen}"))
+            .stderr(Stdio::null()),
+    );
+    let query = |query: &str| {
+        let url = format!("http://{listen}/api/v1/query?query={query}");
+        let args = ["-s", "--globoff", "--noproxy", "*", &url];
+        let answer = Command::new("curl").args(args).output().unwrap().stdout;
+        String::from_utf8(answer).unwrap()
+    };
+    // Only what is read as a counter of this name in the newer format is found so.
+    wait_until("it has read the pairs that ended well", || {
+        let answer = query("conniver_pairs_ended_total{outcome=\"ok\"}");
+        answer.contains("\"mode\":\"forward\"") && answer.contains(",\"3\"]")
+    });
+    let quantile = query("histogram_quantile(0.5,conniver_connect_seconds_bucket)");
+    assert!(quantile.contains("\"resultType\":\"vector\",\"result\":[{"), "{quantile}");
+    let kinds = query("up");
+    assert!(kinds.contains(",\"1\"]"), "{kinds}");
+}
+
+#[test]
+fn the_proxy_is_well_until_it_is_told_to_stop() {
+    let (proxy, address) = measured(&["--drain", "30s"]);
+    let mut open = proxy.connect();
+    exchange(&mut open, b"x");
+    let (head, body) = ask(address, "GET /healthz");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(body, "well\n");
+    proxy.signal(Signal::SIGTERM);
+    wait_until("it says that it stops", || {
+        let (head, body) = ask(address, "GET /healthz");
+        head.starts_with("HTTP/1.1 503 ") && body == "stopping\n"
+    });
+    drop(open);
+    assert_eq!(proxy.wait().status.code(), Some(0));
+}
+
+#[test]
+fn what_is_asked_otherwise_is_answered_so() {
+    let (_proxy, address) = measured(&[]);
+    assert!(ask(address, "GET /").0.starts_with("HTTP/1.1 404 "));
+    let (head, _) = ask(address, "POST /metrics");
+    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("allow: GET, HEAD"), "{head}");
+    let (head, body) = ask(address, "HEAD /metrics");
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.is_empty(), "{head}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"\x16\x03\x01 no HTTP\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn metrics_beyond_loopback_take_a_word_on_who_may_read_them() {
+    let refused = |args: &[&str]| {
+        let output = Command::new(BINARY)
+            .args(["proxy", "-L", "0:127.0.0.1:9"])
+            .args(args)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = refused(&["--metrics", "0.0.0.0:0"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("--metrics 0.0.0.0:0") && said.contains("--allow-from"), "{said}");
+
+    let (_proxy, address) = measured(&["--allow-from", "192.0.2.0/24"]);
+    let mut stream = TcpStream::connect(address).unwrap();
+    let mut answer = Vec::new();
+    // It may be closed with or without a reset.
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty());
+}

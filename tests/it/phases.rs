@@ -1,0 +1,110 @@
+//! Where the time before the answer went: each delay is imposed, and the record says where it was.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use conniver::record::{By, How, Outcome, Phase, ResolveSource};
+
+use crate::harness::dns::{self, Answer};
+use crate::harness::namespace::{Namespace, available};
+use crate::harness::peers::{Upstream, read_until_reset};
+use crate::harness::program::{BINARY, PATIENCE, Proxy};
+
+/// The kernel counts the wait in the accept queue in jiffies.
+const GRAIN: Duration = Duration::from_millis(10);
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[test]
+fn every_phase_has_the_delay_that_was_imposed_on_it_and_no_other() {
+    if !available("every_phase_has_the_delay_that_was_imposed_on_it_and_no_other") {
+        return;
+    }
+    let namespace = Namespace::new();
+    dns::serve(&namespace, Answer::Address(Ipv4Addr::LOCALHOST), ms(300));
+    let upstream = Upstream::on(
+        namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap()),
+        |mut stream| {
+            stream.read_exact(&mut [0; 3]).unwrap();
+            sleep(ms(250));
+            stream.write_all(b"answer").unwrap();
+        },
+    );
+    let proxy = Proxy::start(&mut namespace.command(BINARY), &[], &["-D", "0"]);
+
+    // It waits to be accepted, then for the rest of the request, the name, the client, the answer.
+    proxy.pause();
+    let began = Instant::now();
+    let mut client = namespace.enter(|| proxy.connect());
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    sleep(ms(200));
+    proxy.resume();
+    write!(client, "CONNECT slow.test:{} HTTP/1.1\r\n", upstream.address.port()).unwrap();
+    sleep(ms(150));
+    client.write_all(b"\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    sleep(ms(100));
+    client.write_all(b"ask").unwrap();
+    client.read_exact(&mut [0; 6]).unwrap();
+    let elapsed = began.elapsed();
+    drop(client);
+    upstream.join();
+
+    let record = proxy.the_record();
+    assert_eq!(record.resolve_source, Some(ResolveSource::Lookup));
+    let phases = &record.phases;
+    let [accept_queue, request, resolve, connect, first_byte, response] = [
+        phases.accept_queue,
+        phases.request,
+        phases.resolve,
+        phases.connect,
+        phases.first_byte,
+        phases.response,
+    ]
+    .map(|phase| phase.unwrap());
+    assert!(accept_queue + GRAIN >= ms(200), "{phases:?}");
+    // The client may have begun to wait before it was accepted.
+    assert!(accept_queue + request + GRAIN >= ms(200 + 150), "{phases:?}");
+    assert!(resolve >= ms(300), "{phases:?}");
+    assert!(first_byte >= ms(100 + 250), "{phases:?}");
+    assert!(response >= ms(250), "{phases:?}");
+    // They do not overlap, and leave no room for another one's delay.
+    assert!(response + ms(100) <= first_byte, "{phases:?}");
+    assert!(accept_queue + request + resolve + connect + first_byte <= elapsed + GRAIN);
+    let [attempt] = &record.attempts[..] else { panic!("{:?}", record.attempts) };
+    assert_eq!((attempt.started_after, attempt.duration), (Duration::ZERO, connect));
+}
+
+#[test]
+fn a_look_up_that_fails_has_its_time_and_its_reason() {
+    if !available("a_look_up_that_fails_has_its_time_and_its_reason") {
+        return;
+    }
+    for (answer, code) in [(Answer::NoSuchName, "EAI_NONAME"), (Answer::Failure, "EAI_AGAIN")] {
+        let namespace = Namespace::new();
+        dns::serve(&namespace, answer, ms(200));
+        let proxy = Proxy::start(&mut namespace.command(BINARY), &["0:nobody.test:80"], &[]);
+        let began = Instant::now();
+        let mut client = namespace.enter(|| proxy.connect());
+        assert_eq!(read_until_reset(&mut client), b"");
+        let record = proxy.the_record();
+        assert_eq!(record.outcome, Some(Outcome::Dns));
+        let ending = record.ending.unwrap();
+        let end = (ending.phase, ending.first_by, ending.first_how);
+        assert_eq!(end, (Phase::Resolve, By::Resolver, How::Error));
+        assert_eq!(ending.error_code.as_deref(), Some(code));
+        assert_eq!(record.resolve_source, Some(ResolveSource::Failed));
+        let resolve = record.phases.resolve.unwrap();
+        assert!((ms(200)..began.elapsed()).contains(&resolve), "{resolve:?}");
+        assert_eq!((record.phases.connect, record.attempts.len()), (None, 0));
+    }
+}
