@@ -1,4 +1,5 @@
-//! Each cause of slowness twenty times: the verdict must hold every time.
+//! Each cause of slowness twenty times: the verdict must hold every time. `VERDICT=WORDS` in the environment
+//! keeps to the causes that have these words in their name.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +12,8 @@ const ROUNDS: usize = 20;
 /// Names the cause, imposes it, and what may be read then.
 type Case = (&'static str, fn() -> Record, &'static [LimitedBy]);
 
-/// What may be read where the true limit is nobody's in particular.
-const NO_PROGRAM: &[LimitedBy] =
-    &[LimitedBy::NetworkUpstream, LimitedBy::NetworkClient, LimitedBy::Proxy, LimitedBy::None];
+/// What may be read of a path that loses in the direction in which the proxy receives.
+const FROM_UPSTREAM: &[LimitedBy] = &[LimitedBy::NetworkUpstream, LimitedBy::None];
 
 macro_rules! cases {
     ($($cause:ident: $expected:expr,)+) => {
@@ -44,17 +44,15 @@ const CASES: &[Case] = cases! {
     a_long_lossy_path_to_the_client_under_bbr: &[LimitedBy::NetworkClient],
     a_long_lossy_path_to_the_upstream_under_cubic: &[LimitedBy::NetworkUpstream],
     a_long_lossy_path_to_the_upstream_under_bbr: &[LimitedBy::NetworkUpstream],
-    a_long_lossy_path_from_the_upstream_under_cubic: NO_PROGRAM,
-    a_long_lossy_path_from_the_upstream_under_bbr: NO_PROGRAM,
-    a_long_path_from_the_upstream_that_loses_little: NO_PROGRAM,
-    a_lossy_path_to_the_client: NO_PROGRAM,
-    a_lossy_path_from_the_upstream: NO_PROGRAM,
+    a_long_lossy_path_from_the_upstream_under_cubic: FROM_UPSTREAM,
+    a_long_lossy_path_from_the_upstream_under_bbr: FROM_UPSTREAM,
+    a_long_path_from_the_upstream_that_loses_little: FROM_UPSTREAM,
     a_fast_clean_transfer: &[LimitedBy::Proxy, LimitedBy::Client, LimitedBy::None],
 };
 
 pub(crate) fn twenty_times_each() -> String {
     let wanted = std::env::var("VERDICT").unwrap_or_default();
-    let mut wrong = 0;
+    let (mut causes, mut wrong) = (0, 0);
     for (cause, impose, expected) in CASES.iter().filter(|case| case.0.contains(&wanted)) {
         let mut found = BTreeMap::<String, usize>::new();
         for _ in 0..ROUNDS {
@@ -65,8 +63,9 @@ pub(crate) fn twenty_times_each() -> String {
                 println!("{cause}: {verdict:?}");
             }
         }
+        causes += 1;
         println!("{cause}: {found:?}");
     }
     assert_eq!(wrong, 0, "wrong verdicts");
-    format!("{} causes, {ROUNDS} times each, always told rightly", CASES.len())
+    format!("{causes} causes, {ROUNDS} times each, always told rightly")
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use conniver::record::Record;
 
 use super::forwarding::{Ends, Forwarding};
-use super::namespace::Namespace;
 use super::network::{FAR, FAR_AND_LOSSY, Network, Way};
 use super::program::BINARY;
 use super::wan::Path;
@@ -188,27 +187,38 @@ pub(crate) fn a_rate_limited_path_to_the_upstream_under_cubic() -> Record {
     a_rate_limited_path(Way::ToUpstream, "cubic")
 }
 
-/// A client that takes its time, on a path that has none to lose.
-fn a_client_that_reads_slowly_over(network: &Network, congestion: &str, at_most: usize) -> Record {
+/// A client that takes so much every 10 ms, on a path that has none to lose.
+fn a_client_that_reads_slowly_over(
+    network: &Network,
+    congestion: &str,
+    at_once: usize,
+    times: usize,
+) -> Record {
     network.control(Way::ToClient, congestion);
-    let sends = |stream: &TcpStream| send(stream, 240, at_most, ms(0));
-    carry(network, Way::ToClient, sends, |stream| receive(stream, at_most, ms(10)))
+    let sends = |stream: &TcpStream| send(stream, times, at_once, ms(0));
+    carry(network, Way::ToClient, sends, |stream| receive(stream, at_once, ms(10)))
 }
 
 pub(crate) fn a_client_on_another_machine_that_reads_slowly() -> Record {
-    a_client_that_reads_slowly_over(&Network::new(), "bbr", 100_000)
+    a_client_that_reads_slowly_over(&Network::new(), "bbr", 100_000, 240)
 }
 
 pub(crate) fn a_client_on_another_machine_that_reads_slowly_under_cubic() -> Record {
-    a_client_that_reads_slowly_over(&Network::new(), "cubic", 100_000)
+    a_client_that_reads_slowly_over(&Network::new(), "cubic", 100_000, 240)
+}
+
+/// 2 MB/s, because CUBIC may stay below 5 MB/s for seconds on such a path.
+fn a_client_far_away(congestion: &str) -> Record {
+    let network = Network::with(Way::ToClient, FAR);
+    a_client_that_reads_slowly_over(&network, congestion, 20_000, 450)
 }
 
 pub(crate) fn a_client_far_away_that_reads_slowly() -> Record {
-    a_client_that_reads_slowly_over(&Network::with(Way::ToClient, FAR), "bbr", 50_000)
+    a_client_far_away("bbr")
 }
 
 pub(crate) fn a_client_far_away_that_reads_slowly_under_cubic() -> Record {
-    a_client_that_reads_slowly_over(&Network::with(Way::ToClient, FAR), "cubic", 50_000)
+    a_client_far_away("cubic")
 }
 
 pub(crate) fn a_sender_that_paces_over_a_rate_limited_path() -> Record {
@@ -264,27 +274,6 @@ pub(crate) fn a_long_lossy_path_from_the_upstream_under_bbr() -> Record {
 pub(crate) fn a_long_path_from_the_upstream_that_loses_little() -> Record {
     let path = Path { loses: Some(500), ..FAR_AND_LOSSY };
     a_long_lossy_path(Way::FromUpstream, "cubic", path, 4_000_000)
-}
-
-/// Drops every fiftieth packet with payload that comes to a namespace.
-fn lose(namespace: &Namespace, device: &str) {
-    namespace.nft(&format!(
-        "add table inet lossy; \
-         add chain inet lossy in {{ type filter hook input priority 0; }}; \
-         add rule inet lossy in iifname {device} meta length > 500 numgen random mod 50 == 0 drop"
-    ));
-}
-
-pub(crate) fn a_lossy_path_to_the_client() -> Record {
-    let network = Network::new();
-    lose(&network.client, "client");
-    carry(&network, Way::ToClient, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
-}
-
-pub(crate) fn a_lossy_path_from_the_upstream() -> Record {
-    let network = Network::new();
-    lose(&network.proxy, "upstream");
-    carry(&network, Way::FromUpstream, |stream| send(stream, 40, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_fast_clean_transfer() -> Record {
