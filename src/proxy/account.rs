@@ -1,5 +1,6 @@
 //! The pair's account: from what happened to the line that tells it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::Shared;
+use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
 use super::verdict;
@@ -34,15 +36,34 @@ pub(super) struct Account {
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
+    /// Held until both sockets are closed.
+    pub(super) client_place: Option<ClientPlace>,
+    place: Place,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
     /// Bytes to upstream and to client that earlier lines reported.
     reported: (u64, u64),
+    is_recorded: bool,
+}
+
+impl Drop for Account {
+    /// A pair whose task ended in a panic where it has no record to give is accounted for as well.
+    fn drop(&mut self) {
+        if !self.is_recorded && self.shared.settings.events.close {
+            self.shared.recorder.lose();
+        }
+    }
 }
 
 impl Account {
-    pub(super) fn new(shared: Arc<Shared>, seq: u64, epoch: Epoch, listener: Arc<str>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        seq: u64,
+        epoch: Epoch,
+        listener: Arc<str>,
+        place: Place,
+    ) -> Self {
         Self {
             shared,
             asked: Asked::default(),
@@ -51,11 +72,19 @@ impl Account {
             waited: None,
             process: None,
             sight: None,
+            client_place: None,
+            place,
             seq,
             epoch,
             listener,
             reported: (0, 0),
+            is_recorded: false,
         }
+    }
+
+    /// When the client was accepted.
+    pub(super) fn accepted(&self) -> Instant {
+        self.epoch.start()
     }
 
     /// The client's request has come to its end, whichever.
@@ -90,17 +119,20 @@ impl Account {
         upstream: Option<&LegState>,
         finish: Finish,
     ) {
+        (self.place, self.client_place) = (None, None);
         let shared = Arc::clone(&self.shared);
         let is_written = shared.settings.events.close;
         if is_written || shared.on_close.is_some() {
             let record = self.build(client, upstream, Some(finish));
             if let Some(on_close) = &shared.on_close {
-                on_close.0(&record);
+                // It is not ours: that it panics costs no record.
+                let _ = catch_unwind(AssertUnwindSafe(|| on_close.0(&record)));
             }
             if is_written {
                 shared.recorder.push(&Line::Close(Box::new(record)));
             }
         }
+        self.is_recorded = true;
     }
 
     fn build(

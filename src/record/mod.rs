@@ -5,11 +5,15 @@
 //! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
+mod check;
 mod delivery;
 mod ending;
+mod numbers;
 mod observed;
 mod phases;
 mod reader;
+#[cfg(feature = "proxy")]
+mod sink;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -25,15 +29,18 @@ use uuid::Uuid;
 
 pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
+pub use check::{Check, Checked, Finding, OpenPair};
 pub use delivery::{Delivered, Delivery, Delta};
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use reader::{ReadError, read};
+#[cfg(feature = "proxy")]
+pub use sink::Output;
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
-pub use writer::{OpenError, Output, Recorder, Tally, Writer};
+pub use writer::{OpenError, QUEUE, Recorder, Tally, Writer};
 
 /// The number of this contract, in every line.
 pub const SCHEMA: u32 = 1;

@@ -51,9 +51,26 @@ impl std::error::Error for ReadError {
 /// # }
 /// ```
 pub fn read<R: Read>(input: R) -> impl Iterator<Item = Result<Line, ReadError>> {
-    let config = NdjsonConfig::default()
-        .with_empty_line_handling(EmptyLineHandling::IgnoreBlank)
-        .with_parse_rest(true);
+    lines(input, EmptyLines::Skip)
+}
+
+/// What becomes of lines without anything on them.
+pub(super) enum EmptyLines {
+    /// They are not told of.
+    Skip,
+    /// They are bad lines like others, so that what comes can be counted.
+    Count,
+}
+
+pub(super) fn lines<R: Read>(
+    input: R,
+    empty: EmptyLines,
+) -> impl Iterator<Item = Result<Line, ReadError>> {
+    let handling = match empty {
+        EmptyLines::Skip => EmptyLineHandling::IgnoreBlank,
+        EmptyLines::Count => EmptyLineHandling::ParseAlways,
+    };
+    let config = NdjsonConfig::default().with_empty_line_handling(handling).with_parse_rest(true);
     ndjson_stream::from_fallible_iter_with_config(Blocks { input, over: false }, config).map(
         |line| {
             line.map_err(|error| match error {
