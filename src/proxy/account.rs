@@ -11,6 +11,7 @@ use super::Shared;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
+use super::verdict;
 use super::warnings::{Known, warnings};
 use crate::conn::{Epoch, Meter};
 use crate::dial::DialLog;
@@ -21,7 +22,7 @@ use crate::record::{
     self, AttemptOutcome, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record,
     Report, Sample, SampleReason, SampledLeg,
 };
-use crate::relay::{Leg, LegState};
+use crate::relay::{Leg, LegState, Waited};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -30,6 +31,8 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
+    /// Whom the two directions waited for, to upstream and to client. `None` until they have ended.
+    pub(super) waited: Option<[Waited; 2]>,
     /// The local program that is the client, once it was found.
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
@@ -67,6 +70,7 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            waited: None,
             process: None,
             sight: None,
             client_place: None,
@@ -226,6 +230,9 @@ impl Account {
         };
         let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
+        let verdict = self.waited.zip(upstream.as_ref());
+        let verdict = verdict.and_then(|(waited, upstream)| verdict::of(waited, &client, upstream));
+
         // The winner's SYNs stand in the first look at its socket.
         let mut attempts = self.dialled.attempts.clone();
         let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
@@ -275,7 +282,7 @@ impl Account {
             upstream,
             delivery,
             ending,
-            verdict: None,
+            verdict,
             tls: sight.and_then(Sight::tls),
             http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
             process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),

@@ -26,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, Watch, relay};
+use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, Terms, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -69,14 +69,17 @@ impl Session {
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
-        let Shared { settings, stop, .. } = &*shared;
+        let Shared { settings, stop, pulse, .. } = &*shared;
         let Limits { idle, lifetime, .. } = settings.limits;
         let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
         let bounds = Bounds { idle, until };
+        let terms = Terms { linger: settings.linger, bounds, stop, pulse };
         let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
             Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
         });
-        let relayed = relay(client, upstream, halves, settings.linger, bounds, stop, sampler).await;
+        let relayed = relay(client, upstream, halves, terms, sampler).await;
+        account.waited =
+            Some([relayed.halves.to_upstream.waited(), relayed.halves.to_client.waited()]);
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

@@ -16,13 +16,16 @@ mod leg;
 mod observe;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
+mod pulse;
 mod send_queue;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
+mod waits;
 mod watch;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -40,6 +43,8 @@ pub(crate) use leg::{Leg, LegState, PeerEnd, Side};
 pub(crate) use observe::{Observe, Observed};
 #[cfg(feature = "metrics")]
 pub(crate) use pipe::open as open_pipes;
+pub(crate) use pulse::Pulse;
+pub(crate) use waits::Waited;
 pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
@@ -64,28 +69,42 @@ pub(crate) struct Halves {
     pub(crate) to_client: Half,
 }
 
+/// What relaying is held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'p> {
+    /// From the moment when a connection broke or both streams have ended, what is left may take so
+    /// long.
+    pub(crate) linger: Duration,
+    /// They cut everything short: both sides are reset, because an end of stream would tell them that
+    /// all has been said.
+    pub(crate) bounds: Bounds,
+    /// So does this.
+    pub(crate) stop: &'p CancellationToken,
+    /// Tells waits for peers from waits for the proxy itself.
+    pub(crate) pulse: &'p Arc<Pulse>,
+}
+
 /// What is left of a pair when both sockets are closed.
 #[derive(Debug)]
 pub(crate) struct Relayed {
     pub(crate) end: RelayEnd,
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
+    pub(crate) halves: Box<Halves>,
 }
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
-/// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
-/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
-/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said.
-/// `watch` looks on.
+/// both sockets. `halves` say how each direction begins, `watch` looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
-    linger: Duration,
-    bounds: Bounds,
-    stop: &CancellationToken,
+    terms: Terms<'_>,
     mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
+    let Terms { linger, bounds, stop, pulse } = terms;
+    halves.to_upstream.heed(pulse);
+    halves.to_client.heed(pulse);
     let ended = async {
         let halves =
             both_halves(&mut client, &mut upstream, &mut halves, linger, bounds, &mut watch);
@@ -112,7 +131,7 @@ pub(crate) async fn relay(
         }
     }
     let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
-    Relayed { end, client: client.close(broken), upstream: upstream.close(broken) }
+    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), halves }
 }
 
 /// Runs both halves until they are done; until when all that was sent must have arrived. Or what
@@ -230,8 +249,14 @@ mod tests {
         halves.to_upstream.edit_by(Box::new(Panics));
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
-        let (linger, bounds) = (Duration::from_secs(10), Bounds::default());
-        let relayed = relay(client, upstream, halves, linger, bounds, &stop, None).await;
+        let pulse = Arc::default();
+        let terms = Terms {
+            linger: Duration::from_secs(10),
+            bounds: Bounds::default(),
+            stop: &stop,
+            pulse: &pulse,
+        };
+        let relayed = relay(client, upstream, halves, terms, None).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
         for peer in [&mut client_peer, &mut upstream_peer] {
