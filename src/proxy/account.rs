@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
 use super::warnings::warnings;
+use super::{Limits, Shared};
+use crate::clock;
 use crate::conn::{Epoch, Meter};
 use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
@@ -20,7 +21,7 @@ use crate::process;
 use crate::record::{
     self, AttemptOutcome, Delivered, Delivery, Delta, Line, Phases, Record, Report,
 };
-use crate::relay::{Leg, LegState};
+use crate::relay::{Leg, LegState, Patience};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -34,7 +35,7 @@ pub(super) struct Account {
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
     /// Held until both sockets are closed.
-    pub(super) client_place: Option<ClientPlace>,
+    pub(super) client_place: Option<Box<ClientPlace>>,
     place: Place,
     seq: u64,
     epoch: Epoch,
@@ -78,9 +79,11 @@ impl Account {
         }
     }
 
-    /// When the client was accepted.
-    pub(super) fn accepted(&self) -> Instant {
-        self.epoch.start()
+    /// How long relaying may go on from here.
+    pub(super) fn patience(&self) -> Option<Box<Patience>> {
+        let Limits { idle, lifetime, .. } = self.shared.settings.limits;
+        let until = lifetime.map(|lifetime| clock::after(self.epoch.start(), lifetime));
+        Patience::new(idle, until)
     }
 
     /// The client's request has come to its end, whichever.

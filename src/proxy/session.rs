@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::Shared;
 use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
-use super::{Limits, Shared};
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
 use crate::clock;
@@ -25,7 +25,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, relay};
+use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -68,10 +68,8 @@ impl Session {
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
-        let Limits { idle, lifetime, .. } = shared.settings.limits;
-        let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
-        let (linger, bounds) = (shared.settings.linger, Bounds { idle, until });
-        let relayed = relay(client, upstream, halves, linger, bounds, &shared.stop).await;
+        let (linger, patience) = (shared.settings.linger, account.patience());
+        let relayed = relay(client, upstream, halves, linger, patience, &shared.stop).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

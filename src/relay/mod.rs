@@ -30,8 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caught::caught;
 use crate::clock;
-pub(crate) use bounds::Bounds;
-use bounds::Patience;
+pub(crate) use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
@@ -72,34 +71,36 @@ pub(crate) struct Relayed {
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
-/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
-/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said.
+/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so does
+/// the end of `patience`: both sides are reset, because an end of stream would tell them that all has been said.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
     linger: Duration,
-    bounds: Bounds,
+    mut patience: Option<Box<Patience>>,
     stop: &CancellationToken,
 ) -> Relayed {
-    let ended = async {
-        let halves = both_halves(&mut client, &mut upstream, &mut halves, linger, bounds);
-        let deadline = match halves.await {
-            Ok(deadline) => deadline,
-            Err(end) => return end,
-        };
-        // Boxed: idle pairs need no room for it.
-        Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
-        RelayEnd::ByPeers
+    let end = {
+        // Each is pinned where it is made: one that is passed on is kept twice.
+        let mut ended = pin!(async {
+            let halves =
+                both_halves(&mut client, &mut upstream, &mut halves, linger, &mut patience);
+            let deadline = match halves.await {
+                Ok(deadline) => deadline,
+                Err(end) => return end,
+            };
+            // Boxed: idle pairs need no room for it.
+            Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
+            RelayEnd::ByPeers
+        });
+        let mut stopped = pin!(stop.cancelled());
+        let either = poll_fn(|cx| match ended.as_mut().poll(cx) {
+            Poll::Pending => stopped.as_mut().poll(cx).map(|()| RelayEnd::ByStop),
+            end => end,
+        });
+        caught(either).await.unwrap_or(RelayEnd::Panicked)
     };
-    let ended = async {
-        tokio::select! {
-            biased;
-            end = ended => end,
-            () = stop.cancelled() => RelayEnd::ByStop,
-        }
-    };
-    let end = caught(pin!(ended)).await.unwrap_or(RelayEnd::Panicked);
     // A reset that came while nobody read or wrote any more.
     for leg in [&mut *client, &mut *upstream] {
         if !leg.state.gone {
@@ -117,14 +118,13 @@ async fn both_halves(
     upstream: &mut Leg,
     halves: &mut Halves,
     linger: Duration,
-    bounds: Bounds,
+    patience: &mut Option<Box<Patience>>,
 ) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let Halves { to_upstream, to_client } = halves;
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();
-    let mut patience = Patience::of(bounds);
     poll_fn(|cx| {
         to_upstream.poll(&mut client, &mut upstream, cx);
         to_client.poll(&mut upstream, &mut client, cx);
@@ -151,7 +151,7 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
-        match &mut patience {
+        match patience {
             _ if done => Poll::Ready(Ok(())),
             Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
             None => Poll::Pending,
@@ -219,8 +219,8 @@ mod tests {
         halves.to_upstream.edit_by(Box::new(Panics));
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
-        let (linger, bounds) = (Duration::from_secs(10), Bounds::default());
-        let relayed = relay(client, upstream, halves, linger, bounds, &stop).await;
+        let linger = Duration::from_secs(10);
+        let relayed = relay(client, upstream, halves, linger, None, &stop).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
         for peer in [&mut client_peer, &mut upstream_peer] {
