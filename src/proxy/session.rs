@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::Shared;
 use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
 use super::sampler::Sampler;
-use super::{Limits, Shared};
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
 use crate::clock;
@@ -26,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, Terms, Watch, relay};
+use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Terms, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -70,10 +70,8 @@ impl Session {
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
         let Shared { settings, stop, pulse, .. } = &*shared;
-        let Limits { idle, lifetime, .. } = settings.limits;
-        let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
-        let bounds = Bounds { idle, until };
-        let terms = Terms { linger: settings.linger, bounds, stop, pulse };
+        let patience = account.patience();
+        let terms = Terms { linger: settings.linger, patience, stop, pulse };
         let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
             Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
         });

@@ -34,8 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caught::caught;
 use crate::clock;
-pub(crate) use bounds::Bounds;
-use bounds::Patience;
+pub(crate) use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
@@ -70,14 +69,14 @@ pub(crate) struct Halves {
 }
 
 /// What relaying is held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Terms<'p> {
     /// From the moment when a connection broke or both streams have ended, what is left may take so
     /// long.
     pub(crate) linger: Duration,
-    /// They cut everything short: both sides are reset, because an end of stream would tell them that
-    /// all has been said.
-    pub(crate) bounds: Bounds,
+    /// Its end cuts everything short: both sides are reset, because an end of stream would tell them
+    /// that all has been said.
+    pub(crate) patience: Option<Box<Patience>>,
     /// So does this.
     pub(crate) stop: &'p CancellationToken,
     /// Tells waits for peers from waits for the proxy itself.
@@ -102,28 +101,35 @@ pub(crate) async fn relay(
     terms: Terms<'_>,
     mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
-    let Terms { linger, bounds, stop, pulse } = terms;
+    let Terms { linger, mut patience, stop, pulse } = terms;
     halves.to_upstream.heed(pulse);
     halves.to_client.heed(pulse);
-    let ended = async {
-        let halves =
-            both_halves(&mut client, &mut upstream, &mut halves, linger, bounds, &mut watch);
-        let deadline = match halves.await {
-            Ok(deadline) => deadline,
-            Err(end) => return end,
-        };
-        // Boxed: idle pairs need no room for it.
-        Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
-        RelayEnd::ByPeers
+    let end = {
+        // Each is pinned where it is made: one that is passed on is kept twice.
+        let mut ended = pin!(async {
+            let halves = both_halves(
+                &mut client,
+                &mut upstream,
+                &mut halves,
+                linger,
+                &mut patience,
+                &mut watch,
+            );
+            let deadline = match halves.await {
+                Ok(deadline) => deadline,
+                Err(end) => return end,
+            };
+            // Boxed: idle pairs need no room for it.
+            Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
+            RelayEnd::ByPeers
+        });
+        let mut stopped = pin!(stop.cancelled());
+        let either = poll_fn(|cx| match ended.as_mut().poll(cx) {
+            Poll::Pending => stopped.as_mut().poll(cx).map(|()| RelayEnd::ByStop),
+            end => end,
+        });
+        caught(either).await.unwrap_or(RelayEnd::Panicked)
     };
-    let ended = async {
-        tokio::select! {
-            biased;
-            end = ended => end,
-            () = stop.cancelled() => RelayEnd::ByStop,
-        }
-    };
-    let end = caught(pin!(ended)).await.unwrap_or(RelayEnd::Panicked);
     // A reset that came while nobody read or wrote any more.
     for leg in [&mut *client, &mut *upstream] {
         if !leg.state.gone {
@@ -141,7 +147,7 @@ async fn both_halves(
     upstream: &mut Leg,
     halves: &mut Halves,
     linger: Duration,
-    bounds: Bounds,
+    patience: &mut Option<Box<Patience>>,
     watch: &mut Option<Box<dyn Watch + '_>>,
 ) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
@@ -149,7 +155,6 @@ async fn both_halves(
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();
-    let mut patience = Patience::of(bounds);
     poll_fn(|cx| {
         to_upstream.poll(&mut client, &mut upstream, cx);
         to_client.poll(&mut upstream, &mut client, cx);
@@ -182,7 +187,7 @@ async fn both_halves(
         if let Some(watch) = watch {
             watch.poll(&client, &upstream, cx);
         }
-        match &mut patience {
+        match patience {
             Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
             None => Poll::Pending,
         }
@@ -250,12 +255,8 @@ mod tests {
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
         let pulse = Arc::default();
-        let terms = Terms {
-            linger: Duration::from_secs(10),
-            bounds: Bounds::default(),
-            stop: &stop,
-            pulse: &pulse,
-        };
+        let linger = Duration::from_secs(10);
+        let terms = Terms { linger, patience: None, stop: &stop, pulse: &pulse };
         let relayed = relay(client, upstream, halves, terms, None).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
