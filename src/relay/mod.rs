@@ -21,6 +21,7 @@ mod send_queue;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
 mod waits;
+mod watch;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -38,12 +39,13 @@ use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
-pub(crate) use leg::{Leg, LegState, PeerEnd};
+pub(crate) use leg::{Leg, LegState, PeerEnd, Side};
 pub(crate) use observe::{Observe, Observed};
 #[cfg(feature = "metrics")]
 pub(crate) use pipe::open as open_pipes;
 pub(crate) use pulse::Pulse;
 pub(crate) use waits::Waited;
+pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,14 @@ pub(crate) struct Halves {
     pub(crate) to_client: Half,
 }
 
+impl Halves {
+    /// Tells the waits of both when the proxy stands still.
+    pub(crate) fn heed(&mut self, pulse: &Arc<Pulse>) {
+        self.to_upstream.heed(pulse);
+        self.to_client.heed(pulse);
+    }
+}
+
 /// What is left of a pair when both sockets are closed.
 #[derive(Debug)]
 pub(crate) struct Relayed {
@@ -80,7 +90,7 @@ pub(crate) struct Relayed {
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
 /// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
 /// `bounds`: both sides are reset, because an end of stream would tell them that all has been said.
-/// `pulse` tells waits for peers from waits for the proxy itself.
+/// `watch` looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
@@ -88,12 +98,11 @@ pub(crate) async fn relay(
     linger: Duration,
     bounds: Bounds,
     stop: &CancellationToken,
-    pulse: &Arc<Pulse>,
+    mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
-    halves.to_upstream.heed(pulse);
-    halves.to_client.heed(pulse);
     let ended = async {
-        let halves = both_halves(&mut client, &mut upstream, &mut halves, linger, bounds);
+        let halves =
+            both_halves(&mut client, &mut upstream, &mut halves, linger, bounds, &mut watch);
         let deadline = match halves.await {
             Ok(deadline) => deadline,
             Err(end) => return end,
@@ -128,6 +137,7 @@ async fn both_halves(
     halves: &mut Halves,
     linger: Duration,
     bounds: Bounds,
+    watch: &mut Option<Box<dyn Watch + '_>>,
 ) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let Halves { to_upstream, to_client } = halves;
@@ -161,8 +171,13 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
+        if done {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(watch) = watch {
+            watch.poll(&client, &upstream, cx);
+        }
         match &mut patience {
-            _ if done => Poll::Ready(Ok(())),
             Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
             None => Poll::Pending,
         }
@@ -215,7 +230,7 @@ mod tests {
     }
 
     /// A connected leg, and its peer.
-    async fn leg() -> (Box<Leg>, std::net::TcpStream) {
+    pub(super) async fn leg() -> (Box<Leg>, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = listener.accept().unwrap().0;
@@ -230,7 +245,7 @@ mod tests {
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
         let (linger, bounds) = (Duration::from_secs(10), Bounds::default());
-        let relayed = relay(client, upstream, halves, linger, bounds, &stop, &Arc::default()).await;
+        let relayed = relay(client, upstream, halves, linger, bounds, &stop, None).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
         for peer in [&mut client_peer, &mut upstream_peer] {

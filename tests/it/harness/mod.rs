@@ -8,9 +8,11 @@ pub(crate) mod forwarding;
 pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod noise;
+pub(crate) mod outputs;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod random_endings;
+pub(crate) mod tls;
 pub(crate) mod wan;
 
 use std::io::Write;
