@@ -149,9 +149,10 @@ pub struct Evidence {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub tx_buffer_limited: Option<Duration>,
-    /// Segments that the sending socket sent again.
+    /// Segments that the sending socket sent again. Null where the system does not tell.
     pub retransmits: Option<u64>,
-    /// Packets that the receiving socket got out of order (`tcpi_rcv_ooopack`).
+    /// Packets that the receiving socket got out of order (`tcpi_rcv_ooopack`). Null on kernels that do
+    /// not count them.
     pub rx_out_of_order: Option<u32>,
     /// Packets that it got with a congestion mark (`tcpi_received_ce`). Null on kernels that do not
     /// count them.
