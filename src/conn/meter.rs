@@ -58,10 +58,11 @@ impl Blocked {
         self.since.get_or_insert(at);
     }
 
-    pub(crate) fn end(&mut self, at: Instant) {
-        if let Some(since) = self.since.take() {
-            self.total += at.saturating_duration_since(since);
-        }
+    /// Ends the wait, if there is one; since when it was.
+    pub(crate) fn end(&mut self, at: Instant) -> Option<Instant> {
+        let since = self.since.take()?;
+        self.total += at.saturating_duration_since(since);
+        Some(since)
     }
 
     /// The total at `at`, the present wait included.

@@ -24,8 +24,10 @@ mod delivery;
 mod ending;
 mod episode;
 mod listener;
+mod sampler;
 mod session;
 mod settings;
+mod verdict;
 mod warnings;
 
 use std::fmt;
@@ -46,12 +48,13 @@ use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
+use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
 use admission::Admission;
 pub use listener::{BindError, ListenOn, Listener};
 pub use settings::{Events, Limits, Settings};
 #[cfg(feature = "stat")]
-pub(crate) use warnings::of_leg;
+pub(crate) use warnings::of_upstream;
 
 pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};
@@ -73,6 +76,7 @@ struct Shared {
     seq: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
+    pulse: Arc<Pulse>,
     admission: Admission,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
@@ -107,6 +111,7 @@ impl Proxy {
             seq: Arc::default(),
             listening,
             on_close: None,
+            pulse: Arc::default(),
             admission: Admission::new(connections, per_client),
             stop,
         };
@@ -136,6 +141,10 @@ impl Proxy {
         if shared.settings.events.start {
             shared.recorder.push(&Line::Start(shared.start(&listeners)));
         }
+
+        let pulse = Arc::clone(&shared.pulse);
+        let mut beating = tokio::task::JoinSet::new();
+        beating.spawn(async move { pulse.run().await });
 
         let pairs = TaskTracker::new();
         let accepting = CancellationToken::new();

@@ -96,7 +96,7 @@ pub struct Phases {
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub resolve: Option<Duration>,
     /// From the first attempt's beginning to the end of the one that won, or to giving up, ns. With
-    /// a parent proxy, to its answer.
+    /// a parent proxy, to its answer. Null when there was no address to try.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub connect: Option<Duration>,
@@ -105,11 +105,11 @@ pub struct Phases {
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub tls: Option<Duration>,
     /// From there to the response's first byte, the sending of the request included, ns. In HTTP/2,
-    /// to the end of its head.
+    /// to the end of its head. Null when it did not get there.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub server: Option<Duration>,
-    /// From there to the body's last byte, ns.
+    /// From there to the body's last byte, ns. Null without a response.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub transfer: Option<Duration>,
@@ -125,11 +125,11 @@ pub struct Ending {
     pub phase: Phase,
     /// What went wrong, in words. Null when nothing did.
     pub error: Option<String>,
-    /// Its symbol, such as `ECONNREFUSED`, `EAI_NONAME` or `CERT_EXPIRED`.
+    /// Its symbol, such as `ECONNREFUSED`, `EAI_NONAME` or `CERT_EXPIRED`. Null when nothing did.
     pub error_code: Option<String>,
 }
 
-/// A phase of an exchange, as [`Phases`] names it.
+/// A phase of an exchange, as its key in `phases` names it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -157,19 +157,19 @@ pub struct Tls {
     /// The server name that was asked for (RFC 6066). Null where the host is an address.
     pub server_name: Option<String>,
     /// The application protocol that the server chose (RFC 7301). Null when it chose none, or the
-    /// handshake failed, as in the four below.
+    /// handshake failed.
     pub alpn: Option<String>,
-    /// The version: `TLSv1.3`, `TLSv1.2`.
+    /// The version: `TLSv1.3`, `TLSv1.2`. Null when the handshake failed.
     pub version: Option<String>,
-    /// The cipher suite, by its name in IANA's registry.
+    /// The cipher suite, by its name in IANA's registry. Null when the handshake failed.
     pub cipher: Option<String>,
-    /// The group of the key exchange, such as `X25519`.
+    /// The group of the key exchange, such as `X25519`. Null when the handshake failed.
     pub key_exchange: Option<String>,
     /// Whether the certificate is one that is trusted for this host. Null when none was shown.
     pub verified: Option<bool>,
-    /// Why it is not, in words.
+    /// Why it is not, in words. Null when it is, or none was shown.
     pub verify_error: Option<String>,
-    /// Its symbol, such as `CERT_UNKNOWN_ISSUER`.
+    /// Its symbol, such as `CERT_UNKNOWN_ISSUER`; null likewise.
     pub verify_error_code: Option<String>,
     /// The server's certificate, and those that it sent along. Those that cannot be read are left
     /// out.
@@ -204,9 +204,9 @@ pub struct Http {
     pub method: String,
     /// Its Host field, or `:authority` in HTTP/2.
     pub host: String,
-    /// The status of the response. Null without one, as all below but `bodyBytes`.
+    /// The status of the response. Null without one.
     pub status: Option<u16>,
-    /// Its version: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`.
+    /// Its version: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`. Null without a response.
     pub version: Option<String>,
     /// Its header fields in the order in which they came, those of one name together; names in lower
     /// case.

@@ -25,9 +25,9 @@ use crate::clock;
 use crate::conn::{Conn, Epoch};
 use crate::dial::{self, DialLog, LeadsTo, Limits};
 use crate::fault::Fault;
-use crate::proxy::of_leg;
+use crate::proxy::of_upstream;
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
-use crate::record::{By, How, Leg, Outcome, Report};
+use crate::record::{By, How, Outcome, Report};
 
 /// An exchange that is over.
 pub(super) struct Done {
@@ -325,6 +325,8 @@ impl Course {
             error: failure.as_ref().map(|failure| failure.fault.text.to_string()),
             error_code: failure.as_ref().map(|failure| failure.fault.code.to_string()),
         };
+        let attempts = self.dialled.attempts(upstream);
+        let warnings = of_upstream(upstream, &attempts);
         let exchange = Exchange {
             url: url.to_string(),
             target: url.target().to_string(),
@@ -337,7 +339,7 @@ impl Course {
             duration: ended.saturating_duration_since(self.epoch.start()),
             phases: self.phases(url.is_secure(), ended),
             resolve_source: self.dialled.source,
-            attempts: self.dialled.attempts(upstream),
+            attempts,
             ending,
             tls: self.tls,
             http: Http {
@@ -348,7 +350,7 @@ impl Course {
                 headers: self.headers,
                 body_bytes: self.body_bytes,
             },
-            warnings: upstream.map_or_else(Vec::new, |leg| of_leg(Leg::Upstream, leg, None)),
+            warnings,
             upstream: self.report,
         };
         Done { exchange, next: self.next, saved_to: self.saved_to }

@@ -141,7 +141,7 @@ fn the_handshake_takes_the_turns_that_its_version_needs_on_a_path_of_200_ms() {
 }
 
 /// A ClientHello of openssl's own, for `site.test`.
-fn client_hello() -> Vec<u8> {
+pub(crate) fn client_hello() -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Command::new("openssl")

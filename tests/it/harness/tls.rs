@@ -8,14 +8,25 @@ use tempfile::TempDir;
 
 use super::{output, run};
 
-/// Makes a key and a certificate for `name`; their files.
+/// Makes a key and a certificate for `name`, a server's own, which signed itself; their files.
 pub(crate) fn certificate(directory: &Path, name: &str) -> (String, String) {
+    signed_by_itself(directory, name, "CA:FALSE")
+}
+
+/// The same of an authority, as `openssl req -x509` makes them unless told otherwise.
+pub(crate) fn authority(directory: &Path, name: &str) -> (String, String) {
+    signed_by_itself(directory, name, "critical,CA:TRUE")
+}
+
+fn signed_by_itself(directory: &Path, name: &str, constraints: &str) -> (String, String) {
     let path = |file: &str| directory.join(file).display().to_string();
     let (key, certificate) = (path("key"), path("certificate"));
     let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2";
     let (subject, names) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
-    let rest = ["-subj", &subject, "-addext", &names, "-keyout", &key, "-out", &certificate];
-    run("openssl", &[&make.split_whitespace().collect::<Vec<_>>()[..], &rest].concat());
+    let constraints = format!("basicConstraints={constraints}");
+    let own = ["-subj", &subject, "-addext", &names, "-addext", &constraints];
+    let files = ["-keyout", &key, "-out", &certificate];
+    run("openssl", &[&make.split_whitespace().collect::<Vec<_>>()[..], &own, &files].concat());
     (key, certificate)
 }
 
@@ -27,7 +38,7 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        certificate(directory.path(), "authority.test");
+        authority(directory.path(), "authority.test");
         let settings = "[ca]\ndefault_ca = a\n[a]\ndatabase = index\nrand_serial = yes\n\
                         new_certs_dir = .\ndefault_md = sha256\npolicy = p\ncopy_extensions = copy\n\
                         unique_subject = no\n[p]\ncommonName = supplied\n";

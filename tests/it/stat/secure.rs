@@ -13,7 +13,7 @@ use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{noise, reset, sha256};
 use crate::harness::program::{BINARY, wait_until};
-use crate::harness::tls::{Authority, TlsServer, certificate};
+use crate::harness::tls::{Authority, TlsServer, authority, certificate};
 
 #[test]
 fn a_certificate_is_trusted_when_its_authority_is_and_it_is_for_this_name_now() {
@@ -21,14 +21,15 @@ fn a_certificate_is_trusted_when_its_authority_is_and_it_is_for_this_name_now() 
     if !has_tool("openssl", name) {
         return;
     }
-    let authority = Authority::new();
-    let cacert = authority.certificate();
+    let signer = Authority::new();
+    let cacert = signer.certificate();
     let now = 2020..2090;
-    let good = TlsServer::start_with(authority.sign("localhost", now.clone()), &["-tls1_2"]);
-    let expired = TlsServer::start_with(authority.sign("localhost", 2001..2002), &[]);
-    let early = TlsServer::start_with(authority.sign("localhost", 2080..2081), &[]);
-    let other = TlsServer::start_with(authority.sign("other.test", now), &[]);
-    let itself = TlsServer::start();
+    let good = TlsServer::start_with(signer.sign("localhost", now.clone()), &["-tls1_2"]);
+    let expired = TlsServer::start_with(signer.sign("localhost", 2001..2002), &[]);
+    let early = TlsServer::start_with(signer.sign("localhost", 2080..2081), &[]);
+    let other = TlsServer::start_with(signer.sign("other.test", now), &[]);
+    let files = TempDir::new().unwrap();
+    let itself = TlsServer::start_with(authority(files.path(), "localhost"), &[]);
     let url = |server: &TlsServer| format!("https://localhost:{}/", server.address.port());
 
     for (server, cacert, version) in
@@ -75,22 +76,22 @@ fn a_client_is_known_by_its_certificate() {
     if !has_tool("openssl", name) {
         return;
     }
-    let authority = Authority::new();
-    let (key, certificate) = authority.sign("client.test", 2020..2090);
+    let signer = Authority::new();
+    let (key, certificate) = signer.sign("client.test", 2020..2090);
     let both = TempDir::new().unwrap();
     let both = both.path().join("both");
     let together = [&certificate, &key].map(|file| std::fs::read_to_string(file).unwrap()).concat();
     std::fs::create_dir_all(both.parent().unwrap()).unwrap();
     std::fs::write(&both, together).unwrap();
     let both = both.display().to_string();
-    let files = authority.sign("localhost", 2020..2090);
-    let cacert = authority.certificate();
+    let files = signer.sign("localhost", 2020..2090);
+    let cacert = signer.certificate();
     let server = TlsServer::start_with(files, &["-Verify", "1", "-CAfile", &cacert]);
     let url = format!("https://localhost:{}/", server.address.port());
     let (stat, is_ok) = record(&["-4", "--cacert", &cacert, "-E", &both, &url]);
     assert!(is_ok, "{stat:?}");
     // TLS 1.3 refuses it after the handshake, perhaps together with a reset.
-    let files = authority.sign("localhost", 2021..2090);
+    let files = signer.sign("localhost", 2021..2090);
     let older = ["-Verify", "1", "-CAfile", &cacert, "-tls1_2"];
     let server = TlsServer::start_with(files, &older);
     let url = format!("https://localhost:{}/", server.address.port());
@@ -127,13 +128,13 @@ fn http_2_is_spoken_with_a_server_that_has_it() {
         return;
     }
     let files = TempDir::new().unwrap();
-    let authority = Authority::new();
-    let (key, certificate) = authority.sign("localhost", 2020..2090);
+    let signer = Authority::new();
+    let (key, certificate) = signer.sign("localhost", 2020..2090);
     let page = noise(3_000_000);
     std::fs::write(files.path().join("page"), &page).unwrap();
     let namespace = Namespace::new();
     let _server = nghttpd(&namespace, files.path(), &key, &certificate);
-    let cacert = authority.certificate();
+    let cacert = signer.certificate();
     let copy = files.path().join("copy").display().to_string();
     let mut command = namespace.command(BINARY);
     command.args(["stat", "--json", "-4", "--cacert", &cacert, "-o", &copy]);
