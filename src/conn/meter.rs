@@ -50,6 +50,7 @@ impl Flow {
 pub(crate) struct Blocked {
     since: Option<Instant>,
     total: Duration,
+    longest: Duration,
 }
 
 #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
@@ -60,8 +61,17 @@ impl Blocked {
 
     pub(crate) fn end(&mut self, at: Instant) {
         if let Some(since) = self.since.take() {
-            self.total += at.saturating_duration_since(since);
+            let waited = at.saturating_duration_since(since);
+            self.total += waited;
+            self.longest = self.longest.max(waited);
         }
+    }
+
+    /// The longest wait, the one that is present at `at` included.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn longest(&self, at: Instant) -> Duration {
+        let present = self.since.map(|since| at.saturating_duration_since(since));
+        self.longest.max(present.unwrap_or_default())
     }
 
     /// The total at `at`, the present wait included.
