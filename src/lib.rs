@@ -43,6 +43,8 @@
 //! | `metrics` | what the proxy shows of itself to Prometheus |
 //! | `cli` (default) | the program `conniver` |
 
+#[cfg(feature = "proxy")]
+mod caught;
 mod clock;
 mod conn;
 mod fault;

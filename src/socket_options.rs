@@ -7,24 +7,137 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// A dead peer is found after 60 s + 6 × 10 s, so that a pair on a dead path yields a record.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 6);
+/// How the system finds that a silent peer is gone: after `idle` it sends a probe, then one every
+/// `interval`; when `probes` of them have had no answer, the connection ends. Whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How long the peer may be silent before it is asked.
+    pub idle: Duration,
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// How many may stay without an answer.
+    pub probes: u32,
+}
 
-/// Sets what every relayed socket has: what one side writes at once leaves at once, a dead peer
-/// is found, and an urgent byte keeps its place in the stream. Sockets that a listener accepts
-/// inherit all of it.
-pub(crate) fn set(socket: &Socket) -> io::Result<()> {
-    let (idle, interval, probes) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
-    #[cfg(not(windows))]
-    let keepalive = keepalive.with_retries(probes);
-    #[cfg(windows)]
-    let _ = probes;
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_nodelay(true)?;
+impl Default for Keepalive {
+    /// A dead peer is found after 60 s + 6 × 10 s.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), probes: 6 }
+    }
+}
+
+/// What is told to the sockets of both legs. They are values that the system takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketOptions {
+    keepalive: Option<Keepalive>,
+    user_timeout: Option<Duration>,
+}
+
+/// Options that the system does not take.
+#[derive(Debug)]
+pub struct SocketOptionsError {
+    what: &'static str,
+    error: io::Error,
+}
+
+impl fmt::Display for SocketOptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, error } = self;
+        let text = crate::fault::text_of(error);
+        match error.kind() {
+            io::ErrorKind::Unsupported => write!(f, "setting {what}: this system has none"),
+            _ => write!(
+                f,
+                "setting {what}: {text}; Linux takes whole seconds from 1 to 32767, and 1 to 127 probes"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SocketOptionsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Default for SocketOptions {
+    /// Keepalive with its own defaults, and no user time-out.
+    fn default() -> Self {
+        Self { keepalive: Some(Keepalive::default()), user_timeout: None }
+    }
+}
+
+impl SocketOptions {
+    /// Tries these options on a socket. `user_timeout` is how long sent data may stay
+    /// unacknowledged before the connection ends (RFC 5482, Linux `TCP_USER_TIMEOUT`); without it
+    /// the system's retransmissions decide.
+    ///
+    /// # Errors
+    ///
+    /// The system does not take such values, or knows no user time-out.
+    pub fn new(
+        keepalive: Option<Keepalive>,
+        user_timeout: Option<Duration>,
+    ) -> Result<Self, SocketOptionsError> {
+        let options = Self { keepalive, user_timeout };
+        let failed = |what| move |error| SocketOptionsError { what, error };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
+        let socket = socket.map_err(failed("options on a socket"))?;
+        options.set_keepalive(&socket).map_err(failed("keepalive"))?;
+        options.set_user_timeout(&socket).map_err(failed("the user time-out"))?;
+        Ok(options)
+    }
+
+    /// Sets these, and what every relayed socket has: what one side writes at once leaves at once,
+    /// and an urgent byte keeps its place in the stream. Sockets that a listener accepts inherit
+    /// all of it.
+    pub(crate) fn set(&self, socket: &Socket) -> io::Result<()> {
+        self.set_keepalive(socket)?;
+        self.set_user_timeout(socket)?;
+        socket.set_tcp_nodelay(true)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        crate::tcp_info::tell_remaining(socket);
+        socket.set_out_of_band_inline(true)
+    }
+
+    fn set_keepalive(&self, socket: &Socket) -> io::Result<()> {
+        let Some(Keepalive { idle, interval, probes }) = self.keepalive else {
+            return socket.set_keepalive(false);
+        };
+        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
+        #[cfg(not(windows))]
+        let keepalive = keepalive.with_retries(probes);
+        #[cfg(windows)]
+        let _ = probes;
+        socket.set_tcp_keepalive(&keepalive)
+    }
+
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    crate::tcp_info::tell_remaining(socket);
-    socket.set_out_of_band_inline(true)
+    fn set_user_timeout(&self, socket: &Socket) -> io::Result<()> {
+        self.user_timeout.map_or(Ok(()), |timeout| socket.set_tcp_user_timeout(Some(timeout)))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn set_user_timeout(&self, _: &Socket) -> io::Result<()> {
+        match self.user_timeout {
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is told to the sockets that upstreams are dialled with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) options: SocketOptions,
+    pub(crate) mark: Option<Mark>,
+}
+
+impl Outgoing {
+    pub(crate) fn set(&self, socket: &Socket) -> io::Result<()> {
+        self.options.set(socket)?;
+        self.mark.map_or(Ok(()), |mark| mark.set(socket))
+    }
 }
 
 /// A mark on a socket's packets (`SO_MARK`, Linux), by which firewall and routing rules tell them from
@@ -72,12 +185,12 @@ impl Mark {
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn set(self, socket: &Socket) -> io::Result<()> {
+    fn set(self, socket: &Socket) -> io::Result<()> {
         socket.set_mark(self.0.get())
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(crate) fn set(self, _: &Socket) -> io::Result<()> {
+    fn set(self, _: &Socket) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

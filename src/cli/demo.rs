@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use conniver::ingress::Forward;
 use conniver::proxy::{Listener, Proxy, Settings};
-use conniver::record::{Output, Recorder};
+use conniver::record::{self, Output, Recorder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -40,7 +40,8 @@ async fn show(size: u64) -> Result<(), Failure> {
     let target = origin.local_addr().map_err(failure)?;
     let upstream = tokio::spawn(serve_once(origin, size));
 
-    let (recorder, writer) = Recorder::start(Output::Stdout, || {}).map_err(Failure::new)?;
+    let (recorder, writer) =
+        Recorder::start(Output::Stdout, record::QUEUE, || {}).map_err(Failure::new)?;
     let forward = Forward { listen: (Ipv4Addr::LOCALHOST, 0).into(), target: target.into() };
     let listener = Listener::forward(&forward).map_err(Failure::new)?;
     let address = listener.address();

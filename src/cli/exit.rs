@@ -80,12 +80,15 @@ pub(crate) async fn finish(
     // Nobody waits any more when the end was hurried.
     let finish = move || _ = finished.send(writer.finish());
     thread.spawn(finish).map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
-    let Tally { unwritten, .. } = tokio::select! {
+    let Tally { written, unwritten, lost } = tokio::select! {
         tally = finishing => tally.unwrap_or_else(|_| recorder.tally()),
         () = hurried => recorder.tally(),
     };
-    match unwritten {
-        0 => Ok(()),
+    match unwritten + lost {
+        0 => {
+            tracing::info!("{written} lines were written, 0 lost");
+            Ok(())
+        }
         1 => Err(Failure::new("1 record was not written")),
         n => Err(Failure::new(format!("{n} records were not written"))),
     }

@@ -1,14 +1,19 @@
 //! The command line: what was typed, turned into settings; one file a subcommand.
 
+mod check;
 mod demo;
+mod descriptors;
 mod diagnostics;
 mod exit;
+mod inherited;
+mod limits;
 mod output_watch;
 mod pair;
 mod proxy;
 mod reference;
 mod rules;
 mod run;
+mod service;
 mod signals;
 
 use std::process::ExitCode;
@@ -34,6 +39,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
     Demo(demo::DemoArgs),
+    /// Look for torn, missing and repeated lines in files of records, and for pairs that never ended
+    Check(check::CheckArgs),
     /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
     Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
@@ -69,6 +76,8 @@ pub(crate) fn main() -> ExitCode {
         // Its status is the program's.
         Command::Run(args) => return run::run(&args),
         Command::Demo(args) => demo::run(args),
+        // 1 also means that something was found.
+        Command::Check(args) => return check::run(&args),
         Command::Rules(args) => rules::run(args),
         Command::Schema(args) => schema(&args),
     };

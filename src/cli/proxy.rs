@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
@@ -13,9 +14,11 @@ use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
 use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
+use super::inherited::Inherited;
+use super::limits::LimitArgs;
 use super::pair::{PairArgs, parse_duration};
 use super::signals::{self, Stopper};
-use super::{Verbosity, diagnostics, output_watch};
+use super::{Verbosity, diagnostics, output_watch, service};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
@@ -73,6 +76,10 @@ pub(crate) struct ProxyArgs {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 
+    /// How much may wait to be written before new connections wait as well: 64MiB, 500kB
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    queue: ByteSize,
+
     /// Mark connections to upstreams (SO_MARK), so that the kernel's rules can let them pass. Linux,
     /// needs CAP_NET_ADMIN
     #[arg(long, value_name = "N", value_parser = parse_mark)]
@@ -82,6 +89,9 @@ pub(crate) struct ProxyArgs {
     /// Beyond loopback it needs --allow-from
     #[arg(long, value_name = "[BIND:]PORT")]
     metrics: Option<ListenAddr>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
 
     #[command(flatten)]
     pair: PairArgs,
@@ -145,12 +155,22 @@ impl ProxyArgs {
     }
 
     fn listeners(&self) -> Result<Vec<Listener>, Failure> {
-        let forwards = self.forward.iter().map(Listener::forward);
-        let dynamics = self.dynamic.iter().map(|&listen| Listener::proxy(listen));
-        let redirects = self.redirect.iter().map(|&listen| Listener::redirect(listen));
-        let tproxies = self.tproxy.iter().map(|&listen| Listener::tproxy(listen));
-        let all = forwards.chain(dynamics).chain(redirects).chain(tproxies);
-        all.collect::<Result<_, _>>().map_err(Failure::new)
+        let mut inherited = Inherited::take()?;
+        let mut listeners = Vec::new();
+        for Forward { listen, target } in &self.forward {
+            listeners.push(Listener::forward_on(inherited.at(*listen), target.clone()));
+        }
+        for listen in &self.dynamic {
+            listeners.push(Listener::proxy(inherited.at(listen.0)));
+        }
+        for listen in &self.redirect {
+            listeners.push(Listener::redirect(inherited.at(listen.0)));
+        }
+        for listen in &self.tproxy {
+            listeners.push(Listener::tproxy(inherited.at(listen.0)));
+        }
+        inherited.none_left()?;
+        listeners.into_iter().collect::<Result<_, _>>().map_err(Failure::new)
     }
 
     /// What was typed, as what it means.
@@ -163,6 +183,7 @@ impl ProxyArgs {
             SendProxy::V2 => ProxyProtocol::V2,
         });
         settings.request_timeout = self.request_timeout;
+        self.limits.apply(&mut settings)?;
         settings.mark = self.mark.map(Mark::new).transpose().map_err(Failure::new)?;
         Ok(settings)
     }
@@ -192,8 +213,9 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let listeners = args.listeners()?;
     let output = args.output();
     let reader_gone = stopper.clone();
-    let (recorder, writer) = Recorder::start(output.clone(), move || reader_gone.request_once())
-        .map_err(Failure::new)?;
+    let queue = usize::try_from(args.queue.as_u64()).unwrap_or(usize::MAX);
+    let started = Recorder::start(output.clone(), queue, move || reader_gone.request_once());
+    let (recorder, writer) = started.map_err(Failure::new)?;
 
     let hangup = {
         let (stopper, recorder, output) = (stopper.clone(), recorder.clone(), output.clone());
@@ -224,6 +246,11 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     for line in &listening {
         exit::say(line);
     }
-    proxy.run(requests.reach(1), requests.reach(2)).await;
+    service::ready();
+    let drain = async {
+        requests.reach(1).await;
+        service::stopping();
+    };
+    proxy.run(drain, requests.reach(2)).await;
     exit::finish(writer, &recorder, &requests).await
 }

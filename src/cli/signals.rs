@@ -57,6 +57,7 @@ pub(crate) fn listen(stopper: &Stopper, on_hangup: impl Fn() + Send + 'static) -
 
     #[cfg(unix)]
     {
+        use nix::sys::signal::Signal;
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let terminated = stopper.clone();
@@ -73,6 +74,8 @@ pub(crate) fn listen(stopper: &Stopper, on_hangup: impl Fn() + Send + 'static) -
                 }
             });
         }
+        // A file that may not grow (ulimit -f) is an error of write(2) then, not the program's end.
+        drop(signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))?);
     }
     #[cfg(not(unix))]
     let _ = on_hangup;

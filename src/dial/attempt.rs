@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::Failure;
 use crate::fault::code_of;
 use crate::record::{By, How, Outcome, Phase};
-use crate::socket_options::{self, Mark};
+use crate::socket_options::Outgoing;
 use crate::tcp_info::TcpInfo;
 
 /// An attempt whose SYN was sent, or could not be.
@@ -31,23 +31,20 @@ pub(super) struct AttemptError {
 
 /// Sends the SYN and returns without waiting for the answer. tokio's own connect would take the
 /// socket along when it fails, and with it the count of SYNs.
-pub(super) fn begin(address: SocketAddr, mark: Option<Mark>) -> Begun {
-    connect(address, mark).unwrap_or_else(|error| {
+pub(super) fn begin(address: SocketAddr, sockets: Outgoing) -> Begun {
+    connect(address, sockets).unwrap_or_else(|error| {
         Begun::Failed(AttemptError { failure: classify(&error), syn_retransmits: None })
     })
 }
 
-fn connect(address: SocketAddr, mark: Option<Mark>) -> io::Result<Begun> {
+fn connect(address: SocketAddr, sockets: Outgoing) -> io::Result<Begun> {
     let kind = Type::STREAM;
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let kind = kind.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     socket.set_nonblocking(true)?;
-    socket_options::set(&socket)?;
-    if let Some(mark) = mark {
-        mark.set(&socket)?;
-    }
+    sockets.set(&socket)?;
     let address = address.into();
     let connected = match socket.connect(&address) {
         Ok(()) => true,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, ResolveSource};
-use crate::socket_options::Mark;
+use crate::socket_options::Outgoing;
 use cache::{Found, Resolver};
 use race::race;
 #[cfg(any(test, fuzzing))]
@@ -115,12 +115,12 @@ pub(crate) struct Dialler {
     family: Family,
     resolver: Resolver,
     via: Option<Via>,
-    mark: Option<Mark>,
+    sockets: Outgoing,
 }
 
 impl Dialler {
-    pub(crate) fn new(family: Family, via: Option<Via>, mark: Option<Mark>) -> Self {
-        Self { family, resolver: Resolver::new(family), via, mark }
+    pub(crate) fn new(family: Family, via: Option<Via>, sockets: Outgoing) -> Self {
+        Self { family, resolver: Resolver::new(family), via, sockets }
     }
 
     /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
@@ -150,7 +150,7 @@ impl Dialler {
             None => (target, limits.refuse),
         };
         let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
-        let stream = race(&addresses, self.mark, deadline, refuse, log, abandoned).await?;
+        let stream = race(&addresses, self.sockets, deadline, refuse, log, abandoned).await?;
         let leads_to = match tunnel {
             None => LeadsTo::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {

@@ -14,7 +14,7 @@ use super::attempt::{self, AttemptError, Begun};
 use super::{DialLog, Failure, denied, resolve, timed_out};
 use crate::fault::Fault;
 use crate::record::{Attempt, AttemptOutcome, By, Outcome, Phase};
-use crate::socket_options::Mark;
+use crate::socket_options::Outgoing;
 
 /// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -39,13 +39,13 @@ pub(super) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 /// next begin at once. Those that did not win are closed; all are in the log.
 pub(super) async fn race(
     addresses: &[SocketAddr],
-    mark: Option<Mark>,
+    sockets: Outgoing,
     deadline: Instant,
     refuse: &(dyn Fn(SocketAddr) -> Option<Fault> + Sync),
     log: &mut DialLog,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<TcpStream, Failure> {
-    let mut race = Race { log, mark, began: Instant::now(), running: Vec::new(), failure: None };
+    let mut race = Race { log, sockets, began: Instant::now(), running: Vec::new(), failure: None };
     let mut addresses = addresses.iter();
     loop {
         for &address in addresses.by_ref() {
@@ -82,7 +82,7 @@ pub(super) async fn race(
 
 struct Race<'l> {
     log: &'l mut DialLog,
-    mark: Option<Mark>,
+    sockets: Outgoing,
     began: Instant,
     running: Vec<Running>,
     /// Of the attempts that failed, the one that tells most.
@@ -123,7 +123,7 @@ impl Race<'_> {
             Some(fault) => {
                 Begun::Failed(AttemptError { failure: denied(fault), syn_retransmits: None })
             }
-            None => attempt::begin(addr, self.mark),
+            None => attempt::begin(addr, self.sockets),
         };
         match begun {
             Begun::Connected(stream) => {

@@ -199,7 +199,8 @@ fn left() -> Failure {
 fn broken(client: &Leg, error: &io::Error) -> Failure {
     let how = client.state.ended.as_ref().map_or(How::Error, |end| end.how);
     let outcome = match how {
-        How::Reset => Outcome::Reset,
+        // After its end of stream, too, it is a reset that breaks it.
+        How::Reset | How::Fin => Outcome::Reset,
         How::Timeout => Outcome::Timeout,
         _ => Outcome::Error,
     };

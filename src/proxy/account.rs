@@ -1,5 +1,7 @@
 //! The pair's account: from what happened to the line that tells it.
 
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,6 +9,7 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::Shared;
+use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
 use super::warnings::{Known, warnings};
@@ -32,15 +35,34 @@ pub(super) struct Account {
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
+    /// Held until both sockets are closed.
+    pub(super) client_place: Option<ClientPlace>,
+    place: Place,
     seq: u64,
     epoch: Epoch,
     listener: Arc<str>,
     /// Bytes to upstream and to client that earlier lines reported.
     reported: (u64, u64),
+    is_recorded: bool,
+}
+
+impl Drop for Account {
+    /// A pair whose task ended in a panic where it has no record to give is accounted for as well.
+    fn drop(&mut self) {
+        if !self.is_recorded && self.shared.settings.events.close {
+            self.shared.recorder.lose();
+        }
+    }
 }
 
 impl Account {
-    pub(super) fn new(shared: Arc<Shared>, seq: u64, epoch: Epoch, listener: Arc<str>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        seq: u64,
+        epoch: Epoch,
+        listener: Arc<str>,
+        place: Place,
+    ) -> Self {
         Self {
             shared,
             asked: Asked::default(),
@@ -48,11 +70,19 @@ impl Account {
             dialled: DialLog::default(),
             process: None,
             sight: None,
+            client_place: None,
+            place,
             seq,
             epoch,
             listener,
             reported: (0, 0),
+            is_recorded: false,
         }
+    }
+
+    /// When the client was accepted.
+    pub(super) fn accepted(&self) -> Instant {
+        self.epoch.start()
     }
 
     /// The client's request has come to its end, whichever.
@@ -80,15 +110,17 @@ impl Account {
         }
     }
 
-    /// A sample line.
+    /// A sample line. `remote` is the address of the client's socket.
     pub(super) fn record_sample(
         &mut self,
         reason: SampleReason,
         leg: Option<record::Leg>,
+        remote: Option<SocketAddr>,
         client: SampledLeg,
         upstream: SampledLeg,
     ) {
         let delta = self.delta(upstream.tx_bytes, client.tx_bytes);
+        let (client_host, client_port) = self.client_address(remote);
         let settings = &self.shared.settings;
         let sample = Sample {
             schema: record::SCHEMA,
@@ -100,6 +132,8 @@ impl Account {
             id: self.id(),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
+            client_host,
+            client_port,
             target: self.asked.target.as_ref().map(Target::to_string),
             duration: self.epoch.start().elapsed(),
             reason,
@@ -123,6 +157,12 @@ impl Account {
         Delta { to_upstream: to_upstream - before.0, to_client: to_client - before.1 }
     }
 
+    /// The client's address and port: those that were announced, or those of its socket.
+    fn client_address(&self, remote: Option<SocketAddr>) -> (Option<String>, Option<u16>) {
+        let address = self.asked.announced.map(|announced| announced.source).or(remote);
+        address.map(|address| (address.ip().to_canonical().to_string(), address.port())).unzip()
+    }
+
     fn id(&self) -> String {
         format!("{}-{}", self.shared.settings.run_id, self.seq)
     }
@@ -134,17 +174,20 @@ impl Account {
         upstream: Option<&LegState>,
         finish: Finish,
     ) {
+        (self.place, self.client_place) = (None, None);
         let shared = Arc::clone(&self.shared);
         let is_written = shared.settings.events.close;
         if is_written || shared.on_close.is_some() {
             let record = self.build(client, upstream, Some(finish));
             if let Some(on_close) = &shared.on_close {
-                on_close.0(&record);
+                // It is not ours: that it panics costs no record.
+                let _ = catch_unwind(AssertUnwindSafe(|| on_close.0(&record)));
             }
             if is_written {
                 self.write(Line::Close(Box::new(record)));
             }
         }
+        self.is_recorded = true;
     }
 
     /// Queues a line, with as much of it as is asked for.
@@ -205,8 +248,7 @@ impl Account {
         let exchange = self.asked.exchange.as_deref();
         let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
-        let client_address =
-            self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
+        let (client_host, client_port) = self.client_address(client.remote_addr);
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -217,8 +259,8 @@ impl Account {
             id: self.id(),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
-            client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
-            client_port: client_address.map(|address| address.port()),
+            client_host,
+            client_port,
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),

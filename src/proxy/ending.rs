@@ -1,6 +1,8 @@
 //! How a pair ended, from what was seen of its two sockets.
 
+use crate::caught::Panicked;
 use crate::dial::Failure;
+use crate::fault::Fault;
 use crate::record::{By, Ending, How, Outcome, Phase, Report};
 use crate::relay::{LegState, PeerEnd, RelayEnd};
 
@@ -52,29 +54,32 @@ fn relayed(
         if is_unreachable(end) { By::Network } else { *side }
     };
 
-    let fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
-    let outcome = match (&ends[..], fault) {
-        _ if end == RelayEnd::ByStop => Outcome::Shutdown,
-        (_, None) => Outcome::Ok,
+    let cut = Cut::of(end);
+    let peers_fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
+    let fault = peers_fault.or(cut.as_ref().and_then(|cut| cut.fault.as_ref()));
+    let outcome = match (&cut, &ends[..], fault) {
+        (Some(cut), ..) => cut.outcome,
+        (_, _, None) => Outcome::Ok,
         _ if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
-        ([(By::Client, first), rest @ ..], _)
+        (_, [(By::Client, first), rest @ ..], _)
             if had_closed(first, client_leg) && rest.iter().all(|(_, end)| end.fault.is_none()) =>
         {
             Outcome::Ok
         }
-        (_, Some(fault)) => match &*fault.code {
+        (_, _, Some(fault)) => match &*fault.code {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
             "ETIMEDOUT" => Outcome::Timeout,
             "MALFORMED_REQUEST" => Outcome::Protocol,
             _ => Outcome::Error,
         },
     };
+    let cut_how = cut.as_ref().map_or(How::Shutdown, |cut| cut.how);
     let first = ends.first();
     let second = ends.get(1);
     let ending = Ending {
         phase: Phase::Relay,
         first_by: first.map_or(By::Proxy, by),
-        first_how: first.map_or(How::Shutdown, |(_, end)| end.how),
+        first_how: first.map_or(cut_how, |(_, end)| end.how),
         second_by: second.map(by),
         second_how: second.map(|(_, end)| end.how),
         gap: first.zip(second).map(|((_, first), (_, second))| second.at - first.at),
@@ -82,6 +87,35 @@ fn relayed(
         error_code: fault.map(|fault| fault.code.to_string()),
     };
     (outcome, ending)
+}
+
+/// What it means that the proxy itself ended a pair.
+struct Cut {
+    outcome: Outcome,
+    how: How,
+    fault: Option<Fault>,
+}
+
+impl Cut {
+    fn of(end: RelayEnd) -> Option<Self> {
+        let fault = |code: &'static str, text: &'static str| {
+            Some(Fault { code: code.into(), text: text.into() })
+        };
+        let (outcome, how, fault) = match end {
+            RelayEnd::ByPeers => return None,
+            RelayEnd::ByStop => (Outcome::Shutdown, How::Shutdown, None),
+            RelayEnd::Idle => {
+                let text = "no byte moved for as long as a connection may be idle";
+                (Outcome::Timeout, How::Timeout, fault("IDLE_TIMEOUT", text))
+            }
+            RelayEnd::Expired => {
+                let text = "the connection lasted as long as one may";
+                (Outcome::Limit, How::Limit, fault("LIFETIME", text))
+            }
+            RelayEnd::Panicked => (Outcome::Error, How::Error, Some(Panicked::fault())),
+        };
+        Some(Self { outcome, how, fault })
+    }
 }
 
 /// Whether the client's end of stream was its last act, and the reset that followed is no more than

@@ -1,19 +1,24 @@
 //! Listening sockets, and the loop that accepts from one.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
+use super::admission::Place;
+use super::episode::Episode;
 use super::session::Session;
-use crate::ingress::{Forward, ListenAddr, Way};
+use crate::ingress::{Forward, ListenAddr, Target, Way};
 use crate::record::Listening;
+use crate::socket_options::SocketOptions;
 
 /// Connections that may wait to be accepted; the system cuts it at its own limit
 /// (`net.core.somaxconn`).
@@ -28,6 +33,47 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     way: Way,
+    /// It listened before it came to us: what waits there did not inherit our options.
+    is_inherited: bool,
+}
+
+/// Where to listen.
+#[derive(Debug)]
+pub enum ListenOn {
+    /// On an address that is free; port 0 asks for any free port.
+    Address(SocketAddr),
+    /// On a socket that listens already, such as one that a service manager hands over. One for
+    /// TPROXY must have been bound with `IP_TRANSPARENT`.
+    Socket(std::net::TcpListener),
+}
+
+impl ListenOn {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Address(address) => *address,
+            Self::Socket(socket) => {
+                socket.local_addr().unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into())
+            }
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenOn {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<ListenAddr> for ListenOn {
+    fn from(address: ListenAddr) -> Self {
+        Self::Address(address.0)
+    }
+}
+
+impl From<std::net::TcpListener> for ListenOn {
+    fn from(socket: std::net::TcpListener) -> Self {
+        Self::Socket(socket)
+    }
 }
 
 /// A listening socket that could not be had.
@@ -72,84 +118,84 @@ impl fmt::Display for Listener {
 }
 
 impl Listener {
-    /// Binds and listens for connections that all go to one target. Must be called within a tokio
-    /// runtime.
+    /// Listens for connections that all go to one target. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// The address is taken, is not this machine's, or may not be used.
     pub fn forward(forward: &Forward) -> Result<Self, BindError> {
-        Self::bind(forward.listen, Way::Forward(forward.target.clone()))
+        Self::forward_on(forward.listen, forward.target.clone())
     }
 
-    /// Binds and listens for clients that speak HTTP or SOCKS to a proxy. Must be called within a
-    /// tokio runtime.
+    /// The same, also on a socket that is bound already.
     ///
     /// # Errors
     ///
     /// The address is taken, is not this machine's, or may not be used.
-    pub fn proxy(listen: ListenAddr) -> Result<Self, BindError> {
-        Self::bind(listen.0, Way::Proxy)
+    pub fn forward_on(on: impl Into<ListenOn>, target: Target) -> Result<Self, BindError> {
+        Self::new(on.into(), Way::Forward(target))
     }
 
-    /// Binds and listens for connections that a REDIRECT rule of the kernel diverts here. Linux.
-    /// Must be called within a tokio runtime.
+    /// Listens for clients that speak HTTP or SOCKS to a proxy. Must be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, is not this machine's, or may not be used.
+    pub fn proxy(on: impl Into<ListenOn>) -> Result<Self, BindError> {
+        Self::new(on.into(), Way::Proxy)
+    }
+
+    /// Listens for connections that a REDIRECT rule of the kernel diverts here. Linux. Must be
+    /// called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// The address is taken, is not this machine's, or may not be used; the system is another one.
-    pub fn redirect(listen: ListenAddr) -> Result<Self, BindError> {
-        Self::bind(listen.0, Way::Redirect)
+    pub fn redirect(on: impl Into<ListenOn>) -> Result<Self, BindError> {
+        Self::new(on.into(), Way::Redirect)
     }
 
-    /// Binds and listens for connections that a TPROXY rule of the kernel diverts here. Linux; needs
+    /// Listens for connections that a TPROXY rule of the kernel diverts here. Linux; needs
     /// `CAP_NET_ADMIN`. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// The address is taken, is not this machine's, or may not be used; the capability is missing;
     /// the system is another one.
-    pub fn tproxy(listen: ListenAddr) -> Result<Self, BindError> {
-        Self::bind(listen.0, Way::Tproxy)
+    pub fn tproxy(on: impl Into<ListenOn>) -> Result<Self, BindError> {
+        Self::new(on.into(), Way::Tproxy)
     }
 
-    fn bind(listen: SocketAddr, way: Way) -> Result<Self, BindError> {
-        let bind = || -> io::Result<(TcpListener, SocketAddr)> {
-            let domain = Domain::for_address(listen);
-            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-            // On Windows the option of this name lets two programs share a port.
-            #[cfg(not(windows))]
-            socket.set_reuse_address(true)?;
-            if listen.is_ipv6() && listen.ip().is_unspecified() {
-                socket.set_only_v6(false)?;
-            }
-            crate::socket_options::set(&socket)?;
-            match way {
-                Way::Forward(_) | Way::Proxy => {}
-                #[cfg(any(target_os = "linux", target_os = "android"))]
-                Way::Redirect => {}
-                #[cfg(any(target_os = "linux", target_os = "android"))]
-                Way::Tproxy if listen.is_ipv4() => socket.set_ip_transparent_v4(true)?,
-                #[cfg(any(target_os = "linux", target_os = "android"))]
-                Way::Tproxy => socket.set_ip_transparent_v6(true)?,
-                #[cfg(not(any(target_os = "linux", target_os = "android")))]
-                Way::Redirect | Way::Tproxy => return Err(io::ErrorKind::Unsupported.into()),
-            }
+    fn new(on: ListenOn, way: Way) -> Result<Self, BindError> {
+        let address = on.address();
+        let is_inherited = matches!(on, ListenOn::Socket(_));
+        let listen = || -> io::Result<(TcpListener, SocketAddr)> {
+            let socket = match on {
+                ListenOn::Address(listen) => bind(listen, &way)?,
+                ListenOn::Socket(socket) => socket.into(),
+            };
             socket.set_nonblocking(true)?;
-            socket.bind(&listen.into())?;
-            socket.listen(BACKLOG)?;
             let socket = TcpListener::from_std(socket.into())?;
             let address = socket.local_addr()?;
             Ok((socket, address))
         };
-        let error = |error| BindError { address: listen, error };
-        let (socket, address) = bind().map_err(error)?;
-        Ok(Self { socket, address, way })
+        let (socket, address) = listen().map_err(|error| BindError { address, error })?;
+        Ok(Self { socket, address, way, is_inherited })
     }
 
     /// Where it listens, with the port that port 0 became.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What all connections that it accepts from here on inherit.
+    pub(super) fn set_options(&self, options: &SocketOptions) {
+        let listening = SockRef::from(&self.socket);
+        if let Err(error) = options.set(&listening) {
+            let text = crate::fault::text_of(&error);
+            tracing::warn!("setting options on {}: {text}; it keeps the usual ones", self.address);
+        }
     }
 
     pub(super) fn describe(&self) -> Listening {
@@ -166,11 +212,15 @@ impl Listener {
         // TPROXY's connections have their targets' addresses.
         let has_other = self.address.ip().is_unspecified() || matches!(self.way, Way::Tproxy);
         let local = (!has_other).then_some(self.address);
-        let mut told_of_shortage = false;
+        let mut shortage = Episode::default();
         loop {
-            match self.socket.accept().await {
-                Ok((stream, peer)) => {
-                    told_of_shortage = false;
+            match self.accept(&shared).await {
+                Ok((stream, peer, place)) => {
+                    if self.is_inherited
+                        && let Err(error) = shared.settings.sockets.set(&SockRef::from(&stream))
+                    {
+                        tracing::debug!("setting options: {}", crate::fault::text_of(&error));
+                    }
                     let session = Session::accepted(
                         Arc::clone(&shared),
                         stream,
@@ -178,21 +228,45 @@ impl Listener {
                         local,
                         Arc::clone(&listener),
                         self.way.clone(),
+                        place,
                     );
                     pairs.spawn(session.run());
                 }
-                Err(error) => self.pause_after(&error, &mut told_of_shortage).await,
+                Err(error) => self.pause_after(&error, &mut shortage).await,
+            }
+        }
+    }
+
+    /// The next connection, once there is a place for it and room for its record.
+    async fn accept(&self, shared: &Shared) -> io::Result<(TcpStream, SocketAddr, Place)> {
+        let Shared { recorder, admission, .. } = shared;
+        loop {
+            recorder.room().await;
+            // Held while it accepts, not while it waits: other listeners need it then.
+            let mut place = Some(admission.wait().await);
+            let accepted = poll_fn(|cx| {
+                let Some(place) = place.take().or_else(|| admission.take()) else {
+                    return Poll::Ready(None);
+                };
+                if recorder.is_full() {
+                    return Poll::Ready(None);
+                }
+                let accepted = ready!(self.socket.poll_accept(cx));
+                Poll::Ready(Some(accepted.map(|(stream, peer)| (stream, peer, place))))
+            });
+            if let Some(accepted) = accepted.await {
+                return accepted;
             }
         }
     }
 
     /// A connection that was reset before it was accepted is nothing; a system without resources
     /// gets time to find some, which is said once until they were found.
-    async fn pause_after(&self, error: &io::Error, told: &mut bool) {
+    async fn pause_after(&self, error: &io::Error, shortage: &mut Episode) {
         let code = crate::fault::code_of(error);
         let text = crate::fault::text_of(error);
         if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
-            if !std::mem::replace(told, true) {
+            if shortage.begins() {
                 tracing::warn!(
                     "accepting on {}: {text}; new connections wait until others end (ulimit -n sets \
                      how many descriptors a process may have)",
@@ -204,4 +278,30 @@ impl Listener {
             tracing::debug!("accepting on {}: {text}", self.address);
         }
     }
+}
+
+fn bind(listen: SocketAddr, way: &Way) -> io::Result<Socket> {
+    let domain = Domain::for_address(listen);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    // On Windows the option of this name lets two programs share a port.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    if listen.is_ipv6() && listen.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    match way {
+        Way::Forward(_) | Way::Proxy => {}
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Way::Redirect => {}
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Way::Tproxy if listen.is_ipv4() => socket.set_ip_transparent_v4(true)?,
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        Way::Tproxy => socket.set_ip_transparent_v6(true)?,
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Way::Redirect | Way::Tproxy => return Err(io::ErrorKind::Unsupported.into()),
+    }
+    SocketOptions::default().set(&socket)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
 }

@@ -6,9 +6,9 @@
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use conniver::proxy::{Listener, Proxy, Settings};
-//! use conniver::record::{Output, Recorder};
+//! use conniver::record::{self, Output, Recorder};
 //!
-//! let (recorder, writer) = Recorder::start(Output::Stdout, || {})?;
+//! let (recorder, writer) = Recorder::start(Output::Stdout, record::QUEUE, || {})?;
 //! let listener = Listener::forward(&"8080:example.com:80".parse()?)?;
 //! let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
 //! let interrupted = async { drop(tokio::signal::ctrl_c().await) };
@@ -19,8 +19,10 @@
 //! ```
 
 mod account;
+mod admission;
 mod delivery;
 mod ending;
+mod episode;
 mod listener;
 mod sampler;
 mod session;
@@ -45,11 +47,13 @@ use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
-pub use listener::{BindError, Listener};
-pub use settings::{Events, Settings};
+use crate::socket_options::Outgoing;
+use admission::Admission;
+pub use listener::{BindError, ListenOn, Listener};
+pub use settings::{Events, Limits, Settings};
 
 pub use crate::ingress::ProxyProtocol;
-pub use crate::socket_options::{Mark, MarkError};
+pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};
 
 /// A proxy that is ready to run.
 #[derive(Debug)]
@@ -68,6 +72,7 @@ struct Shared {
     seq: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
+    admission: Admission,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -86,7 +91,12 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
-        let dialler = Dialler::new(settings.family, settings.via.clone(), settings.mark);
+        let sockets = Outgoing { options: settings.sockets, mark: settings.mark };
+        let dialler = Dialler::new(settings.family, settings.via.clone(), sockets);
+        for listener in &listeners {
+            listener.set_options(&settings.sockets);
+        }
+        let Limits { connections, per_client, .. } = settings.limits;
         let processes = if settings.process { Finder::start() } else { None };
         let shared = Shared {
             settings,
@@ -96,13 +106,14 @@ impl Proxy {
             seq: Arc::default(),
             listening,
             on_close: None,
+            admission: Admission::new(connections, per_client),
             stop,
         };
         Self { shared, listeners }
     }
 
     /// Calls `callback` with the record of every pair that has ended, whether or not it is also
-    /// written. It is called by the pair's task, and should return soon.
+    /// written. It is called by the pair's task, and should return soon. Its panic ends it alone.
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.shared.on_close = Some(OnClose(Box::new(callback)));
         self

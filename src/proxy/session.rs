@@ -9,14 +9,16 @@ use std::sync::atomic::Ordering;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::account::Account;
+use super::admission::Place;
 use super::ending::Finish;
 use super::sampler::Sampler;
+use super::{Limits, Shared};
 use crate::access::Asker;
+use crate::caught::{Panicked, caught};
 use crate::clock;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{Dialled, Failure, LeadsTo, Limits, Via, say};
+use crate::dial::{self, Dialled, Failure, LeadsTo, Via, say};
 use crate::fault::Fault;
 use crate::ingress::{
     Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,
@@ -24,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, Observed, Watch, relay};
+use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -43,6 +45,7 @@ impl Session {
         local: Option<SocketAddr>,
         listener: Arc<str>,
         way: Way,
+        place: Place,
     ) -> Self {
         let epoch = Epoch::now();
         let mut meter = Meter::new(epoch, epoch.start());
@@ -50,7 +53,7 @@ impl Session {
         meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         meter.remote = Some(canonical(peer));
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        let account = Box::new(Account::new(shared, seq, epoch, listener));
+        let account = Box::new(Account::new(shared, seq, epoch, listener, place));
         Self { account, client: Leg::boxed(stream, meter), way }
     }
 
@@ -58,18 +61,22 @@ impl Session {
     pub(super) async fn run(self) {
         let Self { mut account, mut client, way } = self;
         // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-        let reached = Box::pin(reach(way, &mut account, &mut client)).await;
+        let reached = caught(Box::pin(reach(way, &mut account, &mut client))).await;
         let (upstream, halves) = match reached {
-            Ok(reached) => reached,
-            Err(unreached) => return Box::pin(refuse(account, client, unreached)).await,
+            Ok(Ok(reached)) => reached,
+            Err(Panicked) => return Box::pin(refuse(account, client, panicked().into())).await,
+            Ok(Err(unreached)) => return Box::pin(refuse(account, client, unreached)).await,
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
         let Shared { settings, stop, .. } = &*shared;
+        let Limits { idle, lifetime, .. } = settings.limits;
+        let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
+        let (linger, bounds) = (settings.linger, Bounds { idle, until });
         let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
             Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
         });
-        let relayed = relay(client, upstream, halves, settings.linger, stop, sampler).await;
+        let relayed = relay(client, upstream, halves, linger, bounds, stop, sampler).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }
@@ -101,7 +108,7 @@ async fn reach(
         Some(fault) => Err((denied(Phase::Request, fault), None)),
         None => {
             let mut abandoned = pin!(abandoned(&shared, &client.stream));
-            let limits = Limits {
+            let limits = dial::Limits {
                 timeout: shared.settings.connect_timeout,
                 refuse: &|address| shared.refuse_address(asker, target, address),
                 refuse_parent: &|address| shared.refuse_loop(address),
@@ -170,14 +177,25 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
         return Err(no_reply(denied(Phase::Accept, fault)));
     }
     let accept_proxy = shared.settings.accept_proxy;
+    let mut admit = |client: Option<SocketAddr>| {
+        let place = client.map(|client| shared.admission.take_of(client.ip())).transpose();
+        account.client_place = place.map_err(|fault| no_reply(limited(fault)))?.flatten();
+        Ok(())
+    };
+    // Who speaks for others says first for whom.
+    if !accept_proxy {
+        admit(client.state.meter.remote)?;
+    }
     if let (Some(target), false) = (&target, accept_proxy) {
         return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
     let deadline = clock::after(client.state.meter.opened, shared.settings.request_timeout);
+    let remote = client.state.meter.remote;
     let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
     let hearing = async {
         if accept_proxy {
             asked.announced = hear_announced(&mut dialogue).await?;
+            admit(asked.announced.map(|announced| announced.source).or(remote))?;
         }
         match target {
             Some(target) => Ok(Request::tunnel(target, Answer::Silent, dialogue.take_rest())),
@@ -195,7 +213,7 @@ async fn connect<'s>(
     shared: &'s Shared,
     account: &mut Account,
     target: &Target,
-    limits: Limits<'_>,
+    limits: dial::Limits<'_>,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
     // Whoever is told of the client is the target.
@@ -303,17 +321,34 @@ fn denied(phase: Phase, fault: Fault) -> Failure {
     Failure { phase, outcome: Outcome::Denied, by: By::Proxy, how: How::Denied, fault: Some(fault) }
 }
 
+/// Before the upstream was reached.
+fn panicked() -> Refusal {
+    let (outcome, how) = (Outcome::Error, How::Error);
+    let fault = Some(Panicked::fault());
+    let failure = Failure { phase: Phase::Request, outcome, by: By::Proxy, how, fault };
+    Refusal { failure, reply: None }
+}
+
+fn limited(fault: Fault) -> Failure {
+    let (outcome, how) = (Outcome::Limit, How::Limit);
+    Failure { phase: Phase::Accept, outcome, by: By::Proxy, how, fault: Some(fault) }
+}
+
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must
 /// stop. A client's end of stream is no reason: it may be all of its request.
 async fn abandoned(shared: &Shared, client: &TcpStream) -> Failure {
     tokio::select! {
-        _ = client.ready(Interest::ERROR) => Failure {
-            phase: Phase::Connect,
-            outcome: Outcome::Reset,
-            by: By::Client,
-            how: How::Reset,
-            fault: client.take_error().ok().flatten().as_ref().map(Fault::from),
-        },
+        _ = client.ready(Interest::ERROR) => {
+            let error = client.take_error().ok().flatten();
+            let end = error.as_ref().map(PeerEnd::broken);
+            Failure {
+                phase: Phase::Connect,
+                outcome: Outcome::Reset,
+                by: By::Client,
+                how: end.as_ref().map_or(How::Reset, |end| end.how),
+                fault: end.and_then(|end| end.fault),
+            }
+        }
         () = shared.stop.cancelled() => Failure {
             phase: Phase::Connect,
             outcome: Outcome::Shutdown,

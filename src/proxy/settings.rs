@@ -1,6 +1,7 @@
 //! What a run of the proxy is told.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use crate::access::Access;
 use crate::dial::{Family, Via};
 use crate::ingress::ProxyProtocol;
 use crate::record::Detail;
-use crate::socket_options::Mark;
+use crate::socket_options::{Mark, SocketOptions};
 
 /// Everything that the proxy can be told beside its listeners and its output.
 #[derive(Debug, Clone)]
@@ -31,6 +32,10 @@ pub struct Settings {
     pub via: Option<Via>,
     /// The mark of all sockets to upstreams. None.
     pub mark: Option<Mark>,
+    /// What is told to the sockets of both legs.
+    pub sockets: SocketOptions,
+    /// How much is taken on, and for how long.
+    pub limits: Limits,
     /// How long open pairs may go on after the proxy was told to stop. 5 s.
     pub drain: Duration,
     /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
@@ -64,6 +69,8 @@ impl Default for Settings {
             family: Family::Any,
             via: None,
             mark: None,
+            sockets: SocketOptions::default(),
+            limits: Limits::default(),
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),
@@ -76,6 +83,21 @@ impl Default for Settings {
             run_id: Uuid::now_v7(),
         }
     }
+}
+
+/// What the proxy takes on at most. Nothing is limited unless it is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections of clients at a time. Further ones wait to be accepted, in the system's queue.
+    pub connections: Option<NonZeroUsize>,
+    /// Connections of one client address at a time, announced ones counted by what is announced.
+    /// Further ones are reset.
+    pub per_client: Option<NonZeroUsize>,
+    /// Longest time in which a pair moves no byte either way. Then both sides are reset.
+    pub idle: Option<Duration>,
+    /// Longest time from accept. Then both sides are reset.
+    pub lifetime: Option<Duration>,
 }
 
 /// Which lines are written.

@@ -6,13 +6,17 @@
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
 mod brief;
+mod check;
 mod delivery;
 mod detail;
 mod ending;
+mod numbers;
 mod observed;
 mod phases;
 mod reader;
 mod sample;
+#[cfg(feature = "proxy")]
+mod sink;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -32,6 +36,7 @@ pub use brief::{
     BriefDelivered, BriefDelivery, BriefEnding, BriefEofInfo, BriefInfo, BriefLeg, BriefLine,
     BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefVerdict, BriefWarning,
 };
+pub use check::{Check, Checked, Finding, OpenPair};
 pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
@@ -39,10 +44,12 @@ pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use reader::{ReadError, read, read_brief};
 pub use sample::{Sample, SampleReason, SampledLeg};
+#[cfg(feature = "proxy")]
+pub use sink::Output;
 pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
-pub use writer::{OpenError, Output, Recorder, Tally, Writer};
+pub use writer::{OpenError, QUEUE, Recorder, Tally, Writer};
 
 /// The number of this contract, in every line.
 pub const SCHEMA: u32 = 1;

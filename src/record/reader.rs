@@ -53,20 +53,33 @@ impl std::error::Error for ReadError {
 /// # }
 /// ```
 pub fn read<R: Read>(input: R) -> impl Iterator<Item = Result<Line, ReadError>> {
-    lines(input)
+    lines(input, EmptyLines::Skip)
 }
 
 /// The same for lines of any detail: as much of them as the detail `brief` has.
 pub fn read_brief<R: Read>(
     input: R,
 ) -> impl Iterator<Item = Result<BriefLine<'static>, ReadError>> {
-    lines(input)
+    lines(input, EmptyLines::Skip)
 }
 
-fn lines<L: DeserializeOwned, R: Read>(input: R) -> impl Iterator<Item = Result<L, ReadError>> {
-    let config = NdjsonConfig::default()
-        .with_empty_line_handling(EmptyLineHandling::IgnoreBlank)
-        .with_parse_rest(true);
+/// What becomes of lines without anything on them.
+pub(super) enum EmptyLines {
+    /// They are not told of.
+    Skip,
+    /// They are bad lines like others, so that what comes can be counted.
+    Count,
+}
+
+pub(super) fn lines<L: DeserializeOwned, R: Read>(
+    input: R,
+    empty: EmptyLines,
+) -> impl Iterator<Item = Result<L, ReadError>> {
+    let handling = match empty {
+        EmptyLines::Skip => EmptyLineHandling::IgnoreBlank,
+        EmptyLines::Count => EmptyLineHandling::ParseAlways,
+    };
+    let config = NdjsonConfig::default().with_empty_line_handling(handling).with_parse_rest(true);
     ndjson_stream::from_fallible_iter_with_config(Blocks { input, over: false }, config).map(
         |line| {
             line.map_err(|error| match error {

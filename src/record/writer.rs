@@ -5,26 +5,20 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
+use super::sink::{Output, Sink};
 use super::{BriefLine, Line};
 use crate::fault::text_of;
 
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Standard output.
-    Stdout,
-    /// A file, appended to, created with mode 0600.
-    File(PathBuf),
-}
+/// Bytes of lines that may wait to be written, where nothing else is said: 64 MiB, some 6,000 pairs.
+pub const QUEUE: usize = 64 << 20;
 
 /// Takes lines from any task or thread; cheap to clone. The default one has no output and forgets
 /// them, for programs that take records as they come (`Proxy::on_close`).
@@ -65,20 +59,28 @@ pub struct Tally {
     pub written: u64,
     /// Lines that were queued and are not written (yet, while the writer is at work).
     pub unwritten: u64,
-    /// Lines that were given up: they could not be put as JSON.
+    /// Lines that were given up: they could not be put as JSON, or a defect prevented them.
     pub lost: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Bytes at which the queue is full.
+    most: usize,
+    /// What the queue's `full` says, for those that wait.
+    full: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     /// Whole lines that the thread has not taken yet.
     pending: Vec<u8>,
+    /// Bytes that are not written: those, and what the thread has taken.
+    bytes: usize,
+    /// More than it may hold, or since then not half of it yet.
+    full: bool,
     /// Lines that were numbered: written, being written, or pending.
     numbered: u64,
     written: u64,
@@ -106,6 +108,9 @@ thread_local! {
 /// in other connections' latency.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// A buffer of the thread that has grown beyond this is not kept.
+const KEPT: usize = 1 << 20;
+
 /// Pause before what could not be written is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause before a slow output is tried again.
@@ -121,19 +126,26 @@ impl Shared {
 }
 
 impl Recorder {
-    /// Opens `output` and starts the thread that writes to it. `reader_gone` is called when the
-    /// reader of a pipe has gone.
+    /// Opens `output` and starts the thread that writes to it. When more than `queue` bytes wait to
+    /// be written, the proxy accepts no connections until half of them are; lines of those that it
+    /// has are queued all the same. `reader_gone` is called when the reader of a pipe has gone.
     ///
     /// # Errors
     ///
     /// The file cannot be opened, or no thread can be started.
     pub fn start(
         output: Output,
+        queue: usize,
         reader_gone: impl FnOnce() + Send + 'static,
     ) -> Result<(Self, Writer), OpenError> {
         let failed = |error| OpenError { output: output.clone(), error };
-        let sink = Sink { file: open(&output).map_err(failed)?, output: output.clone() };
-        let shared = Arc::new(Shared::default());
+        let sink = Sink::open(output.clone()).map_err(failed)?;
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            most: queue,
+            full: watch::Sender::new(false),
+        });
         let recorder = Self(Some(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -167,12 +179,35 @@ impl Recorder {
         });
     }
 
+    /// Counts a line that should have come and will not.
+    pub(crate) fn lose(&self) {
+        if let Some(shared) = &self.0 {
+            shared.lock().lost += 1;
+            tracing::error!("the record of a connection is lost, because its task panicked");
+        }
+    }
+
     /// Asks for the file to be closed and opened anew under its name. Lines that are queued by now
     /// may go to either file; none is lost or torn.
     pub fn reopen(&self) {
         if let Some(shared) = &self.0 {
             shared.lock().reopen = true;
             shared.wake.notify_one();
+        }
+    }
+
+    /// Whether lines that can wait should: the queue is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.as_deref().is_some_and(|shared| *shared.full.borrow())
+    }
+
+    /// Ready when the queue is not full.
+    pub(crate) async fn room(&self) {
+        if self.is_full()
+            && let Some(shared) = &self.0
+        {
+            // An error would mean that the sender has gone; we hold it.
+            let _ = shared.full.subscribe().wait_for(|full| !full).await;
         }
     }
 
@@ -204,14 +239,55 @@ impl Shared {
         }
         queue.numbered += 1;
         let number = queue.numbered;
+        let before = queue.pending.len();
         queue.pending.extend_from_slice(&json[..json.len() - b"0}".len()]);
         queue.pending.extend_from_slice(number.to_string().as_bytes());
         queue.pending.extend_from_slice(b"}\n");
+        queue.bytes += queue.pending.len() - before;
+        let fills = !queue.full && queue.bytes > self.most;
+        if fills {
+            self.set_full(&mut queue, true);
+        }
         let wakes = queue.idle;
+        let waiting = queue.numbered - queue.written;
         drop(queue);
         if wakes {
             self.wake.notify_one();
         }
+        if fills {
+            tracing::warn!(
+                "{waiting} lines wait to be written, more than the queue may hold ({} bytes); new \
+                 connections wait as well, open ones go on",
+                self.most
+            );
+        }
+    }
+
+    fn set_full(&self, queue: &mut Queue, full: bool) {
+        queue.full = full;
+        self.full.send_replace(full);
+    }
+
+    /// These bytes, whole lines or not, are in the output.
+    fn count_written(&self, bytes: &[u8]) {
+        let mut queue = self.lock();
+        queue.written += lines_in(bytes);
+        queue.bytes -= bytes.len();
+        let has_room = queue.full && queue.bytes <= self.most / 2;
+        if has_room {
+            self.set_full(&mut queue, false);
+        }
+        drop(queue);
+        if has_room {
+            tracing::info!("new connections are accepted again");
+        }
+    }
+
+    /// These bytes were, and are there no more.
+    fn count_unwritten(&self, bytes: &[u8]) {
+        let mut queue = self.lock();
+        queue.written -= lines_in(bytes);
+        queue.bytes += bytes.len();
     }
 
     fn tally(&self) -> Tally {
@@ -233,6 +309,9 @@ impl Shared {
             if queue.pending.is_empty() && queue.finishing.is_some() {
                 return;
             }
+            if batch.capacity() > KEPT {
+                batch = Vec::new();
+            }
             batch.clear();
             std::mem::swap(&mut batch, &mut queue.pending);
             let reopen = std::mem::take(&mut queue.reopen);
@@ -244,7 +323,11 @@ impl Shared {
                 Written::All => self.gather(),
                 Written::GivenUp => return,
                 Written::ReaderGone => {
-                    self.lock().reader_gone = true;
+                    let mut queue = self.lock();
+                    queue.reader_gone = true;
+                    queue.pending = Vec::new();
+                    self.set_full(&mut queue, false);
+                    drop(queue);
                     reader_gone();
                     return;
                 }
@@ -261,21 +344,24 @@ impl Shared {
     }
 
     fn write_batch(&self, sink: &mut Sink, batch: &[u8]) -> Written {
-        let mut rest = batch;
+        let mut written = 0;
         let mut failing = false;
-        while !rest.is_empty() {
-            match sink.file.write(rest) {
+        while written < batch.len() {
+            match sink.write(&batch[written..]) {
+                Ok(0) => {
+                    // A device that takes nothing and says nothing.
+                    std::thread::sleep(RETRY);
+                }
                 Ok(bytes) => {
-                    let (done, left) = rest.split_at(bytes);
-                    if done.is_empty() {
-                        // A device that takes nothing and says nothing.
-                        std::thread::sleep(RETRY);
+                    self.count_written(&batch[written..written + bytes]);
+                    written += bytes;
+                    if std::mem::take(&mut failing) {
+                        tracing::warn!("writing records to {}: works again", sink.output());
                     }
-                    self.lock().written += memchr::memchr_iter(b'\n', done).count() as u64;
-                    rest = left;
-                    if bytes > 0 && failing {
-                        failing = false;
-                        tracing::warn!("writing records to {}: works again", sink.output);
+                    if written == batch.len() && sink.was_removed() {
+                        tracing::warn!("{} was removed; records go to a new one", sink.output());
+                        self.count_unwritten(batch);
+                        written = 0;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -285,19 +371,24 @@ impl Shared {
                 // A standard output that somebody made non-blocking is merely slow.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(SLOW),
                 Err(error) => {
-                    if !failing {
-                        failing = true;
-                        let (output, lines) = (&sink.output, self.tally().unwritten);
+                    if !std::mem::replace(&mut failing, true) {
+                        let (output, lines) = (sink.output(), self.tally().unwritten);
                         let text = text_of(&error);
                         tracing::warn!(
                             "writing records to {output}: {text}; waiting to be written: {lines}"
                         );
                     }
-                    // A line is there whole or not at all, also if we get no further than this.
-                    let torn = torn(batch, rest);
-                    if torn > 0 && sink.cut(torn) {
-                        rest = &batch[batch.len() - rest.len() - torn..];
-                    }
+                    let keeps = match sink.was_removed() {
+                        // It may have been removed to make room, and keeps its room while it is open.
+                        true => 0,
+                        // A line is there whole or not at all, also if we get no further than this.
+                        false => match torn(&batch[..written]) {
+                            torn if torn > 0 && sink.cut(torn) => written - torn,
+                            _ => written,
+                        },
+                    };
+                    self.count_unwritten(&batch[keeps..written]);
+                    written = keeps;
                     if self.lock().finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
                         return Written::GivenUp;
                     }
@@ -318,91 +409,11 @@ enum Written {
     ReaderGone,
 }
 
-/// Of the line that `rest`, the end of `batch`, begins in: how many bytes lie before it.
-fn torn(batch: &[u8], rest: &[u8]) -> usize {
-    let written = &batch[..batch.len() - rest.len()];
+/// How many bytes at the end of `written` are a line without its end.
+fn torn(written: &[u8]) -> usize {
     written.iter().rev().take_while(|&&byte| byte != b'\n').count()
 }
 
-struct Sink {
-    output: Output,
-    file: File,
-}
-
-impl Sink {
-    /// Opens the file anew under its name.
-    fn reopen(&mut self) {
-        if self.output == Output::Stdout {
-            return;
-        }
-        match open(&self.output) {
-            Ok(file) => {
-                self.file = file;
-                tracing::info!("writing records to {}, opened anew", self.output);
-            }
-            Err(error) => {
-                let text = text_of(&error);
-                tracing::error!(
-                    "opening {} anew: {text}; records still go to the file that was open",
-                    self.output
-                );
-            }
-        }
-    }
-
-    /// Takes back the last `bytes` that were written; `false` where the output is no plain file.
-    fn cut(&mut self, bytes: usize) -> bool {
-        let Ok(metadata) = self.file.metadata() else { return false };
-        let whole = metadata.len().saturating_sub(bytes as u64);
-        metadata.is_file() && self.file.set_len(whole).is_ok()
-    }
-}
-
-impl fmt::Display for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stdout => f.write_str("standard output"),
-            Self::File(path) => write!(f, "'{}'", path.display()),
-        }
-    }
-}
-
-fn open(output: &Output) -> io::Result<File> {
-    match output {
-        // A descriptor of our own: std's handle buffers, and would not tell how much was written.
-        #[cfg(unix)]
-        Output::Stdout => {
-            use std::os::fd::AsFd;
-            io::stdout().as_fd().try_clone_to_owned().map(File::from)
-        }
-        #[cfg(windows)]
-        Output::Stdout => {
-            use std::os::windows::io::AsHandle;
-            io::stdout().as_handle().try_clone_to_owned().map(File::from)
-        }
-        Output::File(path) => {
-            let mut options = OpenOptions::new();
-            options.append(true).create(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(path)?;
-            if file.metadata()?.is_file() && is_torn(path) {
-                // A run that was killed left half a line; ours begins on a line of its own.
-                file.write_all(b"\n")?;
-            }
-            Ok(file)
-        }
-    }
-}
-
-/// Whether the file ends in the middle of a line.
-fn is_torn(path: &PathBuf) -> bool {
-    let last_byte = || -> io::Result<u8> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::End(-1))?;
-        let mut byte = [0];
-        file.read_exact(&mut byte)?;
-        Ok(byte[0])
-    };
-    last_byte().is_ok_and(|byte| byte != b'\n')
+fn lines_in(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }

@@ -49,6 +49,18 @@ impl PeerEnd {
     fn boxed(at: Instant, how: How) -> Box<Self> {
         Box::new(Self { at, how, fault: None, acked: None })
     }
+
+    /// The connection broke, by what its socket says.
+    pub(crate) fn broken(error: &io::Error) -> Self {
+        let how = match &*code_of(error) {
+            // A reset that came after the peer's end of stream, which nobody has read yet.
+            "EPIPE" => How::Fin,
+            "ECONNRESET" | "ECONNABORTED" => How::Reset,
+            "ETIMEDOUT" => How::Timeout,
+            _ => How::Error,
+        };
+        Self { at: Instant::now(), how, fault: Some(error.into()), acked: None }
+    }
 }
 
 /// A leg taken apart, so that its stream can be waited for while its counters change.
@@ -121,13 +133,16 @@ impl Side<'_> {
 
     /// The peer's end of stream was read.
     pub(super) fn reached_end(&mut self) {
-        let acknowledges = self.state.ended.is_none() && self.state.meter.tx.ended.is_none();
+        let is_first = self.state.ended.is_none();
         self.state.reached_end();
-        if let Some(end) = &mut self.state.ended
-            && acknowledges
+        let LegState { meter, ended, .. } = &mut *self.state;
+        // Behind an end of stream of ours, the queue holds more than bytes.
+        if let Some(end) = ended
+            && is_first
+            && meter.tx.ended.is_none()
         {
             let queued = tcp_info::send_queue(self.stream);
-            end.acked = queued.and_then(|queued| self.state.meter.tx.bytes.checked_sub(queued));
+            end.acked = queued.and_then(|queued| meter.tx.bytes.checked_sub(queued));
         }
     }
 
@@ -184,19 +199,14 @@ impl LegState {
     /// The connection broke. Whoever meets a socket's error first takes it away from all others,
     /// who see a mere consequence; so the first one is what counts.
     fn broke(&mut self, error: &io::Error) {
-        let at = Instant::now();
         self.gone = true;
+        let end = PeerEnd::broken(error);
         if let Some(blocked) = &mut self.meter.write_blocked {
-            blocked.end(at);
+            blocked.end(end.at);
         }
-        let how = match &*code_of(error) {
-            // A reset that came after the peer's end of stream, which nobody has read yet.
-            "EPIPE" => How::Fin,
-            "ECONNRESET" | "ECONNABORTED" => How::Reset,
-            "ETIMEDOUT" => How::Timeout,
-            _ => How::Error,
-        };
-        let ended = self.ended.get_or_insert_with(|| PeerEnd::boxed(at, how));
-        ended.fault.get_or_insert_with(|| error.into());
+        match &mut self.ended {
+            None => self.ended = Some(Box::new(end)),
+            Some(ended) => ended.fault = ended.fault.take().or(end.fault),
+        }
     }
 }

@@ -8,6 +8,7 @@
 //!   client ◀─tx─── half to_client  ◀──rx─── upstream
 //! ```
 
+mod bounds;
 mod edit;
 mod error_watch;
 mod half;
@@ -21,14 +22,17 @@ mod state_changes;
 mod watch;
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::caught::caught;
 use crate::clock;
+pub(crate) use bounds::Bounds;
+use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
@@ -45,6 +49,12 @@ pub(crate) enum RelayEnd {
     ByPeers,
     /// The proxy was told to stop.
     ByStop,
+    /// No byte moved for too long.
+    Idle,
+    /// It lasted as long as a pair may.
+    Expired,
+    /// A defect of ours.
+    Panicked,
 }
 
 /// The two directions of a pair. Boxed where they are passed on, as legs are.
@@ -64,50 +74,63 @@ pub(crate) struct Relayed {
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
-/// both streams have ended, all that may take `linger`. `stop` cuts everything short: both sides
-/// are reset, because an end of stream would tell them that all has been said. `watch` looks on.
+/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
+/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said. `watch`
+/// looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
     linger: Duration,
+    bounds: Bounds,
     stop: &CancellationToken,
     mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
     let ended = async {
-        let deadline =
-            both_halves(&mut client, &mut upstream, &mut halves, linger, &mut watch).await;
+        let halves =
+            both_halves(&mut client, &mut upstream, &mut halves, linger, bounds, &mut watch);
+        let deadline = match halves.await {
+            Ok(deadline) => deadline,
+            Err(end) => return end,
+        };
         // Boxed: idle pairs need no room for it.
         Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
+        RelayEnd::ByPeers
     };
-    let end = tokio::select! {
-        biased;
-        () = ended => RelayEnd::ByPeers,
-        () = stop.cancelled() => RelayEnd::ByStop,
+    let ended = async {
+        tokio::select! {
+            biased;
+            end = ended => end,
+            () = stop.cancelled() => RelayEnd::ByStop,
+        }
     };
+    let end = caught(pin!(ended)).await.unwrap_or(RelayEnd::Panicked);
     // A reset that came while nobody read or wrote any more.
     for leg in [&mut *client, &mut *upstream] {
         if !leg.state.gone {
             leg.side().take_error();
         }
     }
-    let broken = end == RelayEnd::ByStop || client.state.gone || upstream.state.gone;
+    let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
     Relayed { end, client: client.close(broken), upstream: upstream.close(broken) }
 }
 
-/// Runs both halves until they are done; until when all that was sent must have arrived.
+/// Runs both halves until they are done; until when all that was sent must have arrived. Or what
+/// ended the pair before that.
 async fn both_halves(
     client: &mut Leg,
     upstream: &mut Leg,
     halves: &mut Halves,
     linger: Duration,
+    bounds: Bounds,
     watch: &mut Option<Box<dyn Watch + '_>>,
-) -> Instant {
+) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let Halves { to_upstream, to_client } = halves;
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();
+    let mut patience = Patience::of(bounds);
     poll_fn(|cx| {
         to_upstream.poll(&mut client, &mut upstream, cx);
         to_client.poll(&mut upstream, &mut client, cx);
@@ -134,16 +157,19 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
-        if done {
-            return Poll::Ready(());
-        }
-        if let Some(watch) = watch {
+        if let Some(watch) = watch
+            && !done
+        {
             watch.poll(&client, &upstream, cx);
         }
-        Poll::Pending
+        match &mut patience {
+            _ if done => Poll::Ready(Ok(())),
+            Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
+            None => Poll::Pending,
+        }
     })
-    .await;
-    deadline.instant(linger)
+    .await?;
+    Ok(deadline.instant(linger))
 }
 
 /// The end of patience, set when it is first asked for.
@@ -161,6 +187,56 @@ impl Deadline {
         match &self.0 {
             Some(sleep) => sleep.deadline().into_std(),
             None => clock::after(Instant::now(), patience),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::clock::Epoch;
+    use crate::conn::Meter;
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Edit for Panics {
+        fn edit<'b>(&mut self, _: &'b [u8]) -> Edited<'b> {
+            panic!("on purpose, in the middle of relaying");
+        }
+
+        fn held(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    /// A connected leg, and its peer.
+    async fn leg() -> (Box<Leg>, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = listener.accept().unwrap().0;
+        (Leg::boxed(stream, Meter::new(Epoch::now(), Instant::now())), peer)
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_pair_with_a_reset_to_both_sides_and_keeps_its_counters() {
+        let ((client, mut client_peer), (upstream, mut upstream_peer)) = (leg().await, leg().await);
+        let mut halves = Box::new(Halves::default());
+        halves.to_upstream.edit_by(Box::new(Panics));
+        client_peer.write_all(b"boom").unwrap();
+        let stop = CancellationToken::new();
+        let (linger, bounds) = (Duration::from_secs(10), Bounds::default());
+        let relayed = relay(client, upstream, halves, linger, bounds, &stop, None).await;
+        assert_eq!(relayed.end, RelayEnd::Panicked);
+        assert_eq!(relayed.client.meter.rx.bytes, 4);
+        for peer in [&mut client_peer, &mut upstream_peer] {
+            let error = peer.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         }
     }
 }

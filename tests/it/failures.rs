@@ -75,24 +75,28 @@ fn a_name_that_does_not_resolve_is_recorded_as_the_resolvers() {
 fn a_client_that_resets_while_the_upstream_is_dialled_is_recorded_as_the_clients() {
     use crate::harness::namespace::{Namespace, available};
     use crate::harness::peers::reset;
-    use std::net::TcpStream;
+    use std::net::{Shutdown, TcpStream};
     if !available("a_client_that_resets_while_the_upstream_is_dialled_is_recorded_as_the_clients") {
         return;
     }
     let namespace = Namespace::new();
     namespace.nft("add table inet hole; add chain inet hole out { type filter hook output priority 0; }; add rule inet hole out tcp dport 9 drop");
-    let mut command = namespace.command(BINARY);
-    let proxy = Proxy::start(&mut command, &["0:127.0.0.1:9"], &[]);
-    namespace.enter(|| reset(TcpStream::connect(proxy.address()).unwrap()));
-    let record = proxy.the_record();
-    assert_eq!(record.outcome, Some(Outcome::Reset));
-    let ending = record.ending.unwrap();
-    assert_eq!(
-        (ending.phase, ending.first_by, ending.first_how),
-        (Phase::Connect, By::Client, How::Reset)
-    );
-    assert_eq!(ending.error_code.as_deref(), Some("ECONNRESET"));
-    assert_eq!(record.attempts[0].outcome, AttemptOutcome::Cancelled);
+    for (ends_first, how, code) in [(false, How::Reset, "ECONNRESET"), (true, How::Fin, "EPIPE")] {
+        let mut command = namespace.command(BINARY);
+        let proxy = Proxy::start(&mut command, &["0:127.0.0.1:9"], &[]);
+        let client = namespace.enter(|| TcpStream::connect(proxy.address()).unwrap());
+        if ends_first {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        reset(client);
+        let record = proxy.the_record();
+        assert_eq!(record.outcome, Some(Outcome::Reset));
+        let ending = record.ending.unwrap();
+        let end = (ending.phase, ending.first_by, ending.first_how);
+        assert_eq!(end, (Phase::Connect, By::Client, how));
+        assert_eq!(ending.error_code.as_deref(), Some(code));
+        assert_eq!(record.attempts[0].outcome, AttemptOutcome::Cancelled);
+    }
 }
 
 #[test]

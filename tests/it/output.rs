@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use conniver::record::Line;
+use conniver::record::{self, Line, Output, Recorder};
 use nix::sys::signal::Signal;
 
+use crate::harness::has_tool;
 use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_for, wait_until};
-use crate::harness::{has_tool, run, skip};
 
 #[test]
 fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
@@ -48,14 +48,15 @@ fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
     lines.extend(left.lines);
 
-    let numbers: Vec<u64> = lines
-        .iter()
-        .map(|line| match line {
-            Line::Close(record) => record.line,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let numbers: Vec<u64> = lines.iter().map(line_number).collect();
     assert_eq!(numbers, (1..=pairs).collect::<Vec<_>>(), "in order, without a gap, in four files");
+}
+
+pub(crate) fn line_number(line: &Line) -> u64 {
+    match line {
+        Line::Close(record) => record.line,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Waits until a proxy listens: its address, and the rest of what it says.
@@ -137,9 +138,8 @@ fn a_file_with_a_torn_last_line_keeps_our_first_one_whole() {
     {
         use std::os::unix::fs::PermissionsExt;
         let made = directory.path().join("made.ndjson");
-        let (_recorder, writer) =
-            conniver::record::Recorder::start(conniver::record::Output::File(made.clone()), || {})
-                .unwrap();
+        let output = Output::File(made.clone());
+        let (_recorder, writer) = Recorder::start(output, record::QUEUE, || {}).unwrap();
         writer.finish();
         assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
@@ -168,83 +168,31 @@ fn a_reader_that_leaves_cuts_no_open_connection_short() {
     assert_eq!(wait_for(&mut proxy).code(), Some(0));
 }
 
-/// A small file system, mounted on a directory for as long as this lives.
-struct SmallDisk<'d>(&'d std::path::Path);
-
-impl<'d> SmallDisk<'d> {
-    /// Whether one can be mounted here; says so when not.
-    fn available(what: &str) -> bool {
-        if !nix::unistd::geteuid().is_root() {
-            skip(what, "it mounts a small file system, which needs root");
-            return false;
-        }
-        has_tool("mount", what)
-    }
-
-    fn mount(on: &'d std::path::Path, bytes: u32) -> Self {
-        let size = format!("size={bytes}");
-        run("mount", &["-t", "tmpfs", "-o", &size, "none", on.to_str().unwrap()]);
-        Self(on)
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l".as_ref(), self.0.as_os_str()]).status();
-    }
-}
-
 #[test]
-fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
-    let what = "a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile";
-    if !SmallDisk::available(what) {
+fn the_sample_for_logrotate_rotates_and_loses_nothing() {
+    if !has_tool("logrotate", "the_sample_for_logrotate_rotates_and_loses_nothing") {
         return;
     }
-    let directory = tempfile::TempDir::new().unwrap();
-    let path = directory.path().to_owned();
-    let _disk = SmallDisk::mount(&path, 1 << 20);
-    let ballast = path.join("ballast");
-    std::fs::write(&ballast, vec![0; 1_000_000]).unwrap();
-    let forward = format!("0:{}", echo_server());
-    let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &[]);
-    for _ in 0..20 {
-        exchange(&mut proxy.connect(), b"x");
-    }
-    assert!(proxy.wait_to_hear("No space left on device").contains("waiting to be written"));
+    let proxy = Proxy::forwarding_to(echo_server(), &[]);
+    exchange(&mut proxy.connect(), b"x");
+    proxy.wait_for_records(1);
     let file = proxy.records_file();
-    wait_until("the torn line is cut", || std::fs::read(&file).is_ok_and(|b| b.ends_with(b"\n")));
-    // Opening the file anew is of no use now, and must not hurt.
-    proxy.signal(Signal::SIGHUP);
-    std::fs::remove_file(&ballast).unwrap();
-    proxy.wait_to_hear("works again");
+    let directory = file.parent().unwrap();
+    let sample = include_str!("../../scripts/logrotate.conf");
+    let config = sample
+        .replace("/var/log/conniver", directory.to_str().unwrap())
+        .replace("systemctl reload conniver.service", &format!("kill -HUP {}", proxy.pid()));
+    assert!(config.contains("kill -HUP") && !config.contains("/var/log"));
+    let (settings, state) = (directory.join("logrotate.conf"), directory.join("state"));
+    std::fs::write(&settings, config).unwrap();
+    crate::harness::output(
+        Command::new("logrotate").arg("--force").arg("--state").args([&state, &settings]),
+    );
+    wait_until("the file is there again", || file.exists());
+    let rotated = read_lines(&file.with_extension("ndjson.1"));
+    exchange(&mut proxy.connect(), b"x");
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
-    let numbers: Vec<u64> = left.records().iter().map(|record| record.line).collect();
-    assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
-}
-
-#[test]
-fn an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line() {
-    let what = "an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line";
-    if !SmallDisk::available(what) {
-        return;
-    }
-    let directory = tempfile::TempDir::new().unwrap();
-    let path = directory.path().to_owned();
-    let _disk = SmallDisk::mount(&path, 65_536);
-    let forward = format!("0:{}", echo_server());
-    let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &[]);
-    for _ in 0..20 {
-        exchange(&mut proxy.connect(), b"x");
-    }
-    proxy.wait_to_hear("No space left on device");
-    let left = proxy.stop();
-    assert_eq!(left.status.code(), Some(1));
-    let written = left.lines.len();
-    assert!(
-        left.stderr.contains(&format!("{} records were not written", 20 - written)),
-        "{}",
-        left.stderr
-    );
-    assert!(left.ends_whole);
+    let lines: Vec<u64> = rotated.iter().chain(&left.lines).map(line_number).collect();
+    assert_eq!((rotated.len(), lines), (1, vec![1, 2]));
 }

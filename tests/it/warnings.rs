@@ -80,10 +80,7 @@ fn a_clean_pair_has_no_warnings() {
 
     let echo = echo_server();
     let proxy = Proxy::serving(&[]);
-    let mut client = proxy.connect();
-    write!(client, "CONNECT {echo} HTTP/1.1\r\n\r\n").unwrap();
-    exchange(&mut client, b"HTTP/1.1 200 ");
-    drop(client);
+    exchange(&mut crate::connect::connect(&proxy, echo), b"x");
     assert_eq!(proxy.the_record().warnings, []);
 }
 

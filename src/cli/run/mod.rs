@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use conniver::ingress::ListenAddr;
 use conniver::proxy::{Events, Listener, Proxy, Settings};
-use conniver::record::{Output, Recorder};
+use conniver::record::{self, Output, Recorder};
 use tokio::process::Command;
 
 use super::exit::{self, Failure};
@@ -105,7 +105,7 @@ async fn run_around(
 ) -> Result<ExitCode, Failure> {
     let (recorder, writer) = match &args.output {
         Some(file) => {
-            let started = Recorder::start(Output::File(file.clone()), || {});
+            let started = Recorder::start(Output::File(file.clone()), record::QUEUE, || {});
             let (recorder, writer) = started.map_err(Failure::new)?;
             (recorder, Some(writer))
         }

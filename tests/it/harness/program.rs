@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use conniver::record::{self, Line, Record};
+use conniver::record::{self, Check, Line, Record};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -66,6 +66,21 @@ impl Proxy {
         args: &[&str],
     ) -> Self {
         command.args(["proxy", "-o"]).arg(directory.path().join("records.ndjson"));
+        Self::spawn(directory, command, forwards, args)
+    }
+
+    /// Starts it with its records going to standard output, which is `stdout`.
+    pub(crate) fn start_printing(
+        stdout: impl Into<Stdio>,
+        forwards: &[&str],
+        args: &[&str],
+    ) -> Self {
+        let command = &mut Command::new(BINARY);
+        command.arg("proxy").stdout(stdout);
+        Self::spawn(TempDir::new().unwrap(), command, forwards, args)
+    }
+
+    fn spawn(directory: TempDir, command: &mut Command, forwards: &[&str], args: &[&str]) -> Self {
         for forward in forwards {
             command.args(["-L", forward]);
         }
@@ -200,6 +215,12 @@ impl Proxy {
         let bytes = std::fs::read(self.records_file()).unwrap_or_default();
         let ends_whole = bytes.last().is_none_or(|&byte| byte == b'\n');
         let lines = read_lines(&self.records_file());
+        if status.success() {
+            let mut check = Check::default();
+            check.read("records", &bytes[..]).unwrap();
+            let findings = check.finish().findings;
+            assert!(findings.is_empty(), "wrong with the file of records: {findings:?}");
+        }
         Left { status, stderr: stderr.join().unwrap(), lines, ends_whole }
     }
 

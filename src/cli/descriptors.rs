@@ -1,0 +1,65 @@
+//! How many connections there are descriptors for.
+
+use std::num::NonZeroUsize;
+
+/// How many connections may be open at a time: as many as are asked for, or as there are
+/// descriptors for, whichever is less. `None` where the system does not count them. The process
+/// takes all the descriptors that it may have.
+pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
+    let Some(descriptors) = raise() else { return asked };
+    let most = fit(descriptors);
+    match asked {
+        Some(asked) if asked <= most => Some(asked),
+        Some(asked) => {
+            tracing::warn!(
+                "--max-connections {asked}: with {descriptors} descriptors (ulimit -Hn) there is \
+                 room for {most} connections"
+            );
+            Some(most)
+        }
+        None => {
+            tracing::info!("room for {most} connections ({descriptors} descriptors, ulimit -Hn)");
+            Some(most)
+        }
+    }
+}
+
+/// An eighth is for pipes, some are for files, listeners and the runtime; a connection takes two.
+fn fit(descriptors: u64) -> NonZeroUsize {
+    const OWN: u64 = 16;
+    let connections = (descriptors - descriptors / 8).saturating_sub(OWN) / 2;
+    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+    NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Sets the limit on descriptors to the most that this process may set: how many.
+#[cfg(unix)]
+fn raise() -> Option<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Some(hard),
+        Err(error) => {
+            tracing::debug!("raising the limit on descriptors from {soft} to {hard}: {error}");
+            Some(soft)
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn raise() -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_always_room_for_one() {
+        for (descriptors, connections) in [(0, 1), (18, 1), (64, 20), (1024, 440)] {
+            assert_eq!(fit(descriptors).get(), connections);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Who is taken in: as many connections as may be open at a time, in all and of each client.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::episode::Episode;
+use crate::fault::Fault;
+
+/// Counts the connections that are open.
+#[derive(Debug)]
+pub(super) struct Admission {
+    connections: Option<Places>,
+    clients: Option<Arc<Clients>>,
+}
+
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    most: usize,
+    full: Mutex<Episode>,
+}
+
+/// A connection's place among all; it is free again when this goes. `None` where they are not
+/// counted.
+pub(super) type Place = Option<OwnedSemaphorePermit>;
+
+/// Connections by client.
+#[derive(Debug)]
+struct Clients {
+    open: Mutex<HashMap<IpAddr, usize>>,
+    most: usize,
+}
+
+/// A connection's place among its client's; it is free again when this goes.
+#[derive(Debug)]
+pub(super) struct ClientPlace {
+    clients: Arc<Clients>,
+    client: IpAddr,
+}
+
+impl Admission {
+    pub(super) fn new(most: Option<NonZeroUsize>, most_per_client: Option<NonZeroUsize>) -> Self {
+        let connections = most.map(|most| {
+            let most = most.get().min(Semaphore::MAX_PERMITS);
+            Places { free: Arc::new(Semaphore::new(most)), most, full: Mutex::default() }
+        });
+        let clients = most_per_client
+            .map(|most| Arc::new(Clients { open: Mutex::default(), most: most.get() }));
+        Self { connections, clients }
+    }
+
+    /// Takes a place, once one is free. That none is, is said.
+    pub(super) async fn wait(&self) -> Place {
+        let Some(Places { free, most, full }) = &self.connections else { return None };
+        if let Some(place) = self.take() {
+            return place;
+        }
+        if full.lock().unwrap_or_else(PoisonError::into_inner).begins() {
+            tracing::warn!(
+                "{most} connections are open, the most that may be (--max-connections; ulimit -n \
+                 sets how many descriptors a process may have); new ones wait until others end"
+            );
+        }
+        // An error would mean that it was closed; nobody does that.
+        Arc::clone(free).acquire_owned().await.ok()
+    }
+
+    /// Takes a place, if one is free.
+    pub(super) fn take(&self) -> Option<Place> {
+        match &self.connections {
+            Some(places) => Arc::clone(&places.free).try_acquire_owned().ok().map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// Takes a place among the client's. Why it gets none.
+    pub(super) fn take_of(&self, client: IpAddr) -> Result<Option<ClientPlace>, Fault> {
+        let Some(clients) = &self.clients else { return Ok(None) };
+        let mut open = clients.open();
+        let count = open.entry(client).or_default();
+        if *count >= clients.most {
+            let text = "the client has as many connections as it may have at a time";
+            return Err(Fault { code: "CLIENT_LIMIT".into(), text: text.into() });
+        }
+        *count += 1;
+        drop(open);
+        Ok(Some(ClientPlace { clients: Arc::clone(clients), client }))
+    }
+}
+
+impl Clients {
+    /// The counts are right after every statement, so a panic elsewhere does not spoil them.
+    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        let mut open = self.clients.open();
+        if let Some(count) = open.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_left_is_free_and_clients_that_left_are_forgotten() {
+        let two = NonZeroUsize::new(2);
+        let admission = Admission::new(two, two);
+        let first = admission.take().unwrap();
+        let _second = admission.take().unwrap();
+        assert!(admission.take().is_none());
+        drop(first);
+        assert!(admission.take().is_some());
+
+        let [here, there] = [1, 2].map(|last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last)));
+        let places = [(); 2].map(|()| admission.take_of(here).unwrap());
+        assert_eq!(admission.take_of(here).unwrap_err().code, "CLIENT_LIMIT");
+        assert!(admission.take_of(there).is_ok());
+        drop(places);
+        assert!(admission.take_of(here).is_ok());
+        assert!(admission.clients.unwrap().open().is_empty());
+    }
+}

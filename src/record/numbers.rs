@@ -1,0 +1,85 @@
+//! Sets of numbers that nearly all follow each other.
+
+use std::collections::BTreeMap;
+
+/// A set of numbers, kept as its ranges: what was counted without a gap takes no more room than one.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// From the first of each range to its last one. No range touches another.
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Numbers {
+    /// Adds a number; `false` if it is there already.
+    pub(super) fn insert(&mut self, number: u64) -> bool {
+        let before = self.ranges.range(..=number).next_back().map(|(&first, &last)| (first, last));
+        if before.is_some_and(|(_, last)| number <= last) {
+            return false;
+        }
+        let first = match before {
+            Some((first, last)) if last + 1 == number => first,
+            _ => number,
+        };
+        let behind = number.checked_add(1).and_then(|next| self.ranges.remove(&next));
+        self.ranges.insert(first, behind.unwrap_or(number));
+        true
+    }
+
+    pub(super) fn contains(&self, number: u64) -> bool {
+        self.ranges.range(..=number).next_back().is_some_and(|(_, &last)| number <= last)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.ranges().map(|(first, last)| (last - first).saturating_add(1)).sum()
+    }
+
+    /// First and last of each range, ascending.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ranges.iter().map(|(&first, &last)| (first, last))
+    }
+
+    /// First and last number of what is missing between them.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ranges()
+            .zip(self.ranges().skip(1))
+            .map(|((_, last), (first, _))| (last + 1, first - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(numbers in prop::collection::vec(0_u64..40, 0..60)) {
+            let (mut ranges, mut set) = (Numbers::default(), BTreeSet::new());
+            for number in numbers {
+                prop_assert_eq!(ranges.insert(number), set.insert(number));
+            }
+            prop_assert_eq!(ranges.count(), set.len() as u64);
+            for number in 0..41 {
+                prop_assert_eq!(ranges.contains(number), set.contains(&number));
+            }
+            let within = set.first().copied().zip(set.last().copied());
+            let missing: Vec<u64> = within
+                .map(|(first, last)| (first..last).filter(|number| !set.contains(number)).collect())
+                .unwrap_or_default();
+            let gaps: Vec<u64> = ranges.gaps().flat_map(|(first, last)| first..=last).collect();
+            prop_assert_eq!(gaps, missing);
+        }
+    }
+
+    #[test]
+    fn the_largest_number_is_one_too() {
+        let mut numbers = Numbers::default();
+        assert!(numbers.insert(u64::MAX) && numbers.insert(u64::MAX - 1));
+        assert!(!numbers.insert(u64::MAX));
+        assert_eq!(numbers.ranges().collect::<Vec<_>>(), [(u64::MAX - 1, u64::MAX)]);
+    }
+}

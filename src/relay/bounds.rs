@@ -1,0 +1,82 @@
+//! How long a pair may last.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use super::RelayEnd;
+use super::leg::Side;
+use crate::clock::after;
+use crate::tcp_info::send_queue;
+
+/// What ends a pair though its peers do not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Bounds {
+    /// Longest time in which no byte moves, either way.
+    pub(crate) idle: Option<Duration>,
+    /// When it ends in any case.
+    pub(crate) until: Option<Instant>,
+}
+
+/// The timer of a pair with bounds. Moving bytes does not touch it: when it fires, it looks how long
+/// nothing has moved, and is set anew.
+pub(super) struct Patience {
+    bounds: Bounds,
+    began: Instant,
+    /// What the two send queues held when it last fired.
+    queued: [u64; 2],
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    /// `None` where nothing is bounded.
+    pub(super) fn of(bounds: Bounds) -> Option<Self> {
+        let began = Instant::now();
+        let first = Self::next(bounds, began)?;
+        let timer = Box::pin(tokio::time::sleep_until(first.into()));
+        Some(Self { bounds, began, queued: [0; 2], timer })
+    }
+
+    fn next(bounds: Bounds, moved: Instant) -> Option<Instant> {
+        let idle = bounds.idle.map(|idle| after(moved, idle));
+        idle.into_iter().chain(bounds.until).min()
+    }
+
+    /// Ready when the pair must end.
+    pub(super) fn poll(
+        &mut self,
+        client: &Side<'_>,
+        upstream: &Side<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<RelayEnd> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if self.bounds.until.is_some_and(|until| until <= now) {
+                return Poll::Ready(RelayEnd::Expired);
+            }
+            let moved = self.last_moved([client, upstream], now);
+            match Self::next(self.bounds, moved) {
+                Some(next) if next > now => self.timer.as_mut().reset(next.into()),
+                _ => return Poll::Ready(RelayEnd::Idle),
+            }
+        }
+    }
+
+    /// When a byte last moved. A slow peer may still take what was written long ago: then it is now.
+    fn last_moved(&mut self, sides: [&Side<'_>; 2], now: Instant) -> Instant {
+        let queued = sides.map(|side| send_queue(side.stream).unwrap_or(0));
+        let drains = queued.iter().zip(self.queued).any(|(now, before)| *now > 0 && *now != before);
+        self.queued = queued;
+        if drains {
+            return now;
+        }
+        let flows = sides.into_iter().flat_map(|side| {
+            let meter = &side.state.meter;
+            [meter.rx.last, meter.tx.last]
+        });
+        flows.flatten().max().map_or(self.began, |last| last.max(self.began))
+    }
+}

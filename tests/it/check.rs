@@ -1,0 +1,163 @@
+//! `conniver check`: what is wrong with a file of records is found, and nothing else.
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use conniver::record::Line;
+use nix::sys::signal::Signal;
+
+use crate::harness::peers::{echo_server, exchange};
+use crate::harness::program::{BINARY, Proxy, read_lines, wait_until};
+
+fn check(files: &[&Path]) -> Output {
+    Command::new(BINARY).arg("check").args(files).output().unwrap()
+}
+
+/// The status and the lines of what a check of this text says.
+fn check_text(text: &str) -> (i32, Vec<String>) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let output = check(&[file.path()]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said = said.replace(file.path().to_str().unwrap(), "FILE");
+    (output.status.code().unwrap(), said.lines().map(str::to_owned).collect())
+}
+
+/// The lines of a run with four pairs, and its id: start, two for each pair, stop.
+fn a_run() -> (Vec<String>, String) {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--events", "start,open,close,stop"]);
+    for count in 1..=4 {
+        exchange(&mut proxy.connect(), b"x");
+        proxy.wait_for_records(count);
+    }
+    let file = proxy.records_file();
+    proxy.signal(Signal::SIGTERM);
+    let mut text = String::new();
+    wait_until("the run has ended", || {
+        text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.contains("\"event\":\"stop\"") && text.ends_with('\n')
+    });
+    let left = proxy.wait();
+    let Some(Line::Start(start)) = left.lines.first() else { panic!("{:?}", left.lines) };
+    (text.lines().map(str::to_owned).collect(), start.run_id.to_string())
+}
+
+#[test]
+fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
+    let (lines, _) = a_run();
+    assert_eq!(lines.len(), 10);
+    let all = lines.join("\n");
+    let clean = |summary: &str| (0, vec![summary.to_owned()]);
+    assert_eq!(check_text(&all), clean("10 lines of 1 run, 4 pairs closed: nothing is wrong"));
+    let end = lines[5..].join("\n");
+    assert_eq!(check_text(&end), clean("5 lines of 1 run, 2 pairs closed: nothing is wrong"));
+    let (others, _) = a_run();
+    let mixed: Vec<_> = lines.iter().zip(&others).flat_map(|(a, b)| [&**a, &**b]).collect();
+    let summary = "20 lines of 2 runs, 8 pairs closed: nothing is wrong";
+    assert_eq!(check_text(&mixed.join("\n")), clean(summary));
+    assert_eq!(check_text(""), clean("0 lines of 0 runs, 0 pairs closed: nothing is wrong"));
+
+    let directory = tempfile::TempDir::new().unwrap();
+    let files = ["new", "old"].map(|name| directory.path().join(name));
+    std::fs::write(&files[0], lines[3..].join("\n")).unwrap();
+    std::fs::write(&files[1], lines[..3].join("\n")).unwrap();
+    let output = check(&[&files[0], &files[1]]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn what_is_torn_or_missing_or_there_twice_is_named() {
+    let (lines, run) = a_run();
+    let mut broken: Vec<&str> = lines.iter().map(String::as_str).collect();
+    // Lines 4 and 5 get lost, line 7 comes twice, line 8 breaks off, something else is behind it.
+    broken.insert(7, broken[6]);
+    let torn = &lines[7][..lines[7].len() / 2];
+    broken[8] = torn;
+    broken.insert(9, "\u{1b}[31m nonsense");
+    broken.drain(3..5);
+    let (status, said) = check_text(&broken.join("\n"));
+    assert_eq!(status, 1);
+    assert_eq!(said[0], "FILE:7: the line breaks off");
+    assert_eq!(said[1], "FILE:8: the line is no record");
+    assert_eq!(said[2], format!("run {run}: lines 4 to 5 are missing"));
+    assert_eq!(said[3], format!("run {run}: line 8 is missing"));
+    assert_eq!(said[4], format!("run {run}: line 7 is there more than once"));
+    assert_eq!(said.last().unwrap(), "10 lines of 1 run, 3 pairs closed: 5 findings");
+}
+
+#[test]
+fn a_pair_that_a_finished_run_never_closed_is_noticed() {
+    let (lines, run) = a_run();
+    let text = lines.join("\n").replace("\"pairs\":4", "\"pairs\":5");
+    let (status, said) = check_text(&text);
+    let finding = format!("run {run}: of 5 pairs 4 are closed, though it has ended");
+    assert_eq!((status, &said[0], said.len()), (1, &finding, 2));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_said_with_its_name() {
+    let output = check(&[Path::new("/no/such/file")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("conniver: reading records from '/no/such/file': No such"), "{said}");
+}
+
+#[test]
+fn after_a_kill_under_load_the_file_tells_exactly_which_pairs_were_open() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--events", "open,close"]);
+    let mut held: Vec<TcpStream> = (0..5).map(|_| proxy.connect()).collect();
+    for client in &mut held {
+        exchange(client, b"x");
+    }
+    proxy.wait_for_open(5);
+    let (file, address) = (proxy.records_file(), proxy.address());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    // It is killed at any moment.
+                    if let Ok(mut client) = TcpStream::connect(address) {
+                        use std::io::{Read, Write};
+                        let _ = client.write_all(b"x");
+                        let _ = client.read(&mut [0]);
+                    }
+                }
+            });
+        }
+        proxy.wait_for_records(50);
+        proxy.signal(Signal::SIGKILL);
+        wait_until("it is gone", || TcpStream::connect(address).is_err());
+        stop.store(true, Ordering::Relaxed);
+    });
+
+    // What the file says of each pair, counted here.
+    let mut opened = BTreeSet::new();
+    for line in read_lines(&file) {
+        match line {
+            Line::Open(record) => opened.insert((record.id, record.client_port.unwrap())),
+            Line::Close(record) => opened.remove(&(record.id, record.client_port.unwrap())),
+            _ => false,
+        };
+    }
+    let ports: BTreeSet<u16> = opened.iter().map(|(_, port)| *port).collect();
+    let held_ports: BTreeSet<u16> =
+        held.iter().map(|client| client.local_addr().unwrap().port()).collect();
+    assert!(ports.is_superset(&held_ports));
+
+    let output = check(&[&file]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mut named = BTreeSet::new();
+    for line in said.lines().filter(|line| line.starts_with("pair ")) {
+        let id = line.split(' ').nth(1).unwrap().to_owned();
+        named.insert((id, line.rsplit(' ').next().unwrap().parse().unwrap()));
+    }
+    assert_eq!(named, opened, "{said}");
+    let torn = !std::fs::read(&file).unwrap().ends_with(b"\n");
+    assert_eq!(said.lines().count(), opened.len() + usize::from(torn) + 1, "{said}");
+}
