@@ -1,10 +1,12 @@
 //! What there is to tell of one socket, detached from it: a leg of the record.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::context::Context;
 use super::meter::Meter;
 use crate::fault::Fault;
 use crate::nanos;
@@ -75,6 +77,8 @@ pub struct Report {
     pub closed_info: Option<TcpInfo>,
     /// What deserves a look, in the Go package's form: `retransmits=41`; from the latest look alone.
     pub warnings: Vec<String>,
+    #[serde(skip)]
+    pub(super) context: Context,
 }
 
 /// Figures from right before our own FIN or RST: a delayed acknowledgement of it would enter the
@@ -162,6 +166,12 @@ impl Report {
             info.sys_info_raw = Some(look.hex());
         }
     }
+
+    /// The value that was given to [`Builder::context`](super::Builder::context); no part of the JSON
+    /// form. `None` if there was none, or one of another type.
+    pub fn context<C: Any>(&self) -> Option<&C> {
+        self.context.get()
+    }
 }
 
 impl From<&Meter> for Report {
@@ -203,6 +213,7 @@ impl From<&Meter> for Report {
             opened_info,
             closed_info,
             warnings,
+            context: Context::default(),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The pair's account: from what happened to the line that tells it.
 
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -110,17 +109,15 @@ impl Account {
         }
     }
 
-    /// A sample line. `remote` is the address of the client's socket.
+    /// A sample line.
     pub(super) fn record_sample(
         &mut self,
         reason: SampleReason,
         leg: Option<record::Leg>,
-        remote: Option<SocketAddr>,
         client: SampledLeg,
         upstream: SampledLeg,
     ) {
         let delta = self.delta(upstream.tx_bytes, client.tx_bytes);
-        let (client_host, client_port) = self.client_address(remote);
         let settings = &self.shared.settings;
         let sample = Sample {
             schema: record::SCHEMA,
@@ -132,8 +129,6 @@ impl Account {
             id: self.id(),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
-            client_host,
-            client_port,
             target: self.asked.target.as_ref().map(Target::to_string),
             duration: self.epoch.start().elapsed(),
             reason,
@@ -155,12 +150,6 @@ impl Account {
     fn delta(&mut self, to_upstream: u64, to_client: u64) -> Delta {
         let before = std::mem::replace(&mut self.reported, (to_upstream, to_client));
         Delta { to_upstream: to_upstream - before.0, to_client: to_client - before.1 }
-    }
-
-    /// The client's address and port: those that were announced, or those of its socket.
-    fn client_address(&self, remote: Option<SocketAddr>) -> (Option<String>, Option<u16>) {
-        let address = self.asked.announced.map(|announced| announced.source).or(remote);
-        address.map(|address| (address.ip().to_canonical().to_string(), address.port())).unzip()
     }
 
     fn id(&self) -> String {
@@ -248,7 +237,8 @@ impl Account {
         let exchange = self.asked.exchange.as_deref();
         let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
-        let (client_host, client_port) = self.client_address(client.remote_addr);
+        let client_address =
+            self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -259,8 +249,8 @@ impl Account {
             id: self.id(),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
-            client_host,
-            client_port,
+            client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
+            client_port: client_address.map(|address| address.port()),
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),

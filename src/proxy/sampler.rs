@@ -117,10 +117,9 @@ impl<'p> Sampler<'p> {
         [client_info, upstream_info]: &[Option<TcpInfo>; 2],
         now: Instant,
     ) {
-        let remote = client.remote;
         let client = self.client.sampled(client, client_info.as_ref(), now);
         let upstream = self.upstream.sampled(upstream, upstream_info.as_ref(), now);
-        self.account.record_sample(reason, leg, remote, client, upstream);
+        self.account.record_sample(reason, leg, client, upstream);
     }
 }
 

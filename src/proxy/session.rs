@@ -72,11 +72,11 @@ impl Session {
         let Shared { settings, stop, .. } = &*shared;
         let Limits { idle, lifetime, .. } = settings.limits;
         let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
-        let (linger, bounds) = (settings.linger, Bounds { idle, until });
+        let bounds = Bounds { idle, until };
         let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
             Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
         });
-        let relayed = relay(client, upstream, halves, linger, bounds, stop, sampler).await;
+        let relayed = relay(client, upstream, halves, settings.linger, bounds, stop, sampler).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

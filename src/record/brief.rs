@@ -60,10 +60,6 @@ pub struct BriefRecord<'r> {
     pub mode: Option<Mode>,
     /// The address and port that the client came in by.
     pub listener: Cow<'r, str>,
-    /// The client's address; with `--accept-proxy`, the one that was announced. Never null today.
-    pub client_host: Option<Cow<'r, str>>,
-    /// The client's port, likewise. Never null today.
-    pub client_port: Option<u16>,
     /// `host:port` as asked for, before any look-up. Null until it is known.
     pub target: Option<Cow<'r, str>>,
     /// How it went, in a word. Null while the pair is open.
@@ -304,8 +300,6 @@ impl<'r> From<&'r Record> for BriefRecord<'r> {
             id: record.id.as_str().into(),
             mode: record.mode,
             listener: record.listener.as_str().into(),
-            client_host: text(&record.client_host),
-            client_port: record.client_port,
             target: text(&record.target),
             outcome: record.outcome,
             duration: record.duration,

@@ -1,9 +1,9 @@
 //! Whether files of records are whole: nothing torn, missing, there twice, or never closed.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -120,31 +120,10 @@ pub struct OpenPair {
     pub id: String,
     /// The `time` of the first line that speaks of it.
     pub since: Timestamp,
-    /// The client's address.
-    pub client_host: Option<String>,
-    /// The client's port.
-    pub client_port: Option<u16>,
+    /// The other end of the client's socket. `None` when only samples speak of it.
+    pub client: Option<SocketAddr>,
     /// Where it goes.
     pub target: Option<String>,
-}
-
-impl From<BriefRecord<'_>> for OpenPair {
-    fn from(record: BriefRecord<'_>) -> Self {
-        Self {
-            id: record.id.into_owned(),
-            since: record.time,
-            client_host: record.client_host.map(Cow::into_owned),
-            client_port: record.client_port,
-            target: record.target.map(Cow::into_owned),
-        }
-    }
-}
-
-impl From<Sample> for OpenPair {
-    fn from(sample: Sample) -> Self {
-        let Sample { id, time: since, client_host, client_port, target, .. } = sample;
-        Self { id, since, client_host, client_port, target }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +148,7 @@ impl Check {
             self.lines += 1;
             let at = || (name.to_owned(), number);
             match line {
-                Ok(line) => self.take(line),
+                Ok(line) => self.take(&line),
                 Err(ReadError::Io(error)) => return Err(error),
                 Err(ReadError::Line(error)) if error.is_eof() => {
                     let (file, line) = at();
@@ -184,8 +163,9 @@ impl Check {
         Ok(())
     }
 
-    fn take(&mut self, line: BriefLine<'static>) {
-        let (run, number) = match &line {
+    /// What matters here is in lines of every detail.
+    fn take(&mut self, line: &BriefLine<'_>) {
+        let (run, number) = match line {
             BriefLine::Start(start) => (start.run_id, start.line),
             BriefLine::Stop(stop) => (stop.run_id, stop.line),
             BriefLine::Open(record) | BriefLine::Close(record) => (record.run_id, record.line),
@@ -199,8 +179,8 @@ impl Check {
         match line {
             BriefLine::Start(_) => {}
             BriefLine::Stop(stop) => run.stopped = Some((stop.pairs, stop.lines_lost)),
-            BriefLine::Open(record) => run.is_open(record.seq, OpenPair::from(*record)),
-            BriefLine::Sample(sample) => run.is_open(sample.seq, OpenPair::from(*sample)),
+            BriefLine::Open(record) => run.is_open(record.seq, || OpenPair::opened(record)),
+            BriefLine::Sample(sample) => run.is_open(sample.seq, || OpenPair::sampled(sample)),
             BriefLine::Close(record) => run.is_closed(record.seq),
         }
     }
@@ -218,10 +198,10 @@ impl Check {
 }
 
 impl Run {
-    fn is_open(&mut self, seq: u64, pair: OpenPair) {
+    fn is_open(&mut self, seq: u64, pair: impl FnOnce() -> OpenPair) {
         // The file with its end may have been read first.
         if !self.closed.contains(seq) {
-            self.open.entry(seq).or_insert_with(|| Box::new(pair));
+            self.open.entry(seq).or_insert_with(|| Box::new(pair()));
         }
     }
 
@@ -251,6 +231,26 @@ impl Run {
             }
         }
         findings.extend(self.open.into_values().map(Finding::Open));
+    }
+}
+
+impl OpenPair {
+    fn opened(record: &BriefRecord<'_>) -> Self {
+        Self {
+            id: record.id.clone().into_owned(),
+            since: record.time,
+            client: record.client.remote_addr,
+            target: record.target.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn sampled(sample: &Sample) -> Self {
+        Self {
+            id: sample.id.clone(),
+            since: sample.time,
+            client: None,
+            target: sample.target.clone(),
+        }
     }
 }
 
@@ -286,13 +286,13 @@ impl fmt::Display for Finding {
 /// Without what a terminal would take for a command.
 impl fmt::Display for OpenPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, since, client_host, client_port, target } = self;
+        let Self { id, since, client, target } = self;
         write!(f, "pair {} is not closed: open at {since:.0}", id.escape_debug())?;
         if let Some(target) = target {
             write!(f, ", to {}", target.escape_debug())?;
         }
-        if let (Some(host), Some(port)) = (client_host, client_port) {
-            write!(f, ", from {} port {port}", host.escape_debug())?;
+        if let Some(client) = client {
+            write!(f, ", from {} port {}", client.ip(), client.port())?;
         }
         Ok(())
     }

@@ -38,10 +38,6 @@ pub struct Sample {
     pub mode: Option<Mode>,
     /// The address and port that the client came in by.
     pub listener: String,
-    /// The client's address; with `--accept-proxy`, the one that was announced. Never null today.
-    pub client_host: Option<String>,
-    /// The client's port, likewise. Never null today.
-    pub client_port: Option<u16>,
     /// `host:port` as asked for, before any look-up. Known by now, never
     /// null.
     pub target: Option<String>,

@@ -4,8 +4,12 @@ use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::fault::text_of;
+
+/// Longer than a write takes.
+const ONE_WRITE: Duration = Duration::from_millis(50);
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,14 +153,18 @@ fn open(output: &Output) -> io::Result<File> {
     }
 }
 
-/// Whether the file ends in the middle of a line.
+/// Whether the file ends in the middle of a line that nobody is writing: another process may have
+/// the file open, too.
 fn is_torn(path: &Path) -> bool {
-    let last_byte = || -> io::Result<u8> {
+    let torn_at = || -> io::Result<Option<u64>> {
         let mut file = File::open(path)?;
-        file.seek(SeekFrom::End(-1))?;
+        let length = file.seek(SeekFrom::End(-1))?;
         let mut byte = [0];
         file.read_exact(&mut byte)?;
-        Ok(byte[0])
+        Ok((byte[0] != b'\n').then_some(length))
     };
-    last_byte().is_ok_and(|byte| byte != b'\n')
+    // An empty file has no last byte.
+    let Ok(Some(before)) = torn_at() else { return false };
+    std::thread::sleep(ONE_WRITE);
+    torn_at().is_ok_and(|after| after == Some(before))
 }

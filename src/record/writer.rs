@@ -353,9 +353,12 @@ impl Shared {
                     std::thread::sleep(RETRY);
                 }
                 Ok(bytes) => {
-                    self.count_written(&batch[written..written + bytes]);
+                    let done = &batch[written..written + bytes];
+                    self.count_written(done);
                     written += bytes;
-                    if std::mem::take(&mut failing) {
+                    // A part of a line finds the room that cutting it has made.
+                    if failing && lines_in(done) > 0 {
+                        failing = false;
                         tracing::warn!("writing records to {}: works again", sink.output());
                     }
                     if written == batch.len() && sink.was_removed() {

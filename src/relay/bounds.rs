@@ -80,3 +80,33 @@ impl Patience {
         flows.flatten().max().map_or(self.began, |last| last.max(self.began))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use socket2::SockRef;
+
+    use super::super::tests::leg;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_still_takes_what_was_written_is_not_idle() {
+        let ((mut client, mut peer), (mut upstream, _upstream_peer)) = (leg().await, leg().await);
+        // More than the peer's buffer takes.
+        while SockRef::from(&client.stream).send(&[0; 65_536]).is_ok() {}
+        let idle = Duration::from_secs(3600);
+        let mut patience = Patience::of(Bounds { idle: Some(idle), until: None }).unwrap();
+        let (client, upstream) = (client.side(), upstream.side());
+        let later = Instant::now() + idle;
+        let mut moved = || patience.last_moved([&client, &upstream], later);
+        assert_eq!(moved(), later, "there is something, and nothing is known of before");
+        assert!(moved() < later, "it is still the same");
+        let before = send_queue(client.stream);
+        let mut some = vec![0; 1 << 20];
+        while send_queue(client.stream) == before {
+            assert!(peer.read(&mut some).unwrap() > 0);
+        }
+        assert_eq!(moved(), later, "it has become less");
+    }
+}

@@ -75,8 +75,8 @@ pub(crate) struct Relayed {
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
 /// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
-/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said. `watch`
-/// looks on.
+/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said.
+/// `watch` looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
@@ -157,13 +157,13 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
-        if let Some(watch) = watch
-            && !done
-        {
+        if done {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(watch) = watch {
             watch.poll(&client, &upstream, cx);
         }
         match &mut patience {
-            _ if done => Poll::Ready(Ok(())),
             Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
             None => Poll::Pending,
         }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     /// A connected leg, and its peer.
-    async fn leg() -> (Box<Leg>, std::net::TcpStream) {
+    pub(super) async fn leg() -> (Box<Leg>, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = listener.accept().unwrap().0;

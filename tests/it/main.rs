@@ -12,6 +12,7 @@ mod bad_requests;
 mod check;
 mod clients;
 mod connect;
+mod connector;
 mod contract;
 mod curl;
 mod dead_peers;

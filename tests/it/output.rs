@@ -196,3 +196,37 @@ fn the_sample_for_logrotate_rotates_and_loses_nothing() {
     let lines: Vec<u64> = rotated.iter().chain(&left.lines).map(line_number).collect();
     assert_eq!((rotated.len(), lines), (1, vec![1, 2]));
 }
+
+#[test]
+fn two_processes_may_append_to_one_file() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("shared.ndjson");
+    let forward = format!("0:{}", echo_server());
+    let start =
+        || Proxy::start_printing(Stdio::null(), &[&forward], &["-o", file.to_str().unwrap()]);
+    let mut proxies = vec![start()];
+    std::thread::scope(|scope| {
+        let load = |proxy: SocketAddr| {
+            for _ in 0..200 {
+                exchange(&mut std::net::TcpStream::connect(proxy).unwrap(), b"x");
+            }
+        };
+        let first = proxies[0].address();
+        scope.spawn(move || load(first));
+        // Opened while the first one writes.
+        for _ in 0..3 {
+            proxies.push(start());
+        }
+        for proxy in &proxies[1..] {
+            let address = proxy.address();
+            scope.spawn(move || load(address));
+        }
+    });
+    for proxy in proxies {
+        assert_eq!(proxy.stop().status.code(), Some(0));
+    }
+    let mut check = conniver::record::Check::default();
+    check.read("shared", std::fs::File::open(&file).unwrap()).unwrap();
+    let checked = check.finish();
+    assert_eq!((checked.findings, checked.runs, checked.closed), (vec![], 4, 800));
+}

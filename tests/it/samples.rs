@@ -16,7 +16,7 @@ use crate::harness::peers::noise;
 use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
 use crate::harness::run;
 
-const SAMPLE: &str = "event schema time host labels runId seq id mode listener clientHost clientPort target duration reason leg client \
+const SAMPLE: &str = "event schema time host labels runId seq id mode listener target duration reason leg client \
     upstream delta line";
 const SAMPLED_LEG: &str = "rxBytes txBytes writeBlocked info";
 

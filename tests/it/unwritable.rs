@@ -1,67 +1,20 @@
 //! Records that cannot be written for a while: they wait, and all of them arrive.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{Read, pipe};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use conniver::record::{self, Line};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::output::line_number;
+use crate::harness::outputs::{Reader, SmallDisk};
 use crate::harness::peers::{echo_server, exchange, read_all};
-use crate::harness::program::{BINARY, Proxy, read_lines, wait_for, wait_until};
-use crate::harness::{has_tool, run, skip};
-
-/// A small file system, mounted on a directory for as long as this lives.
-struct SmallDisk<'d>(&'d Path);
-
-impl<'d> SmallDisk<'d> {
-    /// Whether one can be mounted here; says so when not.
-    fn available(what: &str) -> bool {
-        if !nix::unistd::geteuid().is_root() {
-            skip(what, "it mounts a small file system, which needs root");
-            return false;
-        }
-        has_tool("mount", what)
-    }
-
-    fn mount(on: &'d Path, bytes: u32) -> Self {
-        let size = format!("size={bytes}");
-        run("mount", &["-t", "tmpfs", "-o", &size, "none", on.to_str().unwrap()]);
-        Self(on)
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").args(["-l".as_ref(), self.0.as_os_str()]).status();
-    }
-}
-
-/// A program that copies a pipe to a file, and can be stopped.
-struct Reader(Child);
-
-impl Reader {
-    fn start(pipe: impl Into<Stdio>, file: &Path) -> Self {
-        let file = File::create(file).unwrap();
-        Self(Command::new("cat").stdin(pipe).stdout(file).spawn().unwrap())
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
-    }
-
-    /// Waits for the end of what it reads.
-    fn join(mut self) {
-        assert!(wait_for(&mut self.0).success());
-    }
-}
+use crate::harness::program::{BINARY, Proxy, read_lines, wait_until};
+use crate::harness::{has_tool, run};
 
 /// Pairs, one after the other.
 fn pairs(proxy: &Proxy, count: usize) {
@@ -203,6 +156,9 @@ fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
     drop(open);
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    for words in ["No space left on device", "works again"] {
+        assert_eq!(left.stderr.matches(words).count(), 1, "it is said once: {}", left.stderr);
+    }
     assert_complete(&left.lines, count + 20);
 }
 

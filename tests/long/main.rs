@@ -16,6 +16,8 @@ mod dead_peers;
 #[cfg(target_os = "linux")]
 mod endings;
 #[cfg(target_os = "linux")]
+mod faults;
+#[cfg(target_os = "linux")]
 #[path = "../it/harness/mod.rs"]
 #[allow(dead_code, reason = "the other test target uses the rest")]
 mod harness;
@@ -39,6 +41,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("nine_thousand_idle_pairs", idle::nine_thousand_pairs),
     ("ten_thousand_random_endings", endings::ten_thousand_random),
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),
+    ("ten_seconds_of_a_full_disk", faults::ten_seconds_of_a_full_disk),
+    ("ten_seconds_of_a_stopped_reader", faults::ten_seconds_of_a_stopped_reader),
     ("pip_downloads", clients::pip_downloads),
     ("npm_views", clients::npm_views),
     ("apt_updates", clients::apt_updates),

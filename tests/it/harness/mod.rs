@@ -6,9 +6,11 @@ pub(crate) mod errors;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
 pub(crate) mod noise;
+pub(crate) mod outputs;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod random_endings;
+pub(crate) mod tls;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
