@@ -59,12 +59,13 @@ impl Blocked {
         self.since.get_or_insert(at);
     }
 
-    pub(crate) fn end(&mut self, at: Instant) {
-        if let Some(since) = self.since.take() {
-            let waited = at.saturating_duration_since(since);
-            self.total += waited;
-            self.longest = self.longest.max(waited);
-        }
+    /// Ends the wait, if there is one; since when it was.
+    pub(crate) fn end(&mut self, at: Instant) -> Option<Instant> {
+        let since = self.since.take()?;
+        let waited = at.saturating_duration_since(since);
+        self.total += waited;
+        self.longest = self.longest.max(waited);
+        Some(since)
     }
 
     /// The longest wait, the one that is present at `at` included.

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
+use super::verdict;
 use super::warnings::{Known, warnings};
+use super::{Limits, Shared};
+use crate::clock;
 use crate::conn::{Epoch, Meter};
 use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
@@ -21,7 +23,7 @@ use crate::record::{
     self, AttemptOutcome, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record,
     Report, Sample, SampleReason, SampledLeg,
 };
-use crate::relay::{Leg, LegState};
+use crate::relay::{Leg, LegState, Patience, Waited};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -30,12 +32,14 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
+    /// Whom the two directions waited for, to upstream and to client. `None` until they have ended.
+    pub(super) waited: Option<[Waited; 2]>,
     /// The local program that is the client, once it was found.
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
     /// Held until both sockets are closed.
-    pub(super) client_place: Option<ClientPlace>,
+    pub(super) client_place: Option<Box<ClientPlace>>,
     place: Place,
     seq: u64,
     epoch: Epoch,
@@ -67,6 +71,7 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            waited: None,
             process: None,
             sight: None,
             client_place: None,
@@ -79,9 +84,11 @@ impl Account {
         }
     }
 
-    /// When the client was accepted.
-    pub(super) fn accepted(&self) -> Instant {
-        self.epoch.start()
+    /// How long relaying may go on from here.
+    pub(super) fn patience(&self) -> Option<Box<Patience>> {
+        let Limits { idle, lifetime, .. } = self.shared.settings.limits;
+        let until = lifetime.map(|lifetime| clock::after(self.epoch.start(), lifetime));
+        Patience::new(idle, until)
     }
 
     /// The client's request has come to its end, whichever.
@@ -226,6 +233,9 @@ impl Account {
         };
         let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
+        let verdict = self.waited.zip(upstream.as_ref());
+        let verdict = verdict.and_then(|(waited, upstream)| verdict::of(waited, &client, upstream));
+
         // The winner's SYNs stand in the first look at its socket.
         let mut attempts = self.dialled.attempts.clone();
         let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
@@ -279,7 +289,7 @@ impl Account {
             upstream,
             delivery,
             ending,
-            verdict: None,
+            verdict,
             tls: sight.and_then(Sight::tls),
             http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
             process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),

@@ -27,6 +27,7 @@ mod listener;
 mod sampler;
 mod session;
 mod settings;
+mod verdict;
 mod warnings;
 
 use std::fmt;
@@ -47,6 +48,7 @@ use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
+use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
 use admission::Admission;
 pub use listener::{BindError, ListenOn, Listener};
@@ -72,6 +74,7 @@ struct Shared {
     seq: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
+    pulse: Arc<Pulse>,
     admission: Admission,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
@@ -106,6 +109,7 @@ impl Proxy {
             seq: Arc::default(),
             listening,
             on_close: None,
+            pulse: Arc::default(),
             admission: Admission::new(connections, per_client),
             stop,
         };
@@ -135,6 +139,10 @@ impl Proxy {
         if shared.settings.events.start {
             shared.recorder.push(&Line::Start(shared.start(&listeners)));
         }
+
+        let pulse = Arc::clone(&shared.pulse);
+        let mut beating = tokio::task::JoinSet::new();
+        beating.spawn(async move { pulse.run().await });
 
         let pairs = TaskTracker::new();
         let accepting = CancellationToken::new();

@@ -14,8 +14,11 @@ pub struct Delivery {
     pub to_client: Option<Delivered>,
 }
 
-/// What became of the bytes written to one socket. That the peer's kernel acknowledged them does
-/// not prove that its program read them.
+/// What became of the bytes written to one socket.
+///
+/// Acknowledged proves that the peer's kernel got them, not that its program read them. Undelivered
+/// proves nothing by itself: it is the most that can be missing. Bytes whose acknowledgement was lost, or
+/// not sent yet when the reset came, are counted although they arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -27,8 +30,9 @@ pub struct Delivered {
     /// `tcpi_bytes_acked`). Null where the system does not tell, and while the pair is open. A peer
     /// that resets may have got more: a reset acknowledges nothing.
     pub acked: Option<u64>,
-    /// Bytes that never were acknowledged. Known once the send queue is empty or the connection is
-    /// gone; null before, and a warning says how much is in the queue.
+    /// Bytes that never were acknowledged, sent or not. Known once the send queue is empty, or the
+    /// connection is gone by a reset of either side or a time-out. Null while they may still arrive; a
+    /// warning says how many they are.
     pub undelivered: Option<u64>,
 }
 

@@ -46,7 +46,7 @@ pub use reader::{ReadError, read, read_brief};
 pub use sample::{Sample, SampleReason, SampledLeg};
 #[cfg(feature = "proxy")]
 pub use sink::Output;
-pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
+pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
 pub use writer::{OpenError, QUEUE, Recorder, Tally, Writer};
@@ -135,7 +135,8 @@ pub struct Record {
     pub delivery: Delivery,
     /// Who ended it, and how. Null while the pair is open.
     pub ending: Option<Ending>,
-    /// Who was slow. Null while that is not told.
+    /// Who was slow. Null while the pair is open, when it was not relayed, and where the kernel keeps
+    /// no such figures (it takes Linux 4.10).
     pub verdict: Option<Verdict>,
     /// What the TLS handshake shows to anyone on the path. Null when the client did not begin with a
     /// whole ClientHello of at most 16 KiB.

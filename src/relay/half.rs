@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -12,6 +13,8 @@ use tokio::io::Interest;
 use super::edit::{Edit, Edited, Then};
 use super::leg::Side;
 use super::pipe::{self, Pipe};
+use super::pulse::Pulse;
+use super::waits::{Waited, Waits};
 
 /// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
 /// keeps only what the other side would not take.
@@ -39,6 +42,7 @@ pub(crate) struct Half {
     in_hand: InHand,
     pace: Pace,
     done: bool,
+    waits: Waits,
 }
 
 /// What was read and is not written yet.
@@ -78,12 +82,22 @@ impl Half {
             true => InHand::Nothing,
             false => InHand::Bytes { bytes, written: 0 },
         };
-        Self { in_hand, pace: Pace::default(), done: false }
+        Self { in_hand, pace: Pace::default(), done: false, waits: Waits::default() }
     }
 
     /// Gives it an editor of all that it reads.
     pub(crate) fn edit_by(&mut self, editor: Box<dyn Edit>) {
         self.pace = Pace::Editing(editor);
+    }
+
+    /// Tells its waits when the proxy stands still.
+    pub(super) fn heed(&mut self, pulse: &Arc<Pulse>) {
+        self.waits.heed(pulse);
+    }
+
+    /// Whom it has waited for so far.
+    pub(crate) fn waited(&self) -> Waited {
+        self.waits.waited()
     }
 
     /// Whether this direction has ended.
@@ -122,6 +136,7 @@ impl Half {
                 self.poll_write(sink, cx)
             };
             if moved.is_pending() {
+                self.waits.waiting(self.is_reading());
                 self.read_ahead(source);
                 return;
             }
@@ -155,7 +170,7 @@ impl Half {
                 if *short == QUIET_AFTER {
                     self.pace = Pace::default();
                 }
-                source.state.meter.rx.moved(bytes, Instant::now());
+                self.have_read(source, sink, bytes);
                 self.in_hand = InHand::Piped { pipe, bytes };
                 self.write(sink);
                 true
@@ -209,13 +224,19 @@ impl Half {
                 self.pace = Pace::Streaming { short: 0 };
             }
         }
-        source.state.meter.rx.moved(bytes, Instant::now());
+        self.have_read(source, sink, bytes);
         if let Pace::Editing(editor) = &mut self.pace {
             let edited = editor.edit(&buffer[..bytes]);
             self.hand_over_edited(source, sink, edited);
         } else {
             self.hand_over(sink, &buffer[..bytes]);
         }
+    }
+
+    fn have_read(&mut self, source: &mut Side<'_>, sink: &Side<'_>, bytes: usize) {
+        let now = Instant::now();
+        self.waits.have_read(source, sink, now);
+        source.state.meter.rx.moved(bytes, now);
     }
 
     /// Writes once of these bytes, and keeps the rest in hand.
@@ -334,10 +355,11 @@ impl Half {
             meter.tx.moved(taken, now);
         }
         let blocked = meter.write_blocked.get_or_insert_default();
-        blocked.end(now);
+        let blocked_since = blocked.end(now);
         if taken < offered {
             blocked.begin(now);
         }
+        self.waits.have_written(sink, blocked_since, now);
         Some(taken)
     }
 

@@ -24,6 +24,10 @@ const EOF_INFO: &str =
 const PHASES: &str = "acceptQueue request resolve connect firstByte response";
 const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error errorCode";
 const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
+const VERDICT: &str = "limitedBy share direction active time basis evidence";
+const VERDICT_TIME: &str = "client upstream networkClient networkUpstream proxy";
+const EVIDENCE: &str = "starved starvedByReceiver starvedOutOfOrder blocked blockedByWindow busyTime \
+    rxWindowLimited txBufferLimited retransmits rxOutOfOrder receivedCE";
 const DELIVERED: &str = "written acked undelivered";
 const HTTP: &str = "method host status";
 pub(crate) const PROCESS: &str = "pid uid name exe cgroup";
@@ -108,8 +112,17 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
             }
         }
     }
-    assert_keys(&of("close")[0]["ending"], ENDING, "ending");
-    let with_http = of("close").into_iter().find(|value| !value["http"].is_null()).unwrap();
+    let closed = of("close");
+    assert_keys(&closed[0]["ending"], ENDING, "ending");
+    let verdicts = closed.iter().map(|value| &value["verdict"]);
+    // The pair that failed has none.
+    for verdict in verdicts.filter(|verdict| !verdict.is_null()) {
+        assert_keys(verdict, VERDICT, "verdict");
+        assert_keys(&verdict["time"], VERDICT_TIME, "verdict.time");
+        assert_keys(&verdict["evidence"], EVIDENCE, "verdict.evidence");
+    }
+    assert_eq!(closed.iter().filter(|value| value["verdict"].is_null()).count(), 1);
+    let with_http = closed.into_iter().find(|value| !value["http"].is_null()).unwrap();
     assert_keys(&with_http["http"], HTTP, "http");
 }
 

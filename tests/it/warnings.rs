@@ -11,10 +11,12 @@ use crate::harness::noise::{Noise, send};
 use crate::harness::peers::{echo_server, exchange, noise};
 use crate::harness::program::{BINARY, Proxy, wait_until};
 
-/// What a record warns of, and on which socket. That a busy machine accepted late is no matter here.
+/// What a record warns of, and on which socket. But for the wait to be accepted, which happens on a
+/// busy machine, whatever a test is about.
 fn codes(record: &Record) -> Vec<(WarningCode, Option<Leg>)> {
-    let all = record.warnings.iter().map(|warning| (warning.code, warning.leg));
-    all.filter(|(code, _)| *code != WarningCode::AcceptQueue).collect()
+    let warnings =
+        record.warnings.iter().filter(|warning| warning.code != WarningCode::AcceptQueue);
+    warnings.map(|warning| (warning.code, warning.leg)).collect()
 }
 
 fn value(record: &Record, code: WarningCode, leg: Leg) -> u64 {

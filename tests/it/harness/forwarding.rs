@@ -1,6 +1,6 @@
 //! A proxy between a listener and clients of the test's own: pairs whose two ends it holds.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 
 use conniver::record::By;
@@ -27,7 +27,17 @@ impl Forwarding {
 
     /// With a listener that the test has prepared and a proxy that `command` starts.
     pub(crate) fn to(listener: TcpListener, command: &mut Command, args: &[&str]) -> Self {
-        let forward = format!("0:{}", listener.local_addr().unwrap());
+        Self::through(Ipv4Addr::LOCALHOST.into(), listener, command, args)
+    }
+
+    /// With a proxy that listens on this address.
+    pub(crate) fn through(
+        local: IpAddr,
+        listener: TcpListener,
+        command: &mut Command,
+        args: &[&str],
+    ) -> Self {
+        let forward = format!("{local}:0:{}", listener.local_addr().unwrap());
         Self { proxy: Proxy::start(command, &[&forward], args), listener }
     }
 

@@ -1,16 +1,19 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
+pub(crate) mod causes;
 pub(crate) mod clients;
 pub(crate) mod dns;
 pub(crate) mod errors;
 pub(crate) mod forwarding;
 pub(crate) mod namespace;
+pub(crate) mod network;
 pub(crate) mod noise;
 pub(crate) mod outputs;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod random_endings;
 pub(crate) mod tls;
+pub(crate) mod wan;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,7 +1,7 @@
 //! Network namespaces that a test makes and that go away with it.
 
 use std::fs::File;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,6 +58,22 @@ impl Namespace {
             }
             end.ip(&["link", "set", device, "up"]);
         }
+    }
+
+    /// The IPv4 address of a device in it.
+    pub(crate) fn address_on(&self, device: &str) -> Ipv4Addr {
+        let shown = self.ip(&["-4", "-o", "addr", "show", "dev", device]);
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "inet");
+        words.nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// Segments that its TCP has sent again, all connections of it together.
+    pub(crate) fn retransmitted(&self) -> u64 {
+        let snmp = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
+        let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (tcp.next().unwrap(), tcp.next().unwrap());
+        let mut figures = names.split(' ').zip(values.split(' '));
+        figures.find(|(name, _)| *name == "RetransSegs").unwrap().1.parse().unwrap()
     }
 
     /// Runs a shell script in it, to its end.

@@ -1,0 +1,144 @@
+//! Noticing that the proxy itself stood still: stopped, starved of processors, or stuck.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// From one beat to the next.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// Beats after which a pulse stops, if no pair has moved anything meanwhile: a second.
+const ROUND: u32 = 10;
+
+/// A beat that is late by no more than this says nothing: timers and busy processors do that.
+const GRAIN: Duration = Duration::from_millis(50);
+
+/// Late beats that are remembered. Pairs ask when a wait has ended, so these are of that wait.
+const REMEMBERED: usize = 64;
+
+/// A beat ten times a second, as long as pairs move bytes. When it came too late, whatever pairs
+/// seemed to wait for meanwhile, they waited for the proxy.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    moved: AtomicBool,
+    arm: Notify,
+    beats: Mutex<Beats>,
+}
+
+#[derive(Debug, Default)]
+struct Beats {
+    /// When the next beat is due. `None` while there is none to come.
+    due: Option<Instant>,
+    /// Due and come, of those that came too late.
+    late: VecDeque<(Instant, Instant)>,
+}
+
+impl Pulse {
+    /// Beats when there is need to, for ever.
+    pub(crate) async fn run(&self) {
+        loop {
+            self.arm.notified().await;
+            while self.moved.swap(false, Ordering::Relaxed) {
+                for _ in 0..ROUND {
+                    self.beat().await;
+                }
+            }
+            self.beats().due = None;
+        }
+    }
+
+    async fn beat(&self) {
+        let due = Instant::now() + PERIOD;
+        self.beats().due = Some(due);
+        tokio::time::sleep_until(due.into()).await;
+        let come = Instant::now();
+        if come - due > GRAIN {
+            let mut beats = self.beats();
+            if beats.late.len() == REMEMBERED {
+                beats.late.pop_front();
+            }
+            beats.late.push_back((due, come));
+        }
+    }
+
+    /// A pair has moved bytes. Nearly always that is known.
+    pub(super) fn pair_moved(&self) {
+        if !self.moved.load(Ordering::Relaxed) {
+            self.moved.store(true, Ordering::Relaxed);
+            self.arm.notify_one();
+        }
+    }
+
+    /// Of the time from `from` to `to`, which is now: how long the proxy stood still.
+    pub(super) fn stood_still(&self, from: Instant, to: Instant) -> Duration {
+        if to.saturating_duration_since(from) <= GRAIN {
+            return Duration::ZERO;
+        }
+        let beats = self.beats();
+        // Whoever waited may wake before the pulse does.
+        let overdue = beats.due.filter(|&due| to.saturating_duration_since(due) > GRAIN);
+        let late = beats.late.iter().copied().chain(overdue.map(|due| (due, to)));
+        late.map(|(due, come)| come.min(to).saturating_duration_since(due.max(from))).sum()
+    }
+
+    /// Consistent after every statement, so a panic elsewhere does not spoil it.
+    fn beats(&self) -> MutexGuard<'_, Beats> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn of_a_wait_only_the_part_under_late_beats_is_the_proxys() {
+        let pulse = Pulse::default();
+        let start = Instant::now();
+        pulse.beats().late.push_back((start + ms(100), start + ms(400)));
+        pulse.beats().late.push_back((start + ms(500), start + ms(900)));
+        let still = |from, to| pulse.stood_still(start + ms(from), start + ms(to));
+        assert_eq!(still(0, 1000), ms(700));
+        assert_eq!(still(200, 600), ms(300));
+        assert_eq!(still(400, 500), ms(0));
+        assert_eq!(still(300, 340), ms(0), "too short to tell");
+    }
+
+    #[test]
+    fn a_beat_that_is_overdue_counts_before_it_comes() {
+        let pulse = Pulse::default();
+        let start = Instant::now();
+        pulse.beats().due = Some(start + ms(100));
+        let still = |to| pulse.stood_still(start, start + ms(to));
+        assert_eq!(still(90), ms(0));
+        assert_eq!(still(150), ms(0), "within the grain");
+        assert_eq!(still(1100), ms(1000));
+    }
+
+    #[tokio::test]
+    async fn it_beats_while_pairs_move_bytes_and_stops_a_second_after() {
+        let pulse = std::sync::Arc::new(Pulse::default());
+        let running = tokio::spawn({
+            let pulse = std::sync::Arc::clone(&pulse);
+            async move { pulse.run().await }
+        });
+        pulse.pair_moved();
+        let is_armed = || pulse.beats().due.is_some();
+        while !is_armed() {
+            tokio::task::yield_now().await;
+        }
+        let armed = Instant::now();
+        while is_armed() {
+            tokio::time::sleep(ms(10)).await;
+        }
+        assert!(armed.elapsed() >= ms(900), "{:?}", armed.elapsed());
+        running.abort();
+    }
+}
