@@ -8,12 +8,7 @@ use tokio::net::TcpStream;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = std::env::args().nth(1).ok_or("usage: tokio_client HOST:PORT")?;
     let stream = TcpStream::connect(&target).await?;
-    let mut conn = Conn::builder()
-        .on_close(|report| {
-            let rtt = report.closed_info.and_then(|info| info.rtt);
-            println!("sent {}, received {}, RTT {rtt:?}", report.tx_bytes, report.rx_bytes);
-        })
-        .wrap(stream);
+    let mut conn = Conn::builder().on_close(|report| eprintln!("{report}")).wrap(stream);
 
     let request = format!("HEAD / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n");
     conn.write_all(request.as_bytes()).await?;

@@ -24,6 +24,15 @@ impl Epoch {
         self.monotonic
     }
 
+    /// How far the wall clock has been set since, when it shows `wall` at `monotonic`: ns, negative
+    /// when it was set back. Adjusting its pace (NTP) changes both clocks alike.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn step(&self, wall: SystemTime, monotonic: Instant) -> i64 {
+        let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let shown = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
+        shown.saturating_sub(self.unix_nanos(monotonic))
+    }
+
     /// `instant` in Unix ns.
     pub(crate) fn unix_nanos(&self, instant: Instant) -> i64 {
         let since = instant.saturating_duration_since(self.monotonic);
@@ -36,4 +45,20 @@ impl Epoch {
 pub(crate) fn after(instant: Instant, duration: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     instant.checked_add(duration.min(CENTURY)).unwrap_or(instant)
+}
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_is_set_shows_by_how_much_and_which_way() {
+        let epoch = Epoch::now();
+        let later = epoch.start() + Duration::from_secs(5);
+        let shown = UNIX_EPOCH + Duration::from_nanos(epoch.unix_nanos(later).cast_unsigned());
+        let hour = Duration::from_secs(3600);
+        assert_eq!(epoch.step(shown, later), 0);
+        assert_eq!(epoch.step(shown + hour, later), 3_600_000_000_000);
+        assert_eq!(epoch.step(shown - hour, later), -3_600_000_000_000);
+    }
 }

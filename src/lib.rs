@@ -37,6 +37,7 @@
 //! | --- | --- |
 //! | none | TCP information, and the wrapper over [`std::io`] streams; no runtime |
 //! | `tokio` | the wrapper over tokio's streams |
+//! | `hyper-util` | connectors for hyper-util's HTTP client |
 //! | `record` | the proxy's records as typed values, and reading files of them |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
@@ -75,6 +76,8 @@ mod relay;
 #[cfg(feature = "proxy")]
 mod socket_options;
 
+#[cfg(feature = "hyper-util")]
+pub use conn::Connector;
 pub use conn::{Builder, Conn, EofInfo, Report};
 pub use tcp_info::TcpInfo;
 

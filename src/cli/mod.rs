@@ -10,6 +10,7 @@ mod limits;
 mod output_watch;
 mod pair;
 mod proxy;
+mod reference;
 mod rules;
 mod run;
 mod service;
@@ -43,7 +44,18 @@ enum Command {
     /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
     Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
-    Schema,
+    Schema(SchemaArgs),
+}
+
+#[derive(Debug, Args)]
+struct SchemaArgs {
+    /// The --detail of the line
+    #[arg(long, value_name = "LEVEL", default_value = "full")]
+    detail: pair::DetailArg,
+
+    /// Print tables of its fields in Markdown instead
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// How much is said on standard error.
@@ -67,7 +79,7 @@ pub(crate) fn main() -> ExitCode {
         // 1 also means that something was found.
         Command::Check(args) => return check::run(&args),
         Command::Rules(args) => rules::run(args),
-        Command::Schema => schema(),
+        Command::Schema(args) => schema(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,8 +87,11 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn schema() -> Result<(), Failure> {
-    let schema = serde_json::to_string_pretty(&conniver::record::json_schema())
-        .map_err(|error| Failure::new(format!("printing the schema: {error}")))?;
-    exit::print(&schema)
+fn schema(args: &SchemaArgs) -> Result<(), Failure> {
+    let failed = |error| Failure::new(format!("printing the schema: {error}"));
+    let schema = conniver::record::json_schema(args.detail.into());
+    if args.markdown {
+        return exit::print(reference::of(schema.as_value()).trim_end());
+    }
+    exit::print(&serde_json::to_string_pretty(&schema).map_err(failed)?)
 }

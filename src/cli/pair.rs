@@ -6,12 +6,25 @@ use std::time::Duration;
 
 use clap::Args;
 use conniver::proxy::{Events, Family, ParseViaError, Settings, Via};
+use conniver::record::Detail;
 
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
     /// Which lines to write, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
     events: Vec<Event>,
+
+    /// How far apart the sample lines of a connection are while bytes pass
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    sample_interval: Duration,
+
+    /// How much they tell: brief is some 1 kB a pair, normal 5 kB, full has all that the kernel knows
+    #[arg(long, value_name = "LEVEL", default_value = "full")]
+    detail: DetailArg,
+
+    /// Put the kernel's structures into every record as they are, in hexadecimal (sysInfoRaw)
+    #[arg(long)]
+    raw: bool,
 
     /// Put this into every record; repeatable, the last value of a KEY counts
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
@@ -55,8 +68,27 @@ pub(crate) struct PairArgs {
 enum Event {
     Start,
     Open,
+    Sample,
     Close,
     Stop,
+}
+
+/// A [`Detail`], as it is typed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum DetailArg {
+    Brief,
+    Normal,
+    Full,
+}
+
+impl From<DetailArg> for Detail {
+    fn from(typed: DetailArg) -> Self {
+        match typed {
+            DetailArg::Brief => Self::Brief,
+            DetailArg::Normal => Self::Normal,
+            DetailArg::Full => Self::Full,
+        }
+    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -75,6 +107,14 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
         .or_else(friendly)
         .filter(|duration| *duration <= LONGEST)
         .ok_or_else(|| "expected a time such as 5s, 250ms or 1m, a year at most".to_owned())
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(10);
+    match parse_duration(text)? {
+        interval if interval < SHORTEST => Err("expected at least 10ms".to_owned()),
+        interval => Ok(interval),
+    }
 }
 
 /// What `--via` was given. It is judged after clap, which would repeat a malformed URL, password
@@ -120,10 +160,14 @@ impl PairArgs {
             *match event {
                 Event::Start => &mut settings.events.start,
                 Event::Open => &mut settings.events.open,
+                Event::Sample => &mut settings.events.sample,
                 Event::Close => &mut settings.events.close,
                 Event::Stop => &mut settings.events.stop,
             } = true;
         }
+        settings.sample_interval = self.sample_interval;
+        settings.detail = self.detail.into();
+        settings.raw = self.raw;
         settings.labels = self.label.iter().cloned().collect();
         if let Some(host) = &self.host {
             settings.host.clone_from(host);

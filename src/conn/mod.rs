@@ -1,17 +1,26 @@
 //! The wrapper: any stream, and what happened on it.
 
+#[cfg(feature = "hyper-util")]
+mod connector;
+mod context;
 mod meter;
 mod report;
+mod summary;
 #[cfg(feature = "tokio")]
 mod tokio_io;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 pub(crate) use crate::clock::Epoch;
 
+#[cfg(feature = "hyper-util")]
+pub use connector::Connector;
+use context::Context;
 #[cfg(feature = "tokio")]
 pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
@@ -21,11 +30,17 @@ use crate::tcp_info::Socket;
 
 type Callback = Box<dyn FnOnce(Report) + Send>;
 
+/// A panic stops here: whoever uses the stream goes on, and the panic hook has told of it.
+fn tell(callback: Callback, report: Report) {
+    drop(catch_unwind(AssertUnwindSafe(|| callback(report))));
+}
+
 /// A stream that counts what passes and asks the kernel about its socket when it opens, before its
 /// own end of stream, and when it closes.
 ///
 /// It reads and writes as the stream in it does: with [`std::io`]'s traits, and under the feature
-/// `tokio` with tokio's. The report is complete when the connection ends: by [`close`](Self::close)
+/// `tokio` with tokio's; so it goes wherever the stream goes, under a TLS stream as well. The report is
+/// complete when the connection ends: by [`close`](Self::close)
 /// or by being dropped, after an error or without one. The callback given to
 /// [`Builder::on_close`] then runs exactly once.
 ///
@@ -46,6 +61,7 @@ pub struct Conn<S> {
     stream: S,
     meter: Meter,
     look: Look<S>,
+    context: Context,
     on_close: Option<Callback>,
     over: bool,
 }
@@ -79,10 +95,14 @@ fn look_at_nothing<S>(meter: &mut Meter, _stream: &S, _moment: Moment) {
 }
 
 /// How a stream is wrapped: what is known of it beforehand, and who is told.
+///
+/// The callbacks run on whichever thread opens and ends the connection, and under no lock. A panic in
+/// one ends the callback and nothing else.
 #[derive(Default)]
 #[must_use]
 pub struct Builder {
     reconnects: u32,
+    context: Context,
     on_open: Option<Callback>,
     on_close: Option<Callback>,
 }
@@ -91,6 +111,13 @@ impl Builder {
     /// Attempts that failed before this connection; they stand in the report.
     pub fn reconnects(mut self, attempts: u32) -> Self {
         self.reconnects = attempts;
+        self
+    }
+
+    /// A value of the program's own that goes with the connection, such as the request that it is
+    /// for: [`Conn::context`] and [`Report::context`] give it back. One value; the last one counts.
+    pub fn context(mut self, value: impl Any + Send + Sync) -> Self {
+        self.context = Context::new(value);
         self
     }
 
@@ -125,9 +152,10 @@ impl Builder {
         let mut meter = Meter::new(epoch, epoch.start());
         meter.reconnects = self.reconnects;
         look(&mut meter, &stream, Moment::Open);
-        let conn = Conn { stream, meter, look, on_close: self.on_close, over: false };
+        let (context, on_close) = (self.context, self.on_close);
+        let conn = Conn { stream, meter, look, context, on_close, over: false };
         if let Some(on_open) = self.on_open {
-            on_open(conn.report());
+            tell(on_open, conn.report());
         }
         conn
     }
@@ -164,7 +192,13 @@ impl<S> Conn<S> {
     /// The report as it is now, detached. `eofInfo` and `closedInfo` are there once their moments
     /// have come.
     pub fn report(&self) -> Report {
-        Report::from(&self.meter)
+        Report { context: self.context.clone(), ..Report::from(&self.meter) }
+    }
+
+    /// The value that was given to [`Builder::context`]. `None` if there was none, or one of another
+    /// type.
+    pub fn context<C: Any>(&self) -> Option<&C> {
+        self.context.get()
     }
 
     /// Ends the connection and returns the complete report; the callback gets the same.
@@ -226,16 +260,8 @@ impl<S> Conn<S> {
         }
         (self.look)(&mut self.meter, &self.stream, Moment::Close);
         self.meter.closed = Some(Instant::now());
-        let Some(on_close) = self.on_close.take() else {
-            return;
-        };
-        let report = self.report();
-        if std::thread::panicking() {
-            // A second panic would abort the process.
-            let call = std::panic::AssertUnwindSafe(|| on_close(report));
-            drop(std::panic::catch_unwind(call));
-        } else {
-            on_close(report);
+        if let Some(on_close) = self.on_close.take() {
+            tell(on_close, self.report());
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What there is to tell of one socket, detached from it: a leg of the record.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::context::Context;
 use super::meter::Meter;
 use crate::fault::Fault;
 use crate::nanos;
@@ -14,7 +16,7 @@ use crate::tcp_info::{State, TcpInfo};
 /// `tx` what was sent to it.
 ///
 /// Instants are Unix ns: the wall clock at open plus monotonic time since. What is not known is
-/// `None`, and null in JSON.
+/// `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -22,7 +24,7 @@ use crate::tcp_info::{State, TcpInfo};
 pub struct Report {
     /// Our address and port, read at open. `None` for what is no IP socket.
     pub local_addr: Option<SocketAddr>,
-    /// The peer's address and port, read at open.
+    /// The peer's address and port, read at open. `None` for what is no IP socket.
     pub remote_addr: Option<SocketAddr>,
     /// When the socket was accepted, connected or wrapped, Unix ns.
     pub opened_at: i64,
@@ -46,17 +48,17 @@ pub struct Report {
     pub own_rx_bytes: u64,
     /// Of `txBytes`: bytes that the proxy authored itself.
     pub own_tx_bytes: u64,
-    /// First error of reading, in words. The end of stream is none.
+    /// First error of reading, in words; the end of stream is none. `None` while there was none.
     pub rx_err: Option<String>,
-    /// Its symbol, such as `ECONNRESET`.
+    /// Its symbol, such as `ECONNRESET`. `None` with `rxErr`.
     pub rx_err_code: Option<String>,
-    /// First error of writing, in words.
+    /// First error of writing, in words. `None` while there was none.
     pub tx_err: Option<String>,
-    /// Its symbol, such as `EPIPE`.
+    /// Its symbol, such as `EPIPE`. `None` with `txErr`.
     pub tx_err_code: Option<String>,
-    /// Why the kernel gave no TCP information.
+    /// Why the kernel gave no TCP information. `None` when it did.
     pub info_err: Option<String>,
-    /// Its symbol.
+    /// Its symbol. `None` with `infoErr`.
     pub info_err_code: Option<String>,
     /// Attempts that failed before this connection.
     pub reconnects: u32,
@@ -65,15 +67,18 @@ pub struct Report {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
-    /// TCP information right after accept or connect.
+    /// TCP information right after accept or connect. `None` when the kernel gave none.
     pub opened_info: Option<TcpInfo>,
     /// The figures that our own end of stream disturbs, from right before it. `None` if the peer's
     /// reset came first.
     pub eof_info: Option<EofInfo>,
-    /// TCP information right before the socket was closed.
+    /// TCP information right before the socket was closed. `None` while it is open, and when the
+    /// kernel gave none.
     pub closed_info: Option<TcpInfo>,
     /// What deserves a look, in the Go package's form: `retransmits=41`; from the latest look alone.
     pub warnings: Vec<String>,
+    #[serde(skip)]
+    pub(super) context: Context,
 }
 
 /// Figures from right before our own FIN or RST: a delayed acknowledgement of it would enter the
@@ -83,11 +88,11 @@ pub struct Report {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EofInfo {
-    /// Smoothed round-trip time, ns.
+    /// Smoothed round-trip time, ns. `None` without a sample.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub rtt: Option<Duration>,
-    /// Its mean deviation, ns.
+    /// Its mean deviation, ns. `None` without a sample, and on Windows.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub rtt_var: Option<Duration>,
@@ -111,8 +116,13 @@ pub struct EofInfo {
     pub un_acked: Option<u32>,
     /// Bytes written and never sent so far. Linux (`tcpi_notsent_bytes`).
     pub not_sent_bytes: Option<u32>,
-    /// Connection state.
+    /// Connection state. `None` for one that is not known here.
     pub state: Option<State>,
+    /// The system's structure of that moment, in hexadecimal. Absent unless it was asked for
+    /// (`--raw`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub sys_info_raw: Option<String>,
 }
 
 impl EofInfo {
@@ -132,6 +142,7 @@ impl EofInfo {
             un_acked: linux.and_then(|l| l.un_acked),
             not_sent_bytes: linux.and_then(|l| l.not_sent_bytes),
             state: info.state,
+            sys_info_raw: None,
         })
     }
 }
@@ -140,6 +151,26 @@ impl Report {
     /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
     pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
         crate::to_map(self)
+    }
+
+    /// Adds the structures of the looks that it was made of.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn add_raw(&mut self, meter: &Meter) {
+        if let (Some(info), Some(look)) = (&mut self.opened_info, &meter.opened_look) {
+            info.sys_info_raw = Some(look.unpack().hex());
+        }
+        if let (Some(info), Some(look)) = (&mut self.eof_info, &meter.eof_look) {
+            info.sys_info_raw = Some(look.hex());
+        }
+        if let (Some(info), Some(look)) = (&mut self.closed_info, &meter.closed_look) {
+            info.sys_info_raw = Some(look.hex());
+        }
+    }
+
+    /// The value that was given to [`Builder::context`](super::Builder::context); no part of the JSON
+    /// form. `None` if there was none, or one of another type.
+    pub fn context<C: Any>(&self) -> Option<&C> {
+        self.context.get()
     }
 }
 
@@ -182,6 +213,7 @@ impl From<&Meter> for Report {
             opened_info,
             closed_info,
             warnings,
+            context: Context::default(),
         }
     }
 }

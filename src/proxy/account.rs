@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
-use super::warnings::warnings;
+use super::warnings::{Known, warnings};
 use super::{Limits, Shared};
 use crate::clock;
 use crate::conn::{Epoch, Meter};
@@ -19,7 +19,8 @@ use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, AttemptOutcome, Delivered, Delivery, Delta, Line, Phases, Record, Report,
+    self, AttemptOutcome, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record,
+    Report, Sample, SampleReason, SampledLeg,
 };
 use crate::relay::{Leg, LegState, Patience};
 
@@ -107,8 +108,55 @@ impl Account {
     pub(super) fn record_open(&mut self, client: &Leg, upstream: &Leg) {
         if self.shared.settings.events.open {
             let record = self.build(&client.state, Some(&upstream.state), None);
-            self.shared.recorder.push(&Line::Open(Box::new(record)));
+            self.write(Line::Open(Box::new(record)));
         }
+    }
+
+    /// A sample line.
+    pub(super) fn record_sample(
+        &mut self,
+        reason: SampleReason,
+        leg: Option<record::Leg>,
+        client: SampledLeg,
+        upstream: SampledLeg,
+    ) {
+        let delta = self.delta(upstream.tx_bytes, client.tx_bytes);
+        let settings = &self.shared.settings;
+        let sample = Sample {
+            schema: record::SCHEMA,
+            time: Timestamp::now(),
+            host: settings.host.clone(),
+            labels: settings.labels.clone(),
+            run_id: settings.run_id,
+            seq: self.seq,
+            id: self.id(),
+            mode: self.asked.mode,
+            listener: self.listener.to_string(),
+            target: self.asked.target.as_ref().map(Target::to_string),
+            duration: self.epoch.start().elapsed(),
+            reason,
+            leg,
+            client,
+            upstream,
+            delta,
+            line: 0,
+        };
+        self.write(Line::Sample(Box::new(sample)));
+    }
+
+    /// Whether bytes were relayed since the pair's previous line.
+    pub(super) fn has_news(&self, [client, upstream]: [&Meter; 2]) -> bool {
+        (upstream.tx.bytes, client.tx.bytes) != self.reported
+    }
+
+    /// What was relayed since the pair's previous line, with this one.
+    fn delta(&mut self, to_upstream: u64, to_client: u64) -> Delta {
+        let before = std::mem::replace(&mut self.reported, (to_upstream, to_client));
+        Delta { to_upstream: to_upstream - before.0, to_client: to_client - before.1 }
+    }
+
+    fn id(&self) -> String {
+        format!("{}-{}", self.shared.settings.run_id, self.seq)
     }
 
     /// The pair's end. Both sockets are closed: there is time to decode.
@@ -128,10 +176,23 @@ impl Account {
                 let _ = catch_unwind(AssertUnwindSafe(|| on_close.0(&record)));
             }
             if is_written {
-                shared.recorder.push(&Line::Close(Box::new(record)));
+                self.write(Line::Close(Box::new(record)));
             }
         }
         self.is_recorded = true;
+    }
+
+    /// Queues a line, with as much of it as is asked for.
+    fn write(&self, mut line: Line) {
+        let Shared { settings, recorder, .. } = &*self.shared;
+        match settings.detail {
+            Detail::Brief => recorder.push_brief(&BriefLine::from(&line)),
+            Detail::Normal => {
+                line.cut_to_normal();
+                recorder.push(&line);
+            }
+            Detail::Full => recorder.push(&line),
+        }
     }
 
     fn build(
@@ -148,7 +209,14 @@ impl Account {
             (client.purged, upstream.is_some_and(|leg| leg.purged));
         let states = (client, upstream);
         let meters = (&client.meter, upstream.map(|leg| &leg.meter));
-        let (client, upstream) = (Report::from(meters.0), meters.1.map(Report::from));
+        let report = |meter: &Meter| {
+            let mut report = Report::from(meter);
+            if self.shared.settings.raw {
+                report.add_raw(meter);
+            }
+            report
+        };
+        let (client, upstream) = (report(meters.0), meters.1.map(report));
         let ends = finish.map(|finish| ending(states.0, &client, states.1, finish));
         let (outcome, ending) = ends.unzip();
         let phases = self.phases(meters.1, &client);
@@ -159,10 +227,7 @@ impl Account {
                 .map(|leg| Delivered::of(leg, Opened::Actively, upstream_purged)),
             to_client: Some(Delivered::of(&client, Opened::Passively, client_purged)),
         };
-        let sent = (upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
-        let delta =
-            Delta { to_upstream: sent.0 - self.reported.0, to_client: sent.1 - self.reported.1 };
-        self.reported = sent;
+        let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
         // The winner's SYNs stand in the first look at its socket.
         let mut attempts = self.dialled.attempts.clone();
@@ -184,7 +249,7 @@ impl Account {
             labels: settings.labels.clone(),
             run_id: settings.run_id,
             seq: self.seq,
-            id: format!("{}-{}", settings.run_id, self.seq),
+            id: self.id(),
             mode: self.asked.mode,
             listener: self.listener.to_string(),
             client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
@@ -197,7 +262,15 @@ impl Account {
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
             duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
-            warnings: warnings(&client, upstream.as_ref(), &phases, &delivery, exchange),
+            warnings: warnings(&Known {
+                client: &client,
+                upstream: upstream.as_ref(),
+                attempts: &attempts,
+                phases: &phases,
+                delivery: &delivery,
+                exchange,
+                clock_step: self.epoch.step(SystemTime::now(), Instant::now()),
+            }),
             phases,
             resolve_source: self.dialled.source,
             attempts,

@@ -24,6 +24,7 @@ mod delivery;
 mod ending;
 mod episode;
 mod listener;
+mod sampler;
 mod session;
 mod settings;
 mod warnings;

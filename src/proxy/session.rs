@@ -13,6 +13,7 @@ use super::Shared;
 use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
+use super::sampler::Sampler;
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
 use crate::clock;
@@ -25,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, relay};
+use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -68,8 +69,13 @@ impl Session {
         };
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
-        let (linger, patience) = (shared.settings.linger, account.patience());
-        let relayed = relay(client, upstream, halves, linger, patience, &shared.stop).await;
+        let Shared { settings, stop, .. } = &*shared;
+        let patience = account.patience();
+        let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
+            Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
+        });
+        let linger = settings.linger;
+        let relayed = relay(client, upstream, halves, linger, patience, stop, sampler).await;
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
     }
 }

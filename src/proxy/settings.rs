@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::access::Access;
 use crate::dial::{Family, Via};
 use crate::ingress::ProxyProtocol;
+use crate::record::Detail;
 use crate::socket_options::{Mark, SocketOptions};
 
 /// Everything that the proxy can be told beside its listeners and its output.
@@ -41,6 +42,12 @@ pub struct Settings {
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
+    /// How far apart the samples of a pair are while bytes pass. 1 s.
+    pub sample_interval: Duration,
+    /// How much they tell. All.
+    pub detail: Detail,
+    /// Whether they have the kernel's structures as bytes beside what those say. No.
+    pub raw: bool,
     /// Whether the local programs that are clients are looked for. Yes. Linux alone tells.
     pub process: bool,
     /// The machine's name in every record.
@@ -67,6 +74,9 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             linger: Duration::from_secs(10),
             events: Events::default(),
+            sample_interval: Duration::from_secs(1),
+            detail: Detail::default(),
+            raw: false,
             process: true,
             host: dns_lookup::get_hostname().unwrap_or_default(),
             labels: BTreeMap::new(),
@@ -98,6 +108,9 @@ pub struct Events {
     pub start: bool,
     /// One when a pair is connected on both sides.
     pub open: bool,
+    /// Some while a pair is open: at intervals, if bytes pass or wait, and when a peer's window
+    /// closes, a retransmission timer runs out, or waiting bytes stall.
+    pub sample: bool,
     /// One when a pair has ended.
     pub close: bool,
     /// One when the run ends.
@@ -106,7 +119,8 @@ pub struct Events {
 
 impl Events {
     /// No lines at all.
-    pub const NONE: Self = Self { start: false, open: false, close: false, stop: false };
+    pub const NONE: Self =
+        Self { start: false, open: false, sample: false, close: false, stop: false };
 }
 
 impl Default for Events {

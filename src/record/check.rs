@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::numbers::Numbers;
 use super::reader::{EmptyLines, ReadError, lines};
-use super::{Line, Record};
+use super::{BriefLine, BriefRecord, Sample};
 
 /// Reads files of records, in any order, and finds what is wrong with them. Runs may follow each
 /// other in a file, or be mixed.
@@ -119,10 +120,8 @@ pub struct OpenPair {
     pub id: String,
     /// The `time` of the first line that speaks of it.
     pub since: Timestamp,
-    /// The client's address.
-    pub client_host: Option<String>,
-    /// The client's port.
-    pub client_port: Option<u16>,
+    /// The other end of the client's socket. `None` when only samples speak of it.
+    pub client: Option<SocketAddr>,
     /// Where it goes.
     pub target: Option<String>,
 }
@@ -164,13 +163,13 @@ impl Check {
         Ok(())
     }
 
-    fn take(&mut self, line: &Line) {
+    /// What matters here is in lines of every detail.
+    fn take(&mut self, line: &BriefLine<'_>) {
         let (run, number) = match line {
-            Line::Start(start) => (start.run_id, start.line),
-            Line::Stop(stop) => (stop.run_id, stop.line),
-            Line::Open(record) | Line::Sample(record) | Line::Close(record) => {
-                (record.run_id, record.line)
-            }
+            BriefLine::Start(start) => (start.run_id, start.line),
+            BriefLine::Stop(stop) => (stop.run_id, stop.line),
+            BriefLine::Open(record) | BriefLine::Close(record) => (record.run_id, record.line),
+            BriefLine::Sample(sample) => (sample.run_id, sample.line),
         };
         let run = self.runs.entry(run).or_default();
         if !run.lines.insert(number) {
@@ -178,10 +177,11 @@ impl Check {
             return;
         }
         match line {
-            Line::Start(_) => {}
-            Line::Stop(stop) => run.stopped = Some((stop.pairs, stop.lines_lost)),
-            Line::Open(record) | Line::Sample(record) => run.is_open(record),
-            Line::Close(record) => run.is_closed(record.seq),
+            BriefLine::Start(_) => {}
+            BriefLine::Stop(stop) => run.stopped = Some((stop.pairs, stop.lines_lost)),
+            BriefLine::Open(record) => run.is_open(record.seq, || OpenPair::opened(record)),
+            BriefLine::Sample(sample) => run.is_open(sample.seq, || OpenPair::sampled(sample)),
+            BriefLine::Close(record) => run.is_closed(record.seq),
         }
     }
 
@@ -198,18 +198,10 @@ impl Check {
 }
 
 impl Run {
-    fn is_open(&mut self, record: &Record) {
+    fn is_open(&mut self, seq: u64, pair: impl FnOnce() -> OpenPair) {
         // The file with its end may have been read first.
-        if !self.closed.contains(record.seq) {
-            self.open.entry(record.seq).or_insert_with(|| {
-                Box::new(OpenPair {
-                    id: record.id.clone(),
-                    since: record.time,
-                    client_host: record.client_host.clone(),
-                    client_port: record.client_port,
-                    target: record.target.clone(),
-                })
-            });
+        if !self.closed.contains(seq) {
+            self.open.entry(seq).or_insert_with(|| Box::new(pair()));
         }
     }
 
@@ -239,6 +231,26 @@ impl Run {
             }
         }
         findings.extend(self.open.into_values().map(Finding::Open));
+    }
+}
+
+impl OpenPair {
+    fn opened(record: &BriefRecord<'_>) -> Self {
+        Self {
+            id: record.id.clone().into_owned(),
+            since: record.time,
+            client: record.client.remote_addr,
+            target: record.target.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn sampled(sample: &Sample) -> Self {
+        Self {
+            id: sample.id.clone(),
+            since: sample.time,
+            client: None,
+            target: sample.target.clone(),
+        }
     }
 }
 
@@ -274,13 +286,13 @@ impl fmt::Display for Finding {
 /// Without what a terminal would take for a command.
 impl fmt::Display for OpenPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, since, client_host, client_port, target } = self;
+        let Self { id, since, client, target } = self;
         write!(f, "pair {} is not closed: open at {since:.0}", id.escape_debug())?;
         if let Some(target) = target {
             write!(f, ", to {}", target.escape_debug())?;
         }
-        if let (Some(host), Some(port)) = (client_host, client_port) {
-            write!(f, ", from {} port {port}", host.escape_debug())?;
+        if let Some(client) = client {
+            write!(f, ", from {} port {}", client.ip(), client.port())?;
         }
         Ok(())
     }

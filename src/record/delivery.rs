@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Delivery {
     /// What was sent to the upstream. Null without one.
     pub to_upstream: Option<Delivered>,
-    /// What was sent to the client.
+    /// What was sent to the client. Never null today.
     pub to_client: Option<Delivered>,
 }
 

@@ -51,15 +51,15 @@ pub struct Ending {
     pub first_how: How,
     /// Who ended second. Null unless the other side ended by itself before the proxy ended it.
     pub second_by: Option<By>,
-    /// How the second end came.
+    /// How the second end came. Null with `secondBy`.
     pub second_how: Option<How>,
-    /// From the first end to the second, ns.
+    /// From the first end to the second, ns. Null with `secondBy`.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub gap: Option<Duration>,
     /// What went wrong, in words. Null when nothing did.
     pub error: Option<String>,
-    /// Its symbol, such as `ECONNRESET` or `EAI_NONAME`.
+    /// Its symbol, such as `ECONNRESET` or `EAI_NONAME`. Null with `error`.
     pub error_code: Option<String>,
 }
 

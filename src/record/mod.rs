@@ -5,13 +5,16 @@
 //! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
+mod brief;
 mod check;
 mod delivery;
+mod detail;
 mod ending;
 mod numbers;
 mod observed;
 mod phases;
 mod reader;
+mod sample;
 #[cfg(feature = "proxy")]
 mod sink;
 mod verdict;
@@ -29,12 +32,18 @@ use uuid::Uuid;
 
 pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
+pub use brief::{
+    BriefDelivered, BriefDelivery, BriefEnding, BriefEofInfo, BriefInfo, BriefLeg, BriefLine,
+    BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefVerdict, BriefWarning,
+};
 pub use check::{Check, Checked, Finding, OpenPair};
 pub use delivery::{Delivered, Delivery, Delta};
+pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
-pub use reader::{ReadError, read};
+pub use reader::{ReadError, read, read_brief};
+pub use sample::{Sample, SampleReason, SampledLeg};
 #[cfg(feature = "proxy")]
 pub use sink::Output;
 pub use verdict::{Basis, Direction, LimitedBy, Verdict, VerdictTime};
@@ -56,7 +65,7 @@ pub enum Line {
     /// A pair is connected on both sides.
     Open(Box<Record>),
     /// A pair that is still open, looked at in between.
-    Sample(Box<Record>),
+    Sample(Box<Sample>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<Record>),
     /// A run of the program ended: its last line.
@@ -90,15 +99,15 @@ pub struct Record {
     /// The address and port that the client came in by.
     pub listener: String,
     /// The client's address; with `--accept-proxy`, the one that was announced. The socket's own is
-    /// in `client.remoteAddr`.
+    /// in `client.remoteAddr`. Never null today.
     pub client_host: Option<String>,
-    /// The client's port, likewise.
+    /// The client's port, likewise. Never null today.
     pub client_port: Option<u16>,
     /// `host:port` as asked for, before any look-up. Null until it is known.
     pub target: Option<String>,
-    /// Its host in lower case, without brackets and final dot.
+    /// Its host in lower case, without brackets and final dot. Null with `target`.
     pub target_host: Option<String>,
-    /// Its port.
+    /// Its port. Null with `target`.
     pub target_port: Option<u16>,
     /// The parent proxy, `http://host:port` without credentials, or null.
     pub via: Option<String>,
@@ -254,12 +263,17 @@ macro_rules! display_as_in_json {
 
 display_as_in_json!(Mode, Outcome, By, LimitedBy);
 
-/// The JSON Schema of one line, derived from these types.
+/// The JSON Schema of one line of this detail, derived from these types. That of `full` holds for
+/// `normal` as well: no key of `sysInfo` is required.
 #[cfg(feature = "schema")]
-pub fn json_schema() -> schemars::Schema {
+pub fn json_schema(detail: Detail) -> schemars::Schema {
     // As written, not as read: every key is required, null or not.
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
-    settings.into_generator().into_root_schema_for::<Line>()
+    let generator = settings.into_generator();
+    match detail {
+        Detail::Brief => generator.into_root_schema_for::<BriefLine<'_>>(),
+        Detail::Normal | Detail::Full => generator.into_root_schema_for::<Line>(),
+    }
 }
 
 /// RFC 3339 in UTC with six fraction digits: a fixed width, so that text sorts as time.

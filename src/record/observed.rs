@@ -49,7 +49,7 @@ pub struct Tls {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Http {
-    /// The request's method.
+    /// The request's method. Never null today.
     pub method: Option<String>,
     /// Its Host field; in mode `http` the host of its URL. Null when there is none, or one that is
     /// no host.
@@ -69,12 +69,13 @@ pub struct Process {
     /// that the proxy may look into has the socket: a program of another user, where the proxy is
     /// not root's, or one that closed the socket while it was looked for.
     pub pid: Option<u32>,
-    /// The user that opened the socket.
+    /// The user that opened the socket. Never null today.
     pub uid: Option<u32>,
-    /// Its short name, 15 bytes (`/proc/PID/comm`).
+    /// Its short name, 15 bytes (`/proc/PID/comm`). Null with `pid`.
     pub name: Option<String>,
-    /// Its executable's path (`/proc/PID/exe`).
+    /// Its executable's path (`/proc/PID/exe`). Null with `pid`.
     pub exe: Option<String>,
-    /// Its control group's path, where cgroup v2 is mounted (`/proc/PID/cgroup`, hierarchy 0).
+    /// Its control group's path (`/proc/PID/cgroup`, hierarchy 0). Null with `pid`, and where cgroup
+    /// v2 is not mounted.
     pub cgroup: Option<String>,
 }

@@ -30,11 +30,12 @@ pub struct Phases {
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub resolve: Option<Duration>,
     /// From the first attempt's beginning to the end of the one that won, or to giving up, ns. With
-    /// a parent proxy, to its answer.
+    /// a parent proxy, to its answer. Null when nothing was dialled.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub connect: Option<Duration>,
     /// From the upstream's connection, or the parent proxy's answer, to the target's first byte, ns.
+    /// Null when none came.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub first_byte: Option<Duration>,
@@ -82,9 +83,9 @@ pub struct Attempt {
     /// SYNs that had to be sent again (Linux: `tcpi_total_retrans` at the attempt's end). Null
     /// where the system does not tell.
     pub syn_retransmits: Option<u64>,
-    /// What went wrong, in words.
+    /// What went wrong, in words. Null when nothing did.
     pub error: Option<String>,
-    /// Its symbol, such as `ECONNREFUSED` or `CONNECT_TIMEOUT`.
+    /// Its symbol, such as `ECONNREFUSED` or `CONNECT_TIMEOUT`. Null with `error`.
     pub error_code: Option<String>,
 }
 

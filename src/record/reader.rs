@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use ndjson_stream::config::{EmptyLineHandling, NdjsonConfig};
 use ndjson_stream::fallible::FallibleNdjsonError;
 
-use super::Line;
+use serde::de::DeserializeOwned;
+
+use super::{BriefLine, Line};
 
 /// Why a line could not be read.
 #[derive(Debug)]
@@ -36,8 +38,8 @@ impl std::error::Error for ReadError {
     }
 }
 
-/// The lines of `input`, one after the other. A last line without its line feed is read as well:
-/// whole, it is a record; torn, it is an error.
+/// The lines of `input`, one after the other, as written with the detail `full` or `normal`. A last
+/// line without its line feed is read as well: whole, it is a record; torn, it is an error.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,6 +56,13 @@ pub fn read<R: Read>(input: R) -> impl Iterator<Item = Result<Line, ReadError>> 
     lines(input, EmptyLines::Skip)
 }
 
+/// The same for lines of any detail: as much of them as the detail `brief` has.
+pub fn read_brief<R: Read>(
+    input: R,
+) -> impl Iterator<Item = Result<BriefLine<'static>, ReadError>> {
+    lines(input, EmptyLines::Skip)
+}
+
 /// What becomes of lines without anything on them.
 pub(super) enum EmptyLines {
     /// They are not told of.
@@ -62,10 +71,10 @@ pub(super) enum EmptyLines {
     Count,
 }
 
-pub(super) fn lines<R: Read>(
+pub(super) fn lines<L: DeserializeOwned, R: Read>(
     input: R,
     empty: EmptyLines,
-) -> impl Iterator<Item = Result<Line, ReadError>> {
+) -> impl Iterator<Item = Result<L, ReadError>> {
     let handling = match empty {
         EmptyLines::Skip => EmptyLineHandling::IgnoreBlank,
         EmptyLines::Count => EmptyLineHandling::ParseAlways,

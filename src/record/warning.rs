@@ -14,7 +14,7 @@ pub struct Warning {
     pub leg: Option<Leg>,
     /// How much.
     pub value: u64,
-    /// Of what: `segments`, `packets`, `timeouts`, `bytes`, `responses`, `ns`.
+    /// Of what: `segments`, `packets`, `timeouts`, `bytes`, `options`, `responses`, `ns`.
     pub unit: String,
     /// The same in words.
     pub text: String,
@@ -38,16 +38,39 @@ pub enum Leg {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum WarningCode {
-    /// Segments were sent again.
+    /// Segments were sent again, SYNs not counted.
     Retransmits,
-    /// The retransmission timer ran out.
+    /// The retransmission timer ran out, for SYNs not counted. Linux (`tcpi_total_rto`).
     RetransmissionTimeouts,
-    /// Packets came out of order.
+    /// Packets came out of order: some before them were lost or overtaken. Linux.
     OutOfOrder,
-    /// Our SYN had to be sent again.
+    /// The peer's receive window had no room, for 200 ms or more in all: its program reads slowly.
+    /// Linux (`tcpi_rwnd_limited`).
+    ZeroWindow,
+    /// Our segments are smaller than the path's packets allow, by more than any headers: the peer
+    /// or something between announces or probes less. Not told of loopback. Linux (`tcpi_snd_mss`,
+    /// `tcpi_pmtu`).
+    #[serde(rename = "smallMSS")]
+    SmallMss,
+    /// Windows are not scaled (RFC 7323). Not told on Windows.
+    NoWindowScaling,
+    /// There are no selective acknowledgements (RFC 2018). Not told on Windows.
+    #[serde(rename = "noSACK")]
+    NoSack,
+    /// There are no timestamps (RFC 7323); Windows' programs use none unless they are told to. Not
+    /// told on Windows.
+    NoTimestamps,
+    /// ECN was agreed on (RFC 3168), but no data segment came marked as capable of it: something
+    /// between clears the marks. Told from 10 data segments on. Linux.
+    EcnBleached,
+    /// Our SYNs had to be sent again, those of attempts that failed as well; on the client's socket,
+    /// our SYN-ACKs.
     SynRetransmits,
-    /// The client waited to be accepted.
+    /// The client waited to be accepted, 20 ms or more.
     AcceptQueue,
+    /// The wall clock moved against the monotonic one by 100 ms or more while the pair was open:
+    /// it was set, or the machine slept.
+    ClockStep,
     /// Bytes were left in the send queue when the socket was closed; what became of them is unknown.
     QueueNotEmptied,
     /// In http mode, bytes came behind the one request that a connection may carry; they were

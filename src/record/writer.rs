@@ -10,10 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::watch;
 
-use super::Line;
 use super::sink::{Output, Sink};
+use super::{BriefLine, Line};
 use crate::fault::text_of;
 
 /// Bytes of lines that may wait to be written, where nothing else is said: 64 MiB, some 6,000 pairs.
@@ -156,6 +157,15 @@ impl Recorder {
 
     /// Queues a line; its `line` is set here, so that numbers and order agree.
     pub fn push(&self, line: &Line) {
+        self.queue(line);
+    }
+
+    /// Queues a line in brief.
+    pub fn push_brief(&self, line: &BriefLine<'_>) {
+        self.queue(line);
+    }
+
+    fn queue(&self, line: &impl Serialize) {
         let Some(shared) = &self.0 else { return };
         JSON.with_borrow_mut(|json| {
             json.clear();

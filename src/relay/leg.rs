@@ -64,9 +64,9 @@ impl PeerEnd {
 }
 
 /// A leg taken apart, so that its stream can be waited for while its counters change.
-pub(super) struct Side<'l> {
-    pub(super) stream: &'l TcpStream,
-    pub(super) state: &'l mut LegState,
+pub(crate) struct Side<'l> {
+    pub(crate) stream: &'l TcpStream,
+    pub(crate) state: &'l mut LegState,
 }
 
 impl Leg {

@@ -19,6 +19,7 @@ mod pipe;
 mod send_queue;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
+mod watch;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -34,10 +35,11 @@ pub(crate) use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
-pub(crate) use leg::{Leg, LegState, PeerEnd};
+pub(crate) use leg::{Leg, LegState, PeerEnd, Side};
 pub(crate) use observe::{Observe, Observed};
 #[cfg(feature = "metrics")]
 pub(crate) use pipe::open as open_pipes;
+pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +73,9 @@ pub(crate) struct Relayed {
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
-/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so does
-/// the end of `patience`: both sides are reset, because an end of stream would tell them that all has been said.
+/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so does the
+/// end of `patience`: both sides are reset, because an end of stream would tell them that all has
+/// been said. `watch` looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
@@ -80,12 +83,14 @@ pub(crate) async fn relay(
     linger: Duration,
     mut patience: Option<Box<Patience>>,
     stop: &CancellationToken,
+    mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
     let end = {
         // Each is pinned where it is made: one that is passed on is kept twice.
         let mut ended = pin!(async {
+            let (patience, watch) = (&mut patience, &mut watch);
             let halves =
-                both_halves(&mut client, &mut upstream, &mut halves, linger, &mut patience);
+                both_halves(&mut client, &mut upstream, &mut halves, linger, patience, watch);
             let deadline = match halves.await {
                 Ok(deadline) => deadline,
                 Err(end) => return end,
@@ -119,6 +124,7 @@ async fn both_halves(
     halves: &mut Halves,
     linger: Duration,
     patience: &mut Option<Box<Patience>>,
+    watch: &mut Option<Box<dyn Watch + '_>>,
 ) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
     let Halves { to_upstream, to_client } = halves;
@@ -151,8 +157,13 @@ async fn both_halves(
             to_client.give_up();
             done = true;
         }
+        if done {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(watch) = watch {
+            watch.poll(&client, &upstream, cx);
+        }
         match patience {
-            _ if done => Poll::Ready(Ok(())),
             Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
             None => Poll::Pending,
         }
@@ -220,7 +231,7 @@ mod tests {
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
         let linger = Duration::from_secs(10);
-        let relayed = relay(client, upstream, halves, linger, None, &stop).await;
+        let relayed = relay(client, upstream, halves, linger, None, &stop, None).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
         for peer in [&mut client_peer, &mut upstream_peer] {

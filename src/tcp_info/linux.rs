@@ -218,7 +218,7 @@ impl LinuxInfo {
                 tx_c_window: self.tx_c_window,
                 pacing_rate: self.pacing_rate,
                 max_pacing_rate: self.max_pacing_rate,
-                length: self.length,
+                present: self.present,
                 ..Self::default()
             };
         }
@@ -274,6 +274,7 @@ impl LinuxInfo {
             retransmits: self.total_retrans.map(u64::from),
             sys_info_length,
             sys_info: super::SysInfo::Linux(Box::new(self)),
+            sys_info_raw: None,
         }
     }
 }

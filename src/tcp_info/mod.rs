@@ -53,20 +53,22 @@ pub use windows::WindowsInfo;
 
 /// TCP information of one socket at one moment, under the same names on every system.
 ///
-/// Every figure is `None`, and null in JSON, where the system does not give it or does not know
-/// it; a zero was measured. Durations are ns in JSON.
+/// Every figure is `None` where the system does not give it or does not know it; a zero was
+/// measured. Durations are ns in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TcpInfo {
-    /// Connection state.
+    /// Connection state. `None` for one that is not known here.
     pub state: Option<State>,
-    /// Options in use; the window scale is the one that we announced.
+    /// Options in use; the window scale is the one that we announced. On Windows
+    /// timestamps alone. `None` where the system does not tell.
     pub tx_options: Option<Vec<TcpOption>>,
-    /// Options in use; the window scale is the one that the peer announced.
+    /// Options in use; the window scale is the one that the peer announced. On Windows
+    /// timestamps alone. `None` where the system does not tell.
     pub rx_options: Option<Vec<TcpOption>>,
-    /// Largest segment that we send, bytes.
+    /// Largest segment that we send, bytes. `None` for a listener.
     #[serde(rename = "txMSS")]
     pub tx_mss: Option<u64>,
     /// Largest segment seen from the peer, bytes. Linux and FreeBSD.
@@ -105,6 +107,7 @@ pub struct TcpInfo {
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub last_rx_ack_at: Option<Duration>,
     /// Window that we announce, bytes; on Linux before 6.2 the room of the receive queue.
+    /// `None` for a listener.
     pub rx_window: Option<u64>,
     /// Slow start threshold for sending: segments on Linux, bytes elsewhere. `None` while infinite.
     #[serde(rename = "txSSThreshold")]
@@ -123,6 +126,11 @@ pub struct TcpInfo {
     pub sys_info_length: usize,
     /// The system's whole structure.
     pub sys_info: SysInfo,
+    /// The structure's bytes as the kernel returned them, in hexadecimal. Absent unless they were
+    /// asked for (`--raw`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub sys_info_raw: Option<String>,
 }
 
 /// A system's own structure; in JSON its fields beside `os`, which names the system.
@@ -189,6 +197,7 @@ impl TcpInfo {
             retransmits: None,
             sys_info_length,
             sys_info,
+            sys_info_raw: None,
         }
     }
 }
@@ -217,6 +226,17 @@ impl SysInfo {
             Self::Macos(info) => info.warnings(),
             Self::FreeBsd(info) => info.warnings(),
             Self::Windows(info) => info.warnings(),
+        }
+    }
+
+    /// Takes out all but the fields with these keys.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+        match self {
+            Self::Linux(info) => info.keep(is_kept),
+            Self::Macos(info) => info.keep(is_kept),
+            Self::FreeBsd(info) => info.keep(is_kept),
+            Self::Windows(info) => info.keep(is_kept),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the kernel returned, kept as bytes until there is time to decode it.
 
-use super::query::system;
+use super::query;
 use super::{Error, SysInfo, TcpInfo};
 
 /// Anything that can be asked for TCP information: what lends its file descriptor (or, on
@@ -47,7 +47,7 @@ impl Snapshot {
     /// As [`TcpInfo::of`].
     pub(crate) fn structure<S: Socket>(socket: &S) -> Result<Self, Error> {
         Ok(Self {
-            info: system::structure(socket)?,
+            info: query::structure(socket)?,
             congestion: None,
             congestion_info: Box::default(),
         })
@@ -55,14 +55,14 @@ impl Snapshot {
 
     /// Asks for the name of the congestion control; what cannot be had stays unknown.
     pub(crate) fn ask_congestion<S: Socket>(&mut self, socket: &S) {
-        self.congestion = system::congestion(socket);
+        self.congestion = query::congestion(socket);
     }
 
     /// Asks for the congestion control's data, if its name says that it has any; keeps what is
     /// known when there is no answer.
     pub(crate) fn ask_congestion_info<S: Socket>(&mut self, socket: &S) {
         if let Some(name) = &self.congestion {
-            let answer = system::congestion_info(socket, name);
+            let answer = query::congestion_info(socket, name);
             if !answer.is_empty() {
                 self.congestion_info = answer;
             }
@@ -102,6 +102,13 @@ impl Snapshot {
         &self.info
     }
 
+    /// The same in hexadecimal.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn hex(&self) -> String {
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        self.info.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
+    }
+
     /// Decodes it by this system's layout.
     pub fn decode(&self) -> TcpInfo {
         self.decode_sys_info().normalise(self.info.len())
@@ -114,7 +121,7 @@ impl Snapshot {
         SysInfo::Linux(Box::new(info))
     }
 
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    #[cfg(target_vendor = "apple")]
     fn decode_sys_info(&self) -> SysInfo {
         SysInfo::Macos(Box::new(super::MacosInfo::decode(&self.info)))
     }
@@ -128,8 +135,7 @@ impl Snapshot {
     #[cfg(not(any(
         target_os = "linux",
         target_os = "android",
-        target_os = "macos",
-        target_os = "ios",
+        target_vendor = "apple",
         target_os = "freebsd"
     )))]
     fn decode_sys_info(&self) -> SysInfo {

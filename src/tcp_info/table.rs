@@ -92,8 +92,19 @@ macro_rules! sys_info {
         pub struct $Name {
             $( $(#[doc = $doc])+ pub $field: Option<$T>, )+
             $( $(#[doc = $bdoc])+ pub $bfield: Option<$BT>, )*
-            /// Bytes of the structure that the kernel returned, as far as they are known here.
-            length: usize,
+            /// The structure's fields that are there, a bit each ([`Place`]).
+            present: u128,
+        }
+
+        /// The number of a field's bit.
+        #[expect(non_camel_case_types, reason = "they are the fields' names")]
+        #[derive(Clone, Copy)]
+        enum Place { $($field),+ }
+
+        impl Place {
+            const fn bit(self) -> u128 {
+                1 << self as u32
+            }
         }
 
         impl $Name {
@@ -109,15 +120,24 @@ macro_rules! sys_info {
 
             /// The fields whose last byte lies within `bytes`, exactly as the kernel gives them.
             fn read(bytes: &[u8]) -> Self {
-                Self {
-                    $( $field: if bytes.len() >= const { sys_info!(@end $Read at $offset $(from $end)?) } {
-                        <$Read as Read>::read(bytes, $offset)
-                    } else {
-                        None
-                    }, )+
-                    $( $bfield: None, )*
-                    length: bytes.len(),
-                }
+                let mut info = Self::default();
+                $( if bytes.len() >= const { sys_info!(@end $Read at $offset $(from $end)?) } {
+                    info.$field = <$Read as Read>::read(bytes, $offset);
+                    info.present |= const { Place::$field.bit() };
+                } )+
+                info
+            }
+
+            /// Takes out all but the fields with these keys, as if the kernel had not given them.
+            #[cfg(feature = "proxy")]
+            pub(super) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+                $( if !is_kept($key) {
+                    self.$field = None;
+                    self.present &= const { !Place::$field.bit() };
+                } )+
+                $( if !is_kept($bkey) {
+                    self.$bfield = None;
+                } )*
             }
         }
 
@@ -126,7 +146,7 @@ macro_rules! sys_info {
                 use crate::tcp_info::table::Value;
                 use serde::ser::SerializeMap;
                 let mut map = serializer.serialize_map(None)?;
-                $( if self.length >= const { sys_info!(@end $Read at $offset $(from $end)?) } {
+                $( if self.present & const { Place::$field.bit() } != 0 {
                     Value::put(self.$field.as_ref(), $key, &mut map)?;
                 } )+
                 $( if self.$bfield.is_some() {
@@ -144,7 +164,7 @@ macro_rules! sys_info {
                 let mut info = Self::default();
                 $( if let Some(json) = map.remove($key) {
                     info.$field = Value::take(json).map_err(|e| Error::custom(format_args!("{}: {e}", $key)))?;
-                    info.length = info.length.max(sys_info!(@end $Read at $offset $(from $end)?));
+                    info.present |= const { Place::$field.bit() };
                 } )+
                 $( if let Some(json) = map.remove($bkey) {
                     info.$bfield = Value::take(json).map_err(|e| Error::custom(format_args!("{}: {e}", $bkey)))?;

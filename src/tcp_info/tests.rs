@@ -368,6 +368,20 @@ fn warnings_name_what_happened_and_call_packets_packets() {
     assert!(LinuxInfo::decode(&[0; 280]).normalise(280).warnings().is_empty());
 }
 
+/// Emulators answer with nothing, or with less than a kernel does.
+#[test]
+fn a_connection_is_told_as_far_as_the_system_tells_and_nothing_is_made_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    match TcpInfo::of(&stream) {
+        Ok(info) => {
+            assert_eq!(info.state, Some(State::Established));
+            assert!(info.rtt.is_none_or(|rtt| !rtt.is_zero()), "{info:?}");
+        }
+        Err(error) => assert!(matches!(error, Error::Unsupported), "{error}"),
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod live {
     use std::net::{TcpListener, UdpSocket};
@@ -420,5 +434,72 @@ mod live {
         let mut bytes = [0; 280];
         bytes[0] = 1;
         assert_eq!(*super::super::snapshot::filled(&bytes).unwrap(), bytes);
+    }
+}
+
+/// The systems' own declarations, by the compiler for each system: a field at another place does not
+/// compile.
+#[cfg(any(target_vendor = "apple", target_os = "freebsd", windows))]
+mod places {
+    use super::*;
+
+    const fn place(fields: &[Field], name: &str) -> usize {
+        let mut index = 0;
+        while index < fields.len() {
+            if is_same(fields[index].kernel.as_bytes(), name.as_bytes()) {
+                return fields[index].offset;
+            }
+            index += 1;
+        }
+        panic!("no field has this name")
+    }
+
+    const fn is_same(one: &[u8], other: &[u8]) -> bool {
+        let mut index = 0;
+        while index < one.len() && index < other.len() && one[index] == other[index] {
+            index += 1;
+        }
+        index == one.len() && index == other.len()
+    }
+
+    macro_rules! same_places {
+        ($Info:ty, $System:ty, $($field:ident)+) => {$(
+            const _: () = assert!(
+                place(<$Info>::FIELDS, stringify!($field)) == std::mem::offset_of!($System, $field),
+                concat!(stringify!($field), " is at another place"),
+            );
+        )+};
+    }
+
+    // The rest is declared there without its bit-fields.
+    #[cfg(target_vendor = "apple")]
+    same_places! {
+        MacosInfo, libc::tcp_connection_info,
+        tcpi_state tcpi_snd_wscale tcpi_rcv_wscale tcpi_options tcpi_flags tcpi_rto tcpi_maxseg
+        tcpi_snd_ssthresh tcpi_snd_cwnd tcpi_snd_wnd tcpi_snd_sbbytes tcpi_rcv_wnd tcpi_rttcur
+        tcpi_srtt tcpi_rttvar
+    }
+
+    #[cfg(target_os = "freebsd")]
+    same_places! {
+        FreeBsdInfo, libc::tcp_info,
+        tcpi_state tcpi_options tcpi_rto tcpi_snd_mss tcpi_rcv_mss tcpi_last_data_recv tcpi_rtt
+        tcpi_rttvar tcpi_snd_ssthresh tcpi_snd_cwnd tcpi_rcv_space tcpi_snd_wnd tcpi_snd_nxt
+        tcpi_rcv_nxt tcpi_toe_tid tcpi_snd_rexmitpack tcpi_rcv_ooopack tcpi_snd_zerowin
+    }
+
+    #[cfg(windows)]
+    use windows_sys::Win32::Networking::WinSock::{TCP_INFO_v0, TCP_INFO_v1};
+
+    #[cfg(windows)]
+    const _: () = assert!(size_of::<TCP_INFO_v0>() == 88);
+
+    #[cfg(windows)]
+    same_places! {
+        WindowsInfo, TCP_INFO_v1,
+        State Mss ConnectionTimeMs TimestampsEnabled RttUs MinRttUs BytesInFlight Cwnd SndWnd RcvWnd
+        RcvBuf BytesOut BytesIn BytesReordered BytesRetrans FastRetrans DupAcksIn TimeoutEpisodes
+        SynRetrans SndLimTransRwin SndLimTimeRwin SndLimBytesRwin SndLimTransCwnd SndLimTimeCwnd
+        SndLimBytesCwnd SndLimTransSnd SndLimTimeSnd SndLimBytesSnd
     }
 }

@@ -1,86 +1,19 @@
 //! What the first bytes of a connection tell: of TLS and of plain HTTP/1.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use conniver::record::{Http, Outcome, Record, Tls};
-use tempfile::TempDir;
 
 use crate::contract::{TLS, assert_keys};
 use crate::harness::forwarding::Forwarding;
 use crate::harness::peers::{Upstream, echo_server, exchange, far_away, noise};
 use crate::harness::program::{Proxy, wait_until};
+use crate::harness::tls::TlsServer;
 use crate::harness::{has_tool, run};
-
-/// `openssl s_server` with a certificate of its own for `site.test`, serving pages.
-struct TlsServer {
-    child: Child,
-    address: SocketAddr,
-    directory: TempDir,
-}
-
-impl TlsServer {
-    fn start(args: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name).display().to_string();
-        let (key, certificate) = (path("key"), path("certificate"));
-        run(
-            "openssl",
-            &[
-                &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=site.test"][..],
-                &["-addext", "subjectAltName=DNS:site.test", "-days", "2"],
-                &["-keyout", &key, "-out", &certificate],
-            ]
-            .concat(),
-        );
-        let mut child = Command::new("openssl")
-            .args(["s_server", "-accept", "127.0.0.1:0", "-www", "-key", &key])
-            .args(["-cert", &certificate])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // It says "ACCEPT 127.0.0.1:PORT".
-        let mut said = String::new();
-        let mut stdout = child.stdout.take().unwrap();
-        let address = loop {
-            let mut byte = [0];
-            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "it said: {said}");
-            said.push(byte[0].into());
-            let line = said.strip_suffix('\n').and_then(|said| said.lines().last());
-            if let Some(address) = line.and_then(|line| line.strip_prefix("ACCEPT ")) {
-                break address.parse().unwrap();
-            }
-        };
-        // It must not end because nobody reads what it says.
-        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        Self { child, address, directory }
-    }
-
-    fn certificate(&self) -> String {
-        self.directory.path().join("certificate").display().to_string()
-    }
-
-    /// A page by curl, whose last arguments say by which way.
-    fn fetch(&self, port: u16, args: &[&str]) {
-        let url = format!("https://site.test:{port}/");
-        let certificate = self.certificate();
-        let common = ["-sS", "-o", "/dev/null", "--noproxy", "", "--cacert", &certificate];
-        run("curl", &[&common, args, &[&url]].concat());
-    }
-}
-
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn tls_of(record: &Record) -> &Tls {
     assert_eq!(record.http, None);
@@ -201,7 +134,7 @@ fn the_handshake_takes_the_turns_that_its_version_needs_on_a_path_of_200_ms() {
 }
 
 /// A ClientHello of openssl's own, for `site.test`.
-fn client_hello() -> Vec<u8> {
+pub(crate) fn client_hello() -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Command::new("openssl")

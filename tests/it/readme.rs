@@ -16,6 +16,31 @@ fn the_help_in_the_readme_is_the_programs() {
     }
 }
 
+#[test]
+fn the_reference_of_keys_in_the_readme_is_made_of_the_documented_types() {
+    let readme = include_str!("../../README.md");
+    let pasted = readme.split("<summary>Every key of every line</summary>").nth(1).unwrap();
+    let pasted = pasted.split("</details>").next().unwrap().trim();
+    let printed = run(BINARY, &["schema", "--markdown"]);
+    // It goes on with the systems' own structures.
+    let printed = printed.split("`client.openedInfo.sysInfo` with").next().unwrap().trim();
+    assert!(pasted == printed, "paste what `conniver schema --markdown` prints:\n{printed}");
+}
+
+#[test]
+fn every_key_that_may_be_null_says_when() {
+    let printed = run(BINARY, &["schema", "--markdown"]);
+    let lines = printed.split("`client.openedInfo.sysInfo` with").next().unwrap().lines();
+    let nullable: Vec<_> = lines.filter(|line| line.contains(" or null | ")).collect();
+    assert!(nullable.len() > 60, "{nullable:?}");
+    // Where only some systems tell, it is null on others.
+    let says_when = ["Null", "null ", "null,", "null.", "Linux", "FreeBSD", "Windows", "No system"];
+    for line in nullable {
+        let meaning = line.split(" or null | ").nth(1).unwrap();
+        assert!(says_when.iter().any(|when| meaning.contains(when)), "{line}");
+    }
+}
+
 /// The README's jq commands, run on a file with a good pair, a failed one, and all other lines.
 #[test]
 fn the_jq_commands_in_the_readme_take_every_line_that_the_program_writes() {

@@ -2,14 +2,20 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use conniver::tcp_info::Snapshot;
 use conniver::tcp_info::State;
-use conniver::{Builder, Conn, Report};
+use conniver::{Builder, Conn, Report, TcpInfo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::harness::has_tool;
 use crate::harness::peers::reset;
+use crate::harness::tls::TlsServer;
 
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -106,6 +112,155 @@ fn the_opening_is_reported_on_request() {
     );
     drop(conn);
     assert!(reports.recv().is_err());
+}
+
+#[test]
+fn a_value_of_the_programs_own_goes_with_the_connection_to_the_callbacks() {
+    #[derive(Debug, PartialEq)]
+    struct Request(u32);
+    let (stream, _peer) = pair();
+    let (builder, reports) = reporting();
+    let conn = builder.context(Request(7)).wrap(stream);
+    assert_eq!(conn.context(), Some(&Request(7)));
+    assert_eq!(conn.context::<u32>(), None, "it has another type");
+    drop(conn);
+    let report = reports.recv().unwrap();
+    assert_eq!(report.context(), Some(&Request(7)));
+    assert!(!report.to_map().contains_key("context"), "it is the program's own");
+}
+
+#[test]
+fn a_panic_in_a_callback_harms_neither_the_stream_nor_who_closes_it() {
+    let (stream, mut peer) = pair();
+    let (closing, closed) = channel();
+    let mut conn = Conn::builder()
+        .on_open(|_| panic!("a panic on purpose, at open"))
+        .on_close(move |report| {
+            closing.send(report).unwrap();
+            panic!("a panic on purpose, at close")
+        })
+        .wrap(stream);
+    conn.write_all(b"hello").unwrap();
+    let mut request = [0; 5];
+    peer.read_exact(&mut request).unwrap();
+    assert_eq!(&request, b"hello");
+    assert_eq!(conn.close().tx_bytes, 5);
+    assert_eq!(closed.recv().unwrap().tx_bytes, 5);
+    assert_eq!(peer.read(&mut request).unwrap(), 0, "the socket is closed");
+}
+
+#[test]
+fn all_of_it_can_go_to_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Conn<TcpStream>>();
+    is_send::<Conn<tokio::net::TcpStream>>();
+    is_send::<Builder>();
+    is_send::<Report>();
+    is_send::<TcpInfo>();
+    is_send::<Snapshot>();
+}
+
+#[test]
+fn a_report_is_one_line_for_people() {
+    let (stream, peer) = pair();
+    let mut conn = Conn::builder().reconnects(1).wrap(stream);
+    conn.write_all(b"hello").unwrap();
+    let (local, remote) = (peer.peer_addr().unwrap(), peer.local_addr().unwrap());
+    let open = conn.report().to_string();
+    let start = format!("{local} -> {remote}: open, sent 5 bytes, received 0 bytes, RTT ");
+    assert!(open.starts_with(&start) && !open.contains("at close"), "{open}");
+
+    let report = conn.close();
+    let shown = |duration: Option<Duration>| format!("{:.1?}", duration.unwrap());
+    let opened = report.opened_info.as_ref().unwrap();
+    let end = report.eof_info.as_ref().unwrap();
+    let lasted = u64::try_from(report.closed_at.unwrap() - report.opened_at).unwrap();
+    assert_eq!(
+        report.to_string(),
+        format!(
+            "{local} -> {remote}: {}, sent 5 bytes, received 0 bytes, RTT {} ±{} at open, {} ±{} at \
+             close; reconnects=1",
+            shown(Some(Duration::from_nanos(lasted))),
+            shown(opened.rtt),
+            shown(opened.rtt_var),
+            shown(end.rtt),
+            shown(end.rtt_var),
+        )
+    );
+    let unknown = Conn::builder().wrap_any(std::io::empty()).close().to_string();
+    assert!(unknown.starts_with("? -> ?: ") && unknown.ends_with("RTT ? at open, ? at close"));
+}
+
+#[test]
+fn the_raw_structure_can_be_had_and_decoded_later() {
+    let (stream, _peer) = pair();
+    let conn = Conn::new(stream);
+    let snapshot = Snapshot::of(&conn).unwrap();
+    let info = snapshot.decode();
+    assert_eq!(snapshot.bytes().len(), info.sys_info_length);
+    assert_eq!((snapshot.bytes()[0], info.state), (1, Some(State::Established)));
+    assert_eq!(info.sys_info.to_map()["state"], "ESTABLISHED");
+    assert_eq!(info.to_map()["sysInfo"], serde_json::Value::from(info.sys_info.to_map()));
+}
+
+/// A client's settings by which the server's certificate is trusted.
+fn trusting(server: &TlsServer) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(server.certificate()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
+/// What a connection under TLS carried is more than what was said, and the kernel's own counts agree
+/// (which include the end of the stream, and the SYN).
+fn assert_tells_of_the_tcp_connection(report: &Report, answer: &[u8]) {
+    assert!(answer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(answer));
+    let handshake = 500;
+    assert!(report.tx_bytes > REQUEST.len() as u64 + handshake / 2, "{report}");
+    assert!(report.rx_bytes > answer.len() as u64 + handshake, "{report}");
+    let info = report.closed_info.as_ref().unwrap();
+    let received = info.sys_info.linux().unwrap().bytes_received.unwrap();
+    assert!(received.abs_diff(report.rx_bytes) <= 1, "{received}: {report}");
+}
+
+#[test]
+fn a_wrapped_std_stream_goes_under_tls() {
+    if !has_tool("openssl", "a_wrapped_std_stream_goes_under_tls") {
+        return;
+    }
+    let server = TlsServer::start(&[]);
+    let (builder, reports) = reporting();
+    let conn = builder.wrap(TcpStream::connect(server.address).unwrap());
+    let name = ServerName::try_from("site.test").unwrap();
+    let session = rustls::ClientConnection::new(trusting(&server), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, conn);
+    stream.write_all(REQUEST).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    drop(stream);
+    assert_tells_of_the_tcp_connection(&reports.recv().unwrap(), &answer);
+}
+
+#[tokio::test]
+async fn a_wrapped_tokio_stream_goes_under_tls() {
+    if !has_tool("openssl", "a_wrapped_tokio_stream_goes_under_tls") {
+        return;
+    }
+    let server = TlsServer::start(&[]);
+    let (builder, reports) = reporting();
+    let conn = builder.wrap(tokio::net::TcpStream::connect(server.address).await.unwrap());
+    let name = ServerName::try_from("site.test").unwrap();
+    let connector = tokio_rustls::TlsConnector::from(trusting(&server));
+    let mut stream = connector.connect(name, conn).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    drop(stream);
+    assert_tells_of_the_tcp_connection(&reports.recv().unwrap(), &answer);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(crate) mod outputs;
 pub(crate) mod peers;
 pub(crate) mod program;
 pub(crate) mod random_endings;
+pub(crate) mod tls;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,113 @@
+//! A look at a pair that is still open.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Delta, Leg, Mode, time};
+use crate::nanos;
+
+/// A pair while it is open: what has passed so far, and what is different since its previous sample.
+/// The same for every detail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Sample {
+    /// The number of the contract that this line follows.
+    pub schema: u32,
+    /// When the look was taken: RFC 3339, UTC, six fraction digits.
+    #[serde(with = "time")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub time: Timestamp,
+    /// The machine's name, or what `--host` says.
+    pub host: String,
+    /// What `--label` says.
+    pub labels: BTreeMap<String, String>,
+    /// This run of the program, a UUIDv7.
+    pub run_id: Uuid,
+    /// 1, 2, 3… of the pairs of this run.
+    pub seq: u64,
+    /// `runId` and `seq`, for joining the lines of one pair; opaque.
+    pub id: String,
+    /// The way in. Known by now, never null.
+    pub mode: Option<Mode>,
+    /// The address and port that the client came in by.
+    pub listener: String,
+    /// `host:port` as asked for, before any look-up. Known by now, never
+    /// null.
+    pub target: Option<String>,
+    /// From accept until now, ns.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub duration: Duration,
+    /// Why the look is told.
+    pub reason: SampleReason,
+    /// The socket that the reason is about. Null with `interval`.
+    pub leg: Option<Leg>,
+    /// The socket to the client.
+    pub client: SampledLeg,
+    /// The socket to the upstream, or to the parent proxy.
+    pub upstream: SampledLeg,
+    /// Bytes since this pair's previous line.
+    pub delta: Delta,
+    /// 1, 2, 3… of the lines of this run; the last key.
+    pub line: u64,
+}
+
+/// Why a look at an open pair is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum SampleReason {
+    /// The interval is over, and bytes have passed or wait.
+    Interval,
+    /// The peer began to announce a window of zero: it takes nothing more. Linux 5.19
+    /// (`tcpi_snd_wnd`).
+    ZeroWindow,
+    /// The retransmission timer ran out, the first time since something was acknowledged. Linux
+    /// 6.7 (`tcpi_total_rto_recoveries`).
+    RetransmissionTimeout,
+    /// Bytes wait for this peer, and it has acknowledged nothing for more than a second. Linux.
+    Stall,
+}
+
+/// One socket of a pair that is still open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SampledLeg {
+    /// Bytes read so far.
+    pub rx_bytes: u64,
+    /// Bytes written so far: taken by the kernel, not necessarily sent or acknowledged.
+    pub tx_bytes: u64,
+    /// Time so far in which bytes waited because this socket would not take them, ns. Never
+    /// null.
+    #[serde(with = "nanos::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub write_blocked: Option<Duration>,
+    /// TCP information of now, without `sysInfo`: the keys whose value is another one than in the
+    /// pair's previous sample; in the first one, all. Null when the kernel gave none.
+    #[cfg_attr(feature = "schema", schemars(schema_with = "changed_info"))]
+    pub info: Option<Map<String, Value>>,
+}
+
+/// The keys of a `TcpInfo`, none of them required.
+#[cfg(feature = "schema")]
+fn changed_info(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    use schemars::JsonSchema;
+    let mut schema = crate::TcpInfo::json_schema(generator);
+    schema.remove("required");
+    schema.insert("type".into(), serde_json::json!(["object", "null"]));
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.remove("sysInfo");
+        properties.remove("sysInfoLength");
+    }
+    schema
+}

@@ -1,0 +1,256 @@
+//! Each warning with its cause imposed, and none without any.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+
+use conniver::record::{By, Leg, Record, WarningCode};
+
+use crate::harness::forwarding::{Ends, Forwarding};
+use crate::harness::namespace::{Namespace, available};
+use crate::harness::noise::{Noise, send};
+use crate::harness::peers::{echo_server, exchange, noise};
+use crate::harness::program::{BINARY, Proxy, wait_until};
+
+/// What a record warns of, and on which socket.
+fn codes(record: &Record) -> Vec<(WarningCode, Option<Leg>)> {
+    record.warnings.iter().map(|warning| (warning.code, warning.leg)).collect()
+}
+
+fn value(record: &Record, code: WarningCode, leg: Leg) -> u64 {
+    let found = record.warnings.iter().filter(|w| (w.code, w.leg) == (code, Some(leg)));
+    let values: Vec<u64> = found.map(|warning| warning.value).collect();
+    let &[value] = &values[..] else { panic!("{code:?} of {leg:?}: {:?}", record.warnings) };
+    value
+}
+
+/// A forwarding whose proxy and upstream are in a namespace, and so are the clients to be.
+fn forwarding_in(namespace: &Namespace, args: &[&str]) -> Forwarding {
+    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    Forwarding::to(listener, &mut namespace.command(BINARY), args)
+}
+
+fn connect(namespace: &Namespace, address: SocketAddr) -> TcpStream {
+    namespace.enter(|| TcpStream::connect(address).unwrap())
+}
+
+fn pair_in(namespace: &Namespace, forwarding: &Forwarding) -> Ends {
+    forwarding.pair_of(connect(namespace, forwarding.proxy.address()))
+}
+
+/// Twenty small exchanges, and the end: nothing that any kernel would have trouble with. What the
+/// record says of it.
+fn record_of(forwarding: &Forwarding, ends: Ends) -> Record {
+    for _ in 0..20 {
+        for (mut from, mut to) in [(&ends.client, &ends.upstream), (&ends.upstream, &ends.client)] {
+            from.write_all(&noise(1000)).unwrap();
+            to.read_exact(&mut [0; 1000]).unwrap();
+        }
+    }
+    end(ends);
+    forwarding.proxy.the_record()
+}
+
+/// Both ends end and hear that the other one has.
+fn end(Ends { client, upstream }: Ends) {
+    for (from, mut to) in [(&client, &upstream), (&upstream, &client)] {
+        from.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(to.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+/// What is warned of when this holds for the namespace's connections.
+fn warned_of_under(setting: &str) -> Vec<(WarningCode, Option<Leg>)> {
+    let namespace = Namespace::new();
+    namespace.sh(&format!("echo 0 > /proc/sys/net/ipv4/{setting}"));
+    let forwarding = forwarding_in(&namespace, &[]);
+    let ends = pair_in(&namespace, &forwarding);
+    codes(&record_of(&forwarding, ends))
+}
+
+fn both(code: WarningCode) -> [(WarningCode, Option<Leg>); 2] {
+    [Leg::Client, Leg::Upstream].map(|leg| (code, Some(leg)))
+}
+
+#[test]
+fn a_clean_pair_has_no_warnings() {
+    let forwarding = Forwarding::new(&[]);
+    let ends = forwarding.pair();
+    let record = record_of(&forwarding, ends);
+    assert_eq!(record.warnings, []);
+
+    let echo = echo_server();
+    let proxy = Proxy::serving(&[]);
+    let mut client = proxy.connect();
+    write!(client, "CONNECT {echo} HTTP/1.1\r\n\r\n").unwrap();
+    exchange(&mut client, b"HTTP/1.1 200 ");
+    drop(client);
+    assert_eq!(proxy.the_record().warnings, []);
+}
+
+#[test]
+fn a_clean_pair_over_a_cable_has_no_warnings() {
+    if !available("a_clean_pair_over_a_cable_has_no_warnings") {
+        return;
+    }
+    let [near, far] = [Namespace::new(), Namespace::new()];
+    near.cable(&far, "cable", 77);
+    let listener = far.enter(|| TcpListener::bind("10.77.0.2:0").unwrap());
+    let forwarding = Forwarding::to(listener, &mut near.command(BINARY), &[]);
+    let ends = pair_in(&near, &forwarding);
+    assert_eq!(record_of(&forwarding, ends).warnings, []);
+}
+
+#[test]
+fn options_that_are_missing_are_warned_of() {
+    if !available("options_that_are_missing_are_warned_of") {
+        return;
+    }
+    assert_eq!(warned_of_under("tcp_sack"), both(WarningCode::NoSack));
+    assert_eq!(warned_of_under("tcp_timestamps"), both(WarningCode::NoTimestamps));
+    assert_eq!(warned_of_under("tcp_window_scaling"), both(WarningCode::NoWindowScaling));
+}
+
+#[test]
+fn a_peer_that_announces_smaller_segments_than_the_path_takes_is_warned_of() {
+    if !available("a_peer_that_announces_smaller_segments_than_the_path_takes_is_warned_of") {
+        return;
+    }
+    let [near, far] = [Namespace::new(), Namespace::new()];
+    near.cable(&far, "cable", 78);
+    far.ip(&["route", "change", "10.78.0.0/24", "dev", "cable", "advmss", "500"]);
+    let listener = far.enter(|| TcpListener::bind("10.78.0.2:0").unwrap());
+    let forwarding = Forwarding::to(listener, &mut near.command(BINARY), &[]);
+    let ends = pair_in(&near, &forwarding);
+    let record = record_of(&forwarding, ends);
+    assert_eq!(codes(&record), [(WarningCode::SmallMss, Some(Leg::Upstream))]);
+    // The timestamps option takes 12 of them.
+    assert_eq!(value(&record, WarningCode::SmallMss, Leg::Upstream), 488);
+}
+
+#[test]
+fn a_path_that_clears_the_marks_of_ecn_is_warned_of_and_one_that_does_not_is_not() {
+    let name = "a_path_that_clears_the_marks_of_ecn_is_warned_of_and_one_that_does_not_is_not";
+    if !available(name) {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.sh("echo 1 > /proc/sys/net/ipv4/tcp_ecn");
+    let untouched = forwarding_in(&namespace, &[]);
+    let ends = pair_in(&namespace, &untouched);
+    assert_eq!(record_of(&untouched, ends).warnings, []);
+    namespace.nft(
+        "add table ip bleach; \
+         add chain ip bleach out { type filter hook output priority 0; }; \
+         add rule ip bleach out ip ecn != not-ect ip ecn set not-ect",
+    );
+    let bleached = forwarding_in(&namespace, &[]);
+    let ends = pair_in(&namespace, &bleached);
+    assert_eq!(codes(&record_of(&bleached, ends)), both(WarningCode::EcnBleached));
+}
+
+#[test]
+fn syns_and_syn_acks_that_were_lost_are_warned_of_and_are_no_other_retransmissions() {
+    let name = "syns_and_syn_acks_that_were_lost_are_warned_of_and_are_no_other_retransmissions";
+    if !available(name) {
+        return;
+    }
+    let namespace = Namespace::new();
+    let forwarding = forwarding_in(&namespace, &[]);
+    let port = forwarding.proxy.address().port();
+    // The first of each; a quota counts bytes.
+    namespace.nft(&format!(
+        "add table ip lost; \
+         add chain ip lost in {{ type filter hook input priority 0; }}; \
+         add rule ip lost in tcp sport {port} tcp flags & (syn | ack) == (syn | ack) quota until 100 bytes drop; \
+         add rule ip lost in tcp dport != {port} tcp flags & (syn | ack) == syn quota until 100 bytes drop"
+    ));
+    let ends = pair_in(&namespace, &forwarding);
+    let record = record_of(&forwarding, ends);
+    assert_eq!(codes(&record), both(WarningCode::SynRetransmits));
+    assert_eq!(value(&record, WarningCode::SynRetransmits, Leg::Upstream), 1);
+    assert_eq!(record.attempts[0].syn_retransmits, Some(1));
+}
+
+#[test]
+fn retransmissions_and_timeouts_are_warned_of() {
+    if !available("retransmissions_and_timeouts_are_warned_of") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let args = ["--events", "sample,close"];
+    let forwarding = forwarding_in(&namespace, &args);
+    let mut ends = pair_in(&namespace, &forwarding);
+    namespace.swallow(&ends.client);
+    ends.upstream.write_all(b"late").unwrap();
+    wait_until("the timer has run out", || {
+        let text = std::fs::read_to_string(forwarding.proxy.records_file()).unwrap();
+        text.contains("\"reason\":\"retransmissionTimeout\"")
+    });
+    namespace.nft("delete table inet vanished");
+    ends.client.read_exact(&mut [0; 4]).unwrap();
+    let record = record_of(&forwarding, ends);
+    assert!(value(&record, WarningCode::RetransmissionTimeouts, Leg::Client) >= 1);
+    assert!(value(&record, WarningCode::Retransmits, Leg::Client) >= 1);
+    assert!(record.warnings.iter().all(|warning| warning.leg == Some(Leg::Client)));
+}
+
+#[test]
+fn packets_out_of_order_are_warned_of() {
+    if !available("packets_out_of_order_are_warned_of") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let forwarding = forwarding_in(&namespace, &[]);
+    let port = forwarding.proxy.address().port();
+    namespace.nft(&format!(
+        "add table ip lossy; \
+         add chain ip lossy in {{ type filter hook input priority 0; }}; \
+         add rule ip lossy in tcp dport {port} ip length > 500 numgen inc mod 5 == 0 drop"
+    ));
+    let ends = pair_in(&namespace, &forwarding);
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(&ends.client, &mut Noise::seeded(7), 3_000_000));
+        (&ends.upstream).read_exact(&mut vec![0; 3_000_000]).unwrap();
+    });
+    let record = record_of(&forwarding, ends);
+    assert!(value(&record, WarningCode::OutOfOrder, Leg::Client) >= 1);
+    assert!(!codes(&record).contains(&(WarningCode::OutOfOrder, Some(Leg::Upstream))));
+}
+
+#[test]
+fn bytes_that_nobody_acknowledged_in_time_are_warned_of() {
+    if !available("bytes_that_nobody_acknowledged_in_time_are_warned_of") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let forwarding = forwarding_in(&namespace, &["--linger", "300ms"]);
+    let (mut vanished, mut other) = pair_in(&namespace, &forwarding).from(By::Client);
+    other.write_all(b"x").unwrap();
+    vanished.read_exact(&mut [0]).unwrap();
+    vanished.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(other.read(&mut [0]).unwrap(), 0);
+    namespace.swallow(&vanished);
+    other.write_all(&noise(1234)).unwrap();
+    drop(other);
+    let record = forwarding.proxy.the_record();
+    assert_eq!(value(&record, WarningCode::QueueNotEmptied, Leg::Client), 1234);
+    let delivered = record.delivery.to_client.as_ref().unwrap();
+    assert_eq!((delivered.acked, delivered.undelivered), (Some(1), None));
+}
+
+#[test]
+fn an_attempt_that_failed_shows_its_syns_in_the_warnings() {
+    if !available("an_attempt_that_failed_shows_its_syns_in_the_warnings") {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.nft(
+        "add table inet hole; add chain inet hole in { type filter hook input priority 0; }; \
+         add rule inet hole in tcp dport 9 drop",
+    );
+    let args = ["--connect-timeout", "1500ms"];
+    let proxy = Proxy::start(&mut namespace.command(BINARY), &["0:127.0.0.1:9"], &args);
+    drop(connect(&namespace, proxy.address()));
+    let record = proxy.the_record();
+    assert_eq!(codes(&record), [(WarningCode::SynRetransmits, Some(Leg::Upstream))]);
+}
