@@ -15,7 +15,7 @@ fail() { echo "test-platforms: $*" >&2; exit 1; }
 systems=("$@")
 [ $# -gt 0 ] || systems=(windows aarch64)
 # Emulated properties take their time.
-export CARGO_TERM_COLOR=never PROPTEST_CASES=${PROPTEST_CASES:-16}
+export CARGO_TERM_COLOR=never PROPTEST_CASES=${PROPTEST_CASES:-16} RUST_BACKTRACE=0
 
 # need COMMAND PACKAGE...: installs the packages if the command is missing.
 need() {
@@ -65,7 +65,8 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE bytes, SIZE_T count)
 END
     fi
 
-    scripts/foreign-cargo $target test --quiet --lib --bins
+    # To who polls, wine shows a reset as an end of stream.
+    scripts/foreign-cargo $target test --quiet --lib --bins -- --skip with_a_reset
     # wine does not know SIO_TCP_INFO.
     demo $target '.infoErrCode == "ENOTSUP"
         and ([.openedInfo, .eofInfo, .closedInfo] | all(. == null))'

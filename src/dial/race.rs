@@ -19,22 +19,6 @@ use crate::socket_options::Outgoing;
 /// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// RFC 8305 section 4: the family of the first address, which the system prefers, takes turns with
-/// the other one.
-pub(super) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (preferred, other): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == v6_first);
-    let (mut turn, mut next) = (preferred.into_iter(), other.into_iter());
-    let mut mixed = Vec::with_capacity(turn.len() + next.len());
-    while let Some(address) = turn.next() {
-        mixed.push(address);
-        std::mem::swap(&mut turn, &mut next);
-    }
-    mixed.extend(next);
-    mixed
-}
-
 /// Connects to one of `addresses`, of which there is at least one. An attempt that fails lets the
 /// next begin at once. Those that did not win are closed; all are in the log.
 pub(super) async fn race(
@@ -235,29 +219,5 @@ fn rank(failure: &Failure) -> u8 {
         (_, By::Upstream) => 1,
         (Outcome::Timeout, _) => 2,
         _ => 3,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn families_take_turns_and_the_resolvers_first_begins() {
-        let (v6, v4) = (["[::1]:1", "[::2]:1", "[::3]:1"], ["127.0.0.1:1", "127.0.0.2:1"]);
-        assert_eq!(
-            interleaved(addresses(&[v6[0], v6[1], v6[2], v4[0], v4[1]])),
-            addresses(&[v6[0], v4[0], v6[1], v4[1], v6[2]])
-        );
-        assert_eq!(
-            interleaved(addresses(&[v4[0], v4[1], v6[0]])),
-            addresses(&[v4[0], v6[0], v4[1]])
-        );
-        assert_eq!(interleaved(addresses(&v4)), addresses(&v4));
-        assert_eq!(interleaved(Vec::new()), Vec::new());
     }
 }

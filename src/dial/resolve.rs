@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
-use super::race::interleaved;
 use super::{Failure, Family};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
@@ -34,6 +33,22 @@ fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError>
         }
     }
     Ok(found)
+}
+
+/// RFC 8305 section 4: the family of the first address, which the system prefers, takes turns with
+/// the other one.
+fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == v6_first);
+    let (mut turn, mut next) = (preferred.into_iter(), other.into_iter());
+    let mut mixed = Vec::with_capacity(turn.len() + next.len());
+    while let Some(address) = turn.next() {
+        mixed.push(address);
+        std::mem::swap(&mut turn, &mut next);
+    }
+    mixed.extend(next);
+    mixed
 }
 
 /// What the pair's record says when there is no address.
@@ -67,4 +82,25 @@ fn fault(error: &LookupError) -> Fault {
         _ => ("EAI_FAIL", "the resolver failed"),
     };
     Fault { code: code.into(), text: text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_and_the_resolvers_first_begins() {
+        let (v6, v4) = (["[::1]:1", "[::2]:1", "[::3]:1"], ["127.0.0.1:1", "127.0.0.2:1"]);
+        assert_eq!(
+            interleaved(list(&[v6[0], v6[1], v6[2], v4[0], v4[1]])),
+            list(&[v6[0], v4[0], v6[1], v4[1], v6[2]])
+        );
+        assert_eq!(interleaved(list(&[v4[0], v4[1], v6[0]])), list(&[v4[0], v6[0], v4[1]]));
+        assert_eq!(interleaved(list(&v4)), list(&v4));
+        assert_eq!(interleaved(Vec::new()), Vec::new());
+    }
 }

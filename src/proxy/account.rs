@@ -7,12 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
 use super::verdict;
 use super::warnings::{Known, warnings};
+use super::{Limits, Shared};
+use crate::clock;
 use crate::conn::{Epoch, Meter};
 use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
@@ -22,7 +23,7 @@ use crate::record::{
     self, AttemptOutcome, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record,
     Report, Sample, SampleReason, SampledLeg,
 };
-use crate::relay::{Leg, LegState, Waited};
+use crate::relay::{Leg, LegState, Patience, Waited};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -38,7 +39,7 @@ pub(super) struct Account {
     /// What the observers of a tunnel see.
     pub(super) sight: Option<Arc<Sight>>,
     /// Held until both sockets are closed.
-    pub(super) client_place: Option<ClientPlace>,
+    pub(super) client_place: Option<Box<ClientPlace>>,
     place: Place,
     seq: u64,
     epoch: Epoch,
@@ -83,9 +84,11 @@ impl Account {
         }
     }
 
-    /// When the client was accepted.
-    pub(super) fn accepted(&self) -> Instant {
-        self.epoch.start()
+    /// How long relaying may go on from here.
+    pub(super) fn patience(&self) -> Option<Box<Patience>> {
+        let Limits { idle, lifetime, .. } = self.shared.settings.limits;
+        let until = lifetime.map(|lifetime| clock::after(self.epoch.start(), lifetime));
+        Patience::new(idle, until)
     }
 
     /// The client's request has come to its end, whichever.

@@ -78,7 +78,7 @@ impl Admission {
     }
 
     /// Takes a place among the client's. Why it gets none.
-    pub(super) fn take_of(&self, client: IpAddr) -> Result<Option<ClientPlace>, Fault> {
+    pub(super) fn take_of(&self, client: IpAddr) -> Result<Option<Box<ClientPlace>>, Fault> {
         let Some(clients) = &self.clients else { return Ok(None) };
         let mut open = clients.open();
         let count = open.entry(client).or_default();
@@ -88,7 +88,7 @@ impl Admission {
         }
         *count += 1;
         drop(open);
-        Ok(Some(ClientPlace { clients: Arc::clone(clients), client }))
+        Ok(Some(Box::new(ClientPlace { clients: Arc::clone(clients), client })))
     }
 }
 

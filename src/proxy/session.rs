@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::Shared;
 use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
 use super::sampler::Sampler;
-use super::{Limits, Shared};
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
 use crate::clock;
@@ -26,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Bounds, Half, Halves, Leg, Observed, PeerEnd, Watch, relay};
+use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Terms, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -62,7 +62,7 @@ impl Session {
         let Self { mut account, mut client, way } = self;
         // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
         let reached = caught(Box::pin(reach(way, &mut account, &mut client))).await;
-        let (upstream, mut halves) = match reached {
+        let (upstream, halves) = match reached {
             Ok(Ok(reached)) => reached,
             Err(Panicked) => return Box::pin(refuse(account, client, panicked().into())).await,
             Ok(Err(unreached)) => return Box::pin(refuse(account, client, unreached)).await,
@@ -70,14 +70,12 @@ impl Session {
         account.record_open(&client, &upstream);
         let shared = Arc::clone(&account.shared);
         let Shared { settings, stop, pulse, .. } = &*shared;
-        let Limits { idle, lifetime, .. } = settings.limits;
-        let until = lifetime.map(|lifetime| clock::after(account.accepted(), lifetime));
-        let bounds = Bounds { idle, until };
+        let patience = account.patience();
+        let terms = Terms { linger: settings.linger, patience, stop, pulse };
         let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
             Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
         });
-        halves.heed(pulse);
-        let relayed = relay(client, upstream, halves, settings.linger, bounds, stop, sampler).await;
+        let relayed = relay(client, upstream, halves, terms, sampler).await;
         account.waited =
             Some([relayed.halves.to_upstream.waited(), relayed.halves.to_client.waited()]);
         account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));

@@ -78,7 +78,7 @@ pub struct BriefRecord<'r> {
     pub delivery: BriefDelivery,
     /// Who ended it, and how. Null while the pair is open.
     pub ending: Option<BriefEnding<'r>>,
-    /// Who was slow. Null while the pair is open, where it was never relayed, and off Linux.
+    /// Who was slow. Null while that is not told.
     pub verdict: Option<BriefVerdict>,
     /// What the TLS handshake shows. Null when the client did not begin with a ClientHello.
     pub tls: Option<BriefTls<'r>>,

@@ -151,8 +151,7 @@ pub struct Evidence {
     pub tx_buffer_limited: Option<Duration>,
     /// Segments that the sending socket sent again. Null where the system does not tell.
     pub retransmits: Option<u64>,
-    /// Packets that the receiving socket got out of order (`tcpi_rcv_ooopack`). Null on kernels that do
-    /// not count them.
+    /// Packets that the receiving socket got out of order. Linux 5.4 (`tcpi_rcv_ooopack`).
     pub rx_out_of_order: Option<u32>,
     /// Packets that it got with a congestion mark (`tcpi_received_ce`). Null on kernels that do not
     /// count them.

@@ -11,19 +11,12 @@ use super::leg::Side;
 use crate::clock::after;
 use crate::tcp_info::send_queue;
 
-/// What ends a pair though its peers do not.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bounds {
-    /// Longest time in which no byte moves, either way.
-    pub(crate) idle: Option<Duration>,
-    /// When it ends in any case.
-    pub(crate) until: Option<Instant>,
-}
-
 /// The timer of a pair with bounds. Moving bytes does not touch it: when it fires, it looks how long
 /// nothing has moved, and is set anew.
-pub(super) struct Patience {
-    bounds: Bounds,
+#[derive(Debug)]
+pub(crate) struct Patience {
+    idle: Option<Duration>,
+    until: Option<Instant>,
     began: Instant,
     /// What the two send queues held when it last fired.
     queued: [u64; 2],
@@ -31,17 +24,13 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// `None` where nothing is bounded.
-    pub(super) fn of(bounds: Bounds) -> Option<Self> {
+    /// A pair that begins now is ended when no byte has moved for `idle`, either way, and at the
+    /// instant `until` in any case. `None` where nothing is bounded; boxed, because most are not.
+    pub(crate) fn new(idle: Option<Duration>, until: Option<Instant>) -> Option<Box<Self>> {
         let began = Instant::now();
-        let first = Self::next(bounds, began)?;
+        let first = next(idle, until, began)?;
         let timer = Box::pin(tokio::time::sleep_until(first.into()));
-        Some(Self { bounds, began, queued: [0; 2], timer })
-    }
-
-    fn next(bounds: Bounds, moved: Instant) -> Option<Instant> {
-        let idle = bounds.idle.map(|idle| after(moved, idle));
-        idle.into_iter().chain(bounds.until).min()
+        Some(Box::new(Self { idle, until, began, queued: [0; 2], timer }))
     }
 
     /// Ready when the pair must end.
@@ -54,11 +43,11 @@ impl Patience {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            if self.bounds.until.is_some_and(|until| until <= now) {
+            if self.until.is_some_and(|until| until <= now) {
                 return Poll::Ready(RelayEnd::Expired);
             }
             let moved = self.last_moved([client, upstream], now);
-            match Self::next(self.bounds, moved) {
+            match next(self.idle, self.until, moved) {
                 Some(next) if next > now => self.timer.as_mut().reset(next.into()),
                 _ => return Poll::Ready(RelayEnd::Idle),
             }
@@ -81,6 +70,11 @@ impl Patience {
     }
 }
 
+/// When to look next, if a byte moved last at `moved`.
+fn next(idle: Option<Duration>, until: Option<Instant>, moved: Instant) -> Option<Instant> {
+    idle.map(|idle| after(moved, idle)).into_iter().chain(until).min()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -96,7 +90,7 @@ mod tests {
         // More than the peer's buffer takes.
         while SockRef::from(&client.stream).send(&[0; 65_536]).is_ok() {}
         let idle = Duration::from_secs(3600);
-        let mut patience = Patience::of(Bounds { idle: Some(idle), until: None }).unwrap();
+        let mut patience = Patience::new(Some(idle), None).unwrap();
         let (client, upstream) = (client.side(), upstream.side());
         let later = Instant::now() + idle;
         let mut moved = || patience.last_moved([&client, &upstream], later);

@@ -34,8 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caught::caught;
 use crate::clock;
-pub(crate) use bounds::Bounds;
-use bounds::Patience;
+pub(crate) use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
@@ -69,12 +68,19 @@ pub(crate) struct Halves {
     pub(crate) to_client: Half,
 }
 
-impl Halves {
-    /// Tells the waits of both when the proxy stands still.
-    pub(crate) fn heed(&mut self, pulse: &Arc<Pulse>) {
-        self.to_upstream.heed(pulse);
-        self.to_client.heed(pulse);
-    }
+/// What relaying is held to.
+#[derive(Debug)]
+pub(crate) struct Terms<'p> {
+    /// From the moment when a connection broke or both streams have ended, what is left may take so
+    /// long.
+    pub(crate) linger: Duration,
+    /// Its end cuts everything short: both sides are reset, because an end of stream would tell them
+    /// that all has been said.
+    pub(crate) patience: Option<Box<Patience>>,
+    /// So does this.
+    pub(crate) stop: &'p CancellationToken,
+    /// Tells waits for peers from waits for the proxy itself.
+    pub(crate) pulse: &'p Arc<Pulse>,
 }
 
 /// What is left of a pair when both sockets are closed.
@@ -87,38 +93,43 @@ pub(crate) struct Relayed {
 }
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
-/// both sockets. `halves` say how each direction begins. From the moment when a connection broke or
-/// both streams have ended, all that may take `linger`. `stop` cuts everything short, and so do
-/// `bounds`: both sides are reset, because an end of stream would tell them that all has been said.
-/// `watch` looks on.
+/// both sockets. `halves` say how each direction begins, `watch` looks on.
 pub(crate) async fn relay(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
-    linger: Duration,
-    bounds: Bounds,
-    stop: &CancellationToken,
+    terms: Terms<'_>,
     mut watch: Option<Box<dyn Watch + '_>>,
 ) -> Relayed {
-    let ended = async {
-        let halves =
-            both_halves(&mut client, &mut upstream, &mut halves, linger, bounds, &mut watch);
-        let deadline = match halves.await {
-            Ok(deadline) => deadline,
-            Err(end) => return end,
-        };
-        // Boxed: idle pairs need no room for it.
-        Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
-        RelayEnd::ByPeers
+    let Terms { linger, mut patience, stop, pulse } = terms;
+    halves.to_upstream.heed(pulse);
+    halves.to_client.heed(pulse);
+    let end = {
+        // Each is pinned where it is made: one that is passed on is kept twice.
+        let mut ended = pin!(async {
+            let halves = both_halves(
+                &mut client,
+                &mut upstream,
+                &mut halves,
+                linger,
+                &mut patience,
+                &mut watch,
+            );
+            let deadline = match halves.await {
+                Ok(deadline) => deadline,
+                Err(end) => return end,
+            };
+            // Boxed: idle pairs need no room for it.
+            Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
+            RelayEnd::ByPeers
+        });
+        let mut stopped = pin!(stop.cancelled());
+        let either = poll_fn(|cx| match ended.as_mut().poll(cx) {
+            Poll::Pending => stopped.as_mut().poll(cx).map(|()| RelayEnd::ByStop),
+            end => end,
+        });
+        caught(either).await.unwrap_or(RelayEnd::Panicked)
     };
-    let ended = async {
-        tokio::select! {
-            biased;
-            end = ended => end,
-            () = stop.cancelled() => RelayEnd::ByStop,
-        }
-    };
-    let end = caught(pin!(ended)).await.unwrap_or(RelayEnd::Panicked);
     // A reset that came while nobody read or wrote any more.
     for leg in [&mut *client, &mut *upstream] {
         if !leg.state.gone {
@@ -136,7 +147,7 @@ async fn both_halves(
     upstream: &mut Leg,
     halves: &mut Halves,
     linger: Duration,
-    bounds: Bounds,
+    patience: &mut Option<Box<Patience>>,
     watch: &mut Option<Box<dyn Watch + '_>>,
 ) -> Result<Instant, RelayEnd> {
     let (mut client, mut upstream) = (client.side(), upstream.side());
@@ -144,7 +155,6 @@ async fn both_halves(
     let mut client_error = ErrorWatch::default();
     let mut upstream_error = ErrorWatch::default();
     let mut deadline = Deadline::default();
-    let mut patience = Patience::of(bounds);
     poll_fn(|cx| {
         to_upstream.poll(&mut client, &mut upstream, cx);
         to_client.poll(&mut upstream, &mut client, cx);
@@ -177,7 +187,7 @@ async fn both_halves(
         if let Some(watch) = watch {
             watch.poll(&client, &upstream, cx);
         }
-        match &mut patience {
+        match patience {
             Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
             None => Poll::Pending,
         }
@@ -244,8 +254,10 @@ mod tests {
         halves.to_upstream.edit_by(Box::new(Panics));
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
-        let (linger, bounds) = (Duration::from_secs(10), Bounds::default());
-        let relayed = relay(client, upstream, halves, linger, bounds, &stop, None).await;
+        let pulse = Arc::default();
+        let linger = Duration::from_secs(10);
+        let terms = Terms { linger, patience: None, stop: &stop, pulse: &pulse };
+        let relayed = relay(client, upstream, halves, terms, None).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
         for peer in [&mut client_peer, &mut upstream_peer] {

@@ -11,9 +11,12 @@ use crate::harness::noise::{Noise, send};
 use crate::harness::peers::{echo_server, exchange, noise};
 use crate::harness::program::{BINARY, Proxy, wait_until};
 
-/// What a record warns of, and on which socket.
+/// What a record warns of, and on which socket. But for the wait to be accepted, which happens on a
+/// busy machine, whatever a test is about.
 fn codes(record: &Record) -> Vec<(WarningCode, Option<Leg>)> {
-    record.warnings.iter().map(|warning| (warning.code, warning.leg)).collect()
+    let warnings =
+        record.warnings.iter().filter(|warning| warning.code != WarningCode::AcceptQueue);
+    warnings.map(|warning| (warning.code, warning.leg)).collect()
 }
 
 fn value(record: &Record, code: WarningCode, leg: Leg) -> u64 {
@@ -76,7 +79,7 @@ fn a_clean_pair_has_no_warnings() {
     let forwarding = Forwarding::new(&[]);
     let ends = forwarding.pair();
     let record = record_of(&forwarding, ends);
-    assert_eq!(record.warnings, []);
+    assert_eq!(codes(&record), []);
 
     let echo = echo_server();
     let proxy = Proxy::serving(&[]);
@@ -84,7 +87,7 @@ fn a_clean_pair_has_no_warnings() {
     write!(client, "CONNECT {echo} HTTP/1.1\r\n\r\n").unwrap();
     exchange(&mut client, b"HTTP/1.1 200 ");
     drop(client);
-    assert_eq!(proxy.the_record().warnings, []);
+    assert_eq!(codes(&proxy.the_record()), []);
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn a_clean_pair_over_a_cable_has_no_warnings() {
     let listener = far.enter(|| TcpListener::bind("10.77.0.2:0").unwrap());
     let forwarding = Forwarding::to(listener, &mut near.command(BINARY), &[]);
     let ends = pair_in(&near, &forwarding);
-    assert_eq!(record_of(&forwarding, ends).warnings, []);
+    assert_eq!(codes(&record_of(&forwarding, ends)), []);
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn a_path_that_clears_the_marks_of_ecn_is_warned_of_and_one_that_does_not_is_not
     namespace.sh("echo 1 > /proc/sys/net/ipv4/tcp_ecn");
     let untouched = forwarding_in(&namespace, &[]);
     let ends = pair_in(&namespace, &untouched);
-    assert_eq!(record_of(&untouched, ends).warnings, []);
+    assert_eq!(codes(&record_of(&untouched, ends)), []);
     namespace.nft(
         "add table ip bleach; \
          add chain ip bleach out { type filter hook output priority 0; }; \
