@@ -34,15 +34,16 @@ fn fit(descriptors: u64) -> NonZeroUsize {
 
 /// Sets the limit on descriptors to the most that this process may set: how many.
 #[cfg(unix)]
+#[allow(clippy::useless_conversion, reason = "FreeBSD's limits are signed")]
 fn raise() -> Option<u64> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => Some(hard),
+        Ok(()) => hard.try_into().ok(),
         Err(error) => {
             tracing::debug!("raising the limit on descriptors from {soft} to {hard}: {error}");
-            Some(soft)
+            soft.try_into().ok()
         }
     }
 }

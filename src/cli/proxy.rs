@@ -239,7 +239,11 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         let metrics = Metrics::new(proxy.opened(), recorder.clone());
         let (counting, stopping) = (metrics.clone(), requests.clone());
         proxy = proxy.on_close(move |record| counting.count(record));
-        let ailment = move || stopping.reached(1).then_some("stopping");
+        let queue = recorder.clone();
+        let ailment = move || match stopping.reached(1) {
+            true => Some("stopping"),
+            false => queue.is_full().then_some("records cannot be written"),
+        };
         tokio::spawn(listener.serve(metrics, access, ailment));
     }
     // Last of all: whoever waits for these lines may connect, and may send signals.

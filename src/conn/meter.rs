@@ -50,6 +50,7 @@ impl Flow {
 pub(crate) struct Blocked {
     since: Option<Instant>,
     total: Duration,
+    longest: Duration,
 }
 
 #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
@@ -61,8 +62,17 @@ impl Blocked {
     /// Ends the wait, if there is one; since when it was.
     pub(crate) fn end(&mut self, at: Instant) -> Option<Instant> {
         let since = self.since.take()?;
-        self.total += at.saturating_duration_since(since);
+        let waited = at.saturating_duration_since(since);
+        self.total += waited;
+        self.longest = self.longest.max(waited);
         Some(since)
+    }
+
+    /// The longest wait, the one that is present at `at` included.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn longest(&self, at: Instant) -> Duration {
+        let present = self.since.map(|since| at.saturating_duration_since(since));
+        self.longest.max(present.unwrap_or_default())
     }
 
     /// The total at `at`, the present wait included.

@@ -117,6 +117,10 @@ impl<'p> Sampler<'p> {
         [client_info, upstream_info]: &[Option<TcpInfo>; 2],
         now: Instant,
     ) {
+        // What an open pair has to say must not fill the memory while nothing can be written.
+        if self.account.shared.recorder.is_full() {
+            return;
+        }
         let client = self.client.sampled(client, client_info.as_ref(), now);
         let upstream = self.upstream.sampled(upstream, upstream_info.as_ref(), now);
         self.account.record_sample(reason, leg, client, upstream);

@@ -13,8 +13,8 @@ use crate::tcp_info::{LinuxInfo, SysInfo, TcpInfo, TcpOption};
 /// counts in 10 ms).
 const ACCEPT_QUEUE_GRAIN: Duration = Duration::from_millis(20);
 
-/// What a sender waits at least before it probes a closed window (Linux: TCP_RTO_MIN). A window that
-/// has no room for less than that is a fast transfer's.
+/// What a sender waits at least before it probes a closed window (Linux: TCP_RTO_MIN). Windows that
+/// have no room for shorter are any fast transfer's.
 const WINDOW_PROBE: Duration = Duration::from_millis(200);
 
 /// What a packet holds at most beside its segment: 40 bytes of IPv6, 20 of TCP, 40 of options.
@@ -39,6 +39,8 @@ pub(super) struct Known<'r> {
     pub(super) phases: &'r Phases,
     pub(super) delivery: &'r Delivery,
     pub(super) exchange: Option<&'r Exchange>,
+    /// The longest waits for the client's and for the upstream's socket to take bytes.
+    pub(super) longest_blocked: (Duration, Duration),
     /// How far the wall clock was set since accept, ns.
     pub(super) clock_step: i64,
 }
@@ -54,17 +56,19 @@ pub(super) fn warnings(known: &Known<'_>) -> Vec<Warning> {
     let syn_acks = known.client.opened_info.as_ref().and_then(|info| info.retransmits);
     let text = |n| format!("{n} SYN-ACKs sent again");
     found.count(Code::SynRetransmits, syn_acks, "segments", text);
-    found.of_leg(known.client, known.delivery.to_client.as_ref());
+    found.of_leg(known.client, known.delivery.to_client.as_ref(), known.longest_blocked.0);
 
-    found.of_upstream(known.upstream, known.attempts, known.delivery.to_upstream.as_ref());
+    let delivered = known.delivery.to_upstream.as_ref();
+    found.of_upstream(known.upstream, known.attempts, delivered, known.longest_blocked.1);
     found.warnings
 }
 
-/// The warnings of a socket that we dialled, each once.
+/// The warnings of a wrapped socket that we dialled, each once. Closed windows are not among them: the
+/// wrapper does not know its longest wait.
 #[cfg(feature = "stat")]
 pub(crate) fn of_upstream(upstream: Option<&Report>, attempts: &[Attempt]) -> Vec<Warning> {
     let mut found = Found::default();
-    found.of_upstream(upstream, attempts, None);
+    found.of_upstream(upstream, attempts, None, Duration::ZERO);
     found.warnings
 }
 
@@ -118,17 +122,18 @@ impl Found {
         upstream: Option<&Report>,
         attempts: &[Attempt],
         delivered: Option<&Delivered>,
+        blocked: Duration,
     ) {
         self.leg = Some(Leg::Upstream);
         let syns = attempts.iter().filter_map(|attempt| attempt.syn_retransmits).sum();
         let text = |n| format!("{n} SYNs sent again");
         self.count(Code::SynRetransmits, Some(syns), "segments", text);
         if let Some(upstream) = upstream {
-            self.of_leg(upstream, delivered);
+            self.of_leg(upstream, delivered, blocked);
         }
     }
 
-    fn of_leg(&mut self, leg: &Report, delivered: Option<&Delivered>) {
+    fn of_leg(&mut self, leg: &Report, delivered: Option<&Delivered>, blocked: Duration) {
         let opened = leg.opened_info.as_ref();
         let latest = leg.closed_info.as_ref().or(opened);
         // SYNs are warned of by themselves.
@@ -158,9 +163,9 @@ impl Found {
         let out_of_order = linux.rx_out_of_order.map(u64::from);
         let text = |n| format!("{n} packets came out of order");
         self.count(Code::OutOfOrder, out_of_order, "packets", text);
-        let full = linux.rx_window_limited.filter(|&full| full >= WINDOW_PROBE);
-        let text = |ms| format!("the peer's receive window had no room for {ms} ms");
-        self.time(Code::ZeroWindow, full, text);
+        let full = linux.rx_window_limited.map(|full| full.min(blocked));
+        let text = |ms| format!("the peer's receive window had no room for {ms} ms on end");
+        self.time(Code::ZeroWindow, full.filter(|&full| full >= WINDOW_PROBE), text);
         self.of_path(linux);
     }
 

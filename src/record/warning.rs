@@ -44,8 +44,9 @@ pub enum WarningCode {
     RetransmissionTimeouts,
     /// Packets came out of order: some before them were lost or overtaken. Linux.
     OutOfOrder,
-    /// The peer's receive window had no room, for 200 ms or more in all: its program reads slowly.
-    /// Linux (`tcpi_rwnd_limited`).
+    /// The peer's receive window had no room for 200 ms or more on end: its program does not read.
+    /// That is the longest wait for the socket to take bytes, as far as the kernel charges it to the
+    /// window. Linux (`tcpi_rwnd_limited`).
     ZeroWindow,
     /// Our segments are smaller than the path's packets allow, by more than any headers: the peer
     /// or something between announces or probes less. Not told of loopback. Linux (`tcpi_snd_mss`,

@@ -197,7 +197,7 @@ impl Recorder {
     }
 
     /// Whether lines that can wait should: the queue is full.
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.0.as_deref().is_some_and(|shared| *shared.full.borrow())
     }
 

@@ -17,7 +17,11 @@ const GRANTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Asks for a tunnel and reads the answer, which is to be 200.
 pub(crate) fn connect(proxy: &Proxy, target: impl std::fmt::Display) -> TcpStream {
-    let mut client = proxy.connect();
+    tunnel(proxy.connect(), target)
+}
+
+/// The same on a connection that is there.
+pub(crate) fn tunnel(mut client: TcpStream, target: impl std::fmt::Display) -> TcpStream {
     write!(client, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").unwrap();
     let mut answer = vec![0; GRANTED.len()];
     client.read_exact(&mut answer).unwrap();

@@ -9,6 +9,7 @@ use conniver::record::{self, BriefLine, Line};
 use conniver::tcp_info::LinuxInfo;
 use serde_json::Value;
 
+use crate::connect::tunnel;
 use crate::contract::assert_keys;
 use crate::harness::peers::{
     Upstream, deaf_port, echo_server, exchange, read_all, read_until_reset, reset,
@@ -39,10 +40,7 @@ fn a_run(args: &[&str]) -> (Vec<u8>, Vec<Value>) {
     exchange(&mut client, &client_hello());
     proxy.wait_to_hear("the client ");
     drop(client);
-    let mut client = TcpStream::connect(dynamic).unwrap();
-    write!(client, "CONNECT {echo} HTTP/1.1\r\n\r\n").unwrap();
-    exchange(&mut client, b"HTTP/1.1 200 "); // the answer is as long
-    drop(client);
+    exchange(&mut tunnel(TcpStream::connect(dynamic).unwrap(), echo), b"x");
     // The echo of a request is no response: there is something to warn of.
     let mut client = TcpStream::connect(dynamic).unwrap();
     write!(client, "GET http://{echo}/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -149,6 +147,11 @@ fn lines_of_every_detail_are_valid_by_its_schema_and_read_back_as_the_same() {
                     .collect(),
             };
             assert_eq!(read, lines, "{detail}");
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("records.ndjson");
+            std::fs::write(&file, &bytes).unwrap();
+            let said = run(BINARY, &["check", file.to_str().unwrap()]);
+            assert!(said.contains("nothing is wrong"), "{detail}: {said}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the proxy shows of itself, read by hand, by promtool, and by a Prometheus.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
@@ -172,6 +172,37 @@ fn the_proxy_is_well_until_it_is_told_to_stop() {
     });
     drop(open);
     assert_eq!(proxy.wait().status.code(), Some(0));
+}
+
+#[test]
+fn the_proxy_is_not_well_while_its_records_cannot_be_written() {
+    let mut child = Command::new(BINARY)
+        .args(["proxy", "-L", &format!("0:{}", echo_server()), "--metrics", "0"])
+        .args(["--queue", "20kB"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut address_after = |words: &str| -> SocketAddr {
+        let line = said.find_map(|line| line.strip_prefix(words).map(str::to_owned)).unwrap();
+        line.split(',').next().unwrap().parse().unwrap()
+    };
+    let proxy = address_after("listening on ");
+    let metrics = address_after("showing metrics on ");
+    let is_well = || ask(metrics, "GET /healthz").0.starts_with("HTTP/1.1 200 ");
+    // Nobody reads the records: the pipe takes some, and then the queue.
+    while is_well() {
+        // It may not be accepted any more.
+        drop(TcpStream::connect(proxy).unwrap());
+    }
+    assert_eq!(ask(metrics, "GET /healthz").1, "records cannot be written\n");
+    let mut records = child.stdout.take().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut records, &mut std::io::sink()));
+    wait_until("it is well again", is_well);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
