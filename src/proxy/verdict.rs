@@ -38,7 +38,7 @@ const SHARE: f64 = 0.5;
 const DISTURBED: f64 = 0.05;
 
 /// A path is not named when the receiver's window held us for more than this share of what was blocked:
-/// slow readers are found to for 0.69 and more, paths that are slow or lose for 0.14 at most.
+/// slow readers are found to for 0.69 and more, paths that are slow or lose for 0.04 at most.
 const WINDOW: f64 = 0.2;
 
 /// One direction and the figures of its two sockets.

@@ -132,7 +132,7 @@ pub struct Evidence {
     /// Of it: held by the receiver's window, ns, as looks at the sending socket found it: less than half of
     /// the widest that it had announced, or less than the congestion window and three quarters full
     /// (`tcpi_snd_wnd`), or counted by the kernel (`tcpi_rwnd_limited`); and nothing was missing of what
-    /// the receiver had got (`tcpi_sacked`).
+    /// the receiver had got (`tcpi_sacked`, `tcpi_total_retrans`).
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked_by_window: Duration,

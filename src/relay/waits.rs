@@ -10,7 +10,7 @@
 //! - the time until the receiver last sent something, such as the request that the sender answers.
 //!
 //! When it is blocked, a look tells whether the receiver's window held the sink's socket: it is narrow, or
-//! the kernel counted time in which nothing else held it; and nothing is missing of what the receiver got.
+//! the kernel counted time in which nothing else held it; and nothing was missing of what the receiver got.
 //! The kernel's count alone is too little: BBR learns the pace of a slow reader and keeps just below its
 //! window, for most of the time.
 //!
@@ -44,7 +44,7 @@ const FILLED_TO: f64 = 0.75;
 /// It also holds the socket for all of a time of which the kernel counted this share. BBR shapes the rest
 /// of it by what it learned then. With all three, 69 to 96 of 100 ms that a slow reader over a path of
 /// 40 ms took are found to be its, with processors to spare or without; of a slow path's none, and of
-/// one that loses 2 % up to 14, before the window has opened.
+/// one that loses 2 % up to 4, before the window has opened.
 const HELD_FOR: f64 = 0.2;
 
 /// The waits of one direction. The times in which the proxy stood still are not in them.
@@ -68,8 +68,9 @@ pub(crate) struct Waits {
     /// What no look has been taken at yet, and of the rest what the receiver's window held.
     unlooked_blocked: Duration,
     by_window: Duration,
-    /// What the kernel had counted of that at the last look.
+    /// What the kernel had counted of that at the last look, and segments that were sent again.
     window_limited: Duration,
+    sent_again: u32,
     /// The widest window that the sink's peer has announced, at any look.
     widest: u32,
     /// Looks taken at the first times that it was blocked.
@@ -179,11 +180,15 @@ impl Waits {
         let before = std::mem::replace(&mut self.window_limited, counted);
         let limited = counted.saturating_sub(before).min(blocked);
         let is_held = self.is_narrow(sink) || limited >= blocked.mul_f64(HELD_FOR);
-        // What came after a hole waits in the receiver's buffer, whoever reads.
+        let sent_again = sink.total_retrans.unwrap_or_default();
+        let has_lost = sent_again > std::mem::replace(&mut self.sent_again, sent_again);
         let has_hole = sink.sacked.is_none_or(|sacked| sacked > 0);
-        self.by_window += match (has_hole, is_held) {
+        self.by_window += match (has_hole, has_lost) {
+            // What came after a hole waits in the receiver's buffer, whoever reads.
             (true, _) => Duration::ZERO,
-            (false, true) => blocked,
+            // And for a moment longer when the hole has been filled: the window proves nothing.
+            (false, true) => limited,
+            (false, false) if is_held => blocked,
             (false, false) => limited,
         };
     }
@@ -308,6 +313,13 @@ mod tests {
         let mut sink = sink(100, 90, 300);
         (sink.sacked, sink.rx_window_limited) = (Some(1), Some(ms(80)));
         assert_eq!(by_window(&sink), ms(0));
+    }
+
+    #[test]
+    fn where_segments_were_sent_again_the_window_is_believed_for_what_the_kernel_counted() {
+        let mut sink = sink(100, 90, 300);
+        (sink.total_retrans, sink.rx_window_limited) = (Some(3), Some(ms(40)));
+        assert_eq!(by_window(&sink), ms(40));
     }
 
     #[test]
