@@ -168,7 +168,7 @@ fn a_rate_limited_path(way: Way, congestion: &str) -> Record {
     let network = Network::new();
     network.control(way, congestion);
     network.limit(way);
-    carry(&network, way, |stream| send(stream, 6, 1_000_000, ms(0)), at_full_speed)
+    carry(&network, way, |stream| send(stream, 12, 1_000_000, ms(0)), at_full_speed)
 }
 
 pub(crate) fn a_rate_limited_path_to_the_client() -> Record {
