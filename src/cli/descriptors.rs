@@ -24,10 +24,10 @@ pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
     }
 }
 
-/// An eighth is for pipes, some are for files, listeners and the runtime; a connection takes two.
+/// A sixteenth is for pipes, some are for files, listeners and the runtime; a connection takes two.
 fn fit(descriptors: u64) -> NonZeroUsize {
     const OWN: u64 = 16;
-    let connections = (descriptors - descriptors / 8).saturating_sub(OWN) / 2;
+    let connections = (descriptors - descriptors / 16).saturating_sub(OWN) / 2;
     let connections = usize::try_from(connections).unwrap_or(usize::MAX);
     NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN)
 }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn there_is_always_room_for_one() {
-        for (descriptors, connections) in [(0, 1), (18, 1), (64, 20), (1024, 440)] {
+        for (descriptors, connections) in [(0, 1), (18, 1), (64, 22), (1024, 472)] {
             assert_eq!(fit(descriptors).get(), connections);
         }
     }

@@ -129,10 +129,10 @@ pub(crate) fn open() -> usize {
     pool().open
 }
 
-/// As many as take an eighth of the descriptors, two each: the others are for connections.
+/// As many as take a sixteenth of the descriptors, two each: the others are for connections.
 fn most() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(descriptors / 16).unwrap_or(usize::MAX)
+    usize::try_from(descriptors / 32).unwrap_or(usize::MAX)
 }
 
 /// Gives an empty pipe back. Must be called within a tokio runtime.
