@@ -221,7 +221,8 @@ impl Account {
             report
         };
         let (client, upstream) = (report(meters.0), meters.1.map(report));
-        let ends = finish.map(|finish| ending(states.0, &client, states.1, finish));
+        let ends = finish
+            .map(|finish| ending((states.0, &client), states.1.zip(upstream.as_ref()), finish));
         let (outcome, ending) = ends.unzip();
         let phases = self.phases(meters.1, &client);
 

@@ -14,11 +14,10 @@ pub(super) enum Finish {
     Relayed(RelayEnd),
 }
 
-/// What the record says of it. `client_leg` is what the record says of the client's socket.
+/// What the record says of it, from what was seen of each socket and what the record says of it.
 pub(super) fn ending(
-    client: &LegState,
-    client_leg: &Report,
-    upstream: Option<&LegState>,
+    client: (&LegState, &Report),
+    upstream: Option<(&LegState, &Report)>,
     finish: Finish,
 ) -> (Outcome, Ending) {
     match finish {
@@ -36,21 +35,21 @@ pub(super) fn ending(
             };
             (failure.outcome, ending)
         }
-        Finish::Relayed(end) => relayed(client, client_leg, upstream, end),
+        Finish::Relayed(end) => relayed(client, upstream, end),
     }
 }
 
 fn relayed(
-    client: &LegState,
-    client_leg: &Report,
-    upstream: Option<&LegState>,
+    client: (&LegState, &Report),
+    upstream: Option<(&LegState, &Report)>,
     end: RelayEnd,
 ) -> (Outcome, Ending) {
-    let client = client.ended.as_deref().map(|end| (By::Client, end));
-    let upstream = upstream.and_then(|leg| leg.ended.as_deref()).map(|end| (By::Upstream, end));
-    let mut ends: Vec<_> = client.into_iter().chain(upstream).collect();
+    let (_, client_leg) = client;
+    let sides = [(By::Client, Some(client)), (By::Upstream, upstream)];
+    let ends = sides.into_iter().filter_map(|(by, leg)| Some((by, peer_end(leg?)?)));
+    let mut ends: Vec<(By, PeerEnd)> = ends.collect();
     ends.sort_by_key(|(_, end)| end.at);
-    let by = |(side, end): &(By, &PeerEnd)| {
+    let by = |(side, end): &(By, PeerEnd)| {
         if is_unreachable(end) { By::Network } else { *side }
     };
 
@@ -87,6 +86,22 @@ fn relayed(
         error_code: fault.map(|fault| fault.code.to_string()),
     };
     (outcome, ending)
+}
+
+/// How a peer ended, by all that is known of its socket in the end.
+///
+/// `EPIPE` is what a socket says that had the peer's end of stream before its reset. But it says the
+/// same to a write when its first word on the reset is lost, and splice(2) loses it when it had
+/// written something before. Then the kernel's count of the end of stream decides.
+fn peer_end((leg, report): (&LegState, &Report)) -> Option<PeerEnd> {
+    let mut end = leg.ended.as_deref()?.clone();
+    let is_pipe = end.fault.as_ref().is_some_and(|fault| fault.code == "EPIPE");
+    let kernel = report.closed_info.as_ref().and_then(|info| info.sys_info.linux());
+    let received = kernel.and_then(|kernel| kernel.bytes_received);
+    if end.how == How::Fin && is_pipe && received.is_none_or(|bytes| bytes <= report.rx_bytes) {
+        end.how = How::Reset;
+    }
+    Some(end)
 }
 
 /// What it means that the proxy itself ended a pair.
