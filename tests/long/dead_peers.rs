@@ -8,7 +8,7 @@ use conniver::record::{By, How, Outcome, Phase};
 use crate::harness::forwarding::Forwarding;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::read_until_reset;
-use crate::harness::program::BINARY;
+use crate::harness::program::{BINARY, wait_until};
 
 /// When the last of the six probes has been waited for.
 const FOUND: Duration = Duration::from_secs(120);
@@ -40,9 +40,14 @@ pub(crate) fn found_by_keepalive() -> String {
             By::Client => vanished.local_addr().unwrap(),
             _ => other.local_addr().unwrap(),
         };
-        let mut records = forwarding.proxy.wait_for_records(1);
-        records.retain(|record| record.client.remote_addr == Some(address));
-        let [record] = &records[..] else { panic!("{side:?}: {records:?}") };
+        // The other pair's may come first.
+        let mut record = None;
+        wait_until("its record is there", || {
+            let mut records = forwarding.proxy.wait_for_records(1).into_iter();
+            record = records.find(|record| record.client.remote_addr == Some(address));
+            record.is_some()
+        });
+        let record = record.unwrap();
         assert_eq!(record.outcome, Some(Outcome::Timeout));
         let ending = record.ending.as_ref().unwrap();
         assert_eq!(
