@@ -11,6 +11,7 @@ mod arguments;
 mod bad_requests;
 mod check;
 mod clients;
+mod clock;
 mod connect;
 mod connector;
 mod contract;
