@@ -26,6 +26,7 @@ mod endings;
 mod failures;
 mod half_close;
 mod http_mode;
+mod injection;
 mod intercept;
 mod kernel_looks;
 mod last_words;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use conniver::record::{Outcome, Record};
+use conniver::record::{Outcome, Printable, Record};
 
 use crate::cli::units::human_bytes;
 
@@ -96,7 +96,10 @@ impl From<&Record> for Row {
         // Without the delayed acknowledgement of our own end of stream, where that is known.
         let undisturbed = leg.and_then(|leg| leg.eof_info.as_ref()).and_then(|eof| eof.rtt);
         Self {
-            target: record.target.clone().unwrap_or_else(|| "(none asked for)".to_owned()),
+            target: record.target.as_ref().map_or_else(
+                || "(none asked for)".to_owned(),
+                |target| Printable(target).to_string(),
+            ),
             connections: 1,
             sent: leg.map(|leg| leg.tx_bytes),
             received: leg.map(|leg| leg.rx_bytes),
