@@ -16,7 +16,7 @@ fn step(record: &Record) -> Option<i64> {
     let mut warnings = record.warnings.iter().filter(|w| w.code == WarningCode::ClockStep);
     let warning = warnings.next()?;
     assert_eq!((warnings.next(), warning.leg, &*warning.unit), (None, None, "ns"));
-    let seconds = (warning.value as f64 / 1e9).round() as i64;
+    let seconds = ((warning.value + 500_000_000) / 1_000_000_000).cast_signed();
     Some(if warning.text.contains("back") { -seconds } else { seconds })
 }
 
@@ -58,7 +58,7 @@ fn assert_survives(what: &str, seconds: i64) {
     assert!(saw <= 8, "{saw} of {pairs} pairs saw the clock being set");
     for record in passed.iter().chain([stayed]) {
         let times = [record.opened_at, record.closed_at.unwrap(), record.client.opened_at];
-        assert_eq!(times[1] - times[0], record.duration.as_nanos() as i64);
+        assert_eq!(i128::from(times[1] - times[0]).cast_unsigned(), record.duration.as_nanos());
         assert_eq!(times[0], times[2]);
         let closed = record.client.closed_at.unwrap();
         assert!(times[0] < closed && closed <= times[1], "{record:?}");

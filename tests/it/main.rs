@@ -44,6 +44,7 @@ mod recipes;
 mod resets;
 mod run;
 mod samples;
+mod secrets;
 mod service;
 mod socks;
 mod stat;
