@@ -33,9 +33,9 @@ fn under_load(proxy: &Proxy, work: impl FnOnce()) {
 /// Every pair has its record, once, with the byte that its client sent and got back.
 fn figures(lines: Vec<Line>, said: &str) -> String {
     let records = closed(lines);
-    let mut seqs: Vec<usize> = records.iter().map(|record| record.seq as usize).collect();
+    let mut seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
     seqs.sort_unstable();
-    assert_eq!(seqs, (1..=PAIRS).collect::<Vec<_>>());
+    assert_eq!(seqs, (1..=PAIRS as u64).collect::<Vec<_>>());
     for record in &records {
         let legs = [&record.client, record.upstream.as_ref().unwrap()];
         assert_eq!(legs.map(|leg| (leg.rx_bytes, leg.tx_bytes)), [(1, 1); 2]);
