@@ -11,7 +11,9 @@ use tempfile::TempDir;
 use crate::harness::clients::Server;
 use crate::harness::has_tool;
 use crate::harness::peers::{deaf_port, echo_server, exchange, read_all, read_until_reset};
-use crate::harness::program::{BINARY, Proxy, wait_until};
+use crate::harness::program::{BINARY, Proxy, address_in, wait_until};
+
+const SHOWING: &str = "showing metrics on ";
 
 /// A proxy to an echo server and to a port on which nobody listens, and where its metrics are.
 fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
@@ -28,8 +30,7 @@ fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
 
 /// Where a proxy shows its metrics, which it has not been asked yet.
 pub(crate) fn shown_on(proxy: &Proxy) -> SocketAddr {
-    let said = proxy.wait_to_hear("showing metrics on ");
-    said.rsplit(' ').next().unwrap().parse().unwrap()
+    address_in(&proxy.wait_to_hear(SHOWING), SHOWING).unwrap()
 }
 
 /// Three pairs that end well with 5 bytes each way, and two that are refused.
@@ -190,12 +191,9 @@ fn the_proxy_is_not_well_while_its_records_cannot_be_written() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut address_after = |words: &str| -> SocketAddr {
-        let line = said.find_map(|line| line.strip_prefix(words).map(str::to_owned)).unwrap();
-        line.split(',').next().unwrap().parse().unwrap()
-    };
+    let mut address_after = |words| said.find_map(|line| address_in(&line, words)).unwrap();
     let proxy = address_after("listening on ");
-    let metrics = address_after("showing metrics on ");
+    let metrics = address_after(SHOWING);
     let is_well = || ask(metrics, "GET /healthz").0.starts_with("HTTP/1.1 200 ");
     // Nobody reads the records: the pipe takes some, and then the queue.
     while is_well() {
