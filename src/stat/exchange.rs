@@ -116,8 +116,10 @@ impl Client {
         });
         let pulse = Arc::new(Pulse::default());
         let result = tokio::select! {
-            result = course.run(self, request, redirects, max_time, &pulse) => result,
+            // The pulse beats before there is anything to wait for.
+            biased;
             never = pulse.keep_beating() => never,
+            result = course.run(self, request, redirects, max_time, &pulse) => result,
         };
         let ended = course.last_byte.unwrap_or_else(Instant::now);
         if let Some(connection) = course.connection.take() {

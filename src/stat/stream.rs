@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::conn::{Conn, Report};
 use crate::record::Direction;
@@ -117,7 +118,11 @@ impl Held {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let poll = poll(Pin::new(conn));
-        if let Some(exchange) = exchange {
+        // A task whose turn is over is told to wait, too, but not for the socket.
+        let has_turn = poll.is_ready() || has_budget_remaining();
+        if let Some(exchange) = exchange
+            && has_turn
+        {
             wait(exchange, conn.get_ref(), poll.is_ready());
         }
         poll
