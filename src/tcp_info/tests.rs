@@ -239,7 +239,16 @@ fn units_become_nanoseconds_each_from_its_own() {
     let mut bytes =
         buffer(280, [(8, 204_000), (44, 300), (52, 301), (56, 302), (68, 40_900), (244, 7)]);
     bytes[0] = 1;
+    for (offset, value) in [(168, 12_000_u64), (176, 8000), (184, 4000)] {
+        bytes[offset..offset + 8].copy_from_slice(&value.to_ne_bytes());
+    }
     let linux = LinuxInfo::decode(&bytes);
+    let millis = |ms| Some(Duration::from_millis(ms));
+    assert_eq!(
+        (linux.busy_time, linux.rx_window_limited, linux.tx_buffer_limited),
+        (millis(12), millis(8), millis(4)),
+        "the three timers are in µs"
+    );
     assert_eq!(linux.rto, Some(Duration::from_micros(204_000)));
     assert_eq!(linux.last_tx_at, Some(Duration::from_millis(300)), "an age is in ms");
     assert_eq!(linux.last_rx_at, Some(Duration::from_millis(301)));
