@@ -14,6 +14,9 @@
 //! The kernel's count alone is too little: BBR learns the pace of a slow reader and keeps just below its
 //! window, for most of the time.
 //!
+//! An exchange of a client of ours is seen in the same way: its one socket is source and sink at once, and whoever
+//! polls it tells when it has to wait.
+//!
 //! A look is taken when 10 ms of waits have gone by since the last one, so a direction takes at most
 //! 100 a second, and what was waited in between is charged by what it finds.
 
