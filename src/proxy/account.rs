@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
@@ -157,7 +158,8 @@ impl Account {
     }
 
     fn id(&self) -> String {
-        format!("{}-{}", self.shared.settings.run_id, self.seq)
+        let run_id = self.shared.settings.run_id.hyphenated();
+        format!("{}-{}", run_id.encode_lower(&mut Uuid::encode_buffer()), self.seq)
     }
 
     /// The pair's end. Both sockets are closed: there is time to decode.
