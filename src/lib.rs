@@ -98,6 +98,8 @@ pub mod record;
 #[cfg(feature = "proxy")]
 mod relay;
 #[cfg(feature = "proxy")]
+mod secret;
+#[cfg(feature = "proxy")]
 mod socket_options;
 #[cfg(feature = "stat")]
 pub mod stat;

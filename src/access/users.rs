@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroizing;
 
 /// Longest name and longest password, bytes; RFC 1929 can carry no longer ones.
 const LONGEST: usize = 255;
 
 /// A name and a password in a block of fixed size, so that comparing two tells nothing of their
-/// lengths either.
+/// lengths either. It is overwritten when it is dropped.
 #[derive(Clone)]
-pub(crate) struct Credentials(Box<[u8; 2 * (1 + LONGEST)]>);
+pub(crate) struct Credentials(Box<Zeroizing<[u8; 2 * (1 + LONGEST)]>>);
 
 impl Credentials {
     /// `None` if one of them is too long.
     pub(crate) fn new(user: &[u8], password: &[u8]) -> Option<Self> {
-        let mut block = Box::new([0; 2 * (1 + LONGEST)]);
+        let mut block = Box::new(Zeroizing::new([0; 2 * (1 + LONGEST)]));
         for (half, text) in block.chunks_exact_mut(1 + LONGEST).zip([user, password]) {
             let (length, room) = half.split_first_mut()?;
             *length = u8::try_from(text.len()).ok()?;
@@ -33,7 +34,7 @@ impl Credentials {
         if !scheme.eq_ignore_ascii_case(b"Basic ") {
             return None;
         }
-        Self::from_line(&BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?)
+        Self::from_line(&Zeroizing::new(BASE64_STANDARD.decode(encoded.trim_ascii()).ok()?))
     }
 
     /// `user:password`; the password may have colons.
@@ -92,6 +93,7 @@ impl Users {
     pub fn read(path: &Path) -> Result<Self, UsersError> {
         let error = |problem| UsersError { path: path.to_owned(), problem };
         let text = std::fs::read(path).map_err(|e| error(Problem::Unreadable(e)))?;
+        let text = Zeroizing::new(text);
         let mut users = Vec::new();
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);

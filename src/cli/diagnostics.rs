@@ -1,7 +1,11 @@
 //! Diagnostics on standard error.
 
+use conniver::record::Printable;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::debug_fn;
 
 use super::Verbosity;
 
@@ -16,8 +20,18 @@ pub(crate) fn start(verbosity: &Verbosity) {
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .fmt_fields(fields())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
+}
+
+/// An event is one line, whatever those that are talked of have called themselves.
+fn fields() -> impl for<'w> FormatFields<'w> {
+    let field = debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{}", Printable(format_args!("{value:?}"))),
+        name => write!(writer, "{name}={}", Printable(format_args!("{value:?}"))),
+    });
+    field.delimited(" ")
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use conniver::record::{Recorder, Tally, Writer};
+use conniver::record::{Printable, Recorder, Tally, Writer};
 
 use super::signals::StopRequests;
 
@@ -22,16 +22,23 @@ impl Failure {
         Self(sentence.to_string())
     }
 
+    /// Says it, in one line.
+    pub(crate) fn say(&self) {
+        say(&format!("conniver: {}", Printable(&self.0)));
+    }
+
     /// Says it, and is the exit status.
     pub(crate) fn report(self, status: u8) -> ExitCode {
-        say(&format!("conniver: {}", self.0));
+        self.say();
         ExitCode::from(status)
     }
 }
 
-/// A plain line on standard error; that nobody may be there to read it is no failure.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Plain lines on standard error, without what a terminal would take for a command; that nobody may
+/// be there to read them is no failure.
+pub(crate) fn say(lines: &str) {
+    let lines: String = lines.split('\n').map(|line| format!("{}\n", Printable(line))).collect();
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 /// Ends the program as clap does where what was typed for `command` makes no sense together. Exit
@@ -39,6 +46,13 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn wrong_usage<A: clap::Args>(command: &'static str, sentence: &str) -> ! {
     let mut command = A::augment_args(clap::Command::new(command));
     command.error(clap::error::ErrorKind::MissingRequiredArgument, sentence).exit()
+}
+
+/// Ends the program as clap does for a malformed value, which is not repeated: it may have a password.
+/// Exit status 2.
+pub(crate) fn invalid_value(of: &str, why: impl fmt::Display) -> ! {
+    let text = format!("invalid value for '{of}': {why}\n");
+    clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
 }
 
 /// The runtime of a command.

@@ -8,6 +8,8 @@ use clap::Args;
 use conniver::proxy::{Events, Family, ParseViaError, Settings, Via};
 use conniver::record::Detail;
 
+use super::exit;
+
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
     /// Which lines to write, separated by commas
@@ -133,10 +135,7 @@ impl FromStr for ViaArg {
 impl ViaArg {
     /// Wrong usage ends the program, as everywhere.
     pub(super) fn or_exit(&self) -> Via {
-        let refuse = |error| {
-            let text = format!("invalid value for '--via <URL>': {error}\n");
-            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
-        };
+        let refuse = |error| exit::invalid_value("--via <URL>", error);
         self.0.clone().unwrap_or_else(refuse)
     }
 }

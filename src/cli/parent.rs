@@ -1,6 +1,7 @@
 //! The parent proxy that the environment names.
 
 use conniver::proxy::{Exception, Via};
+use zeroize::Zeroizing;
 
 use super::exit::Failure;
 
@@ -35,7 +36,9 @@ fn named_in(
     variables: &[&str],
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Via>, Failure> {
-    let mut values = variables.iter().filter_map(|name| Some((name, value_in(name, &variable)?)));
+    // One of them may have a password.
+    let value = |name| value_in(name, &variable).map(Zeroizing::new);
+    let mut values = variables.iter().filter_map(|name| Some((name, value(name)?)));
     let Some((name, url)) = values.next() else { return Ok(None) };
     let mut via: Via = url.parse().map_err(|error| {
         Failure::new(format!("{name}: {error}; unset it, or name a parent with --via"))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::Parsed;
 use crate::dial::{self, Failure};
@@ -33,8 +34,8 @@ pub(crate) struct Conditions<'d> {
 /// A conversation of the proxy's own with a client.
 pub(crate) struct Dialogue<'d> {
     leg: &'d mut Leg,
-    /// What the client said and nobody has understood yet.
-    heard: Vec<u8>,
+    /// What the client said and nobody has understood yet. It may be a password.
+    heard: Zeroizing<Vec<u8>>,
     conditions: Conditions<'d>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) enum Unheard<B> {
 
 impl<'d> Dialogue<'d> {
     pub(crate) fn new(leg: &'d mut Leg, conditions: Conditions<'d>) -> Self {
-        Self { leg, heard: Vec::new(), conditions }
+        Self { leg, heard: Zeroizing::default(), conditions }
     }
 
     /// The first byte of what comes next.
@@ -69,7 +70,9 @@ impl<'d> Dialogue<'d> {
         loop {
             match parse(&self.heard) {
                 Parsed::Complete(message, used) => {
-                    self.heard.drain(..used.min(self.heard.len()));
+                    let understood = used.min(self.heard.len());
+                    self.heard.get_mut(..understood).unwrap_or_default().zeroize();
+                    self.heard.drain(..understood);
                     self.consumed(used);
                     return Ok(message);
                 }
@@ -94,7 +97,7 @@ impl<'d> Dialogue<'d> {
 
     /// What the client said after its request.
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.heard)
+        std::mem::take(&mut *self.heard)
     }
 
     /// So many of the bytes that came were for the proxy.
@@ -105,7 +108,6 @@ impl<'d> Dialogue<'d> {
     async fn read(&mut self) -> Result<(), Failure> {
         let Conditions { deadline, stop } = self.conditions;
         let (leg, heard) = (&mut *self.leg, &mut self.heard);
-        heard.reserve(READ);
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(stopped()),
@@ -166,14 +168,24 @@ pub(crate) async fn farewell(leg: &mut Leg, reply: &[u8], stop: &CancellationTok
     leg.state.meter.own_rx = leg.state.meter.rx.bytes;
 }
 
-/// Reads once into the spare room of `buffer`.
+/// Reads once into the spare room of `buffer`. Whoever says nothing gets none.
 async fn read_some(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     loop {
         stream.readable().await?;
+        make_room(buffer);
         match stream.try_read_buf(buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             read => return read,
         }
+    }
+}
+
+/// Lets a full buffer grow, and leaves no copy of what it has.
+fn make_room(buffer: &mut Vec<u8>) {
+    if buffer.len() == buffer.capacity() {
+        let mut larger = Vec::with_capacity((2 * buffer.capacity()).max(READ));
+        larger.extend_from_slice(buffer);
+        std::mem::replace(buffer, larger).zeroize();
     }
 }
 

@@ -26,8 +26,7 @@ pub(crate) struct Asked {
     pub(crate) exchange: Option<Arc<Exchange>>,
 }
 
-/// A request for a target.
-#[derive(Debug)]
+/// A request for a target. Without `Debug`: what the upstream gets may have a password.
 pub(crate) struct Request {
     pub(crate) target: Target,
     pub(crate) answer: Answer,
@@ -54,7 +53,7 @@ impl Request {
 
     /// The upstream is a parent proxy that takes the client's own request: it gets it in absolute
     /// form, with our authorization.
-    pub(crate) fn turn_to_parent(&mut self, exchange: &Exchange, authorization: Option<&str>) {
+    pub(crate) fn turn_to_parent(&mut self, exchange: &Exchange, authorization: Option<&[u8]>) {
         let (head, body) = self.first.split_at(self.authored.min(self.first.len()));
         let mut first = http::for_parent(head, exchange.host(), authorization);
         self.authored = first.len();

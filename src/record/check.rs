@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::numbers::Numbers;
 use super::reader::{EmptyLines, ReadError, lines};
-use super::{BriefLine, BriefRecord, Sample};
+use super::{BriefLine, BriefRecord, Printable, Sample};
 
 /// Reads files of records, in any order, and finds what is wrong with them. Runs may follow each
 /// other in a file, or be mixed.
@@ -46,7 +46,8 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// Something that is wrong with files of records. As text, a sentence.
+/// Something that is wrong with files of records. As text, a sentence in one line, whatever the
+/// files have in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -264,8 +265,12 @@ impl fmt::Display for Finding {
         };
         let lines = |first: &u64, last: &u64| range((*first, *last), "line", "lines");
         match self {
-            Self::Torn { file, line } => write!(f, "{file}:{line}: the line breaks off"),
-            Self::NoRecord { file, line } => write!(f, "{file}:{line}: the line is no record"),
+            Self::Torn { file, line } => {
+                write!(f, "{}:{line}: the line breaks off", Printable(file))
+            }
+            Self::NoRecord { file, line } => {
+                write!(f, "{}:{line}: the line is no record", Printable(file))
+            }
             Self::Missing { run, first, last } => {
                 write!(f, "run {run}: {} missing", lines(first, last))
             }
@@ -285,13 +290,12 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Without what a terminal would take for a command.
 impl fmt::Display for OpenPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, since, client, target } = self;
-        write!(f, "pair {} is not closed: open at {since:.0}", id.escape_debug())?;
+        write!(f, "pair {} is not closed: open at {since:.0}", Printable(id))?;
         if let Some(target) = target {
-            write!(f, ", to {}", target.escape_debug())?;
+            write!(f, ", to {}", Printable(target))?;
         }
         if let Some(client) = client {
             write!(f, ", from {} port {}", client.ip(), client.port())?;

@@ -13,6 +13,7 @@ mod ending;
 mod numbers;
 mod observed;
 mod phases;
+mod printable;
 mod reader;
 mod sample;
 #[cfg(feature = "proxy")]
@@ -43,6 +44,7 @@ pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
+pub use printable::Printable;
 pub use reader::{ReadError, read, read_brief};
 pub use sample::{Sample, SampleReason, SampledLeg};
 #[cfg(feature = "proxy")]
@@ -73,6 +75,18 @@ pub enum Line {
     Stop(Stop),
     /// One URL was asked for: `conniver stat`.
     Stat(Box<stat::Stat>),
+}
+
+impl Line {
+    /// The line as JSON, without its end. Characters that command a terminal are escaped, also those
+    /// that JSON leaves as they are.
+    ///
+    /// # Errors
+    ///
+    /// A number is one that JSON cannot have.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        printable::to_json(self)
+    }
 }
 
 /// A connection pair: what is known of it at this event.

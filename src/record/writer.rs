@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::printable::write_json;
 use super::sink::{Output, Sink};
 use super::{BriefLine, Line};
 use crate::fault::text_of;
@@ -167,14 +168,11 @@ impl Recorder {
 
     fn queue(&self, line: &impl Serialize) {
         let Some(shared) = &self.0 else { return };
-        JSON.with_borrow_mut(|json| {
-            json.clear();
-            match serde_json::to_writer(&mut *json, line) {
-                Ok(()) => shared.push(json),
-                Err(error) => {
-                    shared.lock().lost += 1;
-                    tracing::error!("writing a record as JSON: {error}; it is lost");
-                }
+        JSON.with_borrow_mut(|json| match write_json(json, line) {
+            Ok(()) => shared.push(json),
+            Err(error) => {
+                shared.lock().lost += 1;
+                tracing::error!("writing a record as JSON: {error}; it is lost");
             }
         });
     }

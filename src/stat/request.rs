@@ -12,6 +12,7 @@ use hyper::{Method, StatusCode, Uri, http};
 use super::failure::Failure;
 use super::{Settings, Url};
 use crate::record::Outcome;
+use crate::secret::Secret;
 
 const OUR_NAME: &str = concat!("conniver/", env!("CARGO_PKG_VERSION"));
 
@@ -27,9 +28,16 @@ pub(super) enum Form {
     /// HTTP/1 to the server itself (RFC 9112 section 3.2.1).
     Origin,
     /// HTTP/1 to a parent proxy (section 3.2.2), with what Proxy-Authorization says.
-    Absolute(Option<String>),
+    Absolute(Option<Secret>),
     /// HTTP/2 (RFC 9113 section 8.3.1).
     Http2,
+}
+
+/// A field's value that is not shown.
+fn secret(value: &[u8]) -> Result<HeaderValue, http::Error> {
+    let mut value = HeaderValue::from_bytes(value)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// One request.
@@ -45,7 +53,10 @@ impl Request {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            headers.append(name, value.clone());
+            let mut value = value.clone();
+            // Neither shown by `Debug` nor put into HPACK's table (RFC 7541 section 7.1.3).
+            value.set_sensitive(value.is_sensitive() || SECRETS.contains(name));
+            headers.append(name, value);
         }
         let mut default = |name: HeaderName, value: &'static str| {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -76,7 +87,7 @@ impl Request {
     pub(super) fn message(&self, form: Form) -> Result<http::Request<Full<Bytes>>, http::Error> {
         let mut headers = self.headers.clone();
         if let Some(authorization) = self.url.authorization() {
-            headers.entry(AUTHORIZATION).or_insert(authorization.try_into()?);
+            headers.entry(AUTHORIZATION).or_insert(secret(authorization)?);
         }
         let host = self.host();
         let path = self.url.origin_form();
@@ -89,7 +100,7 @@ impl Request {
             Form::Origin => Uri::try_from(path)?,
             Form::Absolute(authorization) => {
                 if let Some(authorization) = authorization {
-                    headers.insert(PROXY_AUTHORIZATION, authorization.try_into()?);
+                    headers.insert(PROXY_AUTHORIZATION, secret(&authorization)?);
                 }
                 Uri::try_from(self.url.to_string())?
             }

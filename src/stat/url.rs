@@ -3,12 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use fluent_uri::{Uri, UriRef};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::ingress::Target;
+use crate::secret::Secret;
 
 /// An `http` or `https` URL. `Display` and `Debug` show neither user name and password nor the
 /// fragment, which a server never gets.
@@ -21,7 +20,7 @@ pub struct Url {
     path: String,
     query: Option<String>,
     /// What Authorization says (RFC 7617), where the URL has a user name.
-    authorization: Option<String>,
+    authorization: Option<Secret>,
 }
 
 /// Why a text is no URL that can be asked for. It does not repeat the text, which may have a
@@ -75,7 +74,7 @@ impl Url {
     }
 
     /// What Authorization says for its user name and password.
-    pub(super) fn authorization(&self) -> Option<&str> {
+    pub(super) fn authorization(&self) -> Option<&[u8]> {
         self.authorization.as_deref()
     }
 
@@ -188,12 +187,10 @@ impl TryFrom<Uri<String>> for Url {
 }
 
 /// RFC 7617 section 2, for `user`, `user:password`, each percent-encoded.
-fn basic(userinfo: &str) -> String {
+fn basic(userinfo: &str) -> Secret {
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-    let mut user_pass: Vec<u8> = percent_decode_str(user).collect();
-    user_pass.push(b':');
-    user_pass.extend(percent_decode_str(password));
-    format!("Basic {}", STANDARD.encode(user_pass))
+    let decoded = |text: &str| Secret::collect(text.len(), percent_decode_str(text));
+    Secret::basic(&decoded(user), &decoded(password))
 }
 
 /// As people type it: without a scheme it is `http`.
@@ -251,7 +248,7 @@ mod tests {
             assert!(!format!("{url:?}").contains("s3cret"));
         }
         let url: Url = "http://a%20b:p%40@h".parse().unwrap();
-        assert_eq!(url.authorization(), Some("Basic YSBiOnBA"));
+        assert_eq!(url.authorization(), Some(&b"Basic YSBiOnBA"[..]));
     }
 
     #[test]

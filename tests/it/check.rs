@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use conniver::record::Line;
 use nix::sys::signal::Signal;
@@ -115,29 +114,32 @@ fn after_a_kill_under_load_the_file_tells_exactly_which_pairs_were_open() {
     }
     proxy.wait_for_open(5);
     let (file, address) = (proxy.records_file(), proxy.address());
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    // It is killed at any moment.
-                    if let Ok(mut client) = TcpStream::connect(address) {
-                        use std::io::{Read, Write};
-                        let _ = client.write_all(b"x");
-                        let _ = client.read(&mut [0]);
-                    }
-                }
-            });
+    // The ports of each client's connections that had their exchange, one after the other.
+    let client = || {
+        use std::io::{Read, Write};
+        let mut served = Vec::new();
+        // It is killed at any moment.
+        while let Ok(mut client) = TcpStream::connect(address) {
+            let _ = client.write_all(b"x");
+            if matches!(client.read(&mut [0]), Ok(1)) {
+                served.push(client.local_addr().unwrap().port());
+            }
         }
+        served
+    };
+    let served: Vec<Vec<u16>> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
         proxy.wait_for_records(50);
         proxy.signal(Signal::SIGKILL);
-        wait_until("it is gone", || TcpStream::connect(address).is_err());
-        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
 
     // What the file says of each pair, counted here.
-    let mut opened = BTreeSet::new();
+    let (mut opened, mut known) = (BTreeSet::new(), BTreeSet::new());
     for line in read_lines(&file) {
+        if let Line::Open(record) | Line::Close(record) = &line {
+            known.insert(record.client_port.unwrap());
+        }
         match line {
             Line::Open(record) => opened.insert((record.id, record.client_port.unwrap())),
             Line::Close(record) => opened.remove(&(record.id, record.client_port.unwrap())),
@@ -148,6 +150,11 @@ fn after_a_kill_under_load_the_file_tells_exactly_which_pairs_were_open() {
     let held_ports: BTreeSet<u16> =
         held.iter().map(|client| client.local_addr().unwrap().port()).collect();
     assert!(ports.is_superset(&held_ports));
+    // Only what came last can be missing: what was still in the program's memory.
+    for served in served {
+        let lost = served.iter().position(|port| !known.contains(port)).unwrap_or(served.len());
+        assert!(served[lost..].iter().all(|port| !known.contains(port)), "{served:?}: {known:?}");
+    }
 
     let output = check(&[&file]);
     assert_eq!(output.status.code(), Some(1));

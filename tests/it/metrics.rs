@@ -24,8 +24,13 @@ fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
     let proxy = Proxy::start(&mut Command::new(BINARY), &forwards, &args);
     // It stays bound as long as the test's process runs.
     std::mem::forget(held);
-    let said = proxy.wait_to_hear(SHOWING);
-    (proxy, address_in(&said, SHOWING).unwrap())
+    let address = shown_on(&proxy);
+    (proxy, address)
+}
+
+/// Where a proxy shows its metrics, which it has not been asked yet.
+pub(crate) fn shown_on(proxy: &Proxy) -> SocketAddr {
+    address_in(&proxy.wait_to_hear(SHOWING), SHOWING).unwrap()
 }
 
 /// Three pairs that end well with 5 bytes each way, and two that are refused.
@@ -43,7 +48,7 @@ fn five_pairs(proxy: &Proxy) {
 }
 
 /// The head and the body of an answer.
-fn ask(address: SocketAddr, request: &str) -> (String, String) {
+pub(crate) fn ask(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();

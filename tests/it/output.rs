@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use conniver::record::{self, Line, Output, Recorder};
 use nix::sys::signal::Signal;
 
 use crate::harness::has_tool;
+use crate::harness::load::under_load;
 use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_for, wait_until};
 
@@ -17,20 +17,7 @@ fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
     let proxy = Proxy::forwarding_to(echo_server(), &[]);
     let file = proxy.records_file();
     let rotated = |n: u32| file.with_extension(format!("{n}"));
-    let stop = AtomicBool::new(false);
-    let pairs: u64 = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut pairs = 0;
-                    while !stop.load(Ordering::Relaxed) {
-                        exchange(&mut proxy.connect(), b"x");
-                        pairs += 1;
-                    }
-                    pairs
-                })
-            })
-            .collect();
+    let pairs = under_load(proxy.address(), || {
         for n in 0..3 {
             // Rotate once there is something in the present file, and wait for the new one.
             wait_until("records come", || {
@@ -40,9 +27,7 @@ fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
             proxy.signal(Signal::SIGHUP);
             wait_until("the file is there again", || file.exists());
         }
-        stop.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap()).sum()
-    });
+    }) as u64;
     let mut lines: Vec<Line> = (0..3).flat_map(|n| read_lines(&rotated(n))).collect();
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);

@@ -4,13 +4,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use conniver::record::Outcome;
 use nix::sys::signal::Signal;
 use socket2::SockRef;
 use tempfile::TempDir;
 
+use crate::harness::load::under_load;
 use crate::harness::namespace::available;
 use crate::harness::peers::{Upstream, echo_server, exchange};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
@@ -61,29 +61,6 @@ fn what_waited_before_the_program_began_has_its_socket_options() {
     let socket = SockRef::from(&socket);
     assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
     assert!(socket.out_of_band_inline().unwrap());
-}
-
-/// Clients, one connection after the other, while `work` is done and for a while after it: how many
-/// connections they made. All must be served.
-fn under_load(address: SocketAddr, work: impl FnOnce()) -> usize {
-    let done = AtomicBool::new(false);
-    let client = || {
-        let (mut made, mut after) = (0, 0);
-        while after < 20 {
-            after += usize::from(done.load(Ordering::Relaxed));
-            let mut client = TcpStream::connect(address).unwrap();
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
-            assert_eq!(exchange(&mut client, b"x"), b"x");
-            made += 1;
-        }
-        made
-    };
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
-        work();
-        done.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap()).sum()
-    })
 }
 
 #[test]

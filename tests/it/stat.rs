@@ -215,7 +215,7 @@ fn what_a_server_says_commands_no_terminal() {
     });
     let output = stat(&[&url]).output().unwrap();
     let text = said(&output.stdout);
-    assert!(text.contains("x-evil: \u{fffd}31mred\n"), "{text}");
+    assert!(text.contains("x-evil: \\u{9b}31mred\n"), "{text}");
 }
 
 fn stat_failing(args: &[&str]) -> String {

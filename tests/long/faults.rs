@@ -4,12 +4,13 @@ use std::io::pipe;
 use std::process::Command;
 use std::time::Duration;
 
+use conniver::record::Line;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::harness::outputs::{Reader, SmallDisk};
 use crate::harness::peers::{echo_server, exchange};
-use crate::harness::program::{BINARY, Proxy, read_lines};
+use crate::harness::program::{BINARY, Proxy, closed, read_lines};
 
 const PAIRS: usize = 4000;
 const CLIENTS: usize = 4;
@@ -29,10 +30,18 @@ fn under_load(proxy: &Proxy, work: impl FnOnce()) {
     });
 }
 
-fn figures(lines: usize, said: &str) -> String {
-    assert_eq!(lines, PAIRS);
+/// Every pair has its record, once, with the byte that its client sent and got back.
+fn figures(lines: Vec<Line>, said: &str) -> String {
+    let records = closed(lines);
+    let mut seqs: Vec<u64> = records.iter().map(|record| record.seq).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=PAIRS as u64).collect::<Vec<_>>());
+    for record in &records {
+        let legs = [&record.client, record.upstream.as_ref().unwrap()];
+        assert_eq!(legs.map(|leg| (leg.rx_bytes, leg.tx_bytes)), [(1, 1); 2]);
+    }
     let waited = said.matches("new connections wait as well").count();
-    format!("{lines} pairs, {lines} records, queue full {waited} times")
+    format!("{PAIRS} pairs, {} records, queue full {waited} times", records.len())
 }
 
 pub(crate) fn ten_seconds_of_a_full_disk() -> String {
@@ -53,7 +62,7 @@ pub(crate) fn ten_seconds_of_a_full_disk() -> String {
     });
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
-    figures(left.lines.len(), &left.stderr)
+    figures(left.lines, &left.stderr)
 }
 
 pub(crate) fn ten_seconds_of_a_stopped_reader() -> String {
@@ -71,5 +80,5 @@ pub(crate) fn ten_seconds_of_a_stopped_reader() -> String {
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
     reader.join();
-    figures(read_lines(&file).len(), &left.stderr)
+    figures(read_lines(&file), &left.stderr)
 }

@@ -28,6 +28,8 @@ mod messages;
 #[cfg(target_os = "linux")]
 mod role;
 #[cfg(target_os = "linux")]
+mod slow_loris;
+#[cfg(target_os = "linux")]
 mod soak;
 #[cfg(target_os = "linux")]
 mod verdicts;
@@ -46,6 +48,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),
     ("ten_seconds_of_a_full_disk", faults::ten_seconds_of_a_full_disk),
     ("ten_seconds_of_a_stopped_reader", faults::ten_seconds_of_a_stopped_reader),
+    ("five_thousand_slow_clients", slow_loris::five_thousand_slow_clients),
     ("pip_downloads", clients::pip_downloads),
     ("npm_views", clients::npm_views),
     ("apt_updates", clients::apt_updates),

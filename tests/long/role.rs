@@ -2,17 +2,19 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::harness::peers::exchange;
 use crate::harness::program::wait_for;
+use crate::slow_loris;
 
 /// A process in a role, until it is told to end or dropped.
 pub(crate) struct Role {
     child: Child,
     /// What it said when it was ready.
     pub(crate) said: String,
+    output: BufReader<ChildStdout>,
 }
 
 impl Role {
@@ -24,10 +26,18 @@ impl Role {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut role = Self { child, said: String::new(), output };
+        role.said = role.hear();
+        role
+    }
+
+    /// What it says next.
+    pub(crate) fn hear(&mut self) -> String {
         let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert!(said.ends_with('\n'), "the role {args:?} ended before it was ready");
-        Self { child, said: said.trim_end().to_owned() }
+        self.output.read_line(&mut said).unwrap();
+        assert!(said.ends_with('\n'), "a role has ended after '{}'", self.said);
+        said.trim_end().to_owned()
     }
 
     /// Tells it to end, which closes all that it has open.
@@ -48,15 +58,20 @@ impl Drop for Role {
 pub(crate) fn play(name: &str, args: &[&str]) {
     match (name, args) {
         ("origin", []) => echo(),
+        ("slow", [proxy]) => slow_loris::drip(proxy.parse().unwrap(), |what| say(what)),
         ("clients", [proxy, count]) => hold(proxy.parse().unwrap(), count.parse().unwrap()),
         _ => panic!("no such role: {name} {args:?}"),
     }
 }
 
-/// Says that it is ready, and waits to be told to end.
-fn ready(what: impl std::fmt::Display) {
+fn say(what: impl std::fmt::Display) {
     println!("{what}");
     io::stdout().flush().unwrap();
+}
+
+/// Says that it is ready, and waits to be told to end.
+fn ready(what: impl std::fmt::Display) {
+    say(what);
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 
 use tokio::process::{Child, Command};
 
-use crate::cli::exit;
+use crate::cli::exit::Failure;
 
 /// Exit statuses of the shell (POSIX, "Exit Status for Commands").
 const CANNOT_BE_RUN: u8 = 126;
@@ -29,11 +29,10 @@ impl Program {
         command.spawn().map(Self).map_err(|error| {
             let program = command.as_std().get_program().display();
             if error.kind() == io::ErrorKind::NotFound {
-                exit::say(&format!("conniver: running '{program}': it was not found"));
-                return ExitCode::from(NOT_FOUND);
+                let failure = Failure::new(format!("running '{program}': it was not found"));
+                return failure.report(NOT_FOUND);
             }
-            exit::say(&format!("conniver: running '{program}': {error}"));
-            ExitCode::from(CANNOT_BE_RUN)
+            Failure::new(format!("running '{program}': {error}")).report(CANNOT_BE_RUN)
         })
     }
 

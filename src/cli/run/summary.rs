@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use conniver::record::{Outcome, Record};
+use conniver::record::{Outcome, Printable, Record};
 
 use crate::cli::units::human_bytes;
 
@@ -94,7 +94,10 @@ impl From<&Record> for Row {
         let leg = record.upstream.as_ref();
         let last = leg.and_then(|leg| leg.closed_info.as_ref());
         Self {
-            target: record.target.clone().unwrap_or_else(|| "(none asked for)".to_owned()),
+            target: record.target.as_ref().map_or_else(
+                || "(none asked for)".to_owned(),
+                |target| Printable(target).to_string(),
+            ),
             connections: 1,
             sent: leg.map(|leg| leg.tx_bytes),
             received: leg.map(|leg| leg.rx_bytes),

@@ -2,8 +2,6 @@
 
 use conniver::record::stat::{Exchange, Phase};
 
-use super::report::printable;
-
 /// A sentence on an exchange that failed.
 pub(super) fn sentence(exchange: &Exchange) -> String {
     let Exchange { url, target, target_host, via, ending, .. } = exchange;
@@ -16,7 +14,6 @@ pub(super) fn sentence(exchange: &Exchange) -> String {
         _ => format!("receiving {url}"),
     };
     let error = ending.error.as_deref().unwrap_or("it failed");
-    let error = printable(error);
     match advice(exchange) {
         Some(advice) => format!("{doing}: {error}; {advice}"),
         None => format!("{doing}: {error}"),
@@ -56,8 +53,7 @@ fn advice(exchange: &Exchange) -> Option<String> {
             return Some(match names.is_empty() {
                 true => "it names none; -k goes on".to_owned(),
                 false => {
-                    let names = printable(&names.join(", "));
-                    format!("ask for one of them: {names}; -k goes on")
+                    format!("ask for one of them: {}; -k goes on", names.join(", "))
                 }
             });
         }

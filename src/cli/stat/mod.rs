@@ -52,8 +52,8 @@ pub(crate) struct StatArgs {
     insecure: bool,
 
     /// Send this header field, perhaps in place of one of ours; repeatable
-    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
-    header: Vec<(HeaderName, HeaderValue)>,
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    header: Vec<HeaderArg>,
 
     /// Write the body to this file, instead of throwing it away
     #[arg(short, long, value_name = "FILE", value_parser = parse_output, conflicts_with = "count")]
@@ -125,11 +125,21 @@ impl FromStr for UrlArg {
     }
 }
 
-fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
-    let malformed = "expected NAME: VALUE";
-    let (name, value) = text.split_once(':').ok_or(malformed)?;
-    let name = name.parse().map_err(|_| malformed)?;
-    Ok((name, HeaderValue::from_str(value.trim()).map_err(|_| malformed)?))
+/// A header field as it was typed; judged after clap, too. `None` if it is none.
+#[derive(Debug, Clone)]
+struct HeaderArg(Option<(HeaderName, HeaderValue)>);
+
+impl FromStr for HeaderArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.split_once(':').and_then(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.trim()).ok()?;
+            // Whatever it says is not for others.
+            value.set_sensitive(true);
+            Some((name.parse().ok()?, value))
+        })))
+    }
 }
 
 fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
@@ -152,13 +162,15 @@ fn read(file: &str) -> io::Result<Vec<u8>> {
 impl StatArgs {
     /// What was typed, as what it means.
     fn settings(&self) -> Result<Settings, Failure> {
-        let url = self.url.0.clone().unwrap_or_else(|error| {
-            let text = format!("invalid value for 'URL': {error}\n");
-            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
-        });
+        let url = self.url.0.clone().unwrap_or_else(|error| exit::invalid_value("URL", error));
         let mut settings = Settings::new(url);
         settings.method = if self.head { Some(Method::HEAD) } else { self.request.clone() };
-        settings.headers.clone_from(&self.header);
+        let headers = self.header.iter().map(|HeaderArg(header)| {
+            let malformed =
+                || exit::invalid_value("--header <NAME: VALUE>", "expected NAME: VALUE");
+            header.clone().unwrap_or_else(malformed)
+        });
+        settings.headers = headers.collect();
         settings.body = match self.data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
             None => None,
             Some((data, None)) => Some(data.to_owned().into()),
@@ -233,7 +245,7 @@ async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
         };
         show(args, &stat)?;
         if stat.exchange.outcome != Outcome::Ok {
-            exit::say(&format!("conniver: {}", advice::sentence(&stat.exchange)));
+            Failure::new(advice::sentence(&stat.exchange)).say();
         }
         repetitions.add(&stat);
     }
@@ -248,7 +260,8 @@ async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
 
 fn show(args: &StatArgs, stat: &Stat) -> Result<(), Failure> {
     if args.json {
-        let line = serde_json::to_string(&Line::Stat(Box::new(stat.clone())))
+        let line = Line::Stat(Box::new(stat.clone()))
+            .to_json()
             .map_err(|error| Failure::new(format!("writing the record: {error}")))?;
         return exit::print(&line);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use conniver::record::stat::{Certificate, Exchange, Stat, Tls};
-use conniver::record::{Basis, LimitedBy, Outcome, Report, Verdict};
+use conniver::record::{Basis, LimitedBy, Outcome, Printable, Report, Verdict};
 
 use super::drawing;
 use crate::cli::units::human_bytes;
@@ -26,7 +26,7 @@ pub(super) fn whole(stat: &Stat) -> String {
     if stat.exchange.http.status.is_some() {
         let bytes = human_bytes(stat.exchange.http.body_bytes);
         let _ = match &stat.saved_to {
-            Some(file) => write!(text, "\nbody: {bytes}, saved to {}", printable(file)),
+            Some(file) => write!(text, "\nbody: {bytes}, saved to {}", Printable(file)),
             None => write!(text, "\nbody: {bytes}, discarded"),
         };
     }
@@ -60,27 +60,22 @@ pub(super) fn rtt_at_end(exchange: &Exchange) -> Option<Duration> {
     exchange.upstream.as_ref()?.undisturbed_rtt()
 }
 
-/// What a server or a file's name says, without what a terminal would take for a command.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 struct Whole<'e>(&'e Exchange);
 
 impl fmt::Display for Whole<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exchange = self.0;
-        write!(f, "{} {}", exchange.http.method, exchange.url)?;
+        write!(f, "{} {}", Printable(&exchange.http.method), Printable(&exchange.url))?;
         connection(f, exchange)?;
         if let Some(tls) = &exchange.tls {
             handshake(f, tls)?;
         }
         if let Some(status) = exchange.http.status {
             let version = exchange.http.version.as_deref().unwrap_or("HTTP");
-            write!(f, "\n\n{GOOD}{version} {status}{GOOD:#}")?;
+            write!(f, "\n\n{GOOD}{} {status}{GOOD:#}", Printable(version))?;
             for header in &exchange.http.headers {
-                let value = printable(&header.value);
-                write!(f, "\n{DIMMED}{}:{DIMMED:#} {value}", header.name)?;
+                let (name, value) = (Printable(&header.name), Printable(&header.value));
+                write!(f, "\n{DIMMED}{name}:{DIMMED:#} {value}")?;
             }
         }
         let Some(leg) = &exchange.upstream else { return Ok(()) };
@@ -90,7 +85,7 @@ impl fmt::Display for Whole<'_> {
             write!(f, "\n{}", Limiter { verdict, is_direct: exchange.via.is_none() })?;
         }
         for warning in &exchange.warnings {
-            write!(f, "\n{ATTENTION}warning: {}{ATTENTION:#}", warning.text)?;
+            write!(f, "\n{ATTENTION}warning: {}{ATTENTION:#}", Printable(&warning.text))?;
         }
         Ok(())
     }
@@ -102,12 +97,12 @@ fn connection(f: &mut fmt::Formatter<'_>, exchange: &Exchange) -> fmt::Result {
     {
         write!(f, "\nconnected to {remote} from {local}")?;
         if let Some(via) = &exchange.via {
-            write!(f, ", the parent proxy {via}")?;
+            write!(f, ", the parent proxy {}", Printable(via))?;
         }
     }
     for attempt in &exchange.attempts {
         if let Some(error) = &attempt.error {
-            write!(f, "\n{ATTENTION}{}: {error}{ATTENTION:#}", attempt.addr)?;
+            write!(f, "\n{ATTENTION}{}: {}{ATTENTION:#}", attempt.addr, Printable(error))?;
         }
     }
     Ok(())
@@ -115,19 +110,21 @@ fn connection(f: &mut fmt::Formatter<'_>, exchange: &Exchange) -> fmt::Result {
 
 fn handshake(f: &mut fmt::Formatter<'_>, tls: &Tls) -> fmt::Result {
     let parts = [&tls.version, &tls.cipher, &tls.key_exchange, &tls.alpn];
-    let parts: Vec<_> = parts.into_iter().flatten().map(|part| printable(part)).collect();
+    let parts: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
     if !parts.is_empty() {
-        write!(f, "\n{}", parts.join(", "))?;
+        write!(f, "\n{}", Printable(parts.join(", ")))?;
     }
     if let Some(Certificate { subject, issuer, names, not_after, .. }) = tls.certificates.first() {
-        write!(f, "\ncertificate: {}", printable(subject))?;
+        write!(f, "\ncertificate: {}", Printable(subject))?;
         if !names.is_empty() {
-            write!(f, ", for {}", printable(&names.join(", ")))?;
+            write!(f, ", for {}", Printable(&names.join(", ")))?;
         }
-        write!(f, ", by {}, until {not_after}", printable(issuer))?;
+        write!(f, ", by {}, until {not_after}", Printable(issuer))?;
     }
     match (tls.verified, &tls.verify_error) {
-        (Some(false), Some(error)) => write!(f, "\n{ATTENTION}not trusted: {error}{ATTENTION:#}"),
+        (Some(false), Some(error)) => {
+            write!(f, "\n{ATTENTION}not trusted: {}{ATTENTION:#}", Printable(error))
+        }
         (Some(true), _) => f.write_str(", trusted"),
         _ => Ok(()),
     }

@@ -26,7 +26,7 @@ pub fn socks_parent(bytes: &[u8]) {
     let Some((&first, bytes)) = bytes.split_first() else { return };
     let Ok(target) = "name.test:80".parse() else { return };
     let credentials = (first & 0x80 != 0)
-        .then(|| Credentials { user: b"me".to_vec(), password: b"secret".to_vec() });
+        .then(|| Credentials { user: b"me"[..].into(), password: b"secret"[..].into() });
     let (target, credentials) = (&target, credentials.as_ref());
     in_whole_and_in_pieces(bytes, first & 0x7f, || {
         let mut stage = socks5::Stage::Method;
@@ -65,7 +65,7 @@ fn converse(
                     assert!((1..=come - done).contains(&used));
                     assert!(done + used > known, "it was complete before");
                     done += used;
-                    said.extend(say);
+                    said.extend_from_slice(&say);
                 }
                 Ok(Heard::Open { used }) => {
                     assert!((1..=come - done).contains(&used));

@@ -4,6 +4,7 @@ use super::{Heard, Refusal};
 use crate::dial::via::Credentials;
 use crate::ingress::Target;
 use crate::record::{How, Outcome};
+use crate::secret::Secret;
 
 /// A parent's head has no reason to be longer.
 const LONGEST_HEAD: usize = 16 * 1024;
@@ -12,13 +13,15 @@ const LONGEST_HEAD: usize = 16 * 1024;
 const MOST_FIELDS: usize = 100;
 
 /// The request for a tunnel to `target`.
-pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Vec<u8> {
-    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-    if let Some(credentials) = credentials {
-        request.push_str(&format!("Proxy-Authorization: {}\r\n", credentials.basic()));
+pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Secret {
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+    match credentials.map(Credentials::basic) {
+        Some(basic) => {
+            let field = [b"Proxy-Authorization: ", &*basic, b"\r\n\r\n"];
+            Secret::concat(&[&[request.as_bytes()], &field[..]].concat())
+        }
+        None => Secret::concat(&[request.as_bytes(), b"\r\n"]),
     }
-    request.push_str("\r\n");
-    request.into_bytes()
 }
 
 /// Reads the answer to it, as far as it has come. After a head with 2xx the tunnel begins, whatever
@@ -34,7 +37,7 @@ pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
     };
     match response.code {
         // RFC 9110 section 15.2: others may come before the answer.
-        Some(100..=199) => Ok(Heard::Answered { used, say: Vec::new() }),
+        Some(100..=199) => Ok(Heard::Answered { used, say: Secret::default() }),
         Some(200..=299) => Ok(Heard::Open { used }),
         Some(status) => Err(refused(status)),
         None => Err(Refusal::malformed("the parent proxy's answer has no status")),
@@ -60,9 +63,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(target: &str, credentials: Option<(&str, &str)>) -> String {
-        let credentials = credentials
-            .map(|(user, password)| Credentials { user: user.into(), password: password.into() });
-        String::from_utf8(request(&target.parse().unwrap(), credentials.as_ref())).unwrap()
+        let credentials = credentials.map(|(user, password)| Credentials {
+            user: user.as_bytes().into(),
+            password: password.as_bytes().into(),
+        });
+        let request = request(&target.parse().unwrap(), credentials.as_ref());
+        String::from_utf8(request.to_vec()).unwrap()
     }
 
     #[test]

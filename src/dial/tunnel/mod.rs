@@ -19,6 +19,7 @@ use crate::conn::Meter;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase};
+use crate::secret::Secret;
 
 /// Looked at in one go; answers are shorter, as a rule.
 const LOOK: usize = 1024;
@@ -38,7 +39,7 @@ enum Heard {
     /// Its answer goes on.
     More,
     /// So many bytes were an answer; next we say this, and listen on.
-    Answered { used: usize, say: Vec<u8> },
+    Answered { used: usize, say: Secret },
     /// So many bytes were its last answer; what follows comes from the target.
     Open { used: usize },
 }

@@ -6,6 +6,7 @@ use super::{Heard, Refusal};
 use crate::dial::via::Credentials;
 use crate::ingress::Target;
 use crate::record::{How, Outcome};
+use crate::secret::Secret;
 
 const VERSION: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;
@@ -21,10 +22,10 @@ pub(super) enum Stage {
 }
 
 /// Offers the ways to authenticate that we have.
-pub(super) fn greeting(credentials: Option<&Credentials>) -> Vec<u8> {
+pub(super) fn greeting(credentials: Option<&Credentials>) -> Secret {
     match credentials {
-        None => vec![VERSION, 1, NO_AUTHENTICATION],
-        Some(_) => vec![VERSION, 2, NO_AUTHENTICATION, PASSWORD],
+        None => [VERSION, 1, NO_AUTHENTICATION][..].into(),
+        Some(_) => [VERSION, 2, NO_AUTHENTICATION, PASSWORD][..].into(),
     }
 }
 
@@ -73,7 +74,7 @@ pub(super) fn hear(
 }
 
 /// RFC 1928 section 4.
-fn request(target: &Target) -> Result<Vec<u8>, Refusal> {
+fn request(target: &Target) -> Result<Secret, Refusal> {
     let mut request = vec![VERSION, 1, 0];
     match target.literal().map(|address| address.ip()) {
         Some(IpAddr::V4(ip)) => {
@@ -86,27 +87,25 @@ fn request(target: &Target) -> Result<Vec<u8>, Refusal> {
         }
         None => {
             request.push(3);
-            counted(&mut request, target.host().as_bytes())?;
+            let host = target.host();
+            request.push(length(host.as_bytes())?);
+            request.extend(host.as_bytes());
         }
     }
     request.extend(target.port().to_be_bytes());
-    Ok(request)
+    Ok(request.as_slice().into())
 }
 
 /// RFC 1929 section 2.
-fn password(credentials: &Credentials) -> Result<Vec<u8>, Refusal> {
-    let mut message = vec![1];
-    counted(&mut message, &credentials.user)?;
-    counted(&mut message, &credentials.password)?;
-    Ok(message)
+fn password(credentials: &Credentials) -> Result<Secret, Refusal> {
+    let Credentials { user, password } = credentials;
+    Ok(Secret::concat(&[&[1, length(user)?], user, &[length(password)?], password]))
 }
 
-/// Appends the length in one byte, and the bytes.
-fn counted(message: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Refusal> {
+/// The length in one byte.
+fn length(bytes: &[u8]) -> Result<u8, Refusal> {
     let too_long = |_| Refusal::malformed("a name or a password is too long for SOCKS");
-    message.push(u8::try_from(bytes.len()).map_err(too_long)?);
-    message.extend(bytes);
-    Ok(())
+    u8::try_from(bytes.len()).map_err(too_long)
 }
 
 /// RFC 1928 section 6. A refusal is told by its first two bytes: some send no more.
@@ -149,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn credentials() -> Credentials {
-        Credentials { user: b"me".to_vec(), password: b"pass".to_vec() }
+        Credentials { user: b"me"[..].into(), password: b"pass"[..].into() }
     }
 
     fn heard(mut stage: Stage, bytes: &[u8], with: Option<&Credentials>) -> Result<Heard, String> {
@@ -164,17 +163,17 @@ mod tests {
             ("192.0.2.1:443", b"\x05\x01\0\x01\xc0\0\x02\x01\x01\xbb"),
             ("[::1]:1", b"\x05\x01\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x01"),
         ] {
-            assert_eq!(request(&target.parse().unwrap()).unwrap(), bytes);
+            assert_eq!(&*request(&target.parse().unwrap()).unwrap(), bytes);
         }
     }
 
     #[test]
     fn the_parent_chooses_among_the_ways_that_were_offered() {
         let mine = credentials();
-        assert_eq!(greeting(None), [5, 1, 0]);
-        assert_eq!(greeting(Some(&mine)), [5, 2, 0, 2]);
+        assert_eq!(*greeting(None), [5, 1, 0]);
+        assert_eq!(*greeting(Some(&mine)), [5, 2, 0, 2]);
         let request = b"\x05\x01\0\x03\x09name.test\0\x50".to_vec();
-        let answered = |say| Ok(Heard::Answered { used: 2, say });
+        let answered = |say: Vec<u8>| Ok(Heard::Answered { used: 2, say: say.as_slice().into() });
         assert_eq!(heard(Stage::Method, &[5, 0], None), answered(request.clone()));
         let password = b"\x01\x02me\x04pass".to_vec();
         assert_eq!(heard(Stage::Method, &[5, 2], Some(&mine)), answered(password));

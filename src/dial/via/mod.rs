@@ -5,11 +5,10 @@ mod exception;
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
 use crate::ingress::Target;
+use crate::secret::Secret;
 pub use exception::Exception;
 
 /// A parent proxy, and which targets are reached without it.
@@ -39,11 +38,11 @@ pub(super) enum Protocol {
     Socks5h,
 }
 
-/// Who we are to a parent proxy. Deliberately without `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+/// Who we are to a parent proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
-    pub(super) user: Vec<u8>,
-    pub(super) password: Vec<u8>,
+    pub(super) user: Secret,
+    pub(super) password: Secret,
 }
 
 /// Why a text names no parent proxy. It does not repeat the text, which may have a password.
@@ -64,7 +63,7 @@ impl std::error::Error for ParseViaError {}
 
 impl Via {
     /// What Proxy-Authorization says to an HTTP parent; `None` without credentials.
-    pub(crate) fn authorization(&self) -> Option<String> {
+    pub(crate) fn authorization(&self) -> Option<Secret> {
         self.credentials.as_ref().map(Credentials::basic)
     }
 
@@ -146,14 +145,13 @@ impl FromStr for Via {
 
 impl Credentials {
     /// RFC 7617 section 2.
-    pub(super) fn basic(&self) -> String {
-        let user_pass = [&self.user, &b":"[..], &self.password].concat();
-        format!("Basic {}", STANDARD.encode(user_pass))
+    pub(super) fn basic(&self) -> Secret {
+        Secret::basic(&self.user, &self.password)
     }
 
     fn parse(userinfo: &str, protocol: Protocol) -> Result<Self, ParseViaError> {
         let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
-        let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
+        let decoded = |text: &str| Secret::collect(text.len(), percent_decode_str(text));
         let (user, password) = (decoded(user), decoded(password));
         match protocol {
             // RFC 7617 section 2.

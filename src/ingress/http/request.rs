@@ -239,7 +239,7 @@ fn origin_form(
 }
 
 /// A head in origin form as another proxy gets it: in absolute form, with what it wants to know of us.
-pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&str>) -> Vec<u8> {
+pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&[u8]>) -> Vec<u8> {
     let end_of_line = memchr::memmem::find(head, b"\r\n").map_or(head.len(), |at| at + 2);
     let (line, fields) = head.split_at(end_of_line);
     let method = memchr::memchr(b' ', line).map_or(line.len(), |at| at + 1);
@@ -248,7 +248,7 @@ pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&str>) -
     let path = path.strip_prefix(b"*").unwrap_or(path);
     let mut absolute = [method, b"http://", host.as_bytes(), path].concat();
     if let Some(authorization) = authorization {
-        write_field(&mut absolute, "Proxy-Authorization", authorization.as_bytes());
+        write_field(&mut absolute, "Proxy-Authorization", authorization);
     }
     absolute.extend_from_slice(fields);
     absolute

@@ -2,9 +2,11 @@
 
 pub(crate) mod causes;
 pub(crate) mod clients;
+pub(crate) mod clock;
 pub(crate) mod dns;
 pub(crate) mod errors;
 pub(crate) mod forwarding;
+pub(crate) mod load;
 pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod noise;

@@ -1,0 +1,144 @@
+//! Text from elsewhere, shown so that it says nothing but itself.
+//!
+//! Host names, status lines, certificates and files may have anything in them: a line break that
+//! begins a line of their own in a log, a terminal's commands, characters that reorder what stands
+//! around them.
+
+use std::fmt::{self, Write};
+
+use serde::Serialize;
+
+/// Shows a value in one line, with `\u{1b}` for a character that would not stay in its place: control
+/// characters (C0, DEL and C1), what ends a line or a paragraph, and what sets the direction of text
+/// (Unicode's `Bidi_Control`).
+///
+/// ```
+/// use conniver::record::Printable;
+///
+/// assert_eq!(Printable("a\u{1b}[31mb\n").to_string(), "a\\u{1b}[31mb\\u{a}");
+/// assert_eq!(Printable("naïve café").to_string(), "naïve café");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Printable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+struct Escaping<'f, 'w>(&'f mut fmt::Formatter<'w>);
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        pieces(
+            text,
+            self,
+            |f, plain| f.0.write_str(plain),
+            |f, c| write!(f.0, "{}", c.escape_unicode()),
+        )
+    }
+}
+
+/// Whether it is more than its own sign.
+fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A value as JSON on one line, with the active characters escaped that JSON would leave as they are:
+/// whoever looks at the file in a terminal gets no command, and every reader of JSON the same text.
+pub(super) fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|json| escaped(&json).unwrap_or(json))
+}
+
+/// The same into a buffer that is used again.
+#[cfg(feature = "proxy")]
+pub(super) fn write_json(json: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
+    json.clear();
+    serde_json::to_writer(&mut *json, value)?;
+    if !is_plain(json)
+        && let Some(escaped) = str::from_utf8(json).ok().and_then(escaped)
+    {
+        *json = escaped.into_bytes();
+    }
+    Ok(())
+}
+
+/// ASCII without DEL; JSON escapes the other control characters. In chunks, which the compiler turns into few instructions: a
+/// record has 10 kB.
+#[cfg(feature = "proxy")]
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.chunks(64).all(|chunk| chunk.iter().fold(true, |plain, &byte| plain & (byte < 0x7f)))
+}
+
+/// What stands in JSON with its active characters escaped; `None` where there are none.
+fn escaped(json: &str) -> Option<String> {
+    if !json.contains(is_active) {
+        return None;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    let plain = |escaped: &mut String, plain: &str| {
+        escaped.push_str(plain);
+        Ok(())
+    };
+    // None of them is beyond U+FFFF. Writing to a string does not fail.
+    let _ = pieces(json, &mut escaped, plain, |to, c| write!(to, "\\u{:04x}", u32::from(c)));
+    Some(escaped)
+}
+
+/// Hands over what is plain, in pieces, and each active character between them.
+fn pieces<W>(
+    text: &str,
+    to: &mut W,
+    plain: impl Fn(&mut W, &str) -> fmt::Result,
+    active: impl Fn(&mut W, char) -> fmt::Result,
+) -> fmt::Result {
+    let mut rest = text;
+    while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_active(c)) {
+        let (before, after) = rest.split_at(at);
+        plain(to, before)?;
+        active(to, c)?;
+        rest = after.strip_prefix(c).unwrap_or_default();
+    }
+    plain(to, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_commands_a_terminal_or_a_reader_is_spelt_out() {
+        for (text, shown) in [
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
+            ("one\r\ntwo\u{2028}three\u{85}", "one\\u{d}\\u{a}two\\u{2028}three\\u{85}"),
+            ("\u{202e}gnp.exe", "\\u{202e}gnp.exe"),
+            ("\t", "\\u{9}"),
+            ("\u{644}\u{200d}e\u{301} 日本 \\n \"", "\u{644}\u{200d}e\u{301} 日本 \\n \""),
+        ] {
+            assert_eq!(Printable(text).to_string(), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_active_is_left_and_nothing_else_is_changed(text in any::<String>()) {
+            let shown = Printable(&text).to_string();
+            prop_assert!(!shown.chars().any(is_active));
+            if !text.chars().any(is_active) {
+                prop_assert_eq!(shown, text);
+            }
+        }
+
+        #[test]
+        fn json_keeps_its_meaning_and_has_nothing_active(texts in prop::collection::vec(any::<String>(), 0..4)) {
+            let json = to_json(&texts).unwrap();
+            prop_assert!(!json.chars().any(is_active));
+            prop_assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), texts);
+        }
+    }
+}
