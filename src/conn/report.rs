@@ -148,6 +148,19 @@ impl EofInfo {
 }
 
 impl Report {
+    /// The smoothed round-trip time from right before our own end of stream, whose acknowledgement
+    /// may be delayed; without that, of the latest look. `None` where the system does not tell.
+    pub fn undisturbed_rtt(&self) -> Option<Duration> {
+        let before_our_end = self.eof_info.as_ref().and_then(|info| info.rtt);
+        before_our_end.or_else(|| self.closed_info.as_ref()?.rtt)
+    }
+
+    /// Of `tx_bytes`: those that the proxy only passed on.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn payload_sent(&self) -> u64 {
+        self.tx_bytes - self.own_tx_bytes
+    }
+
     /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
     pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
         crate::to_map(self)

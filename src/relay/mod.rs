@@ -89,7 +89,8 @@ pub(crate) struct Relayed {
     pub(crate) end: RelayEnd,
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
-    pub(crate) halves: Box<Halves>,
+    /// Whom the two directions waited for, to upstream and to client.
+    pub(crate) waited: [Waited; 2],
 }
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
@@ -137,7 +138,8 @@ pub(crate) async fn relay(
         }
     }
     let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
-    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), halves }
+    let waited = [halves.to_upstream.waited(), halves.to_client.waited()];
+    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), waited }
 }
 
 /// Runs both halves until they are done; until when all that was sent must have arrived. Or what

@@ -56,11 +56,8 @@ pub(super) fn brief(stat: &Stat) -> String {
     format!("{}: {status}  {}", stat.seq, parts.join(", "))
 }
 
-/// Without the delayed acknowledgement of our own end of stream, where that is known.
 pub(super) fn rtt_at_end(exchange: &Exchange) -> Option<Duration> {
-    let leg = exchange.upstream.as_ref()?;
-    let undisturbed = leg.eof_info.as_ref().and_then(|eof| eof.rtt);
-    undisturbed.or_else(|| leg.closed_info.as_ref()?.rtt)
+    exchange.upstream.as_ref()?.undisturbed_rtt()
 }
 
 /// What a server or a file's name says, without what a terminal would take for a command.
