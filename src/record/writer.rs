@@ -54,6 +54,7 @@ impl std::error::Error for OpenError {
 
 /// What became of the lines of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Tally {
     /// Lines written whole.
     pub written: u64,

@@ -44,6 +44,8 @@ pub(crate) use observe::{Observe, Observed};
 pub(crate) use pipe::open as open_pipes;
 pub(crate) use pulse::Pulse;
 pub(crate) use waits::Waited;
+#[cfg(feature = "stat")]
+pub(crate) use waits::Waits;
 pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
