@@ -450,7 +450,8 @@ fn the_table_of_systems_tells_what_each_decoder_fills_and_from_which_field() {
             let mut offsets = BTreeSet::new();
             for field in platform.fields {
                 let mut changed = bytes.clone();
-                changed[field.offset] = 0;
+                // The state stays a connection's: of others macOS tells nothing else.
+                changed[field.offset] = if field.offset == 0 { 2 } else { 0 };
                 if normalised(&changed)[*key] != map[*key] {
                     offsets.insert(field.offset);
                     let raw: [u8; 4] = bytes[field.offset..][..4].try_into().unwrap();
