@@ -14,10 +14,9 @@ fail() { echo "test-platforms: $*" >&2; exit 1; }
 
 systems=("$@")
 [ $# -gt 0 ] || systems=(windows aarch64)
-# As in scripts/check-platforms.sh.
-without_stat=(--no-default-features --features cli,hyper-util)
-# Emulated properties take their time.
+# Emulated properties take their time. Nobody debugs these builds, which take gigabytes otherwise.
 export CARGO_TERM_COLOR=never PROPTEST_CASES=${PROPTEST_CASES:-16} RUST_BACKTRACE=0
+export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
 
 # need COMMAND PACKAGE...: installs the packages if the command is missing.
 need() {
@@ -33,7 +32,7 @@ need() {
 # demo TARGET JQ: what the demonstration's record says of both legs, whatever the system tells.
 demo() {
     local record
-    record=$(scripts/foreign-cargo "$1" run --quiet "${without_stat[@]}" -- demo --size 1)
+    record=$(scripts/foreign-cargo "$1" run --quiet -- demo --size 1)
     jq -e --argjson bytes $((1024 * 1024)) '
         .outcome == "ok" and .ending.firstHow == "fin" and .ending.secondHow == "fin"
         and .delivery.toClient == {written: $bytes, acked: null, undelivered: null}
@@ -68,7 +67,7 @@ END
     fi
 
     # To who polls, wine shows a reset as an end of stream.
-    scripts/foreign-cargo $target test --quiet --lib --bins "${without_stat[@]}" -- --skip with_a_reset
+    scripts/foreign-cargo $target test --quiet --lib --bins -- --skip with_a_reset
     # wine does not know SIO_TCP_INFO.
     demo $target '.infoErrCode == "ENOTSUP"
         and ([.openedInfo, .eofInfo, .closedInfo] | all(. == null))'
@@ -82,7 +81,7 @@ aarch64() {
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner
 
     # qemu has no NETLINK_SOCK_DIAG.
-    scripts/foreign-cargo $target test --quiet --lib --bins "${without_stat[@]}" -- --skip sock_diag
+    scripts/foreign-cargo $target test --quiet --lib --bins -- --skip sock_diag
     # Of the structure qemu passes on the first bytes alone.
     demo $target '[.openedInfo, .closedInfo] | all(. == null or (.sysInfoLength < 72 and .rtt == null
         and .retransmits == null and (.sysInfo | has("rtt") or has("totalRetrans") | not)))'

@@ -4,7 +4,8 @@
 //! proxy and whichever peers are installed, and goes through the works in interleaved rounds:
 //! every round does each work once with each proxy that can, in turning order. It prints medians, and the
 //! ratios of this proxy to each peer, taken within rounds. `--against OLD` compares with an older
-//! build of this proxy alone and gives the 95 % interval of the median ratio.
+//! build of this proxy alone, `--wrapper` a tokio program whose streams are wrapped with the same one
+//! whose streams are bare; of six rounds or more the median ratios get their 95 % intervals.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -17,11 +18,12 @@ mod cpu;
 mod load;
 mod origin;
 mod peers;
+mod server;
 mod stats;
 mod table;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -36,6 +38,12 @@ struct Args {
     /// Compare with this older build of conniver instead of with other proxies
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
+    /// More options for this build of conniver, which no other gets: --with "--metrics 0 --lifetime 24h"
+    #[arg(long, value_name = "OPTIONS", value_delimiter = ' ', allow_hyphen_values = true)]
+    with: Vec<String>,
+    /// Measure no proxy, but a tokio program that wraps its streams against one that does not
+    #[arg(long, conflicts_with_all = ["against", "with", "peers"])]
+    wrapper: bool,
     /// Only these works, separated by commas
     #[arg(long, value_delimiter = ',')]
     works: Vec<Work>,
@@ -58,26 +66,29 @@ fn main() {
     match args.role.as_deref() {
         Some("origin") => return origin::serve(),
         Some("load") => return load::run(&args.rest),
+        Some("server") => return server::serve(args.rest[0] == "wrapped"),
         _ => {}
     }
     if cfg!(debug_assertions) {
         eprintln!("relay: a debug build says nothing about speed; use `cargo bench --bench relay`");
     }
-    let works = if args.works.is_empty() { Work::ALL.to_vec() } else { args.works.clone() };
     let origin = origin::Origin::start();
     let directory = tempfile::TempDir::new().unwrap();
-    let peers = match &args.against {
-        Some(old) => vec![
-            Peer::conniver(
-                "new",
-                env!("CARGO_BIN_EXE_conniver").as_ref(),
-                &origin,
-                directory.path(),
-            ),
-            Peer::conniver("old", old, &origin, directory.path()),
-        ],
-        None => peers::start_all(args.peers.as_deref(), &origin, directory.path()),
+    let conniver = |name: &str, binary: &Path, options: &[String]| {
+        Peer::conniver(name, binary, options, &origin, directory.path())
     };
+    let new: &Path = env!("CARGO_BIN_EXE_conniver").as_ref();
+    let peers = match &args.against {
+        _ if args.wrapper => vec![Peer::server("wrapped"), Peer::server("bare")],
+        Some(old) => vec![conniver("new", new, &args.with), conniver("old", old, &[])],
+        None => {
+            let mut peers = vec![conniver("conniver", new, &args.with)];
+            peers.extend(peers::start_all(args.peers.as_deref(), &origin, directory.path()));
+            peers
+        }
+    };
+    let mut works = if args.works.is_empty() { Work::ALL.to_vec() } else { args.works };
+    works.retain(|work| peers.iter().any(|peer| work.is_for(peer)));
 
     let mut measured = Measured::default();
     for round in 0..args.rounds {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Bytes of one bulk transfer.
 pub(crate) const BULK: u64 = 2 << 30;
-const CHUNK: usize = 256 << 10;
+pub(crate) const CHUNK: usize = 256 << 10;
 
 /// What an origin's port does with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +29,24 @@ pub(crate) struct Origin {
     addresses: Vec<SocketAddr>,
 }
 
+/// A process of this program in another role, which says where its services are.
+pub(crate) fn started(role: &[&str]) -> (Child, Vec<SocketAddr>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .arg("--role")
+        .args(role)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.as_mut().unwrap());
+    let lines = said.lines().take(Service::ALL.len());
+    let addresses = lines.map(|line| line.unwrap().parse().unwrap()).collect();
+    (child, addresses)
+}
+
 impl Origin {
     pub(crate) fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--role", "origin"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.as_mut().unwrap());
-        let lines = said.lines().take(Service::ALL.len());
-        let addresses = lines.map(|line| line.unwrap().parse().unwrap()).collect();
+        let (child, addresses) = started(&["origin"]);
         Self { child, addresses }
     }
 
@@ -55,15 +62,20 @@ impl Drop for Origin {
     }
 }
 
+/// A listener on a free port, which it says on standard output.
+pub(crate) fn listener() -> TcpListener {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(4096).unwrap();
+    let listener = TcpListener::from(socket);
+    println!("{}", listener.local_addr().unwrap());
+    listener
+}
+
 /// The process: serves until its standard input ends.
 pub(crate) fn serve() {
     for service in Service::ALL {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        socket.listen(4096).unwrap();
-        let listener = TcpListener::from(socket);
-        println!("{}", listener.local_addr().unwrap());
+        let listener = listener();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // Small stacks: there may be thousands.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::cpu;
-use crate::origin::{Origin, Service};
+use crate::origin::{self, Origin, Service};
 
 /// A way into a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,16 @@ impl Peer {
     }
 
     /// This proxy, writing full records of every pair.
-    pub(crate) fn conniver(name: &str, binary: &Path, origin: &Origin, directory: &Path) -> Self {
+    pub(crate) fn conniver(
+        name: &str,
+        binary: &Path,
+        options: &[String],
+        origin: &Origin,
+        directory: &Path,
+    ) -> Self {
         let mut command = Command::new(binary);
         command.args(["proxy", "-D", "0", "-o"]).arg(directory.join(format!("{name}.ndjson")));
+        command.args(options);
         for service in Service::ALL {
             command.args(["-L", &format!("0:{}", origin.address(service))]);
         }
@@ -70,6 +77,7 @@ impl Peer {
         let said = BufReader::new(child.stderr.take().unwrap()).lines();
         let addresses: Vec<SocketAddr> = said
             .map(|line| line.unwrap())
+            .inspect(|line| eprintln!("{name}: {line}"))
             .filter_map(|line| line.strip_prefix("listening on ")?.split(',').next()?.parse().ok())
             .take(Service::ALL.len() + 1)
             .collect();
@@ -77,6 +85,12 @@ impl Peer {
         let mut entries = forwards(forwarding);
         entries.extend([(Entry::Connect, *asked), (Entry::Socks5, *asked)]);
         Self::new(name, vec![child], entries)
+    }
+
+    /// No proxy: a program that does the origin's services itself, its streams "wrapped" or "bare".
+    pub(crate) fn server(streams: &str) -> Self {
+        let (child, addresses) = origin::started(&["server", streams]);
+        Self::new(streams, vec![child], forwards(&addresses))
     }
 
     fn haproxy(name: &str, tuned: bool, origin: &Origin, directory: &Path) -> Self {
@@ -205,7 +219,7 @@ impl Drop for Peer {
     }
 }
 
-/// This proxy first, then those that are installed (and asked for).
+/// Those that are installed (and asked for).
 pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Path) -> Vec<Peer> {
     let wanted = |name: &str| only.is_none_or(|names| names.iter().any(|n| n == name));
     let installed = |tool: &str| {
@@ -216,12 +230,7 @@ pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Pa
         }
         found
     };
-    let mut peers = vec![Peer::conniver(
-        "conniver",
-        env!("CARGO_BIN_EXE_conniver").as_ref(),
-        origin,
-        directory,
-    )];
+    let mut peers = Vec::new();
     if wanted("haproxy-tuned") && installed("haproxy") {
         peers.push(Peer::haproxy("haproxy-tuned", true, origin, directory));
     }

@@ -258,11 +258,11 @@ impl<S> Conn<S> {
         }
     }
 
-    /// Notes a write.
-    fn have_written(&mut self, result: &io::Result<usize>) {
+    /// Notes a write that returned at `now`.
+    fn have_written(&mut self, result: &io::Result<usize>, now: Instant) {
         match result {
             Ok(0) => {}
-            Ok(bytes) => self.meter.tx.moved(*bytes, Instant::now()),
+            Ok(bytes) => self.meter.tx.moved(*bytes, now),
             Err(error) => self.meter.tx.failed(error),
         }
     }
@@ -304,13 +304,13 @@ impl<S: io::Read> io::Read for Conn<S> {
 impl<S: io::Write> io::Write for Conn<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let result = self.stream.write(buf);
-        self.have_written(&result);
+        self.have_written(&result, Instant::now());
         result
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
         let result = self.stream.write_vectored(bufs);
-        self.have_written(&result);
+        self.have_written(&result, Instant::now());
         result
     }
 

@@ -27,12 +27,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
 impl<S: AsyncWrite + Unpin> Conn<S> {
     /// Notes a write and how long it had to wait.
     fn polled(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let now = Instant::now();
         let blocked = self.meter.write_blocked.get_or_insert_with(Blocked::default);
         match &poll {
-            Poll::Pending => blocked.begin(Instant::now()),
+            Poll::Pending => blocked.begin(now),
             Poll::Ready(result) => {
-                blocked.end(Instant::now());
-                self.have_written(result);
+                blocked.end(now);
+                self.have_written(result, now);
             }
         }
         poll

@@ -68,7 +68,7 @@ pub(super) fn outcome(stream: &TcpStream, ready: io::Result<()>) -> Result<(), A
 
 /// SYNs that were sent again, as the socket tells while it is there.
 pub(super) fn syn_retransmits(socket: &impl crate::tcp_info::Socket) -> Option<u64> {
-    TcpInfo::of(socket).ok().and_then(|info| info.retransmits)
+    TcpInfo::of(socket).ok().and_then(|info| info.sys_info.syn_retransmits())
 }
 
 impl AttemptError {

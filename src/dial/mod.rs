@@ -53,7 +53,8 @@ impl DialLog {
         let mut attempts = self.attempts.clone();
         let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
         if let (Some(won), Some(leg)) = (won, upstream) {
-            won.syn_retransmits = leg.opened_info.as_ref().and_then(|info| info.retransmits);
+            let opened = leg.opened_info.as_ref();
+            won.syn_retransmits = opened.and_then(|info| info.sys_info.syn_retransmits());
         }
         attempts
     }

@@ -159,7 +159,7 @@ pub struct BriefEofInfo<'r> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BriefInfo<'r> {
-    /// Segments retransmitted since the start, SYNs included.
+    /// Segments retransmitted since the start, on Linux SYNs included.
     pub retransmits: Option<u64>,
     /// Of the system's structure.
     pub sys_info: BriefSysInfo,

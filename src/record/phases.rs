@@ -80,8 +80,8 @@ pub struct Attempt {
     pub duration: Duration,
     /// How it went.
     pub outcome: AttemptOutcome,
-    /// SYNs that had to be sent again (Linux: `tcpi_total_retrans` at the attempt's end). Null
-    /// where the system does not tell.
+    /// SYNs that had to be sent again, by the socket at the attempt's end (Linux:
+    /// `tcpi_total_retrans`, Windows: `SynRetrans`). Null where the system does not tell.
     pub syn_retransmits: Option<u64>,
     /// What went wrong, in words. Null when nothing did.
     pub error: Option<String>,

@@ -30,7 +30,7 @@ sys_info! {
         tx_mss: u32 = "txMSS", "tcpi_snd_mss", U32 at 16;
         /// Largest segment that we take, bytes (`tcpi_rcv_mss`).
         rx_mss: u32 = "rxMSS", "tcpi_rcv_mss", U32 at 20;
-        /// Since data last came, ns (`tcpi_last_data_recv`, µs).
+        /// Since data last came, ns (`tcpi_last_data_recv`, µs, which wrap after 71 minutes).
         last_rx_at: Duration = "lastRxAt", "tcpi_last_data_recv", Micros at 52;
         /// Smoothed round-trip time, ns (`tcpi_rtt`, µs). Null without a sample.
         rtt: Duration = "rtt", "tcpi_rtt", MicrosIfAny at 68;

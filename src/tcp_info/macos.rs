@@ -66,10 +66,18 @@ sys_info! {
 }
 
 impl MacosInfo {
+    /// The states, closed and listening, in which the kernel fills nothing but the state.
+    const UNFILLED: std::ops::RangeInclusive<u8> = 0..=1;
+
     /// Decodes what `getsockopt(TCP_CONNECTION_INFO)` returned. Never fails; from too few bytes
-    /// comes an info with nothing in it.
+    /// comes an info with nothing in it, from a socket that is closed or listens its state alone.
     pub fn decode(bytes: &[u8]) -> Self {
-        Self::read(bytes)
+        match bytes.split_first() {
+            Some((state, rest)) if Self::UNFILLED.contains(state) => {
+                Self::read(&bytes[..bytes.len() - rest.len()])
+            }
+            _ => Self::read(bytes),
+        }
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {

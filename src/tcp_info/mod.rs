@@ -148,8 +148,8 @@ pub struct TcpInfo {
     pub tx_c_window_bytes: Option<u64>,
     /// Congestion window, segments. Linux.
     pub tx_c_window_segs: Option<u64>,
-    /// Segments retransmitted since the start, SYNs included. Not on Windows, which counts bytes
-    /// and events.
+    /// Segments retransmitted since the start, on Linux SYNs included. Not on Windows, which counts
+    /// bytes and events.
     pub retransmits: Option<u64>,
     /// Bytes of the structure that the kernel returned.
     pub sys_info_length: usize,
@@ -246,6 +246,17 @@ impl SysInfo {
     /// Every key of the JSON form with its value.
     pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
         crate::to_map(self)
+    }
+
+    /// SYNs that were sent again, when asked before any data could be. `None` where the system does
+    /// not tell: macOS and FreeBSD count segments with data alone.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn syn_retransmits(&self) -> Option<u64> {
+        match self {
+            Self::Linux(info) => info.total_retrans.map(u64::from),
+            Self::Windows(info) => info.syn_retransmissions.map(u64::from),
+            Self::Macos(_) | Self::FreeBsd(_) => None,
+        }
     }
 
     /// The system's own part of [`TcpInfo::warnings`].

@@ -44,7 +44,8 @@ fn platforms() -> [Platform; 4] {
 fn no_field_appears_before_its_last_byte_and_every_one_from_it_on() {
     for platform in platforms() {
         for length in 0..=512 {
-            let map = (platform.decode)(&vec![1; length]).to_map();
+            // 4: a connection, whichever system's state it is.
+            let map = (platform.decode)(&vec![4; length]).to_map();
             let found: BTreeSet<&str> = map.keys().map(String::as_str).collect();
             let mut expected: BTreeSet<&str> =
                 platform.fields.iter().filter(|f| f.end <= length).map(|f| f.key).collect();
@@ -258,12 +259,37 @@ fn units_become_nanoseconds_each_from_its_own() {
     let json = serde_json::to_value(&linux).unwrap();
     assert_eq!((&json["lastTxAt"], &json["rtt"]), (&300_000_000.into(), &40_900_000.into()));
 
-    let macos = MacosInfo::decode(&buffer(112, [(12, 230), (44, 6), (48, 1)]));
+    let macos = MacosInfo::decode(&buffer(112, [(0, 4), (12, 230), (44, 6), (48, 1)]));
     assert_eq!(macos.rtt_smoothed, Some(Duration::from_millis(6)), "macOS counts in ms");
     let windows = WindowsInfo::decode(&buffer(88, [(20, 6000), (24, 4000)])).normalise(88);
     assert_eq!(windows.rtt, Some(Duration::from_micros(6000)), "the smoothed, not the smallest");
     let freebsd = FreeBsdInfo::decode(&buffer(236, [(52, 1500), (68, 250)]));
     assert_eq!(freebsd.last_rx_at, Some(Duration::from_micros(1500)), "FreeBSD counts ages in µs");
+}
+
+#[test]
+fn of_a_closed_or_listening_socket_macos_tells_its_state_alone() {
+    for (state, named) in [(0, State::Close), (1, State::Listen)] {
+        let mut bytes = vec![0; 112];
+        bytes[0] = state;
+        let info = MacosInfo::decode(&bytes).normalise(112);
+        assert_eq!(info.state, Some(named));
+        assert_eq!((info.retransmits, info.tx_mss, info.sys_info_length), (None, None, 112));
+        let told: Vec<String> = info.sys_info.to_map().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(told, ["os", "state"], "what the kernel did not fill is no zero");
+    }
+}
+
+#[cfg(feature = "proxy")]
+#[test]
+fn syns_sent_again_are_unknown_where_only_data_is_counted() {
+    let counted = buffer(280, [(0, 4), (84, 3), (100, 2), (104, 7), (120, 7)]);
+    let infos = platforms().map(|platform| (platform.name, (platform.decode)(&counted)));
+    let syns = infos.map(|(name, info)| (name, info.syn_retransmits()));
+    assert_eq!(
+        syns,
+        [("linux", Some(2)), ("macos", None), ("freebsd", None), ("windows", Some(3))]
+    );
 }
 
 #[test]
@@ -424,7 +450,8 @@ fn the_table_of_systems_tells_what_each_decoder_fills_and_from_which_field() {
             let mut offsets = BTreeSet::new();
             for field in platform.fields {
                 let mut changed = bytes.clone();
-                changed[field.offset] = 0;
+                // The state stays a connection's: of others macOS tells nothing else.
+                changed[field.offset] = if field.offset == 0 { 2 } else { 0 };
                 if normalised(&changed)[*key] != map[*key] {
                     offsets.insert(field.offset);
                     let raw: [u8; 4] = bytes[field.offset..][..4].try_into().unwrap();

@@ -16,11 +16,16 @@ pub(in crate::tcp_info) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, 
         .and_then(|bytes| if bytes.is_empty() { Err(Error::Unsupported) } else { Ok(bytes) })
 }
 
+/// Room for the larger structure, aligned as the system may expect it to be.
+#[repr(C, align(8))]
+struct Buffer([u8; size_of::<TCP_INFO_v1>()]);
+
 /// The structure of one version, as many bytes as were returned.
 fn version(socket: &impl Socket, version: u32, size: usize) -> io::Result<Box<[u8]>> {
-    let mut buffer = [0u8; size_of::<TCP_INFO_v1>()];
+    const { assert!(align_of::<Buffer>() >= align_of::<TCP_INFO_v1>()) };
+    let mut buffer = Buffer([0; size_of::<TCP_INFO_v1>()]);
     let mut returned = 0u32;
-    let room = u32::try_from(size.min(buffer.len())).unwrap_or(0);
+    let room = u32::try_from(size.min(buffer.0.len())).unwrap_or(0);
     // SAFETY: `version` is readable for its four bytes, `buffer` is writable for `room` bytes, which
     // are not more than it has, `returned` is writable, and u8 and u32 take any bit pattern.
     // Nothing is written to them after the return, though std's and tokio's sockets are opened for
@@ -42,7 +47,7 @@ fn version(socket: &impl Socket, version: u32, size: usize) -> io::Result<Box<[u
         )
     };
     if result == 0 {
-        Ok(buffer[..returned.min(room) as usize].into())
+        Ok(buffer.0[..returned.min(room) as usize].into())
     } else {
         // SAFETY: reads the calling thread's last error; no preconditions.
         Err(io::Error::from_raw_os_error(unsafe { WSAGetLastError() }))
