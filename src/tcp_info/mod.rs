@@ -45,7 +45,7 @@ pub(crate) use packed::PackedSnapshot;
 #[cfg(feature = "proxy")]
 pub(crate) use query::send_queue;
 #[cfg(all(feature = "proxy", any(target_os = "linux", target_os = "android")))]
-pub(crate) use query::{receive, registered, tell_remaining};
+pub(crate) use query::{Registered, receive, registered, tell_remaining};
 pub use snapshot::{Snapshot, Socket};
 pub use state::State;
 pub use table::Field;
