@@ -153,6 +153,13 @@ impl Report {
         crate::to_map(self)
     }
 
+    /// Payload that was sent: without what the proxy said itself. A report that was read may say of
+    /// itself whatever its file says.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn tx_payload(&self) -> u64 {
+        self.tx_bytes.saturating_sub(self.own_tx_bytes)
+    }
+
     /// Adds the structures of the looks that it was made of.
     #[cfg(feature = "proxy")]
     pub(crate) fn add_raw(&mut self, meter: &Meter) {
@@ -223,4 +230,19 @@ fn warnings(reconnects: u32, latest: Option<&TcpInfo>) -> Vec<String> {
     let reconnects = (reconnects > 0).then(|| format!("reconnects={reconnects}"));
     let kernel = latest.map(TcpInfo::warnings).unwrap_or_default();
     reconnects.into_iter().chain(kernel).collect()
+}
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests {
+    use super::*;
+    use crate::clock::Epoch;
+
+    #[test]
+    fn a_report_that_makes_no_sense_has_no_payload() {
+        let mut report = Report::from(&Meter::new(Epoch::now(), Instant::now()));
+        (report.tx_bytes, report.own_tx_bytes) = (7, 5);
+        assert_eq!(report.tx_payload(), 2);
+        report.own_tx_bytes = 8;
+        assert_eq!(report.tx_payload(), 0);
+    }
 }

@@ -116,8 +116,8 @@ impl Metrics {
     }
 
     fn count_leg(&self, name: &str, direction: &str, leg: &Report) {
-        let payload = leg.tx_bytes - leg.own_tx_bytes;
-        self.bytes.get_or_create(&[("direction", direction.to_owned())]).inc_by(payload);
+        let direction = [("direction", direction.to_owned())];
+        self.bytes.get_or_create(&direction).inc_by(leg.tx_payload());
         let label = [("leg", name.to_owned())];
         let closed = leg.closed_info.as_ref();
         let rtt = leg.eof_info.as_ref().map_or(closed.and_then(|info| info.rtt), |eof| eof.rtt);
