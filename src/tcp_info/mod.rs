@@ -19,6 +19,8 @@
 mod congestion;
 mod error;
 mod freebsd;
+#[cfg(all(feature = "proxy", any(test, fuzzing)))]
+pub(crate) mod fuzzing;
 mod linux;
 mod macos;
 mod option;
