@@ -10,12 +10,14 @@ pub fn check(bytes: &[u8]) {
     let whole = checked(bytes, bytes.len());
     assert_eq!(checked(bytes, usize::from(piece).max(bytes.len() / 16)), whole);
     assert!(whole.iter().all(|finding| !finding.contains(char::is_control)), "{whole:?}");
-    // Whole lines are lines in brief as well, and each reads back from what is written of it.
+    // Whole lines are lines in brief as well. What is written of one, which may be less than was read
+    // (a time's digits, a duration that nothing lasts), is written of what reads back from it.
     for (line, in_brief) in read(bytes).zip(read_brief(bytes)) {
         let Ok(line) = line else { continue };
         assert_eq!(in_brief.ok(), Some(BriefLine::from(&line)));
-        let again = serde_json::to_vec(&line).unwrap_or_default();
-        assert_eq!(read(&*again).next().and_then(Result::ok), Some(line));
+        let written = serde_json::to_string(&line).unwrap_or_default();
+        let again = read(written.as_bytes()).next().and_then(Result::ok);
+        assert_eq!(again.and_then(|line| serde_json::to_string(&line).ok()), Some(written));
     }
 }
 
