@@ -31,6 +31,29 @@
 //! # }
 //! ```
 //!
+//! # Which client
+//!
+//! | you have | you take | `cargo run --example` |
+//! | --- | --- | --- |
+//! | tokio's streams | [`Conn`], feature `tokio` | `tokio_client`, `server` |
+//! | std's streams | [`Conn`] | `std_client` |
+//! | hyper-util's HTTP client | `Connector`, feature `hyper-util` | `hyper_client` |
+//! | reqwest, which takes no streams | a `proxy::Proxy` within the program, feature `proxy` | `reqwest_client` |
+//! | a socket that others read and write | [`TcpInfo::of`] | `std_client` |
+//! | another program | the program `conniver`, and `record::read`, feature `record` | `read_records` |
+//!
+//! A wrapped stream goes wherever the stream would, under a TLS stream as well: the report is the TCP connection's.
+//! A report is JSON by serde (`serde_json::to_string(&report)`), a map by [`Report::to_map`], and one line for
+//! people by [`Display`](std::fmt::Display). Where each figure comes from on each system is a table in [`tcp_info`].
+//!
+//! # Versions
+//!
+//! The versions follow semver. Beside this interface, without features and with each of them, it covers the
+//! program's commands, options and exit statuses and the lines that it writes, whose contract has a number of its own
+//! (`record::SCHEMA`): within it keys may be added, and none is renamed, removed or given another meaning. Types that
+//! grow with kernels and protocols are `#[non_exhaustive]`. What is for people is not covered: texts of errors and
+//! of [`Display`](std::fmt::Display). The Rust version that is needed rises only with a minor version.
+//!
 //! # Features
 //!
 //! | feature | what it adds |

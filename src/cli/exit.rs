@@ -80,7 +80,7 @@ pub(crate) async fn finish(
     // Nobody waits any more when the end was hurried.
     let finish = move || _ = finished.send(writer.finish());
     thread.spawn(finish).map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
-    let Tally { written, unwritten, lost } = tokio::select! {
+    let Tally { written, unwritten, lost, .. } = tokio::select! {
         tally = finishing => tally.unwrap_or_else(|_| recorder.tally()),
         () = hurried => recorder.tally(),
     };

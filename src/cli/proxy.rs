@@ -222,7 +222,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         move || match output {
             Output::File(_) => recorder.reopen(),
             // There is nothing to open anew: the terminal has gone.
-            Output::Stdout => stopper.request(),
+            _ => stopper.request(),
         }
     };
     signals::listen(&stopper, hangup)

@@ -148,16 +148,23 @@ impl EofInfo {
 }
 
 impl Report {
+    /// The smoothed round-trip time from right before our own end of stream, whose acknowledgement
+    /// may be delayed; without that, of the latest look. `None` where the system does not tell.
+    pub fn undisturbed_rtt(&self) -> Option<Duration> {
+        let before_our_end = self.eof_info.as_ref().and_then(|info| info.rtt);
+        before_our_end.or_else(|| self.closed_info.as_ref()?.rtt)
+    }
+
+    /// Of `tx_bytes`: those that the proxy only passed on. A report that was read from a file may say
+    /// anything of itself.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn payload_sent(&self) -> u64 {
+        self.tx_bytes.saturating_sub(self.own_tx_bytes)
+    }
+
     /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
     pub fn to_map(&self) -> serde_json::Map<String, serde_json::Value> {
         crate::to_map(self)
-    }
-
-    /// Payload that was sent: without what the proxy said itself. A report that was read may say of
-    /// itself whatever its file says.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn tx_payload(&self) -> u64 {
-        self.tx_bytes.saturating_sub(self.own_tx_bytes)
     }
 
     /// Adds the structures of the looks that it was made of.
@@ -241,8 +248,8 @@ mod tests {
     fn a_report_that_makes_no_sense_has_no_payload() {
         let mut report = Report::from(&Meter::new(Epoch::now(), Instant::now()));
         (report.tx_bytes, report.own_tx_bytes) = (7, 5);
-        assert_eq!(report.tx_payload(), 2);
+        assert_eq!(report.payload_sent(), 2);
         report.own_tx_bytes = 8;
-        assert_eq!(report.tx_payload(), 0);
+        assert_eq!(report.payload_sent(), 0);
     }
 }

@@ -116,12 +116,10 @@ impl Metrics {
     }
 
     fn count_leg(&self, name: &str, direction: &str, leg: &Report) {
-        let direction = [("direction", direction.to_owned())];
-        self.bytes.get_or_create(&direction).inc_by(leg.tx_payload());
+        self.bytes.get_or_create(&[("direction", direction.to_owned())]).inc_by(leg.payload_sent());
         let label = [("leg", name.to_owned())];
+        observe(&self.rtt.get_or_create(&label), leg.undisturbed_rtt());
         let closed = leg.closed_info.as_ref();
-        let rtt = leg.eof_info.as_ref().map_or(closed.and_then(|info| info.rtt), |eof| eof.rtt);
-        observe(&self.rtt.get_or_create(&label), rtt);
         if let Some(retransmits) = closed.and_then(|info| info.retransmits) {
             self.retransmits.get_or_create(&label).inc_by(retransmits);
         }

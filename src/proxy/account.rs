@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
@@ -23,7 +24,7 @@ use crate::record::{
     self, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record, Report, Sample,
     SampleReason, SampledLeg,
 };
-use crate::relay::{Leg, LegState, Patience, Waited};
+use crate::relay::{Leg, LegState, Patience};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -32,8 +33,6 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Duration>,
     pub(super) dialled: DialLog,
-    /// Whom the two directions waited for, to upstream and to client. `None` until they have ended.
-    pub(super) waited: Option<[Waited; 2]>,
     /// The local program that is the client, once it was found.
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
@@ -71,7 +70,6 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
-            waited: None,
             process: None,
             sight: None,
             client_place: None,
@@ -160,7 +158,8 @@ impl Account {
     }
 
     fn id(&self) -> String {
-        format!("{}-{}", self.shared.settings.run_id, self.seq)
+        let run_id = self.shared.settings.run_id.hyphenated();
+        format!("{}-{}", run_id.encode_lower(&mut Uuid::encode_buffer()), self.seq)
     }
 
     /// The pair's end. Both sockets are closed: there is time to decode.
@@ -221,6 +220,12 @@ impl Account {
             report
         };
         let (client, upstream) = (report(meters.0), meters.1.map(report));
+        let verdict = match (&finish, &upstream) {
+            (Some(Finish::Relayed(_, waited)), Some(upstream)) => {
+                verdict::of(*waited, &client, upstream)
+            }
+            _ => None,
+        };
         let ends = finish
             .map(|finish| ending((states.0, &client), states.1.zip(upstream.as_ref()), finish));
         let (outcome, ending) = ends.unzip();
@@ -233,9 +238,6 @@ impl Account {
             to_client: Some(Delivered::of(&client, Opened::Passively, client_purged)),
         };
         let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
-
-        let verdict = self.waited.zip(upstream.as_ref());
-        let verdict = verdict.and_then(|(waited, upstream)| verdict::of(waited, &client, upstream));
 
         let attempts = self.dialled.attempts(upstream.as_ref());
         let settings = &self.shared.settings;

@@ -4,14 +4,14 @@ use crate::caught::Panicked;
 use crate::dial::Failure;
 use crate::fault::Fault;
 use crate::record::{By, Ending, How, Outcome, Phase, Report};
-use crate::relay::{LegState, PeerEnd, RelayEnd};
+use crate::relay::{LegState, PeerEnd, RelayEnd, Waited};
 
 /// How a pair came to its end.
 pub(super) enum Finish {
     /// It never got to relaying.
     Failed(Failure),
-    /// It was relayed.
-    Relayed(RelayEnd),
+    /// It was relayed, with these waits of its directions, to upstream and to client.
+    Relayed(RelayEnd, [Waited; 2]),
 }
 
 /// What the record says of it, from what was seen of each socket and what the record says of it.
@@ -35,7 +35,7 @@ pub(super) fn ending(
             };
             (failure.outcome, ending)
         }
-        Finish::Relayed(end) => relayed(client, upstream, end),
+        Finish::Relayed(end, _) => relayed(client, upstream, end),
     }
 }
 

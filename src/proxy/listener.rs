@@ -39,6 +39,7 @@ pub struct Listener {
 
 /// Where to listen.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ListenOn {
     /// On an address that is free; port 0 asks for any free port.
     Address(SocketAddr),

@@ -54,7 +54,7 @@ use admission::Admission;
 pub use listener::{BindError, ListenOn, Listener};
 pub use settings::{Events, Limits, Settings};
 #[cfg(feature = "stat")]
-pub(crate) use warnings::of_upstream;
+pub(crate) use {verdict::of_exchange, warnings::of_upstream};
 
 pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};

@@ -26,7 +26,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Terms, Watch, relay};
+use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -75,10 +75,9 @@ impl Session {
         let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
             Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
         });
-        let relayed = relay(client, upstream, halves, terms, sampler).await;
-        account.waited =
-            Some([relayed.halves.to_upstream.waited(), relayed.halves.to_client.waited()]);
-        account.record(&relayed.client, Some(&relayed.upstream), Finish::Relayed(relayed.end));
+        let Relayed { end, client, upstream, waited } =
+            relay(client, upstream, halves, terms, sampler).await;
+        account.record(&client, Some(&upstream), Finish::Relayed(end, waited));
     }
 }
 

@@ -14,6 +14,10 @@
 //! - with bytes that are not sent: to the receiver for the time in which its window held the sending
 //!   socket, and to the path for the rest. On loopback there is no path: all of it is the receiver's.
 //!
+//! An exchange of a client of ours (`conniver stat`) has a single socket, and the upstream at its other end
+//! takes the request as well as it sends the answer. What was waited for the answer is the path's as long as
+//! a request and its answer need at least, which is the smallest round-trip time; what is left is ours.
+//!
 //! The kernel's timers only divide that time. They count as busy whatever is in flight: a sender of
 //! 4 KiB every 30 ms over a path of 40 ms is busy all the time, and nobody but it is slow.
 
@@ -42,10 +46,45 @@ const DISTURBED: f64 = 0.05;
 /// where the reader got no processor for a while.
 const WINDOW: f64 = 0.3;
 
+/// Who is charged with a direction's waits, and with the time in which nothing was waited for.
+#[derive(Debug, Clone, Copy)]
+struct Roles {
+    sender: LimitedBy,
+    sender_path: LimitedBy,
+    receiver: LimitedBy,
+    receiver_path: LimitedBy,
+    ourselves: LimitedBy,
+}
+
+impl Roles {
+    /// A relayed pair has a path on both sides of the proxy.
+    fn of_pair(direction: Direction) -> Self {
+        let (client, upstream) = (LimitedBy::Client, LimitedBy::Upstream);
+        let (client_path, upstream_path) = (LimitedBy::NetworkClient, LimitedBy::NetworkUpstream);
+        let (sender, sender_path, receiver, receiver_path) = match direction {
+            Direction::ToUpstream => (client, client_path, upstream, upstream_path),
+            Direction::ToClient => (upstream, upstream_path, client, client_path),
+        };
+        Self { sender, sender_path, receiver, receiver_path, ourselves: LimitedBy::Proxy }
+    }
+
+    /// The exchange of a client of ours has one path alone, and the upstream at its end both takes the
+    /// request and sends the answer.
+    #[cfg(feature = "stat")]
+    const OF_AN_EXCHANGE: Self = Self {
+        sender: LimitedBy::Upstream,
+        sender_path: LimitedBy::NetworkUpstream,
+        receiver: LimitedBy::Upstream,
+        receiver_path: LimitedBy::NetworkUpstream,
+        ourselves: LimitedBy::Client,
+    };
+}
+
 /// One direction and the figures of its two sockets.
 #[derive(Debug, Clone)]
 struct Flow {
     direction: Direction,
+    roles: Roles,
     waited: Waited,
     /// The sending socket's peer is on this machine, and no path leads to it.
     to_loopback: bool,
@@ -60,7 +99,7 @@ struct Flow {
 /// The verdict on a pair that has ended, from the waits of its directions, to upstream and to
 /// client. `None` where the kernel lacks the figures.
 pub(super) fn of(waited: [Waited; 2], client: &Report, upstream: &Report) -> Option<Verdict> {
-    let payload = [upstream, client].map(Report::tx_payload);
+    let payload = [upstream, client].map(Report::payload_sent);
     let [to_upstream, to_client] = waited;
     Some(match payload {
         [0, 0] => Verdict {
@@ -79,6 +118,14 @@ pub(super) fn of(waited: [Waited; 2], client: &Report, upstream: &Report) -> Opt
     })
 }
 
+/// The verdict on the exchange of a client of ours, from the waits at its socket. `direction` is the one that
+/// carried most. `None` where the kernel lacks the figures.
+#[cfg(feature = "stat")]
+pub(crate) fn of_exchange(waited: Waited, direction: Direction, leg: &Report) -> Option<Verdict> {
+    let flow = Flow::of(direction, waited, leg, leg)?;
+    Some(judge(&Flow { roles: Roles::OF_AN_EXCHANGE, ..flow }))
+}
+
 impl Flow {
     fn of(direction: Direction, waited: Waited, source: &Report, sink: &Report) -> Option<Self> {
         let at_close = sink.closed_info.as_ref()?;
@@ -91,6 +138,7 @@ impl Flow {
         let source = source.closed_info.as_ref().and_then(|info| info.sys_info.linux());
         Some(Self {
             direction,
+            roles: Roles::of_pair(direction),
             waited,
             to_loopback: is_loopback(sink),
             busy_time: busy_time?,
@@ -111,68 +159,61 @@ fn is_loopback(leg: &Report) -> bool {
     })
 }
 
-fn judge(flow: &Flow) -> Verdict {
-    let Waited { active, for_sender, disturbed, for_receiver, blocked, by_window } = flow.waited;
-    let of_receiver = if flow.to_loopback { blocked } else { by_window };
-    let waited = for_sender + disturbed + for_receiver + blocked;
+/// Time that somebody is charged with, the figures which show that, and whether they leave a doubt.
+struct Charge {
+    who: LimitedBy,
+    time: Duration,
+    basis: Option<Basis>,
+    is_doubtful: bool,
+}
 
-    let (sender, receiver) = (for_sender, for_receiver + of_receiver);
-    let (sender_path, receiver_path) = (disturbed, blocked - of_receiver);
-    let proxy = active.saturating_sub(waited);
-    let time = match flow.direction {
-        Direction::ToUpstream => VerdictTime {
-            client: sender,
-            network_client: sender_path,
-            upstream: receiver,
-            network_upstream: receiver_path,
-            proxy,
-        },
-        Direction::ToClient => VerdictTime {
-            upstream: sender,
-            network_upstream: sender_path,
-            client: receiver,
-            network_client: receiver_path,
-            proxy,
-        },
-    };
-    let (sender_is, receiver_is, sender_path_is, receiver_path_is) = match flow.direction {
-        Direction::ToUpstream => (
-            LimitedBy::Client,
-            LimitedBy::Upstream,
-            LimitedBy::NetworkClient,
-            LimitedBy::NetworkUpstream,
-        ),
-        Direction::ToClient => (
-            LimitedBy::Upstream,
-            LimitedBy::Client,
-            LimitedBy::NetworkUpstream,
-            LimitedBy::NetworkClient,
-        ),
-    };
+fn judge(flow: &Flow) -> Verdict {
+    let Waited { active, for_sender, disturbed, round_trip, for_receiver, blocked, by_window } =
+        flow.waited;
+    let of_receiver = if flow.to_loopback { blocked } else { by_window };
+    let of_path = if flow.to_loopback { Duration::ZERO } else { round_trip };
+    let starved = for_sender + disturbed + round_trip + for_receiver;
+    let rest = active.saturating_sub(starved + blocked);
+
     let sender_is_doubtful = disturbed > (for_sender + disturbed).mul_f64(DISTURBED);
     let path_is_doubtful = of_receiver > blocked.mul_f64(WINDOW);
-    let receiver_basis = if of_receiver > for_receiver { Basis::Sender } else { Basis::Receiver };
-    let candidates = [
-        (sender_is, sender, Some(Basis::Receiver), sender_is_doubtful),
-        (sender_path_is, sender_path, Some(Basis::Receiver), false),
-        (receiver_is, receiver, Some(receiver_basis), false),
-        (receiver_path_is, receiver_path, Some(Basis::Sender), path_is_doubtful),
-        (LimitedBy::Proxy, proxy, None, false),
-    ];
-    let named = candidates.into_iter().max_by_key(|(_, time, ..)| *time);
-    let named = named.and_then(|(who, time, basis, is_doubtful)| {
-        let share = time.div_duration_f64(active);
-        (active >= ENOUGH && share >= SHARE && !is_doubtful).then_some((who, share, basis))
+    let (sends, receives) = (Some(Basis::Sender), Some(Basis::Receiver));
+    let Roles { sender, sender_path, receiver, receiver_path, ourselves } = flow.roles;
+    let charges = [
+        (sender, for_sender + round_trip - of_path, receives, sender_is_doubtful),
+        (sender_path, disturbed, receives, false),
+        (sender_path, of_path, sends, false),
+        (receiver, for_receiver, receives, false),
+        (receiver, of_receiver, sends, false),
+        (receiver_path, blocked - of_receiver, sends, path_is_doubtful),
+        (ourselves, rest, None, false),
+    ]
+    .map(|(who, time, basis, is_doubtful)| Charge { who, time, basis, is_doubtful });
+    let of = |who| charges.iter().filter(move |charge| charge.who == who);
+    let time_of = |who| -> Duration { of(who).map(|charge| charge.time).sum() };
+
+    let heaviest = charges.iter().map(|charge| charge.who).max_by_key(|&who| time_of(who));
+    let named = heaviest.and_then(|who| {
+        let share = time_of(who).div_duration_f64(active);
+        let main = of(who).max_by_key(|charge| charge.time)?;
+        let is_clear = active >= ENOUGH && share >= SHARE && !main.is_doubtful;
+        is_clear.then_some((who, share, main.basis))
     });
     Verdict {
         limited_by: named.map_or(LimitedBy::None, |(who, ..)| who),
         share: named.map(|(_, share, _)| share),
         direction: Some(flow.direction),
         active,
-        time,
+        time: VerdictTime {
+            client: time_of(LimitedBy::Client),
+            upstream: time_of(LimitedBy::Upstream),
+            network_client: time_of(LimitedBy::NetworkClient),
+            network_upstream: time_of(LimitedBy::NetworkUpstream),
+            proxy: time_of(LimitedBy::Proxy),
+        },
         basis: named.and_then(|(.., basis)| basis),
         evidence: Evidence {
-            starved: for_sender + disturbed + for_receiver,
+            starved,
             starved_by_receiver: for_receiver,
             starved_out_of_order: disturbed,
             blocked,
@@ -199,6 +240,7 @@ mod tests {
     fn download() -> Flow {
         Flow {
             direction: Direction::ToClient,
+            roles: Roles::of_pair(Direction::ToClient),
             waited: Waited { active: ms(1000), ..Waited::default() },
             to_loopback: false,
             busy_time: ms(1000),
@@ -217,7 +259,8 @@ mod tests {
     }
 
     fn mirrored(flow: &Flow) -> Flow {
-        Flow { direction: Direction::ToUpstream, ..flow.clone() }
+        let direction = Direction::ToUpstream;
+        Flow { direction, roles: Roles::of_pair(direction), ..flow.clone() }
     }
 
     #[test]
@@ -291,6 +334,43 @@ mod tests {
         assert_eq!(named(&flow), (LimitedBy::None, None));
         flow.waited = Waited { active: ms(40), for_sender: ms(40), ..Waited::default() };
         assert_eq!(named(&flow), (LimitedBy::None, None));
+    }
+
+    /// An upload of our own of 1 s in which nothing was waited for.
+    #[cfg(feature = "stat")]
+    fn upload() -> Flow {
+        Flow { direction: Direction::ToUpstream, roles: Roles::OF_AN_EXCHANGE, ..download() }
+    }
+
+    #[test]
+    #[cfg(feature = "stat")]
+    fn in_an_exchange_of_our_own_waits_for_the_answer_and_the_window_are_the_upstreams() {
+        let mut flow = upload();
+        (flow.waited.for_sender, flow.waited.blocked) = (ms(300), ms(600));
+        flow.waited.by_window = ms(500);
+        assert_eq!(named(&flow), (LimitedBy::Upstream, Some(Basis::Sender)));
+        assert_eq!(judge(&flow).time.upstream, ms(800));
+        assert_eq!(judge(&flow).time.network_upstream, ms(100));
+        flow.waited = Waited { active: ms(1000), for_sender: ms(900), ..Waited::default() };
+        assert_eq!(named(&flow), (LimitedBy::Upstream, Some(Basis::Receiver)));
+    }
+
+    #[test]
+    #[cfg(feature = "stat")]
+    fn in_an_exchange_of_our_own_the_round_trip_and_what_is_unsent_are_the_paths() {
+        let mut flow = upload();
+        flow.waited.blocked = ms(900);
+        assert_eq!(named(&flow), (LimitedBy::NetworkUpstream, Some(Basis::Sender)));
+        flow.waited = Waited { active: ms(1000), round_trip: ms(800), ..Waited::default() };
+        assert_eq!(named(&flow), (LimitedBy::NetworkUpstream, Some(Basis::Sender)));
+        flow.to_loopback = true;
+        assert_eq!(named(&flow).0, LimitedBy::Upstream, "loopback has no path");
+    }
+
+    #[test]
+    #[cfg(feature = "stat")]
+    fn in_an_exchange_of_our_own_what_is_left_of_the_time_is_ours() {
+        assert_eq!(named(&upload()), (LimitedBy::Client, None));
     }
 
     #[test]

@@ -13,6 +13,7 @@ const ONE_WRITE: Duration = Duration::from_millis(50);
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Output {
     /// Standard output.
     Stdout,

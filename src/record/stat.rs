@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Attempt, Outcome, Report, ResolveSource, Warning, time};
+use super::{Attempt, Outcome, Report, ResolveSource, Verdict, Warning, time};
 use crate::nanos;
 
 /// What came of one URL: the last exchange, and the redirects before it.
@@ -75,6 +75,10 @@ pub struct Exchange {
     pub upstream: Option<Report>,
     /// How it ended.
     pub ending: Ending,
+    /// Who was slow, from the request's first byte to the response's last; conniver itself is the
+    /// client, so there is no proxy and no path to the client. Null when no request was sent, and where the
+    /// system does not tell what it takes (all but Linux).
+    pub verdict: Option<Verdict>,
     /// The TLS connection. Null for `http:`, and when it did not get there.
     pub tls: Option<Tls>,
     /// Request and response.

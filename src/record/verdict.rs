@@ -10,6 +10,10 @@ use crate::nanos;
 /// last payload byte. The relay's own waits decide; the kernel's timers only divide them.
 ///
 /// A share below one half, or less than 50 ms in all, is too little to tell.
+///
+/// Of a `stat` line it is who limited the exchange, from the request's first byte to the response's last:
+/// the client is conniver itself, at work or standing still, and there is no proxy. An upstream's wait to
+/// answer is its own but for the smallest round-trip time (`minRTT`), which the path takes at least.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -22,13 +26,14 @@ pub struct Verdict {
     /// The direction that was looked at. Null when nothing was carried.
     pub direction: Option<Direction>,
     /// From the first payload byte that the relay read in this direction to the last that it wrote,
-    /// ns.
+    /// ns. Of a `stat` line, from its request's beginning to the last byte of the response.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub active: Duration,
     /// What `active` was spent on.
     pub time: VerdictTime,
-    /// Which end's figures it rests on. Null with `none` and `proxy`.
+    /// Which end's figures it rests on. Null with `none` and
+    /// `proxy`, and with a `stat` line's `client`.
     pub basis: Option<Basis>,
     /// The figures that it rests on.
     pub evidence: Evidence,
@@ -96,7 +101,8 @@ pub struct VerdictTime {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network_client: Duration,
-    /// To the path to the upstream: it took no more, or packets came out of order.
+    /// To the path to the upstream: it took no more, packets came out of order, or, in `stat`, a
+    /// request and its answer were on it.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network_upstream: Duration,

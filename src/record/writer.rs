@@ -54,6 +54,7 @@ impl std::error::Error for OpenError {
 
 /// What became of the lines of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Tally {
     /// Lines written whole.
     pub written: u64,
@@ -69,7 +70,8 @@ struct Shared {
     wake: Condvar,
     /// Bytes at which the queue is full.
     most: usize,
-    /// What the queue's `full` says, for those that wait.
+    /// More is queued than may be, or since then not half of it is written yet. Changed with the
+    /// queue locked.
     full: watch::Sender<bool>,
 }
 
@@ -79,8 +81,6 @@ struct Queue {
     pending: Vec<u8>,
     /// Bytes that are not written: those, and what the thread has taken.
     bytes: usize,
-    /// More than it may hold, or since then not half of it yet.
-    full: bool,
     /// Lines that were numbered: written, being written, or pending.
     numbered: u64,
     written: u64,
@@ -198,7 +198,7 @@ impl Recorder {
 
     /// Whether lines that can wait should: the queue is full.
     pub fn is_full(&self) -> bool {
-        self.0.as_deref().is_some_and(|shared| *shared.full.borrow())
+        self.0.as_deref().is_some_and(Shared::is_full)
     }
 
     /// Ready when the queue is not full.
@@ -244,9 +244,9 @@ impl Shared {
         queue.pending.extend_from_slice(number.to_string().as_bytes());
         queue.pending.extend_from_slice(b"}\n");
         queue.bytes += queue.pending.len() - before;
-        let fills = !queue.full && queue.bytes > self.most;
+        let fills = queue.bytes > self.most && !self.is_full();
         if fills {
-            self.set_full(&mut queue, true);
+            self.full.send_replace(true);
         }
         let wakes = queue.idle;
         let waiting = queue.numbered - queue.written;
@@ -263,9 +263,8 @@ impl Shared {
         }
     }
 
-    fn set_full(&self, queue: &mut Queue, full: bool) {
-        queue.full = full;
-        self.full.send_replace(full);
+    fn is_full(&self) -> bool {
+        *self.full.borrow()
     }
 
     /// These bytes, whole lines or not, are in the output.
@@ -273,9 +272,9 @@ impl Shared {
         let mut queue = self.lock();
         queue.written += lines_in(bytes);
         queue.bytes -= bytes.len();
-        let has_room = queue.full && queue.bytes <= self.most / 2;
+        let has_room = queue.bytes <= self.most / 2 && self.is_full();
         if has_room {
-            self.set_full(&mut queue, false);
+            self.full.send_replace(false);
         }
         drop(queue);
         if has_room {
@@ -326,7 +325,7 @@ impl Shared {
                     let mut queue = self.lock();
                     queue.reader_gone = true;
                     queue.pending = Vec::new();
-                    self.set_full(&mut queue, false);
+                    self.full.send_replace(false);
                     drop(queue);
                     reader_gone();
                     return;

@@ -235,7 +235,8 @@ impl Half {
 
     fn have_read(&mut self, source: &mut Side<'_>, sink: &Side<'_>, bytes: usize) {
         let now = Instant::now();
-        self.waits.have_read(source, sink, now);
+        let receiver_sent = sink.state.meter.rx.last;
+        self.waits.have_read(source.stream, sink.stream, receiver_sent, now);
         source.state.meter.rx.moved(bytes, now);
     }
 
@@ -359,7 +360,7 @@ impl Half {
         if taken < offered {
             blocked.begin(now);
         }
-        self.waits.have_written(sink, blocked_since, now);
+        self.waits.have_written(sink.stream, blocked_since, now);
         Some(taken)
     }
 

@@ -44,6 +44,8 @@ pub(crate) use observe::{Observe, Observed};
 pub(crate) use pipe::open as open_pipes;
 pub(crate) use pulse::Pulse;
 pub(crate) use waits::Waited;
+#[cfg(feature = "stat")]
+pub(crate) use waits::Waits;
 pub(crate) use watch::Watch;
 
 /// How relaying came to its end.
@@ -89,7 +91,8 @@ pub(crate) struct Relayed {
     pub(crate) end: RelayEnd,
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
-    pub(crate) halves: Box<Halves>,
+    /// Whom the two directions waited for, to upstream and to client.
+    pub(crate) waited: [Waited; 2],
 }
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
@@ -137,7 +140,8 @@ pub(crate) async fn relay(
         }
     }
     let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
-    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), halves }
+    let waited = [halves.to_upstream.waited(), halves.to_client.waited()];
+    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), waited }
 }
 
 /// Runs both halves until they are done; until when all that was sent must have arrived. Or what

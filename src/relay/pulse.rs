@@ -50,6 +50,14 @@ impl Pulse {
         }
     }
 
+    /// Beats for ever.
+    #[cfg(feature = "stat")]
+    pub(crate) async fn keep_beating(&self) -> ! {
+        loop {
+            self.beat().await;
+        }
+    }
+
     async fn beat(&self) {
         let due = Instant::now() + PERIOD;
         self.beats().due = Some(due);

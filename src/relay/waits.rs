@@ -14,13 +14,16 @@
 //! The kernel's count alone is too little: BBR learns the pace of a slow reader and keeps just below its
 //! window, for most of the time.
 //!
+//! An exchange of a client of ours is seen in the same way: its one socket is source and sink at once, and whoever
+//! polls it tells when it has to wait.
+//!
 //! A look is taken when 10 ms of waits have gone by since the last one, so a direction takes at most
 //! 100 a second, and what was waited in between is charged by what it finds.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::leg::Side;
 use super::pulse::Pulse;
 use crate::tcp_info::{LinuxInfo, Snapshot, Socket, SysInfo};
 
@@ -62,6 +65,8 @@ pub(crate) struct Waits {
     /// Of the waits for the sender: those in which the source's socket got packets out of order, or
     /// marked for congestion.
     disturbed: Duration,
+    /// Of the others: those that the path took, because an answer follows its request.
+    round_trip: Duration,
     /// What the source's socket had counted of these at the last look.
     marks: u64,
     blocked: Duration,
@@ -95,6 +100,9 @@ pub(crate) struct Waited {
     pub(crate) for_sender: Duration,
     /// For the sender, with packets out of order or marked for congestion.
     pub(crate) disturbed: Duration,
+    /// For the sender's answer while it and the request were on the path. Only `stat` knows which bytes
+    /// are these.
+    pub(crate) round_trip: Duration,
     /// For the receiver to send something.
     pub(crate) for_receiver: Duration,
     /// With bytes in hand, or in the sending socket and unsent.
@@ -108,13 +116,43 @@ impl Waits {
         self.pulse = Some(Arc::clone(pulse));
     }
 
+    /// Of an exchange whose request is about to be sent.
+    #[cfg(feature = "stat")]
+    pub(crate) fn of_an_exchange(pulse: &Arc<Pulse>, now: Instant) -> Self {
+        let pulse = Some(Arc::clone(pulse));
+        Self { pulse, began: Some(now), last: Some(now), ..Self::default() }
+    }
+
+    /// The source is waited for, and was not before.
+    #[cfg(feature = "stat")]
+    pub(crate) fn waiting_since(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.is_reading, true) {
+            self.last = Some(now);
+        }
+    }
+
+    /// The answer has begun: of what was waited for the sender until now, a round-trip time is what a
+    /// request and its answer need on the path.
+    #[cfg(feature = "stat")]
+    pub(crate) fn answered(&mut self, socket: &impl Socket) {
+        let round_trip = figures(socket).and_then(|linux| linux.min_rtt).unwrap_or_default();
+        let for_sender = self.looked.for_sender + self.unlooked.for_sender;
+        self.round_trip = round_trip.min(for_sender.saturating_sub(self.disturbed));
+    }
+
     /// The half waits, for its source or its sink.
     pub(super) fn waiting(&mut self, is_reading: bool) {
         self.is_reading |= is_reading;
     }
 
-    /// Bytes have come from the source.
-    pub(super) fn have_read(&mut self, source: &Side<'_>, sink: &Side<'_>, now: Instant) {
+    /// Bytes have come from the source; the receiver has last sent some at `receiver_sent`.
+    pub(crate) fn have_read(
+        &mut self,
+        source: &impl Socket,
+        sink: &impl Socket,
+        receiver_sent: Option<Instant>,
+        now: Instant,
+    ) {
         if let Some(pulse) = &self.pulse {
             pulse.pair_moved();
         }
@@ -122,12 +160,17 @@ impl Waits {
         let has_waited = std::mem::take(&mut self.is_reading);
         self.began.get_or_insert(now);
         if let (true, Some(since)) = (has_waited, since) {
-            self.starved(source, sink, since, now);
+            self.starved(source, sink, receiver_sent, since..now);
         }
     }
 
     /// Bytes have gone to the sink, after they had to wait since `blocked`.
-    pub(super) fn have_written(&mut self, sink: &Side<'_>, blocked: Option<Instant>, now: Instant) {
+    pub(crate) fn have_written(
+        &mut self,
+        sink: &impl Socket,
+        blocked: Option<Instant>,
+        now: Instant,
+    ) {
         if self.began.is_none() {
             return;
         }
@@ -136,11 +179,17 @@ impl Waits {
         self.unlooked_blocked += self.moving(since, now);
         if self.unlooked_blocked >= LOOK_AFTER || self.first_looks < FIRST_LOOKS {
             self.first_looks = self.first_looks.saturating_add(1);
-            self.settle_blocked(figures(sink.stream).as_deref());
+            self.settle_blocked(figures(sink).as_deref());
         }
     }
 
-    fn starved(&mut self, source: &Side<'_>, sink: &Side<'_>, since: Instant, now: Instant) {
+    fn starved(
+        &mut self,
+        source: &impl Socket,
+        sink: &impl Socket,
+        receiver_sent: Option<Instant>,
+        Range { start: since, end: now }: Range<Instant>,
+    ) {
         let wait = now.saturating_duration_since(since);
         let unlooked = self.unlooked.for_sender + self.unlooked.for_receiver;
         let look = if unlooked + wait >= LOOK_AFTER { Look::at(source, sink) } else { None };
@@ -151,7 +200,7 @@ impl Waits {
             None => since,
         };
         let unsent_until = unsent_until.clamp(since, now);
-        let asked = sink.state.meter.rx.last.unwrap_or(since).clamp(unsent_until, now);
+        let asked = receiver_sent.unwrap_or(since).clamp(unsent_until, now);
         self.unlooked_blocked += self.moving(since, unsent_until);
         self.unlooked.for_receiver += self.moving(unsent_until, asked);
         self.unlooked.for_sender += self.moving(asked, now);
@@ -216,8 +265,9 @@ impl Waits {
         let for_sender = self.looked.for_sender + self.unlooked.for_sender;
         Waited {
             active: active.unwrap_or_default(),
-            for_sender: for_sender.saturating_sub(self.disturbed),
+            for_sender: for_sender.saturating_sub(self.disturbed + self.round_trip),
             disturbed: self.disturbed,
+            round_trip: self.round_trip,
             for_receiver: self.looked.for_receiver + self.unlooked.for_receiver,
             blocked: self.blocked + self.unlooked_blocked,
             by_window: self.by_window,
@@ -237,8 +287,8 @@ struct Look {
 }
 
 impl Look {
-    fn at(source: &Side<'_>, sink: &Side<'_>) -> Option<Self> {
-        let (source, sink) = (figures(source.stream)?, figures(sink.stream)?);
+    fn at(source: &impl Socket, sink: &impl Socket) -> Option<Self> {
+        let (source, sink) = (figures(source)?, figures(sink)?);
         let marks = [source.rx_out_of_order, source.received_ce];
         Some(Self {
             is_unsent: sink.not_sent_bytes? > 0,

@@ -25,9 +25,10 @@ use crate::clock;
 use crate::conn::{Conn, Epoch};
 use crate::dial::{self, DialLog, LeadsTo, Limits};
 use crate::fault::Fault;
-use crate::proxy::of_upstream;
+use crate::proxy::{of_exchange, of_upstream};
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
-use crate::record::{By, How, Outcome, Report};
+use crate::record::{By, Direction, How, Outcome, Report};
+use crate::relay::{Pulse, Waited};
 
 /// An exchange that is over.
 pub(super) struct Done {
@@ -71,6 +72,8 @@ struct Course {
     last_byte: Option<Instant>,
     connection: Option<Held>,
     report: Option<Report>,
+    /// Whom it waited for, and the direction in which more went.
+    waited: Option<(Waited, Direction)>,
     tls: Option<Tls>,
     status: Option<u16>,
     version: Option<Version>,
@@ -97,6 +100,7 @@ impl Client {
             last_byte: None,
             connection: None,
             report: None,
+            waited: None,
             tls: None,
             status: None,
             version: None,
@@ -110,9 +114,16 @@ impl Client {
             code: "MAX_TIME",
             text: "the time for all of it was over",
         });
-        let result = course.run(self, request, redirects, max_time).await;
+        let pulse = Arc::new(Pulse::default());
+        let result = tokio::select! {
+            // The pulse beats before there is anything to wait for.
+            biased;
+            never = pulse.keep_beating() => never,
+            result = course.run(self, request, redirects, max_time, &pulse) => result,
+        };
         let ended = course.last_byte.unwrap_or_else(Instant::now);
         if let Some(connection) = course.connection.take() {
+            course.waited = course.waited.or_else(|| connection.end());
             course.report = connection.close();
         }
         course.into_done(request, result.err(), ended)
@@ -126,6 +137,7 @@ impl Course {
         request: &Request,
         redirects: Redirects,
         max_time: Option<Deadline>,
+        pulse: &Arc<Pulse>,
     ) -> Result<(), Failure> {
         let timeout = client.settings.connect_timeout;
         let connect_time = Deadline {
@@ -139,13 +151,15 @@ impl Course {
         self.connection = Some(held.clone());
         if !request.url.is_secure() {
             self.ready = self.connected;
+            held.begin(pulse);
             let asking = self.ask(client, request, held, form, redirects);
             within(max_time, asking).await?.leave().await;
             return Ok(());
         }
         let soonest = max_time.filter(|max| max.at < connect_time.at).unwrap_or(connect_time);
-        let stream = within(Some(soonest), self.secure(client, request, held)).await?;
+        let stream = within(Some(soonest), self.secure(client, request, held.clone())).await?;
         self.ready = Some(Instant::now());
+        held.begin(pulse);
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let form = if is_http2 { Form::Http2 } else { form };
         let asking = self.ask(client, request, stream, form, redirects);
@@ -253,6 +267,9 @@ impl Course {
         let mut connection = Connection::open(stream, is_http2).await?;
         let (head, body) = connection.send(message).await?.into_parts();
         self.first_byte.get_or_init(Instant::now);
+        if let Some(held) = &self.connection {
+            held.answered();
+        }
         self.status = Some(head.status.as_u16());
         self.version = Some(head.version);
         self.headers = headers(&head.headers);
@@ -275,6 +292,7 @@ impl Course {
         self.receive(body, file).await?;
         self.last_byte = Some(Instant::now());
         if let Some(held) = &self.connection {
+            self.waited = held.end();
             held.look();
         }
         Ok(connection)
@@ -327,6 +345,9 @@ impl Course {
         };
         let attempts = self.dialled.attempts(upstream);
         let warnings = of_upstream(upstream, &attempts);
+        let verdict = self.waited.zip(upstream);
+        let verdict =
+            verdict.and_then(|((waited, direction), leg)| of_exchange(waited, direction, leg));
         let exchange = Exchange {
             url: url.to_string(),
             target: url.target().to_string(),
@@ -341,6 +362,7 @@ impl Course {
             resolve_source: self.dialled.source,
             attempts,
             ending,
+            verdict,
             tls: self.tls,
             http: Http {
                 method: request.method.to_string(),

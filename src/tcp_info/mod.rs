@@ -15,6 +15,35 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What each system tells
+//!
+//! Where the figures of [`TcpInfo`] come from, and in which unit the system counts; here durations are ns in
+//! JSON everywhere. `–`: that system does not tell, and the figure is `None`. A figure that it tells may still be
+//! `None`: the structure of an older kernel ends before it, or its value means "not known". All else that a
+//! structure holds is in [`SysInfo`].
+//!
+//! | key | Linux | macOS | FreeBSD | Windows |
+//! | --- | --- | --- | --- | --- |
+//! | `state` | `tcpi_state` | `tcpi_state` | `tcpi_state` | `State` |
+//! | `txOptions` | `tcpi_options`, `tcpi_rcv_wscale` | `tcpi_options`, `tcpi_rcv_wscale` | `tcpi_options`, `tcpi_rcv_wscale` | `TimestampsEnabled` |
+//! | `rxOptions` | `tcpi_options`, `tcpi_snd_wscale` | `tcpi_options`, `tcpi_snd_wscale` | `tcpi_options`, `tcpi_snd_wscale` | `TimestampsEnabled` |
+//! | `txMSS` | `tcpi_snd_mss`, bytes | `tcpi_maxseg`, bytes | `tcpi_snd_mss`, bytes | `Mss`, bytes |
+//! | `rxMSS` | `tcpi_rcv_mss`, bytes | – | `tcpi_rcv_mss`, bytes | – |
+//! | `rtt` | `tcpi_rtt`, µs | `tcpi_srtt`, ms | `tcpi_rtt`, µs | `RttUs`, µs |
+//! | `rttVar` | `tcpi_rttvar`, µs | `tcpi_rttvar`, ms | `tcpi_rttvar`, µs | – |
+//! | `rto` | `tcpi_rto`, µs | `tcpi_rto`, ms | `tcpi_rto`, µs | – |
+//! | `ato` | `tcpi_ato`, µs | – | – | – |
+//! | `lastTxAt` | `tcpi_last_data_sent`, ms | – | – | – |
+//! | `lastRxAt` | `tcpi_last_data_recv`, ms | – | `tcpi_last_data_recv`, µs | – |
+//! | `lastTxAckAt` | – | – | – | – |
+//! | `lastRxAckAt` | `tcpi_last_ack_recv`, ms | – | – | – |
+//! | `rxWindow` | `tcpi_rcv_wnd`, bytes | `tcpi_rcv_wnd`, bytes | `tcpi_rcv_space`, bytes | `RcvWnd`, bytes |
+//! | `txSSThreshold` | `tcpi_snd_ssthresh`, segments | `tcpi_snd_ssthresh`, bytes | `tcpi_snd_ssthresh`, bytes | – |
+//! | `rxSSThreshold` | `tcpi_rcv_ssthresh`, bytes | – | – | – |
+//! | `txCWindowBytes` | – | `tcpi_snd_cwnd`, bytes | `tcpi_snd_cwnd`, bytes | `Cwnd`, bytes |
+//! | `txCWindowSegs` | `tcpi_snd_cwnd`, segments | – | – | – |
+//! | `retransmits` | `tcpi_total_retrans`, segments | `tcpi_txretransmitpackets`, segments | `tcpi_snd_rexmitpack`, segments | – |
 
 mod congestion;
 mod error;

@@ -139,10 +139,33 @@ impl TryFrom<String> for TcpOption {
     }
 }
 
+/// The window scales that RFC 7323 allows, as text. A record has four, and formatting each takes
+/// as long as ten plain figures.
+const WINDOW_SCALES: [&str; 15] = [
+    "WindowScale:00",
+    "WindowScale:01",
+    "WindowScale:02",
+    "WindowScale:03",
+    "WindowScale:04",
+    "WindowScale:05",
+    "WindowScale:06",
+    "WindowScale:07",
+    "WindowScale:08",
+    "WindowScale:09",
+    "WindowScale:0a",
+    "WindowScale:0b",
+    "WindowScale:0c",
+    "WindowScale:0d",
+    "WindowScale:0e",
+];
+
 impl Serialize for TcpOption {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::WindowScale(_) => serializer.collect_str(self),
+            Self::WindowScale(shift) => match WINDOW_SCALES.get(usize::from(*shift)) {
+                Some(text) => serializer.serialize_str(text),
+                None => serializer.collect_str(self),
+            },
             other => serializer.serialize_str(other.kind()),
         }
     }
@@ -173,6 +196,10 @@ mod tests {
             assert_eq!(option.to_string().parse(), Ok(option));
         }
         assert_eq!(TcpOption::WindowScale(10).to_string(), "WindowScale:0a");
+        for shift in 0..=u8::MAX {
+            let option = TcpOption::WindowScale(shift);
+            assert_eq!(serde_json::to_value(option).unwrap(), option.to_string());
+        }
         assert!("WindowScale:".parse::<TcpOption>().is_err());
         assert!("Sack".parse::<TcpOption>().is_err());
     }

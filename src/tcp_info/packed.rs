@@ -4,12 +4,14 @@ use super::Snapshot;
 
 /// Bytes that are stored or left out together.
 const WORD: usize = 4;
+const ZERO: [u8; WORD] = [0; WORD];
 
 /// A snapshot without the words that are zero, in one piece of memory. Of a fresh connection's
 /// structure most are: 280 bytes become some 120, and thousands of idle connections keep one each.
 ///
 /// The length of the structure, of the congestion control's name and of its data; the name; the
-/// data; a bit for each word of the structure; the words that are not zero.
+/// data; a bit for each word of the structure; the words that are not zero; what is left of the
+/// structure after its last whole word.
 #[derive(Debug)]
 pub(crate) struct PackedSnapshot(Box<[u8]>);
 
@@ -26,17 +28,21 @@ impl PackedSnapshot {
         packed.extend(lengths);
         packed.extend(name);
         packed.extend(data);
-        for eight in info.chunks(8 * WORD) {
-            let bits = eight.chunks(WORD).enumerate();
-            packed.push(bits.fold(0, |bits, (i, word)| bits | (u8::from(!is_zero(word)) << i)));
+        let (words, tail) = info.as_chunks::<WORD>();
+        for eight in words.chunks(8) {
+            let bits = eight.iter().enumerate();
+            packed.push(bits.fold(0, |bits, (i, word)| bits | (u8::from(*word != ZERO) << i)));
         }
-        packed.extend(info.chunks(WORD).filter(|word| !is_zero(word)).flatten());
+        for word in words.iter().filter(|word| **word != ZERO) {
+            packed.extend_from_slice(word);
+        }
+        packed.extend_from_slice(tail);
         Some(Self(packed.into()))
     }
 
     pub(crate) fn unpack(&self) -> Snapshot {
         // What `pack` wrote, which alone makes these, is never short.
-        self.read().unwrap_or_else(|| Snapshot::from_parts(&[], None, &[]))
+        self.read().unwrap_or_else(|| Snapshot::from_parts(vec![], None, &[]))
     }
 
     fn read(&self) -> Option<Snapshot> {
@@ -45,23 +51,22 @@ impl PackedSnapshot {
         let (name, rest) = rest.split_at_checked(name.into())?;
         let (data, rest) = rest.split_at_checked(data.into())?;
         let mut info = vec![0; u16::from_ne_bytes([low, high]).into()];
-        let (bits, mut words) = rest.split_at_checked(info.len().div_ceil(8 * WORD))?;
-        for (eight, bits) in info.chunks_mut(8 * WORD).zip(bits) {
-            for (i, word) in eight.chunks_mut(WORD).enumerate() {
+        let (words, tail) = info.as_chunks_mut::<WORD>();
+        let (bits, rest) = rest.split_at_checked(words.len().div_ceil(8))?;
+        let (mut stored, end) = rest.as_chunks::<WORD>();
+        for (eight, bits) in words.chunks_mut(8).zip(bits) {
+            for (i, word) in eight.iter_mut().enumerate() {
                 if bits & (1 << i) != 0 {
-                    let (stored, rest) = words.split_at_checked(word.len())?;
-                    word.copy_from_slice(stored);
-                    words = rest;
+                    let (first, rest) = stored.split_first()?;
+                    *word = *first;
+                    stored = rest;
                 }
             }
         }
+        tail.copy_from_slice(end);
         let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
-        Some(Snapshot::from_parts(&info, name, data))
+        Some(Snapshot::from_parts(info, name, data))
     }
-}
-
-fn is_zero(word: &[u8]) -> bool {
-    word.iter().all(|&byte| byte == 0)
 }
 
 #[cfg(test)]
@@ -73,13 +78,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_packed_snapshot_is_the_same_when_it_is_unpacked(
-            words in prop::collection::vec(prop_oneof![Just([0; WORD]), any::<[u8; WORD]>()], 0..100),
+            words in prop::collection::vec(prop_oneof![Just(ZERO), any::<[u8; WORD]>()], 0..100),
             tail in prop::collection::vec(any::<u8>(), 0..WORD),
             name in prop::option::of("[a-z]{1,15}"),
             data in prop::collection::vec(any::<u8>(), 0..64),
         ) {
             let info = [words.as_flattened(), &tail].concat();
-            let snapshot = Snapshot::from_parts(&info, name.as_deref(), &data);
+            let snapshot = Snapshot::from_parts(info, name.as_deref(), &data);
             let packed = PackedSnapshot::pack(&snapshot).unwrap();
             prop_assert_eq!(packed.unpack(), snapshot);
         }

@@ -86,7 +86,7 @@ impl Snapshot {
     }
 
     pub(super) fn from_parts(
-        info: &[u8],
+        info: impl Into<Box<[u8]>>,
         congestion: Option<&str>,
         congestion_info: &[u8],
     ) -> Self {

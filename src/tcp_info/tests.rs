@@ -239,7 +239,16 @@ fn units_become_nanoseconds_each_from_its_own() {
     let mut bytes =
         buffer(280, [(8, 204_000), (44, 300), (52, 301), (56, 302), (68, 40_900), (244, 7)]);
     bytes[0] = 1;
+    for (offset, value) in [(168, 12_000_u64), (176, 8000), (184, 4000)] {
+        bytes[offset..offset + 8].copy_from_slice(&value.to_ne_bytes());
+    }
     let linux = LinuxInfo::decode(&bytes);
+    let millis = |ms| Some(Duration::from_millis(ms));
+    assert_eq!(
+        (linux.busy_time, linux.rx_window_limited, linux.tx_buffer_limited),
+        (millis(12), millis(8), millis(4)),
+        "the three timers are in µs"
+    );
     assert_eq!(linux.rto, Some(Duration::from_micros(204_000)));
     assert_eq!(linux.last_tx_at, Some(Duration::from_millis(300)), "an age is in ms");
     assert_eq!(linux.last_rx_at, Some(Duration::from_millis(301)));
@@ -366,6 +375,80 @@ fn warnings_name_what_happened_and_call_packets_packets() {
     let warnings = LinuxInfo::decode(&bytes).normalise(280).warnings();
     assert_eq!(warnings, ["retransmits=41", "retransTotal=41", "outOfOrderPackets=5"]);
     assert!(LinuxInfo::decode(&[0; 280]).normalise(280).warnings().is_empty());
+}
+
+/// The table of systems in the module's documentation: its cells by key and system.
+fn table_of_systems() -> Vec<(&'static str, [&'static str; 4])> {
+    let docs = include_str!("mod.rs").lines().map_while(|line| line.strip_prefix("//!"));
+    let rows = docs.filter_map(|line| line.trim().strip_prefix("| `"));
+    rows.map(|row| {
+        let mut cells = row.trim_end_matches('|').split('|').map(str::trim);
+        let key = cells.next().unwrap().trim_end_matches('`');
+        (key, cells.collect::<Vec<_>>().try_into().unwrap())
+    })
+    .collect()
+}
+
+/// A full structure in which every field has a value that means something.
+fn full(platform: &Platform) -> Vec<u8> {
+    let end = platform.fields.iter().map(|field| field.end).max().unwrap();
+    let mut bytes = vec![7; end];
+    match platform.name {
+        "windows" => bytes[1..4].fill(0),
+        // Both sides' window scales, a nibble each.
+        "linux" | "freebsd" => bytes[6] = 0x77,
+        _ => {}
+    }
+    bytes
+}
+
+#[test]
+fn the_table_of_systems_tells_what_each_decoder_fills_and_from_which_field() {
+    let table = table_of_systems();
+    for (at, platform) in platforms().iter().enumerate() {
+        let bytes = full(platform);
+        let normalised = |bytes: &[u8]| {
+            let mut map = (platform.decode)(bytes).normalise(bytes.len()).to_map();
+            map.remove("sysInfo");
+            map.remove("sysInfoLength");
+            map
+        };
+        let map = normalised(&bytes);
+        let keys: BTreeSet<&str> = map.keys().map(String::as_str).collect();
+        assert_eq!(table.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>(), keys);
+        for (key, cells) in &table {
+            let place = format!("{key} on {}", platform.name);
+            let cell = cells[at];
+            assert_eq!(cell != "–", !map[*key].is_null(), "{place}");
+            // Whatever of it changes when a field does comes from that field.
+            let mut offsets = BTreeSet::new();
+            for field in platform.fields {
+                let mut changed = bytes.clone();
+                changed[field.offset] = 0;
+                if normalised(&changed)[*key] != map[*key] {
+                    offsets.insert(field.offset);
+                    let raw: [u8; 4] = bytes[field.offset..][..4].try_into().unwrap();
+                    let unit = match map[*key]
+                        .as_u64()
+                        .map(|ns| ns / u64::from(u32::from_ne_bytes(raw)))
+                    {
+                        Some(1_000) => Some(", µs"),
+                        Some(1_000_000) => Some(", ms"),
+                        _ => None,
+                    };
+                    assert!(unit.is_none_or(|unit| cell.ends_with(unit)), "{place}: {unit:?}");
+                }
+            }
+            let named = cell.split('`').skip(1).step_by(2);
+            let named: BTreeSet<usize> = named
+                .map(|name| {
+                    let field = platform.fields.iter().find(|field| field.kernel == name);
+                    field.unwrap_or_else(|| panic!("{place}: {name}")).offset
+                })
+                .collect();
+            assert_eq!(named, offsets, "{place}: {cell}");
+        }
+    }
 }
 
 /// Emulators answer with nothing, or with less than a kernel does.

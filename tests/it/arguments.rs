@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use crate::harness::program::BINARY;
+use crate::harness::run;
 
 /// Runs it to its end: exit status and what it said on standard error.
 fn refused(args: &[&str]) -> (Option<i32>, String) {
@@ -86,4 +87,10 @@ fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
     let (status, said) = refused(&["proxy", "-L", "0:localhost:1", "-o", "/no/such/place/records"]);
     assert_eq!(status, Some(1));
     assert!(said.contains("opening '/no/such/place/records' for records: No such file"), "{said}");
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let said = run(BINARY, &["--version"]);
+    assert_eq!(said, concat!("conniver ", env!("CARGO_PKG_VERSION"), "\n"));
 }

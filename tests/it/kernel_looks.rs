@@ -11,7 +11,7 @@ use conniver::tcp_info::{LinuxInfo, State};
 
 use crate::harness::peers::{Upstream, echo_server, exchange, noise, read_all};
 use crate::harness::program::{PATIENCE, Proxy};
-use crate::harness::{has_tool, run};
+use crate::harness::{has_tool, run, skip};
 
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -196,4 +196,25 @@ fn a_download_after_the_clients_half_close_leaves_busy_time_before_our_fin() {
     assert_eq!(before.state, Some(State::CloseWait), "the client had ended, we had not");
     let upload = record.upstream.unwrap().eof_info.unwrap();
     assert_eq!(upload.state, Some(State::Established), "the half-close to the upstream came first");
+}
+
+#[test]
+fn the_congestion_controls_own_data_is_asked_for_under_its_name() {
+    let name = "the_congestion_controls_own_data_is_asked_for_under_its_name";
+    let (mut client, mut server) = pair();
+    let socket = socket2::SockRef::from(&client);
+    if socket.set_tcp_congestion(b"bbr").is_err() {
+        return skip(name, "this kernel has no BBR");
+    }
+    client.write_all(&noise(300_000)).unwrap();
+    server.read_exact(&mut vec![0; 300_000]).unwrap();
+    let bbr = linux(&TcpInfo::of(&client).unwrap());
+    assert_eq!(bbr.cc_algorithm.as_deref(), Some("bbr"));
+    assert!(bbr.cc_bbr_bw > Some(0) && bbr.cc_bbr_min_rtt.is_some(), "{bbr:?}");
+    assert!(bbr.cc_bbr_pacing_gain.is_some() && bbr.cc_bbr_c_window_gain.is_some(), "{bbr:?}");
+    assert_eq!(bbr.cc_vegas_rtt, None);
+
+    socket2::SockRef::from(&client).set_tcp_congestion(b"reno").unwrap();
+    let reno = linux(&TcpInfo::of(&client).unwrap());
+    assert_eq!((reno.cc_algorithm.as_deref(), reno.cc_bbr_bw), (Some("reno"), None));
 }

@@ -22,6 +22,7 @@ mod detail;
 mod dialling;
 mod diverted;
 mod endings;
+mod examples;
 mod failures;
 mod half_close;
 mod http_mode;

@@ -11,7 +11,9 @@ use tempfile::TempDir;
 use crate::harness::clients::Server;
 use crate::harness::has_tool;
 use crate::harness::peers::{deaf_port, echo_server, exchange, read_all, read_until_reset};
-use crate::harness::program::{BINARY, Proxy, wait_until};
+use crate::harness::program::{BINARY, Proxy, address_in, wait_until};
+
+const SHOWING: &str = "showing metrics on ";
 
 /// A proxy to an echo server and to a port on which nobody listens, and where its metrics are.
 fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
@@ -22,9 +24,8 @@ fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
     let proxy = Proxy::start(&mut Command::new(BINARY), &forwards, &args);
     // It stays bound as long as the test's process runs.
     std::mem::forget(held);
-    let said = proxy.wait_to_hear("showing metrics on ");
-    let address = said.rsplit(' ').next().unwrap().parse().unwrap();
-    (proxy, address)
+    let said = proxy.wait_to_hear(SHOWING);
+    (proxy, address_in(&said, SHOWING).unwrap())
 }
 
 /// Three pairs that end well with 5 bytes each way, and two that are refused.
@@ -185,12 +186,9 @@ fn the_proxy_is_not_well_while_its_records_cannot_be_written() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let mut address_after = |words: &str| -> SocketAddr {
-        let line = said.find_map(|line| line.strip_prefix(words).map(str::to_owned)).unwrap();
-        line.split(',').next().unwrap().parse().unwrap()
-    };
+    let mut address_after = |words| said.find_map(|line| address_in(&line, words)).unwrap();
     let proxy = address_after("listening on ");
-    let metrics = address_after("showing metrics on ");
+    let metrics = address_after(SHOWING);
     let is_well = || ask(metrics, "GET /healthz").0.starts_with("HTTP/1.1 200 ");
     // Nobody reads the records: the pipe takes some, and then the queue.
     while is_well() {

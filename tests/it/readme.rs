@@ -1,5 +1,7 @@
 //! The README says what is.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use crate::harness::peers::{deaf_port, echo_server, exchange};
@@ -38,6 +40,46 @@ fn every_key_that_may_be_null_says_when() {
     for line in nullable {
         let meaning = line.split(" or null | ").nth(1).unwrap();
         assert!(says_when.iter().any(|when| meaning.contains(when)), "{line}");
+    }
+}
+
+/// The names of all tests in a directory's sources.
+fn tests_in(directory: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tests_in(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(&path).unwrap();
+            let after =
+                source.split("#[test]").skip(1).chain(source.split("#[tokio::test").skip(1));
+            let name = |text: &str| Some(text.split("fn ").nth(1)?.split('(').next()?.to_owned());
+            names.extend(after.filter_map(name));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_tables_of_the_go_package_name_exists() {
+    let mut tests = BTreeSet::new();
+    for directory in ["src", "tests/it"] {
+        tests_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut tests);
+    }
+    let readme = include_str!("../../README.md");
+    for (table, least) in [("What it has, and what here", 40), ("Where it errs", 15)] {
+        let table = readme.split(&format!("<summary>{table}")).nth(1).unwrap();
+        let table = table.split("</details>").next().unwrap();
+        let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).collect();
+        assert!(rows.len() >= least, "{}", rows.len());
+        assert!(rows[0].ends_with(" | test |") && rows[1].starts_with("| --- |"), "{rows:?}");
+        for row in &rows[2..] {
+            let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+            let named: Vec<_> = last.split('`').skip(1).step_by(2).collect();
+            assert!(!named.is_empty(), "no test: {row}");
+            for name in named {
+                assert!(tests.contains(name), "no such test: {name}");
+            }
+        }
     }
 }
 

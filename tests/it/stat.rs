@@ -4,6 +4,7 @@ mod failures;
 mod phases;
 mod requests;
 mod secure;
+mod verdicts;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -111,9 +112,9 @@ fn redirect(status: u16, location: &str) -> String {
 }
 
 const STAT: &str = "event schema time host runId seq id url target targetHost targetPort via outcome \
-    openedAt closedAt duration phases resolveSource attempts upstream ending tls http warnings savedTo redirects";
+    openedAt closedAt duration phases resolveSource attempts upstream ending verdict tls http warnings savedTo redirects";
 const EXCHANGE: &str = "url target targetHost targetPort via outcome openedAt closedAt duration phases \
-    resolveSource attempts upstream ending tls http warnings";
+    resolveSource attempts upstream ending verdict tls http warnings";
 
 #[test]
 fn every_key_is_there_and_the_schema_knows_it() {

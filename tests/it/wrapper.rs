@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::has_tool;
+use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::reset;
 use crate::harness::tls::TlsServer;
 
@@ -147,6 +148,28 @@ fn a_panic_in_a_callback_harms_neither_the_stream_nor_who_closes_it() {
     assert_eq!(conn.close().tx_bytes, 5);
     assert_eq!(closed.recv().unwrap().tx_bytes, 5);
     assert_eq!(peer.read(&mut request).unwrap(), 0, "the socket is closed");
+}
+
+#[test]
+fn what_both_looks_saw_is_warned_of_once() {
+    if !available("what_both_looks_saw_is_warned_of_once") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = listener.local_addr().unwrap();
+    namespace.nft(&format!(
+        "add table inet lossy; \
+         add chain inet lossy in {{ type filter hook input priority 0; }}; \
+         add rule inet lossy in tcp dport {} tcp flags & (syn | ack) == syn \
+         numgen inc mod 1000 == 0 drop",
+        address.port()
+    ));
+    let report = Conn::new(namespace.enter(|| TcpStream::connect(address).unwrap())).close();
+    let seen = [&report.opened_info, &report.closed_info];
+    let seen = seen.map(|info| info.as_ref().unwrap().retransmits);
+    assert_eq!(seen, [Some(1), Some(1)], "the lost SYN");
+    assert_eq!(report.warnings, ["retransmits=1", "retransTotal=1"]);
 }
 
 #[test]

@@ -40,9 +40,9 @@ pub(crate) fn nine_thousand_pairs() -> String {
         cpu_time(proxy.pid()) - used
     };
     // The programs of the last clients are still looked for, within what that may take: half a
-    // percent of the time, and 50 ms that were saved up before.
+    // percent of the time, and 25 ms that were saved up before.
     let looking = used_while_idle();
-    let most = Duration::from_millis(50) + IDLE / 200;
+    let most = Duration::from_millis(25) + IDLE / 200;
     assert!(looking <= most, "looking for the clients' programs took {looking:?} of CPU");
     assert_eq!(proxy.descriptors(), before + 2 * pairs, "two for each pair, and no pipe");
     let used = used_while_idle();

@@ -93,8 +93,6 @@ impl From<&Record> for Row {
     fn from(record: &Record) -> Self {
         let leg = record.upstream.as_ref();
         let last = leg.and_then(|leg| leg.closed_info.as_ref());
-        // Without the delayed acknowledgement of our own end of stream, where that is known.
-        let undisturbed = leg.and_then(|leg| leg.eof_info.as_ref()).and_then(|eof| eof.rtt);
         Self {
             target: record.target.clone().unwrap_or_else(|| "(none asked for)".to_owned()),
             connections: 1,
@@ -102,7 +100,7 @@ impl From<&Record> for Row {
             received: leg.map(|leg| leg.rx_bytes),
             connect: record.phases.connect,
             first_byte: record.phases.first_byte,
-            rtt: undisturbed.or_else(|| last.and_then(|info| info.rtt)),
+            rtt: leg.and_then(|leg| leg.undisturbed_rtt()),
             retransmits: last.and_then(|info| info.retransmits),
             failed: u64::from(record.outcome != Some(Outcome::Ok)),
             ended: ended(record),

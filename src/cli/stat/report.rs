@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use conniver::record::stat::{Certificate, Exchange, Stat, Tls};
-use conniver::record::{Outcome, Report};
+use conniver::record::{Basis, LimitedBy, Outcome, Report, Verdict};
 
 use super::drawing;
 use crate::cli::units::human_bytes;
@@ -56,11 +56,8 @@ pub(super) fn brief(stat: &Stat) -> String {
     format!("{}: {status}  {}", stat.seq, parts.join(", "))
 }
 
-/// Without the delayed acknowledgement of our own end of stream, where that is known.
 pub(super) fn rtt_at_end(exchange: &Exchange) -> Option<Duration> {
-    let leg = exchange.upstream.as_ref()?;
-    let undisturbed = leg.eof_info.as_ref().and_then(|eof| eof.rtt);
-    undisturbed.or_else(|| leg.closed_info.as_ref()?.rtt)
+    exchange.upstream.as_ref()?.undisturbed_rtt()
 }
 
 /// What a server or a file's name says, without what a terminal would take for a command.
@@ -89,6 +86,9 @@ impl fmt::Display for Whole<'_> {
         let Some(leg) = &exchange.upstream else { return Ok(()) };
         write!(f, "\n\n{}", drawing::draw(&exchange.phases, exchange.url.starts_with("https:")))?;
         tcp(f, leg, rtt_at_end(exchange))?;
+        if let Some(verdict) = &exchange.verdict {
+            write!(f, "\n{}", Limiter { verdict, is_direct: exchange.via.is_none() })?;
+        }
         for warning in &exchange.warnings {
             write!(f, "\n{ATTENTION}warning: {}{ATTENTION:#}", warning.text)?;
         }
@@ -157,4 +157,32 @@ fn tcp(f: &mut fmt::Formatter<'_>, leg: &Report, rtt_at_end: Option<Duration>) -
         write!(f, ", delivery rate of sending {}/s", human_bytes(rate))?;
     }
     Ok(())
+}
+
+/// Who was slow, in the word of the record and in others.
+struct Limiter<'v> {
+    verdict: &'v Verdict,
+    is_direct: bool,
+}
+
+impl fmt::Display for Limiter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { limited_by, share, active, basis, .. } = self.verdict;
+        write!(f, "verdict: {limited_by}")?;
+        let Some(share) = share else { return Ok(()) };
+        let peer = if self.is_direct { "the server" } else { "the parent proxy" };
+        let beyond = if self.is_direct { "" } else { "what is behind it, " };
+        write!(f, ", {:.0} % of {active:.1?}: ", share * 100.0)?;
+        match (limited_by, basis) {
+            (LimitedBy::Upstream, Some(Basis::Receiver)) => {
+                write!(f, "{peer}, {beyond}or the path from there")
+            }
+            (LimitedBy::Upstream, _) => write!(f, "{peer} took slowly what was sent"),
+            (LimitedBy::NetworkUpstream, Some(Basis::Receiver)) => {
+                write!(f, "the path from {peer}, which lost packets or marked them for congestion")
+            }
+            (LimitedBy::NetworkUpstream, _) => write!(f, "the path to {peer} and back"),
+            _ => f.write_str("this machine"),
+        }
+    }
 }

@@ -245,6 +245,12 @@ impl Left {
     }
 }
 
+/// The address in a line that begins with these words.
+pub(crate) fn address_in(line: &str, words: &str) -> Option<SocketAddr> {
+    let rest = line.strip_prefix(words)?;
+    Some(rest.split(',').next().unwrap().parse().unwrap())
+}
+
 /// The address in the next line that says `listening on`.
 fn next_listener(said: &Receiver<String>) -> SocketAddr {
     let mut all = String::new();
@@ -252,8 +258,8 @@ fn next_listener(said: &Receiver<String>) -> SocketAddr {
         let Ok(line) = said.recv_timeout(PATIENCE) else {
             panic!("the program does not listen; it said:\n{all}");
         };
-        if let Some(rest) = line.strip_prefix("listening on ") {
-            return rest.split(',').next().unwrap().parse().unwrap();
+        if let Some(address) = address_in(&line, "listening on ") {
+            return address;
         }
         all.push_str(&line);
         all.push('\n');

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::harness::noise::Noise;
 use crate::harness::peers::deaf_port;
-use crate::harness::program::{BINARY, wait_for, wait_until};
+use crate::harness::program::{BINARY, address_in, wait_for, wait_until};
 use client::Places;
 use counted::Count;
 
@@ -87,11 +87,8 @@ impl Proxy {
         let said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let count = args.iter().filter(|arg| ["-L", "-D"].contains(arg)).count();
         let mut said = said.inspect(|line| eprintln!("{line}"));
-        let listeners = said.by_ref().take(count).map(|line| {
-            let rest = line.strip_prefix("listening on ").unwrap().to_owned();
-            rest.split(',').next().unwrap().parse().unwrap()
-        });
-        let listeners = listeners.collect();
+        let listening = said.by_ref().take(count);
+        let listeners = listening.map(|line| address_in(&line, "listening on ").unwrap()).collect();
         std::thread::spawn(move || said.for_each(drop));
         let recorded = Arc::<Mutex<Tally>>::default();
         let (stdout, tally) = (child.stdout.take().unwrap(), Arc::clone(&recorded));
