@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::stat::fuzzing::content_disposition(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::fuzzing::content_disposition(bytes));

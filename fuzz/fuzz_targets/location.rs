@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::stat::fuzzing::location(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| conniver::fuzzing::location(bytes));

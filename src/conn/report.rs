@@ -155,10 +155,11 @@ impl Report {
         before_our_end.or_else(|| self.closed_info.as_ref()?.rtt)
     }
 
-    /// Of `tx_bytes`: those that the proxy only passed on.
+    /// Of `tx_bytes`: those that the proxy only passed on. A report that was read from a file may say
+    /// anything of itself.
     #[cfg(feature = "proxy")]
     pub(crate) fn payload_sent(&self) -> u64 {
-        self.tx_bytes - self.own_tx_bytes
+        self.tx_bytes.saturating_sub(self.own_tx_bytes)
     }
 
     /// Every key of the JSON form with its value, as the Go package's `ToMap()` gives them.
@@ -236,4 +237,19 @@ fn warnings(reconnects: u32, latest: Option<&TcpInfo>) -> Vec<String> {
     let reconnects = (reconnects > 0).then(|| format!("reconnects={reconnects}"));
     let kernel = latest.map(TcpInfo::warnings).unwrap_or_default();
     reconnects.into_iter().chain(kernel).collect()
+}
+
+#[cfg(all(test, feature = "proxy"))]
+mod tests {
+    use super::*;
+    use crate::clock::Epoch;
+
+    #[test]
+    fn a_report_that_makes_no_sense_has_no_payload() {
+        let mut report = Report::from(&Meter::new(Epoch::now(), Instant::now()));
+        (report.tx_bytes, report.own_tx_bytes) = (7, 5);
+        assert_eq!(report.payload_sent(), 2);
+        report.own_tx_bytes = 8;
+        assert_eq!(report.payload_sent(), 0);
+    }
 }

@@ -1,10 +1,16 @@
 //! What clients say, fuzzed: each parser, and what must hold of whatever it takes.
 
-use super::http::{Form, Framing, parse_request, parse_response};
+use std::sync::Arc;
+
+use super::http::{
+    Exchange, Form, Framing, RequestEditor, ResponseEditor, parse_request, parse_response,
+};
 use super::proxy_protocol::{self, ProxyProtocol};
 use super::socks::{parse_4, parse_5, parse_methods, parse_password};
 use super::{Forward, ListenAddr, Parsed, Target};
 use crate::access::{Network, TargetRule};
+use crate::record::Http;
+use crate::relay::{Edit, Then};
 
 /// A message is complete at its end and not before.
 fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T> {
@@ -74,4 +80,56 @@ pub fn target(bytes: &[u8]) {
     let _ = text.parse::<ListenAddr>();
     let _ = text.parse::<TargetRule>();
     let _ = text.parse::<Network>();
+}
+
+/// A request's body and an upstream's responses, as the proxy changes them: pieces come out as the
+/// whole does. The first three bytes say where the responses begin, and how long pieces are; the
+/// highest bit, whether the client asks for another protocol.
+pub fn http_exchange(bytes: &[u8]) {
+    let Some((&[high, low, piece], bytes)) = bytes.split_first_chunk() else { return };
+    let end = usize::from(u16::from_be_bytes([high & 0x7f, low])).min(bytes.len());
+    let (request, responses) = bytes.split_at(end);
+    let exchanged = |piece| exchange(request, responses, high & 0x80 != 0, piece);
+    let whole = exchanged(bytes.len().max(1));
+    assert_eq!(exchanged(usize::from(piece).max(bytes.len() / 64).max(1)), whole);
+}
+
+/// What came out in each direction, what the record says, and whether the answer was none.
+fn exchange(
+    request: &[u8],
+    responses: &[u8],
+    upgrade: bool,
+    piece: usize,
+) -> (Option<Vec<u8>>, Option<Vec<u8>>, Http, bool) {
+    let exchange = Arc::new(Exchange::new("GET".into(), "name.test".into(), upgrade));
+    let requests = RequestEditor::new(Framing::chunked(), Arc::clone(&exchange));
+    let to_upstream = edited(requests, request, piece);
+    let to_client = edited(ResponseEditor::new(Arc::clone(&exchange)), responses, piece);
+    (to_upstream, to_client, exchange.seen(), exchange.is_strange())
+}
+
+/// What a half writes of `bytes`; `None` if they break the protocol.
+fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> {
+    let (mut written, mut consumed, mut authored) = (Vec::new(), 0, 0);
+    let mut passes = false;
+    for piece in bytes.chunks(piece) {
+        if passes {
+            written.extend_from_slice(piece);
+            continue;
+        }
+        let edited = editor.edit(piece);
+        written.extend_from_slice(&edited.write);
+        consumed += edited.consumed;
+        authored += edited.authored;
+        match edited.then {
+            Then::Edit => {}
+            Then::Pass => passes = true,
+            Then::Fail(_) => return None,
+        }
+    }
+    if !passes {
+        written.extend(editor.held());
+    }
+    assert_eq!(written.len() + consumed, bytes.len() + authored);
+    Some(written)
 }

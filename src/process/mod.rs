@@ -4,6 +4,8 @@
 mod budget;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_finder.rs")]
 mod finder;
+#[cfg(all(any(test, fuzzing), any(target_os = "linux", target_os = "android")))]
+pub(crate) mod fuzzing;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod proc_files;
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -14,7 +14,10 @@ pub(crate) fn all() -> impl Iterator<Item = u32> {
 
 /// The process that started this one, or took it over.
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parent_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+pub(super) fn parent_in(stat: &str) -> Option<u32> {
     // The program's name is in parentheses and may have anything in it; state and parent follow.
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
@@ -28,7 +31,7 @@ pub(crate) fn sockets_of(pid: u32) -> impl Iterator<Item = u32> {
 }
 
 /// Of `socket:[INODE]`.
-fn socket_inode(link: &OsStr) -> Option<u32> {
+pub(super) fn socket_inode(link: &OsStr) -> Option<u32> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
@@ -49,7 +52,7 @@ pub(super) fn describe(pid: u32) -> Process {
 }
 
 /// The path in the hierarchy of cgroup v2 (cgroups(7)).
-fn unified_cgroup(text: &str) -> Option<String> {
+pub(super) fn unified_cgroup(text: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
 }
 

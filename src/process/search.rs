@@ -13,6 +13,9 @@ use crate::record::Process;
 /// Processes that were found lately and are looked into first.
 const RECENT: usize = 8;
 
+/// Most processes, each the child of the one before, of which the oldest is told.
+const LONGEST_LINE: usize = 1024;
+
 /// A client to look for; whose connection has ended need not be.
 pub(super) struct Question {
     /// The client's own address.
@@ -86,10 +89,11 @@ impl Search {
     /// A child shares its parent's sockets, often just until it becomes another program: of both,
     /// it is the parent that opened them.
     fn look_into(&mut self, pid: u32, sought: &mut HashMap<u32, Sought>) {
-        if sockets_of(pid).any(|inode| sought.contains_key(&inode)) {
-            if let Some(parent) = parent_of(pid) {
-                self.look_into(parent, sought);
-            }
+        let shares = |pid: &u32| sockets_of(*pid).any(|inode| sought.contains_key(&inode));
+        // As long as a user likes, and, read while processes come and go, perhaps a circle.
+        let line = std::iter::successors(Some(pid), |&pid| parent_of(pid));
+        let line: Vec<u32> = line.take(LONGEST_LINE).take_while(shares).collect();
+        for pid in line.into_iter().rev() {
             self.settle(pid, sought);
         }
     }

@@ -83,7 +83,7 @@ fn request(socket: SocketAddr, peer: SocketAddr) -> Vec<u8> {
 }
 
 /// What the kernel said: `inet_diag_msg`, or an errno in `nlmsgerr`.
-fn answer(message: &[u8]) -> io::Result<Option<Holder>> {
+pub(super) fn answer(message: &[u8]) -> io::Result<Option<Holder>> {
     let number = |at: usize| -> Option<u32> {
         Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
     };

@@ -10,6 +10,8 @@ mod check;
 mod delivery;
 mod detail;
 mod ending;
+#[cfg(all(feature = "proxy", any(test, fuzzing)))]
+pub(crate) mod fuzzing;
 mod numbers;
 mod observed;
 mod phases;

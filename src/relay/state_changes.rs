@@ -4,16 +4,14 @@
 //! everything, for ever. An edge-triggered epoll of our own reports each change of state once.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use rustix::event::epoll;
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
-use crate::tcp_info;
+use crate::tcp_info::{self, Registered};
 
 /// Watches some sockets; costs a descriptor as long as it lives.
-pub(super) struct StateChanges(AsyncFd<OwnedFd>);
+pub(super) struct StateChanges(Registered);
 
 impl StateChanges {
     /// # Errors

@@ -1,6 +1,8 @@
-//! What the fuzz targets in `fuzz/` run: what a server may say, and what must hold of it.
+//! What servers say to `stat`, fuzzed.
 
-use super::{Url, save};
+use rustls::pki_types::{CertificateDer, UnixTime};
+
+use super::{Url, certificate as certificates, save};
 
 /// A Content-Disposition field: whatever it says, the file's name leads nowhere else.
 pub fn content_disposition(bytes: &[u8]) {
@@ -14,4 +16,13 @@ pub fn location(bytes: &[u8]) {
         assert_eq!(url.to_string().parse::<Url>().map(|url| url.to_string()), Ok(url.to_string()));
         assert!(url.to_string().parse::<hyper::Uri>().is_ok());
     }
+}
+
+/// A certificate, before anybody has vouched for it.
+pub fn certificate(bytes: &[u8]) {
+    let der = CertificateDer::from(bytes);
+    let is_read = certificates::read(&der).is_some();
+    assert!(is_read || !certificates::signs_itself(&der));
+    let valid = certificates::check_validity(&der, UnixTime::now());
+    assert!(is_read || valid.is_err());
 }

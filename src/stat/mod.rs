@@ -14,9 +14,8 @@
 mod certificate;
 mod exchange;
 mod failure;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod request;
 mod save;

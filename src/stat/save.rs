@@ -61,7 +61,7 @@ fn named_in(disposition: &str) -> Option<String> {
     let (mut plain, mut extended) = (None, None);
     let mut rest = disposition.split_once(';')?.1;
     loop {
-        let (name, after) = rest.split_once('=')?;
+        let Some((name, after)) = rest.split_once('=') else { return extended.or(plain) };
         let after = after.trim_start();
         let (value, after) = match after.strip_prefix('"') {
             Some(quoted) => unquoted(quoted),
@@ -168,6 +168,8 @@ mod tests {
             ("h/x", Some("inline; FileName*=UTF-8''%e2%82%ac.txt; filename=e"), "\u{20ac}.txt"),
             ("h/x", Some("inline; filename=e; filename*=UTF-16''%00"), "e"),
             ("h/x", Some("inline; filename*=iso-8859-1'de'%fc"), "\u{fc}"),
+            ("h/x", Some("inline; filename=e; "), "e"),
+            ("h/x", Some("inline; filename=e; nothing"), "e"),
             ("h/x", Some("inline"), "x"),
             ("h/x", Some("inline; filename="), "x"),
             ("h/x", Some("inline; nothing"), "x"),

@@ -48,6 +48,8 @@
 mod congestion;
 mod error;
 mod freebsd;
+#[cfg(all(feature = "proxy", any(test, fuzzing)))]
+pub(crate) mod fuzzing;
 mod linux;
 mod macos;
 mod option;
@@ -74,7 +76,7 @@ pub(crate) use packed::PackedSnapshot;
 #[cfg(feature = "proxy")]
 pub(crate) use query::send_queue;
 #[cfg(all(feature = "proxy", any(target_os = "linux", target_os = "android")))]
-pub(crate) use query::{receive, registered, tell_remaining};
+pub(crate) use query::{Registered, receive, registered, tell_remaining};
 pub use snapshot::{Snapshot, Socket};
 pub use state::State;
 pub use table::Field;

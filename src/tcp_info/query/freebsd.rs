@@ -11,11 +11,11 @@ pub(in crate::tcp_info) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, 
 
 /// Bytes that were written to the socket and not acknowledged by the peer yet; a FIN counts none.
 #[cfg(feature = "proxy")]
-pub(crate) fn send_queue(socket: &impl Socket) -> Option<u64> {
+pub(crate) fn send_queue(socket: &tokio::net::TcpStream) -> Option<u64> {
     use std::os::fd::AsRawFd;
     let mut queued: libc::c_int = 0;
-    // SAFETY: FIONWRITE writes one int to the pointer, which is valid for the call.
-    let result =
-        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::FIONWRITE, &raw mut queued) };
+    // SAFETY: to a socket, which a TcpStream is, FIONWRITE writes one int, to a pointer that is valid
+    // for the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONWRITE, &raw mut queued) };
     (result == 0).then(|| u64::try_from(queued).unwrap_or(0))
 }

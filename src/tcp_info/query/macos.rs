@@ -11,7 +11,7 @@ pub(in crate::tcp_info) fn structure(socket: &impl Socket) -> Result<Box<[u8]>, 
 
 /// Bytes that were written to the socket and not acknowledged by the peer yet; a FIN counts none.
 #[cfg(feature = "proxy")]
-pub(crate) fn send_queue(socket: &impl Socket) -> Option<u64> {
+pub(crate) fn send_queue(socket: &tokio::net::TcpStream) -> Option<u64> {
     let (queued, length) = get::<4>(socket, libc::SOL_SOCKET, libc::SO_NWRITE).ok()?;
     (length == 4).then(|| u64::try_from(i32::from_ne_bytes(queued)).unwrap_or(0))
 }

@@ -8,6 +8,6 @@ pub(in crate::tcp_info) fn structure(_socket: &impl Socket) -> Result<Box<[u8]>,
 
 /// Not known on this system.
 #[cfg(feature = "proxy")]
-pub(crate) fn send_queue(_socket: &impl Socket) -> Option<u64> {
+pub(crate) fn send_queue(_socket: &tokio::net::TcpStream) -> Option<u64> {
     None
 }

@@ -56,6 +56,6 @@ fn version(socket: &impl Socket, version: u32, size: usize) -> io::Result<Box<[u
 
 /// Not known on this system.
 #[cfg(feature = "proxy")]
-pub(crate) fn send_queue(_socket: &impl Socket) -> Option<u64> {
+pub(crate) fn send_queue(_socket: &tokio::net::TcpStream) -> Option<u64> {
     None
 }

@@ -1,0 +1,17 @@
+//! What the kernel says of sockets and processes, fuzzed.
+
+use std::ffi::OsStr;
+
+use super::{proc_files, sock_diag};
+
+/// An answer of sock_diag, and files of /proc.
+pub fn process(bytes: &[u8]) {
+    if let Ok(Some(holder)) = sock_diag::answer(bytes) {
+        assert!(holder.inode != 0);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let _ = proc_files::parent_in(&text);
+    let _ = proc_files::socket_inode(OsStr::new(&*text));
+    let cgroup = proc_files::unified_cgroup(&text);
+    assert!(cgroup.is_none_or(|path| !path.contains('\n')));
+}
