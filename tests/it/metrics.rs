@@ -194,16 +194,22 @@ fn the_proxy_is_not_well_while_its_records_cannot_be_written() {
     let mut address_after = |words| said.find_map(|line| address_in(&line, words)).unwrap();
     let proxy = address_after("listening on ");
     let metrics = address_after(SHOWING);
-    let is_well = || ask(metrics, "GET /healthz").0.starts_with("HTTP/1.1 200 ");
+    let health = || {
+        let (head, body) = ask(metrics, "GET /healthz");
+        (head.starts_with("HTTP/1.1 200 "), body)
+    };
     // Nobody reads the records: the pipe takes some, and then the queue.
-    while is_well() {
-        // It may not be accepted any more.
-        drop(TcpStream::connect(proxy).unwrap());
-    }
-    assert_eq!(ask(metrics, "GET /healthz").1, "records cannot be written\n");
+    let why = loop {
+        match health() {
+            // It may not be accepted any more.
+            (true, _) => drop(TcpStream::connect(proxy).unwrap()),
+            (false, why) => break why,
+        }
+    };
+    assert_eq!(why, "records cannot be written\n");
     let mut records = child.stdout.take().unwrap();
     std::thread::spawn(move || std::io::copy(&mut records, &mut std::io::sink()));
-    wait_until("it is well again", is_well);
+    wait_until("it is well again", || health().0);
     child.kill().unwrap();
     child.wait().unwrap();
 }
