@@ -21,7 +21,7 @@ const MAX_METHOD: usize = 32;
 /// What was seen of an exchange by the observers of both directions.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    request: OnceLock<Request>,
+    request: OnceLock<Box<Request>>,
     status: OnceLock<u16>,
 }
 
@@ -93,7 +93,8 @@ impl ClientSide {
             let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
             let host = host.and_then(|field| host_name(field.value));
             // There is one first request.
-            let _ = exchange.request.set(Request { method: method.to_owned(), host });
+            let request = Request { method: method.to_owned(), host };
+            let _ = exchange.request.set(request.into());
         }
         Break(())
     }

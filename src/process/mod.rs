@@ -24,4 +24,4 @@ pub(crate) use {
 };
 
 /// A program, once it was found.
-pub(crate) type Answer = Arc<OnceLock<Box<Process>>>;
+pub(crate) type Answer = Arc<OnceLock<Arc<Process>>>;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::SockDiag;
 use super::proc_files::{all, describe, parent_of, sockets_of};
@@ -22,20 +22,21 @@ pub(super) struct Question {
     pub(super) client: SocketAddr,
     /// What its socket is connected to.
     pub(super) peer: SocketAddr,
-    pub(super) answer: Weak<OnceLock<Box<Process>>>,
+    pub(super) answer: Weak<OnceLock<Arc<Process>>>,
 }
 
-/// Finds processes, and remembers those whose connections come again and again.
+/// Finds processes, and remembers those whose connections come again and again: all of them share
+/// what is known of it.
 pub(super) struct Search {
     sock_diag: SockDiag,
-    recent: VecDeque<u32>,
+    recent: VecDeque<Arc<Process>>,
 }
 
 /// A socket whose process is not found yet.
 struct Sought {
     client: SocketAddr,
     uid: u32,
-    answer: Weak<OnceLock<Box<Process>>>,
+    answer: Weak<OnceLock<Arc<Process>>>,
 }
 
 impl Search {
@@ -60,14 +61,15 @@ impl Search {
         }
         self.look_into_processes(&mut sought);
         for sought in sought.into_values() {
-            sought.found(Process::default());
+            let unknown = Process { uid: Some(sought.uid), ..Process::default() };
+            sought.found(unknown.into());
         }
     }
 
     /// Looks into processes until all sockets are found: those that were found before, then the
     /// newest, since a program often connects soon after it was started.
     fn look_into_processes(&mut self, sought: &mut HashMap<u32, Sought>) {
-        let recent: Vec<u32> = self.recent.iter().copied().collect();
+        let recent: Vec<u32> = self.recent.iter().filter_map(|process| process.pid).collect();
         for &pid in &recent {
             if sought.is_empty() {
                 return;
@@ -100,25 +102,34 @@ impl Search {
 
     /// Takes this process for what all sockets belong to that it holds.
     fn settle(&mut self, pid: u32, sought: &mut HashMap<u32, Sought>) {
-        let mut process = None;
+        let mut process: Option<Arc<Process>> = None;
         for inode in sockets_of(pid) {
             if let Some(sought) = sought.remove(&inode) {
-                let process = process.get_or_insert_with(|| describe(pid));
-                sought.found(process.clone());
+                let same_user = process.take().filter(|process| process.uid == Some(sought.uid));
+                let found = same_user.unwrap_or_else(|| self.describe(pid, sought.uid));
+                process = Some(Arc::clone(&found));
+                sought.found(found);
             }
         }
-        if process.is_some() {
-            self.recent.retain(|&known| known != pid);
-            self.recent.push_front(pid);
+        if let Some(process) = process {
+            self.recent.retain(|known| known.pid != process.pid);
+            self.recent.push_front(process);
             self.recent.truncate(RECENT);
         }
+    }
+
+    /// What it is now, which is mostly what it was when it was found before.
+    fn describe(&self, pid: u32, uid: u32) -> Arc<Process> {
+        let process = Process { uid: Some(uid), ..describe(pid) };
+        let known = self.recent.iter().find(|known| ***known == process);
+        known.map_or_else(|| process.into(), Arc::clone)
     }
 }
 
 impl Sought {
-    fn found(self, process: Process) {
+    fn found(self, process: Arc<Process>) {
         let Some(answer) = self.answer.upgrade() else { return };
-        let process = answer.get_or_init(|| Box::new(Process { uid: Some(self.uid), ..process }));
+        let process = answer.get_or_init(|| process);
         let name = process.name.as_deref().unwrap_or("a program that cannot be seen");
         tracing::debug!("the client {} is {name} of user {}", self.client, self.uid);
     }

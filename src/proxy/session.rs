@@ -61,8 +61,8 @@ impl Session {
     pub(super) async fn run(self) {
         let Self { mut account, mut client, way } = self;
         // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-        let reached = caught(Box::pin(reach(way, &mut account, &mut client))).await;
-        let (upstream, halves) = match reached {
+        let (upstream, halves) = match caught(Box::pin(reach(way, &mut account, &mut client))).await
+        {
             Ok(Ok(reached)) => reached,
             Err(Panicked) => return Box::pin(refuse(account, client, panicked().into())).await,
             Ok(Err(unreached)) => return Box::pin(refuse(account, client, unreached)).await,

@@ -61,19 +61,27 @@ pub(crate) struct Waits {
     is_reading: bool,
     /// Waits that no look has been taken at yet.
     unlooked: Starved,
-    looked: Starved,
+    unlooked_blocked: Duration,
+    /// Of the waits for the sender: those that the path took, because an answer follows its request.
+    round_trip: Duration,
+    /// All others. Boxed, because a direction that hardly waits takes no look.
+    looked: Option<Box<Looked>>,
+}
+
+/// Waits that were looked at, and what the latest look found.
+#[derive(Debug, Clone, Default)]
+struct Looked {
+    for_receiver: Duration,
+    for_sender: Duration,
     /// Of the waits for the sender: those in which the source's socket got packets out of order, or
     /// marked for congestion.
     disturbed: Duration,
-    /// Of the others: those that the path took, because an answer follows its request.
-    round_trip: Duration,
-    /// What the source's socket had counted of these at the last look.
+    /// What the source's socket had counted of these.
     marks: u64,
     blocked: Duration,
-    /// What no look has been taken at yet, and of the rest what the receiver's window held.
-    unlooked_blocked: Duration,
+    /// Of it: what the receiver's window held.
     by_window: Duration,
-    /// What the kernel had counted of that at the last look, and segments that were sent again.
+    /// What the kernel had counted of that, and segments that were sent again.
     window_limited: Duration,
     sent_again: u32,
     /// The widest window that the sink's peer has announced, at any look.
@@ -136,8 +144,8 @@ impl Waits {
     #[cfg(feature = "stat")]
     pub(crate) fn answered(&mut self, socket: &impl Socket) {
         let round_trip = figures(socket).and_then(|linux| linux.min_rtt).unwrap_or_default();
-        let for_sender = self.looked.for_sender + self.unlooked.for_sender;
-        self.round_trip = round_trip.min(for_sender.saturating_sub(self.disturbed));
+        let Waited { for_sender, .. } = self.waited();
+        self.round_trip = round_trip.min(for_sender);
     }
 
     /// The half waits, for its source or its sink.
@@ -177,9 +185,11 @@ impl Waits {
         self.last = Some(now);
         let Some(since) = blocked else { return };
         self.unlooked_blocked += self.moving(since, now);
-        if self.unlooked_blocked >= LOOK_AFTER || self.first_looks < FIRST_LOOKS {
-            self.first_looks = self.first_looks.saturating_add(1);
-            self.settle_blocked(figures(sink).as_deref());
+        let looked = self.looked.get_or_insert_default();
+        if self.unlooked_blocked >= LOOK_AFTER || looked.first_looks < FIRST_LOOKS {
+            looked.first_looks = looked.first_looks.saturating_add(1);
+            let blocked = std::mem::take(&mut self.unlooked_blocked);
+            looked.settle_blocked(blocked, figures(sink).as_deref());
         }
     }
 
@@ -207,22 +217,46 @@ impl Waits {
 
         let Some(look) = look else { return };
         let Starved { for_receiver, for_sender } = std::mem::take(&mut self.unlooked);
+        let mut blocked = std::mem::take(&mut self.unlooked_blocked);
+        let looked = self.looked.get_or_insert_default();
         if look.is_unsent {
-            self.unlooked_blocked += for_receiver + for_sender;
+            blocked += for_receiver + for_sender;
         } else {
-            self.looked.for_receiver += for_receiver;
-            self.looked.for_sender += for_sender;
-            if look.marks > self.marks {
-                self.disturbed += for_sender;
+            looked.for_receiver += for_receiver;
+            looked.for_sender += for_sender;
+            if look.marks > looked.marks {
+                looked.disturbed += for_sender;
             }
         }
-        self.marks = look.marks;
-        self.settle_blocked(Some(&look.sink));
+        looked.marks = look.marks;
+        looked.settle_blocked(blocked, Some(&look.sink));
     }
 
+    /// The time between, without that in which the proxy stood still.
+    fn moving(&self, from: Instant, to: Instant) -> Duration {
+        let still = self.pulse.as_ref().map(|pulse| pulse.stood_still(from, to));
+        to.saturating_duration_since(from).saturating_sub(still.unwrap_or_default())
+    }
+
+    pub(crate) fn waited(&self) -> Waited {
+        let active = self.began.zip(self.last).map(|(began, last)| last - began);
+        let looked = self.looked.as_deref().cloned().unwrap_or_default();
+        let for_sender = looked.for_sender + self.unlooked.for_sender;
+        Waited {
+            active: active.unwrap_or_default(),
+            for_sender: for_sender.saturating_sub(looked.disturbed + self.round_trip),
+            disturbed: looked.disturbed,
+            round_trip: self.round_trip,
+            for_receiver: looked.for_receiver + self.unlooked.for_receiver,
+            blocked: looked.blocked + self.unlooked_blocked,
+            by_window: looked.by_window,
+        }
+    }
+}
+
+impl Looked {
     /// Charges what was blocked since the last look.
-    fn settle_blocked(&mut self, sink: Option<&LinuxInfo>) {
-        let blocked = std::mem::take(&mut self.unlooked_blocked);
+    fn settle_blocked(&mut self, blocked: Duration, sink: Option<&LinuxInfo>) {
         self.blocked += blocked;
         let Some(sink) = sink else { return };
         let counted = sink.rx_window_limited.unwrap_or_default();
@@ -252,26 +286,6 @@ impl Waits {
         let is_closing = window < f64::from(self.widest) * CLOSED_TO;
         let is_filled = bytes(sink.un_acked) >= window * FILLED_TO;
         is_closing || (is_filled && bytes(sink.tx_c_window) > window)
-    }
-
-    /// The time between, without that in which the proxy stood still.
-    fn moving(&self, from: Instant, to: Instant) -> Duration {
-        let still = self.pulse.as_ref().map(|pulse| pulse.stood_still(from, to));
-        to.saturating_duration_since(from).saturating_sub(still.unwrap_or_default())
-    }
-
-    pub(crate) fn waited(&self) -> Waited {
-        let active = self.began.zip(self.last).map(|(began, last)| last - began);
-        let for_sender = self.looked.for_sender + self.unlooked.for_sender;
-        Waited {
-            active: active.unwrap_or_default(),
-            for_sender: for_sender.saturating_sub(self.disturbed + self.round_trip),
-            disturbed: self.disturbed,
-            round_trip: self.round_trip,
-            for_receiver: self.looked.for_receiver + self.unlooked.for_receiver,
-            blocked: self.blocked + self.unlooked_blocked,
-            by_window: self.by_window,
-        }
     }
 }
 
@@ -325,10 +339,10 @@ mod tests {
 
     /// What is the receiver's of 100 ms that were blocked, after a look at a window of 400 kB.
     fn by_window(sink: &LinuxInfo) -> Duration {
-        let mut waits = Waits { widest: 400_000, unlooked_blocked: ms(100), ..Waits::default() };
-        waits.settle_blocked(Some(sink));
-        assert_eq!((waits.blocked, waits.unlooked_blocked), (ms(100), ms(0)));
-        waits.by_window
+        let mut looked = Looked { widest: 400_000, ..Looked::default() };
+        looked.settle_blocked(ms(100), Some(sink));
+        assert_eq!(looked.blocked, ms(100));
+        looked.by_window
     }
 
     #[test]
@@ -374,13 +388,12 @@ mod tests {
 
     #[test]
     fn what_the_kernel_counted_before_the_last_look_is_no_news() {
-        let mut waits = Waits { widest: 400_000, ..Waits::default() };
+        let mut looked = Looked { widest: 400_000, ..Looked::default() };
         for _ in 0..2 {
-            waits.unlooked_blocked = ms(100);
             let mut sink = sink(400, 200, 250);
             sink.rx_window_limited = Some(ms(12));
-            waits.settle_blocked(Some(&sink));
+            looked.settle_blocked(ms(100), Some(&sink));
         }
-        assert_eq!((waits.blocked, waits.by_window), (ms(200), ms(12)));
+        assert_eq!((looked.blocked, looked.by_window), (ms(200), ms(12)));
     }
 }

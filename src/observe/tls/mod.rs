@@ -17,11 +17,12 @@ pub(super) const FIRST_BYTE: u8 = 22;
 
 const TLS_1_3: u16 = 0x0304;
 
-/// What was seen of a handshake by the observers of both directions.
+/// What was seen of a handshake by the observers of both directions. Boxed, because many connections
+/// never show one, and each has the room for it.
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
-    client: OnceLock<(Instant, ClientHello)>,
-    server: OnceLock<ServerHello>,
+    client: OnceLock<Box<(Instant, ClientHello)>>,
+    server: OnceLock<Box<ServerHello>>,
     /// When the Finished messages began.
     client_finished: OnceLock<Instant>,
     server_finished: OnceLock<Instant>,
@@ -35,7 +36,7 @@ impl Handshake {
 
     /// As the record shows it; `None` without a ClientHello.
     pub(super) fn seen(&self) -> Option<Tls> {
-        let (begun, client) = self.client.get()?;
+        let (begun, client) = &**self.client.get()?;
         let server = self.server.get();
         let client_finished = self.client_finished.get().copied();
         // In TLS 1.3 the client's comes after the server's.
@@ -134,7 +135,7 @@ impl ClientSide {
                 // Early data and what follows the handshake look alike.
                 let early_data = hello.early_data;
                 // There is one hello a connection.
-                let _ = handshake.client.set((self.begun, hello));
+                let _ = handshake.client.set(Box::new((self.begun, hello)));
                 self.hello = None;
                 only_if(!early_data)
             }
@@ -199,7 +200,7 @@ impl ServerSide {
                     Some(None) => *message = Message::new(Greeter::Server),
                     Some(Some(hello)) => {
                         let hides_the_rest = hello.version == TLS_1_3;
-                        let _ = handshake.server.set(hello);
+                        let _ = handshake.server.set(hello.into());
                         self.hello = None;
                         return only_if(!hides_the_rest);
                     }
