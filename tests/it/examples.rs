@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use conniver::Report;
 
+use crate::harness::clients::without_proxies;
 use crate::harness::output;
 use crate::harness::peers::{Upstream, echo_server, exchange};
 use crate::harness::program::Proxy;
@@ -41,10 +42,7 @@ fn example(name: &str) -> Command {
 /// Runs one to its end: what it prints, and what it says.
 fn run(name: &str, argument: &str) -> (String, String) {
     let mut command = example(name);
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-        command.env_remove(name).env_remove(name.to_ascii_uppercase());
-    }
-    let output = output(command.arg(argument));
+    let output = output(without_proxies(&mut command).arg(argument));
     let [stdout, stderr] = [output.stdout, output.stderr].map(String::from_utf8);
     (stdout.unwrap(), stderr.unwrap())
 }

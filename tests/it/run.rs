@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::harness::clients::without_proxies;
 use crate::harness::has_tool;
 use crate::harness::peers::{Upstream, deaf_port, noise, sha256};
 use crate::harness::program::{BINARY, Proxy, closed, read_lines, wait_for, wait_until};
@@ -32,9 +33,7 @@ impl Run {
         let directory = TempDir::new().unwrap();
         command.args(["run", "-o"]).arg(directory.path().join("records.ndjson"));
         command.args(options).arg("--").args(words);
-        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-            command.env_remove(name).env_remove(name.to_ascii_uppercase());
-        }
+        without_proxies(&mut command);
         // A group of its own: no terminal speaks to it, and nothing of it is to be left.
         command.process_group(0).stdin(Stdio::null());
         Self { command, directory }

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::contract::assert_keys;
+use crate::harness::clients::without_proxies;
 use crate::harness::peers::deaf_port;
 use crate::harness::program::{BINARY, PATIENCE};
 use crate::harness::tls::TlsServer;
@@ -26,9 +27,7 @@ use crate::harness::{has_tool, run};
 /// The program, far from the proxies of whoever runs the tests.
 fn stat(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
-        command.env_remove(name).env_remove(name.to_ascii_uppercase());
-    }
+    without_proxies(&mut command);
     command.arg("stat").args(args).stdin(Stdio::null());
     command
 }

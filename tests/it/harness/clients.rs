@@ -12,10 +12,15 @@ use super::program::PATIENCE;
 
 /// The standard output of a client, which shall not know the proxies that this machine's user has set.
 pub(crate) fn client(command: &mut Command) -> Vec<u8> {
+    output(without_proxies(command)).stdout
+}
+
+/// Far from the proxies of whoever runs the tests.
+pub(crate) fn without_proxies(command: &mut Command) -> &mut Command {
     for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(variable).env_remove(variable.to_uppercase());
     }
-    output(command).stdout
+    command
 }
 
 /// A server that ends with the test.
