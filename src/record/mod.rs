@@ -12,6 +12,7 @@ mod detail;
 mod ending;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 pub(crate) mod fuzzing;
+mod json;
 mod numbers;
 mod observed;
 mod phases;
@@ -87,7 +88,7 @@ impl Line {
     ///
     /// A number is one that JSON cannot have.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        printable::to_json(self)
+        json::to_string(self)
     }
 }
 

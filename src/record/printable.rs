@@ -6,8 +6,6 @@
 
 use std::fmt::{self, Write};
 
-use serde::Serialize;
-
 /// Shows a value in one line, with `\u{1b}` for a character that would not stay in its place: control
 /// characters (C0, DEL and C1), what ends a line or a paragraph, and what sets the direction of text
 /// (Unicode's `Bidi_Control`).
@@ -41,51 +39,10 @@ impl Write for Escaping<'_, '_> {
 }
 
 /// Whether it is more than its own sign.
-fn is_active(c: char) -> bool {
+pub(super) fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A value as JSON on one line, with the active characters escaped that JSON would leave as they are:
-/// whoever looks at the file in a terminal gets no command, and every reader of JSON the same text.
-pub(super) fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
-    serde_json::to_string(value).map(|json| escaped(&json).unwrap_or(json))
-}
-
-/// The same into a buffer that is used again.
-#[cfg(feature = "proxy")]
-pub(super) fn write_json(json: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
-    json.clear();
-    serde_json::to_writer(&mut *json, value)?;
-    if !is_plain(json)
-        && let Some(escaped) = str::from_utf8(json).ok().and_then(escaped)
-    {
-        *json = escaped.into_bytes();
-    }
-    Ok(())
-}
-
-/// ASCII without DEL; JSON escapes the other control characters. In chunks, which the compiler turns into few instructions: a
-/// record has 10 kB.
-#[cfg(feature = "proxy")]
-fn is_plain(bytes: &[u8]) -> bool {
-    bytes.chunks(64).all(|chunk| chunk.iter().fold(true, |plain, &byte| plain & (byte < 0x7f)))
-}
-
-/// What stands in JSON with its active characters escaped; `None` where there are none.
-fn escaped(json: &str) -> Option<String> {
-    if !json.contains(is_active) {
-        return None;
-    }
-    let mut escaped = String::with_capacity(json.len() + 64);
-    let plain = |escaped: &mut String, plain: &str| {
-        escaped.push_str(plain);
-        Ok(())
-    };
-    // None of them is beyond U+FFFF. Writing to a string does not fail.
-    let _ = pieces(json, &mut escaped, plain, |to, c| write!(to, "\\u{:04x}", u32::from(c)));
-    Some(escaped)
 }
 
 /// Hands over what is plain, in pieces, and each active character between them.
@@ -132,13 +89,6 @@ mod tests {
             if !text.chars().any(is_active) {
                 prop_assert_eq!(shown, text);
             }
-        }
-
-        #[test]
-        fn json_keeps_its_meaning_and_has_nothing_active(texts in prop::collection::vec(any::<String>(), 0..4)) {
-            let json = to_json(&texts).unwrap();
-            prop_assert!(!json.chars().any(is_active));
-            prop_assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), texts);
         }
     }
 }

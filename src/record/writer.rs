@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::printable::write_json;
 use super::sink::{Output, Sink};
-use super::{BriefLine, Line};
+use super::{BriefLine, Line, json};
 use crate::fault::text_of;
 
 /// Bytes of lines that may wait to be written, where nothing else is said: 64 MiB, some 6,000 pairs.
@@ -168,11 +167,14 @@ impl Recorder {
 
     fn queue(&self, line: &impl Serialize) {
         let Some(shared) = &self.0 else { return };
-        JSON.with_borrow_mut(|json| match write_json(json, line) {
-            Ok(()) => shared.push(json),
-            Err(error) => {
-                shared.lock().lost += 1;
-                tracing::error!("writing a record as JSON: {error}; it is lost");
+        JSON.with_borrow_mut(|buffer| {
+            buffer.clear();
+            match json::write(buffer, line) {
+                Ok(()) => shared.push(buffer),
+                Err(error) => {
+                    shared.lock().lost += 1;
+                    tracing::error!("writing a record as JSON: {error}; it is lost");
+                }
             }
         });
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
+use serde::ser::SerializeStruct;
 use serde_json::Value as Json;
 
 use super::{State, TcpOption};
@@ -32,7 +32,11 @@ pub(super) trait Value: Sized {
     /// The type's name in JSON Schema.
     #[cfg(feature = "schema")]
     const SCHEMA: &'static str;
-    fn put<M: SerializeMap>(value: Option<&Self>, key: &str, map: &mut M) -> Result<(), M::Error>;
+    fn put<S: SerializeStruct>(
+        value: Option<&Self>,
+        key: &'static str,
+        to: &mut S,
+    ) -> Result<(), S::Error>;
     fn take(json: Json) -> Result<Option<Self>, serde_json::Error>;
 }
 
@@ -41,8 +45,8 @@ macro_rules! plain_values {
         impl Value for $T {
             #[cfg(feature = "schema")]
             const SCHEMA: &'static str = $schema;
-            fn put<M: SerializeMap>(value: Option<&Self>, key: &str, map: &mut M) -> Result<(), M::Error> {
-                map.serialize_entry(key, &value)
+            fn put<S: SerializeStruct>(value: Option<&Self>, key: &'static str, to: &mut S) -> Result<(), S::Error> {
+                to.serialize_field(key, &value)
             }
             fn take(json: Json) -> Result<Option<Self>, serde_json::Error> {
                 serde_json::from_value(json)
@@ -60,10 +64,14 @@ plain_values! {
 impl Value for Duration {
     #[cfg(feature = "schema")]
     const SCHEMA: &'static str = "integer";
-    fn put<M: SerializeMap>(value: Option<&Self>, key: &str, map: &mut M) -> Result<(), M::Error> {
+    fn put<S: SerializeStruct>(
+        value: Option<&Self>,
+        key: &'static str,
+        to: &mut S,
+    ) -> Result<(), S::Error> {
         #[derive(Serialize)]
         struct Nanos<'v>(#[serde(with = "crate::nanos::option_ref")] Option<&'v Duration>);
-        map.serialize_entry(key, &Nanos(value))
+        to.serialize_field(key, &Nanos(value))
     }
     fn take(json: Json) -> Result<Option<Self>, serde_json::Error> {
         Ok(serde_json::from_value::<Option<u64>>(json)?.map(Duration::from_nanos))
@@ -144,15 +152,15 @@ macro_rules! sys_info {
         impl serde::Serialize for $Name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use crate::tcp_info::table::Value;
-                use serde::ser::SerializeMap;
-                let mut map = serializer.serialize_map(None)?;
+                use serde::ser::SerializeStruct;
+                let mut to = serializer.serialize_struct(stringify!($Name), Self::FIELDS.len())?;
                 $( if self.present & const { Place::$field.bit() } != 0 {
-                    Value::put(self.$field.as_ref(), $key, &mut map)?;
+                    Value::put(self.$field.as_ref(), $key, &mut to)?;
                 } )+
                 $( if self.$bfield.is_some() {
-                    Value::put(self.$bfield.as_ref(), $bkey, &mut map)?;
+                    Value::put(self.$bfield.as_ref(), $bkey, &mut to)?;
                 } )*
-                map.end()
+                to.end()
             }
         }
 

@@ -1,0 +1,316 @@
+//! A value as JSON on one line, fit to be looked at in a terminal.
+//!
+//! serde_json writes the same in twice the time, and a record of 550 keys is what a short connection
+//! costs most after its system calls. Here the names of fields are taken as they are, text that needs
+//! no escapes is found as a whole, and what is rare is left to serde_json.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use serde::ser::{self, Error as _, Serialize, Serializer};
+use serde_json::{Error, Result};
+
+use super::printable::is_active;
+
+/// Adds `value` to `json`. Characters that command a terminal are escaped, also those that JSON leaves
+/// as they are: whoever looks at the file gets no command, and every reader of JSON the same text.
+///
+/// # Errors
+///
+/// The value is none that JSON can have: a map's key is not text. What was added is not whole then.
+pub(super) fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
+    value.serialize(&mut Json(json))
+}
+
+/// The same on its own.
+///
+/// # Errors
+///
+/// As [`write`].
+pub(super) fn to_string(value: &impl Serialize) -> Result<String> {
+    let mut json = Vec::with_capacity(16 << 10);
+    write(&mut json, value)?;
+    String::from_utf8(json).map_err(Error::custom)
+}
+
+struct Json<'b>(&'b mut Vec<u8>);
+
+impl<'b> Json<'b> {
+    /// A key that is Rust's name of a field or what serde is told instead: letters, digits and signs that
+    /// JSON and terminals take as they are.
+    fn key(&mut self, key: &'static str) {
+        debug_assert!(is_plain(key.as_bytes()), "{key:?}");
+        self.0.reserve(key.len() + 3);
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    /// What was written from there on was text without its quotes and escapes: it becomes a string.
+    fn quote(&mut self, from: usize) -> Result<()> {
+        if self.0.get(from + 1..).is_some_and(is_plain) {
+            self.0.push(b'"');
+            return Ok(());
+        }
+        let text = String::from_utf8(self.0.split_off(from + 1)).map_err(Error::custom)?;
+        self.0.truncate(from);
+        for c in serde_json::to_string(&text)?.chars() {
+            if is_active(c) {
+                // None of them is beyond U+FFFF.
+                write!(self.0, "\\u{:04x}", u32::from(c)).map_err(Error::custom)?;
+            } else {
+                self.0.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn begin<'j>(&'j mut self, opening: u8, closing: &'static [u8]) -> Elements<'j, 'b> {
+        self.0.push(opening);
+        Elements { json: self, closing }
+    }
+
+    /// `{"variant":`, to be closed after the variant's value.
+    fn begin_variant(&mut self, variant: &'static str) {
+        self.0.push(b'{');
+        self.key(variant);
+    }
+}
+
+/// No quote, no backslash, and ASCII without its control characters.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, &byte| {
+        plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
+    })
+}
+
+macro_rules! integers {
+    ($($serialize:ident: $Integer:ty),+) => {$(
+        fn $serialize(self, integer: $Integer) -> Result<()> {
+            self.0.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+            Ok(())
+        }
+    )+};
+}
+
+impl<'j, 'b> Serializer for &'j mut Json<'b> {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Elements<'j, 'b>;
+    type SerializeTuple = Elements<'j, 'b>;
+    type SerializeTupleStruct = Elements<'j, 'b>;
+    type SerializeTupleVariant = Elements<'j, 'b>;
+    type SerializeMap = Elements<'j, 'b>;
+    type SerializeStruct = Elements<'j, 'b>;
+    type SerializeStructVariant = Elements<'j, 'b>;
+
+    integers! {
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
+        serialize_i128: i128, serialize_u128: u128
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<()> {
+        self.0.extend_from_slice(if value { b"true" } else { b"false" });
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<()> {
+        serde_json::to_writer(&mut *self.0, &value)
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<()> {
+        serde_json::to_writer(&mut *self.0, &value)
+    }
+
+    fn serialize_char(self, value: char) -> Result<()> {
+        self.collect_str(&value)
+    }
+
+    fn serialize_str(self, text: &str) -> Result<()> {
+        let from = self.0.len();
+        self.0.push(b'"');
+        self.0.extend_from_slice(text.as_bytes());
+        self.quote(from)
+    }
+
+    fn collect_str<T: ?Sized + Display>(self, value: &T) -> Result<()> {
+        let from = self.0.len();
+        write!(self.0, "\"{value}").map_err(Error::custom)?;
+        self.quote(from)
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<()> {
+        self.collect_seq(bytes)
+    }
+
+    fn serialize_none(self) -> Result<()> {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: ?Sized + Serialize>(self, value: &T) -> Result<()> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<()> {
+        self.0.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<()> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<()> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<()> {
+        self.begin_variant(variant);
+        value.serialize(&mut *self)?;
+        self.0.push(b'}');
+        Ok(())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'j, 'b>> {
+        Ok(self.begin(b'[', b"]"))
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Elements<'j, 'b>> {
+        Ok(self.begin(b'[', b"]"))
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Elements<'j, 'b>> {
+        Ok(self.begin(b'[', b"]"))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Elements<'j, 'b>> {
+        self.begin_variant(variant);
+        Ok(self.begin(b'[', b"]}"))
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Elements<'j, 'b>> {
+        Ok(self.begin(b'{', b"}"))
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Elements<'j, 'b>> {
+        Ok(self.begin(b'{', b"}"))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        _: usize,
+    ) -> Result<Elements<'j, 'b>> {
+        self.begin_variant(variant);
+        Ok(self.begin(b'{', b"}}"))
+    }
+}
+
+/// Within brackets. Each element is followed by a comma; the last one's is taken back.
+struct Elements<'j, 'b> {
+    json: &'j mut Json<'b>,
+    closing: &'static [u8],
+}
+
+impl Elements<'_, '_> {
+    fn element<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+        value.serialize(&mut *self.json)?;
+        self.json.0.push(b',');
+        Ok(())
+    }
+
+    fn close(self) -> Result<()> {
+        let json = &mut *self.json.0;
+        json.pop_if(|last| *last == b',');
+        json.extend_from_slice(self.closing);
+        Ok(())
+    }
+}
+
+macro_rules! elements {
+    ($($Trait:ident: $serialize:ident),+) => {$(
+        impl ser::$Trait for Elements<'_, '_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn $serialize<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<()> {
+                self.close()
+            }
+        }
+    )+};
+}
+
+elements! {
+    SerializeSeq: serialize_element, SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field, SerializeTupleVariant: serialize_field
+}
+
+macro_rules! fields {
+    ($($Trait:ident),+) => {$(
+        impl ser::$Trait for Elements<'_, '_> {
+            type Ok = ();
+            type Error = Error;
+
+            fn serialize_field<T: ?Sized + Serialize>(&mut self, key: &'static str, value: &T) -> Result<()> {
+                self.json.key(key);
+                self.element(value)
+            }
+
+            fn end(self) -> Result<()> {
+                self.close()
+            }
+        }
+    )+};
+}
+
+fields! { SerializeStruct, SerializeStructVariant }
+
+impl ser::SerializeMap for Elements<'_, '_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_key<T: ?Sized + Serialize>(&mut self, key: &T) -> Result<()> {
+        let from = self.json.0.len();
+        key.serialize(&mut *self.json)?;
+        match self.json.0.get(from) {
+            Some(b'"') => Ok(()),
+            _ => Err(Error::custom("a key must be text")),
+        }
+    }
+
+    fn serialize_value<T: ?Sized + Serialize>(&mut self, value: &T) -> Result<()> {
+        self.json.0.push(b':');
+        self.element(value)
+    }
+
+    fn end(self) -> Result<()> {
+        self.close()
+    }
+}
