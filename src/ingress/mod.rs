@@ -41,7 +41,7 @@ pub(crate) enum Parsed<T, B> {
 }
 
 /// What the connections of a listener speak.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Way {
     /// Nothing that concerns the proxy: all go to one target.
     Forward(Target),

@@ -1,5 +1,6 @@
 //! From an accepted socket to a request, in whichever language the client speaks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::dialogue::{Dialogue, Unheard};
@@ -21,9 +22,16 @@ pub(crate) struct Asked {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
     /// For whom the client speaks, where it said so by the PROXY protocol.
-    pub(crate) announced: Option<Endpoints>,
+    pub(crate) announced: Option<Box<Endpoints>>,
     /// The exchange of a request in absolute form.
     pub(crate) exchange: Option<Arc<Exchange>>,
+}
+
+impl Asked {
+    /// The client for whom the client speaks.
+    pub(crate) fn announced_source(&self) -> Option<SocketAddr> {
+        self.announced.as_ref().map(|announced| announced.source)
+    }
 }
 
 /// A request for a target. Without `Debug`: what the upstream gets may have a password.
@@ -77,9 +85,9 @@ pub(crate) struct Refusal {
 /// What is wrong with its PROXY protocol header, or why that did not come; the client gets a reset.
 pub(crate) async fn hear_announced(
     dialogue: &mut Dialogue<'_>,
-) -> Result<Option<Endpoints>, Refusal> {
+) -> Result<Option<Box<Endpoints>>, Refusal> {
     let failure = match dialogue.hear(proxy_protocol::parse).await {
-        Ok(announced) => return Ok(announced),
+        Ok(announced) => return Ok(announced.map(Box::new)),
         Err(Unheard::Cut(failure)) => failure,
         Err(Unheard::Bad(text)) => {
             let fault = Fault { code: "PROXY_PROTOCOL".into(), text: text.into() };

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A target as it was asked for, `host:port`, with IPv6 addresses in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
-    host: String,
+    /// Shared by the copies: the listener's, the pair's.
+    host: Arc<str>,
     port: u16,
 }
 
@@ -56,7 +58,7 @@ impl Target {
             return Err(error("its host has a colon"));
         }
         check_host(host).map_err(error)?;
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { host: host.into(), port })
     }
 
     /// The port.
@@ -88,7 +90,7 @@ impl fmt::Display for Target {
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self { host: address.ip().to_string(), port: address.port() }
+        Self { host: address.ip().to_string().into(), port: address.port() }
     }
 }
 
@@ -115,7 +117,7 @@ impl FromStr for Target {
             None => host,
         };
         check_host(host).map_err(error)?;
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { host: host.into(), port })
     }
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::admission::{ClientPlace, Place};
 use super::delivery::Opened;
 use super::ending::{Finish, ending};
+use super::listener::Entry;
 use super::verdict;
 use super::warnings::{Known, warnings};
 use super::{Limits, Shared};
@@ -42,7 +43,7 @@ pub(super) struct Account {
     place: Place,
     seq: u64,
     epoch: Epoch,
-    listener: Arc<str>,
+    pub(super) entry: Arc<Entry>,
     /// Bytes to upstream and to client that earlier lines reported.
     reported: (u64, u64),
     is_recorded: bool,
@@ -62,7 +63,7 @@ impl Account {
         shared: Arc<Shared>,
         seq: u64,
         epoch: Epoch,
-        listener: Arc<str>,
+        entry: Arc<Entry>,
         place: Place,
     ) -> Self {
         Self {
@@ -76,7 +77,7 @@ impl Account {
             place,
             seq,
             epoch,
-            listener,
+            entry,
             reported: (0, 0),
             is_recorded: false,
         }
@@ -133,7 +134,7 @@ impl Account {
             seq: self.seq,
             id: self.id(),
             mode: self.asked.mode,
-            listener: self.listener.to_string(),
+            listener: self.entry.listener.clone(),
             target: self.asked.target.as_ref().map(Target::to_string),
             duration: self.epoch.start().elapsed(),
             reason,
@@ -244,8 +245,7 @@ impl Account {
         let exchange = self.asked.exchange.as_deref();
         let sight = self.sight.as_deref();
         let target = self.asked.target.as_ref();
-        let client_address =
-            self.asked.announced.map(|announced| announced.source).or(client.remote_addr);
+        let client_address = self.asked.announced_source().or(client.remote_addr);
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -255,7 +255,7 @@ impl Account {
             seq: self.seq,
             id: self.id(),
             mode: self.asked.mode,
-            listener: self.listener.to_string(),
+            listener: self.entry.listener.clone(),
             client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
             client_port: client_address.map(|address| address.port()),
             target: target.map(Target::to_string),

@@ -32,9 +32,17 @@ const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    way: Way,
+    entry: Arc<Entry>,
     /// It listened before it came to us: what waits there did not inherit our options.
     is_inherited: bool,
+}
+
+/// How connections come in. All pairs of a listener share it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) way: Way,
+    /// The listener's address, as records show it.
+    pub(super) listener: String,
 }
 
 /// Where to listen.
@@ -109,7 +117,7 @@ impl std::error::Error for BindError {
 /// Where it listens, and for what.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.way {
+        match &self.entry.way {
             Way::Forward(target) => write!(f, "{}, forwarding to {target}", self.address),
             Way::Proxy => write!(f, "{}, as HTTP and SOCKS proxy", self.address),
             Way::Redirect => write!(f, "{}, for what REDIRECT diverts", self.address),
@@ -182,7 +190,8 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = listen().map_err(|error| BindError { address, error })?;
-        Ok(Self { socket, address, way, is_inherited })
+        let entry = Arc::new(Entry { way, listener: address.to_string() });
+        Ok(Self { socket, address, entry, is_inherited })
     }
 
     /// Where it listens, with the port that port 0 became.
@@ -200,18 +209,18 @@ impl Listener {
     }
 
     pub(super) fn describe(&self) -> Listening {
-        let target = match &self.way {
+        let Entry { way, listener } = &*self.entry;
+        let target = match way {
             Way::Forward(target) => Some(target.to_string()),
             Way::Proxy | Way::Redirect | Way::Tproxy => None,
         };
-        Listening { mode: self.way.mode(), listener: self.address.to_string(), target }
+        Listening { mode: way.mode(), listener: listener.clone(), target }
     }
 
     /// Accepts for ever, a task a pair.
     pub(super) async fn accept_all(self, shared: Arc<Shared>, pairs: TaskTracker) {
-        let listener: Arc<str> = self.address.to_string().into();
         // TPROXY's connections have their targets' addresses.
-        let has_other = self.address.ip().is_unspecified() || matches!(self.way, Way::Tproxy);
+        let has_other = self.address.ip().is_unspecified() || matches!(self.entry.way, Way::Tproxy);
         let local = (!has_other).then_some(self.address);
         let mut shortage = Episode::default();
         loop {
@@ -227,8 +236,7 @@ impl Listener {
                         stream,
                         peer,
                         local,
-                        Arc::clone(&listener),
-                        self.way.clone(),
+                        Arc::clone(&self.entry),
                         place,
                     );
                     pairs.spawn(session.run());

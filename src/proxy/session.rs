@@ -13,6 +13,7 @@ use super::Shared;
 use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
+use super::listener::Entry;
 use super::sampler::Sampler;
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
@@ -32,7 +33,6 @@ use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, 
 pub(super) struct Session {
     account: Box<Account>,
     client: Box<Leg>,
-    way: Way,
 }
 
 impl Session {
@@ -43,8 +43,7 @@ impl Session {
         stream: TcpStream,
         peer: SocketAddr,
         local: Option<SocketAddr>,
-        listener: Arc<str>,
-        way: Way,
+        entry: Arc<Entry>,
         place: Place,
     ) -> Self {
         let epoch = Epoch::now();
@@ -53,16 +52,15 @@ impl Session {
         meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         meter.remote = Some(canonical(peer));
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
-        let account = Box::new(Account::new(shared, seq, epoch, listener, place));
-        Self { account, client: Leg::boxed(stream, meter), way }
+        let account = Box::new(Account::new(shared, seq, epoch, entry, place));
+        Self { account, client: Leg::boxed(stream, meter) }
     }
 
     /// Hears the request, dials, relays, records.
     pub(super) async fn run(self) {
-        let Self { mut account, mut client, way } = self;
+        let Self { mut account, mut client } = self;
         // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-        let (upstream, halves) = match caught(Box::pin(reach(way, &mut account, &mut client))).await
-        {
+        let (upstream, halves) = match caught(Box::pin(reach(&mut account, &mut client))).await {
             Ok(Ok(reached)) => reached,
             Err(Panicked) => return Box::pin(refuse(account, client, panicked().into())).await,
             Ok(Err(unreached)) => return Box::pin(refuse(account, client, unreached)).await,
@@ -96,12 +94,11 @@ impl From<Refusal> for Unreached {
 
 /// The upstream that the client asks for, and how relaying begins.
 async fn reach(
-    way: Way,
     account: &mut Account,
     client: &mut Leg,
 ) -> Result<(Box<Leg>, Box<Halves>), Unreached> {
     let shared = Arc::clone(&account.shared);
-    let mut request = request(way, account, client).await?;
+    let mut request = request(account, client).await?;
     let asker = asker(account, client);
     let target = &request.target;
     let connected = match shared.settings.access.refuse_target(asker, target) {
@@ -156,9 +153,10 @@ fn observers(account: &mut Account, first: &[u8]) -> Editors {
 }
 
 /// What the client asks for.
-async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Request, Refusal> {
+async fn request(account: &mut Account, client: &mut Leg) -> Result<Request, Refusal> {
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
+    let way = &account.entry.way;
     let asked = &mut account.asked;
     let mode = way.mode();
     asked.mode = mode;
@@ -195,7 +193,7 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     let hearing = async {
         if accept_proxy {
             asked.announced = hear_announced(&mut dialogue).await?;
-            admit(asked.announced.map(|announced| announced.source).or(remote))?;
+            admit(asked.announced_source().or(remote))?;
         }
         match target {
             Some(target) => Ok(Request::tunnel(target, Answer::Silent, dialogue.take_rest())),
@@ -236,9 +234,9 @@ async fn connect<'s>(
 }
 
 /// The target, where the client need not name it.
-fn known_target(way: Way, client: &Leg) -> Result<Option<Target>, Failure> {
+fn known_target(way: &Way, client: &Leg) -> Result<Option<Target>, Failure> {
     let address = match way {
-        Way::Forward(target) => return Ok(Some(target)),
+        Way::Forward(target) => return Ok(Some(target.clone())),
         Way::Proxy => return Ok(None),
         Way::Redirect => original_destination(&client.stream),
         Way::Tproxy => client.stream.local_addr(),
@@ -272,7 +270,7 @@ fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> 
 
 /// Who wants to reach the target.
 fn asker(account: &Account, client: &Leg) -> Asker {
-    let Asked { mode, target, announced, .. } = &account.asked;
+    let Asked { mode, target, .. } = &account.asked;
     let meter = &client.state.meter;
     let asker = match mode {
         Some(Mode::Forward) => return Asker::Operator,
@@ -282,7 +280,8 @@ fn asker(account: &Account, client: &Leg) -> Asker {
         _ => Asker::client(meter.remote, meter.local),
     };
     // Who speaks for another one has its rights at most.
-    match announced.map(|announced| Asker::client(Some(announced.source), None)) {
+    let announced = account.asked.announced_source();
+    match announced.map(|source| Asker::client(Some(source), None)) {
         Some(Asker::RemoteClient) => Asker::RemoteClient,
         _ => asker,
     }
@@ -299,7 +298,8 @@ async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Resul
     };
     let own = || Some(Endpoints::new(meter.remote?, destination?));
     let Leg { stream, state } = upstream;
-    say(stream, &mut state.meter, &version.header(announced.or_else(own))).await?;
+    say(stream, &mut state.meter, &version.header(announced.as_deref().copied().or_else(own)))
+        .await?;
     state.meter.tx.payload_begins();
     Ok(())
 }
