@@ -18,32 +18,32 @@ const MAX_FIELDS: usize = 100;
 /// Longest method that is one; the longest that is registered has 17 letters.
 const MAX_METHOD: usize = 32;
 
-/// What was seen of an exchange by the observers of both directions.
+/// What was seen of an exchange by the observers of both directions. Boxed, because many connections
+/// never show one, and each has the room for it.
 #[derive(Debug, Default)]
-pub(super) struct Exchange {
-    request: OnceLock<Box<Request>>,
-    status: OnceLock<u16>,
-}
+pub(super) struct Exchange(OnceLock<Box<Begun>>);
 
+/// An exchange from its request on.
 #[derive(Debug)]
-struct Request {
+struct Begun {
     method: String,
     host: Option<String>,
+    status: OnceLock<u16>,
 }
 
 impl Exchange {
     /// Whether the client's request was seen.
     pub(super) fn has_begun(&self) -> bool {
-        self.request.get().is_some()
+        self.0.get().is_some()
     }
 
     /// As the record shows it; `None` without a request.
     pub(super) fn seen(&self) -> Option<Http> {
-        let request = self.request.get()?;
+        let Begun { method, host, status } = &**self.0.get()?;
         Some(Http {
-            method: Some(request.method.clone()),
-            host: request.host.clone(),
-            status: self.status.get().copied(),
+            method: Some(method.clone()),
+            host: host.clone(),
+            status: status.get().copied(),
         })
     }
 }
@@ -92,9 +92,9 @@ impl ClientSide {
         if let (Some(method), Some(_)) = (request.method, request.version) {
             let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
             let host = host.and_then(|field| host_name(field.value));
+            let begun = Begun { method: method.to_owned(), host, status: OnceLock::new() };
             // There is one first request.
-            let request = Request { method: method.to_owned(), host };
-            let _ = exchange.request.set(request.into());
+            let _ = exchange.0.set(begun.into());
         }
         Break(())
     }
@@ -121,7 +121,9 @@ impl ServerSide {
                     return Continue(());
                 }
                 (Ok(_) | Err(httparse::Error::TooManyHeaders), Some(status @ (101 | 200..))) => {
-                    let _ = exchange.status.set(status);
+                    if let Some(begun) = exchange.0.get() {
+                        let _ = begun.status.set(status);
+                    }
                     return Break(());
                 }
                 _ => return Break(()),

@@ -20,9 +20,14 @@ const TLS_1_3: u16 = 0x0304;
 /// What was seen of a handshake by the observers of both directions. Boxed, because many connections
 /// never show one, and each has the room for it.
 #[derive(Debug, Default)]
-pub(super) struct Handshake {
-    client: OnceLock<Box<(Instant, ClientHello)>>,
-    server: OnceLock<Box<ServerHello>>,
+pub(super) struct Handshake(OnceLock<Box<Begun>>);
+
+/// A handshake from its ClientHello on.
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    client: ClientHello,
+    server: OnceLock<ServerHello>,
     /// When the Finished messages began.
     client_finished: OnceLock<Instant>,
     server_finished: OnceLock<Instant>,
@@ -31,18 +36,18 @@ pub(super) struct Handshake {
 impl Handshake {
     /// Whether the client's hello was seen.
     pub(super) fn has_begun(&self) -> bool {
-        self.client.get().is_some()
+        self.0.get().is_some()
     }
 
     /// As the record shows it; `None` without a ClientHello.
     pub(super) fn seen(&self) -> Option<Tls> {
-        let (begun, client) = &**self.client.get()?;
-        let server = self.server.get();
-        let client_finished = self.client_finished.get().copied();
+        let Begun { at, client, server, client_finished, server_finished } = &**self.0.get()?;
+        let server = server.get();
+        let client_finished = client_finished.get().copied();
         // In TLS 1.3 the client's comes after the server's.
         let finished = match server.map(|server| server.version) {
             Some(TLS_1_3) => client_finished,
-            _ => client_finished.zip(self.server_finished.get().copied()).map(|(c, s)| c.max(s)),
+            _ => client_finished.zip(server_finished.get().copied()).map(|(c, s)| c.max(s)),
         };
         Some(Tls {
             server_name: client.server_name.clone(),
@@ -52,12 +57,33 @@ impl Handshake {
             versions_offered: client.versions.iter().copied().map(version_name).collect(),
             cipher: server.map(|server| cipher_name(server.cipher)),
             encrypted_client_hello: client.encrypted,
-            handshake: finished.map(|finished| finished.saturating_duration_since(*begun)),
+            handshake: finished.map(|finished| finished.saturating_duration_since(*at)),
         })
     }
 
     fn version(&self) -> Option<u16> {
-        self.server.get().map(|server| server.version)
+        self.0.get()?.server.get().map(|server| server.version)
+    }
+
+    /// There is one hello a connection, of each side.
+    fn begins(&self, at: Instant, client: ClientHello) {
+        let [client_finished, server_finished] = Default::default();
+        let server = OnceLock::new();
+        let begun = Begun { at, client, server, client_finished, server_finished };
+        let _ = self.0.set(begun.into());
+    }
+
+    fn answered(&self, server: ServerHello) {
+        if let Some(begun) = self.0.get() {
+            let _ = begun.server.set(server);
+        }
+    }
+
+    fn finished(&self, at: impl Fn(&Begun) -> &OnceLock<Instant>) -> ControlFlow<()> {
+        if let Some(begun) = self.0.get() {
+            let _ = at(begun).set(Instant::now());
+        }
+        Break(())
     }
 }
 
@@ -112,11 +138,13 @@ impl ClientSide {
         }
         match (content_type, handshake.version()) {
             (ContentType::Alert, _) => Break(()),
-            (ContentType::ApplicationData, Some(TLS_1_3)) => finished(&handshake.client_finished),
+            (ContentType::ApplicationData, Some(TLS_1_3)) => {
+                handshake.finished(|begun| &begun.client_finished)
+            }
             (ContentType::Handshake, Some(version))
                 if version != TLS_1_3 && self.changed_cipher =>
             {
-                finished(&handshake.client_finished)
+                handshake.finished(|begun| &begun.client_finished)
             }
             (ContentType::ApplicationData, _) => Break(()),
             (ContentType::ChangeCipherSpec, _) => {
@@ -134,8 +162,7 @@ impl ClientSide {
                 let Some(hello) = ClientHello::read(body) else { return Break(()) };
                 // Early data and what follows the handshake look alike.
                 let early_data = hello.early_data;
-                // There is one hello a connection.
-                let _ = handshake.client.set(Box::new((self.begun, hello)));
+                handshake.begins(self.begun, hello);
                 self.hello = None;
                 only_if(!early_data)
             }
@@ -180,7 +207,7 @@ impl ServerSide {
         match content_type {
             ContentType::Alert | ContentType::ApplicationData => Break(()),
             ContentType::Handshake if self.changed_cipher && self.hello.is_none() => {
-                finished(&handshake.server_finished)
+                handshake.finished(|begun| &begun.server_finished)
             }
             ContentType::Handshake => Continue(()),
             // After a HelloRetryRequest it may come before the ServerHello.
@@ -200,7 +227,7 @@ impl ServerSide {
                     Some(None) => *message = Message::new(Greeter::Server),
                     Some(Some(hello)) => {
                         let hides_the_rest = hello.version == TLS_1_3;
-                        let _ = handshake.server.set(hello.into());
+                        handshake.answered(hello);
                         self.hello = None;
                         return only_if(!hides_the_rest);
                     }
@@ -215,11 +242,6 @@ impl ServerSide {
 
 fn only_if(goes_on: bool) -> ControlFlow<()> {
     if goes_on { Continue(()) } else { Break(()) }
-}
-
-fn finished(at: &OnceLock<Instant>) -> ControlFlow<()> {
-    let _ = at.set(Instant::now());
-    Break(())
 }
 
 #[cfg(test)]
