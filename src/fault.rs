@@ -81,6 +81,8 @@ fn os_code(number: i32) -> Cow<'static, str> {
         WSAETIMEDOUT => "ETIMEDOUT",
         WSAEHOSTUNREACH => "EHOSTUNREACH",
         WSAENETUNREACH => "ENETUNREACH",
+        WSAEHOSTDOWN => "EHOSTDOWN",
+        WSAENETDOWN => "ENETDOWN",
         WSAENETRESET => "ENETRESET",
         WSAENOTCONN => "ENOTCONN",
         WSAESHUTDOWN => "EPIPE",

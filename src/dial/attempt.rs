@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
 use super::Failure;
-use crate::fault::code_of;
+use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 use crate::socket_options::Outgoing;
 use crate::tcp_info::TcpInfo;
@@ -110,17 +110,35 @@ fn answered_already(_: &Socket, _: &socket2::SockAddr) -> io::Result<bool> {
 
 /// Whom an error of connecting speaks of.
 pub(super) fn classify(error: &io::Error) -> Failure {
-    use io::ErrorKind::*;
-    let out_of_descriptors = matches!(&*code_of(error), "EMFILE" | "ENFILE");
-    let (outcome, by, how) = match error.kind() {
-        ConnectionRefused => (Outcome::Refused, By::Upstream, How::Refused),
-        ConnectionReset | ConnectionAborted => (Outcome::Reset, By::Upstream, How::Reset),
-        HostUnreachable | NetworkUnreachable | NetworkDown => {
-            (Outcome::Unreachable, By::Network, How::Error)
-        }
-        TimedOut => (Outcome::Timeout, By::Proxy, How::Timeout),
-        _ if out_of_descriptors => (Outcome::Limit, By::Proxy, How::Limit),
-        _ => (Outcome::Error, By::Proxy, How::Error),
+    let fault = Fault::from(error);
+    let (outcome, by, how) = match (&*fault.code, Outcome::of_error(&fault.code)) {
+        ("ECONNREFUSED", _) => (Outcome::Refused, By::Upstream, How::Refused),
+        ("EMFILE" | "ENFILE", _) => (Outcome::Limit, By::Proxy, How::Limit),
+        (_, outcome @ Outcome::Reset) => (outcome, By::Upstream, How::Reset),
+        (_, outcome @ Outcome::Unreachable) => (outcome, By::Network, How::Error),
+        (_, outcome @ Outcome::Timeout) => (outcome, By::Proxy, How::Timeout),
+        (_, outcome) => (outcome, By::Proxy, How::Error),
     };
-    Failure { phase: Phase::Connect, outcome, by, how, fault: Some(error.into()) }
+    Failure { phase: Phase::Connect, outcome, by, how, fault: Some(fault) }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_connecting_speaks_of_the_upstream_the_network_or_us() {
+        for (number, outcome, by) in [
+            (libc::EHOSTDOWN, Outcome::Unreachable, By::Network),
+            (libc::ENETDOWN, Outcome::Unreachable, By::Network),
+            (libc::ECONNREFUSED, Outcome::Refused, By::Upstream),
+            (libc::EPIPE, Outcome::Reset, By::Upstream),
+            (libc::ETIMEDOUT, Outcome::Timeout, By::Proxy),
+            (libc::EMFILE, Outcome::Limit, By::Proxy),
+            (libc::EINVAL, Outcome::Error, By::Proxy),
+        ] {
+            let failure = classify(&io::Error::from_raw_os_error(number));
+            assert_eq!((failure.outcome, failure.by), (outcome, by), "{:?}", failure.fault);
+        }
+    }
 }

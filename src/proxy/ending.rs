@@ -65,12 +65,7 @@ fn relayed(
         {
             Outcome::Ok
         }
-        (_, _, Some(fault)) => match &*fault.code {
-            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
-            "ETIMEDOUT" => Outcome::Timeout,
-            "MALFORMED_REQUEST" => Outcome::Protocol,
-            _ => Outcome::Error,
-        },
+        (_, _, Some(fault)) => Outcome::of_error(&fault.code),
     };
     let cut_how = cut.as_ref().map_or(How::Shutdown, |cut| cut.how);
     let first = ends.first();
@@ -156,7 +151,6 @@ fn had_closed(client: &PeerEnd, leg: &Report) -> bool {
 
 /// A router's word that the peer cannot be reached.
 fn is_unreachable(end: &PeerEnd) -> bool {
-    end.fault.as_ref().is_some_and(|fault| {
-        matches!(&*fault.code, "EHOSTUNREACH" | "ENETUNREACH" | "EHOSTDOWN" | "ENETDOWN")
-    })
+    let fault = end.fault.as_ref();
+    fault.is_some_and(|fault| Outcome::of_error(&fault.code) == Outcome::Unreachable)
 }

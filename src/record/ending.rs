@@ -37,6 +37,20 @@ pub enum Outcome {
     Error,
 }
 
+#[cfg(feature = "proxy")]
+impl Outcome {
+    /// What an error of a connection means for it, by the error's symbol.
+    pub(crate) fn of_error(code: &str) -> Self {
+        match code {
+            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Self::Reset,
+            "ETIMEDOUT" => Self::Timeout,
+            "EHOSTUNREACH" | "ENETUNREACH" | "EHOSTDOWN" | "ENETDOWN" => Self::Unreachable,
+            "MALFORMED_REQUEST" => Self::Protocol,
+            _ => Self::Error,
+        }
+    }
+}
+
 /// Who ended a pair, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

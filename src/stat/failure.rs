@@ -63,13 +63,7 @@ impl From<dial::Failure> for Failure {
 /// An error of a socket's or a file's.
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        let outcome = match &*fault.code {
-            "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Outcome::Reset,
-            "ETIMEDOUT" => Outcome::Timeout,
-            "EHOSTUNREACH" | "ENETUNREACH" => Outcome::Unreachable,
-            _ => Outcome::Error,
-        };
-        Self { outcome, fault }
+        Self { outcome: Outcome::of_error(&fault.code), fault }
     }
 }
 
@@ -159,4 +153,17 @@ pub(super) fn of_certificate(error: &CertificateError) -> Fault {
         }
     };
     Fault { code: code.into(), text: text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_or_a_network_that_is_down_cannot_be_reached() {
+        for code in ["EHOSTDOWN", "ENETDOWN", "EHOSTUNREACH", "ENETUNREACH"] {
+            let fault = Fault { code: code.into(), text: "".into() };
+            assert_eq!(Failure::from(fault).outcome, Outcome::Unreachable, "{code}");
+        }
+    }
 }
