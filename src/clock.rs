@@ -1,6 +1,44 @@
 //! Instants of one connection: a wall clock read once, and monotonic time since.
 
+use std::num::NonZeroU64;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A [`Duration`] in 8 bytes, an optional one too, for what each open connection keeps. In whole ns, at
+/// most 584 years; one is added, because zero stands for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Nanos(NonZeroU64);
+
+impl Nanos {
+    const ZERO: Self = Self(NonZeroU64::MIN);
+
+    pub(crate) fn get(self) -> Duration {
+        Duration::from_nanos(self.0.get() - 1)
+    }
+}
+
+impl Default for Nanos {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl AddAssign<Duration> for Nanos {
+    fn add_assign(&mut self, duration: Duration) {
+        // as_nanos has 128 bits, and this is done at every read and write.
+        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = seconds.saturating_add(duration.subsec_nanos().into());
+        self.0 = self.0.saturating_add(nanos);
+    }
+}
+
+impl From<Duration> for Nanos {
+    fn from(duration: Duration) -> Self {
+        let mut nanos = Self::ZERO;
+        nanos += duration;
+        nanos
+    }
+}
 
 /// Ties the monotonic clock to the wall clock at one moment, so that differences between instants
 /// are durations, whatever happens to the wall clock meanwhile.

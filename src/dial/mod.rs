@@ -2,6 +2,7 @@
 
 mod attempt;
 mod cache;
+mod log;
 mod race;
 mod resolve;
 mod tunnel;
@@ -16,49 +17,17 @@ use tokio::net::TcpStream;
 
 use crate::fault::Fault;
 use crate::ingress::Target;
-use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, Report, ResolveSource};
+use crate::record::{By, How, Outcome, Phase, ResolveSource};
 use crate::socket_options::Outgoing;
 use cache::{Found, Resolver};
+pub(crate) use log::DialLog;
+use log::Parent;
 use race::race;
 #[cfg(any(test, fuzzing))]
 pub(crate) use tunnel::fuzzing;
 pub(crate) use tunnel::{Tunnel, say, write_own};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};
-
-/// How dialling goes on. It is filled on the way, so that it is complete also when dialling is
-/// given up in the middle.
-#[derive(Debug, Default)]
-pub(crate) struct DialLog {
-    pub(crate) resolve: Option<Duration>,
-    pub(crate) source: Option<ResolveSource>,
-    pub(crate) connect: Option<Duration>,
-    pub(crate) attempts: Vec<Attempt>,
-    /// The parent proxy, where the way goes through one.
-    pub(crate) via: Option<String>,
-    /// When it said that the target is reached.
-    pub(crate) tunnelled: Option<Instant>,
-}
-
-impl DialLog {
-    /// The address that was connected to, and how many attempts before it failed.
-    pub(crate) fn winner(&self) -> Option<(SocketAddr, usize)> {
-        let won = self.attempts.iter().find(|attempt| attempt.outcome == AttemptOutcome::Ok)?;
-        let failed = |attempt: &&Attempt| attempt.outcome == AttemptOutcome::Error;
-        Some((won.addr, self.attempts.iter().filter(failed).count()))
-    }
-
-    /// The attempts, with the winner's SYNs: they stand in the first look at its socket.
-    pub(crate) fn attempts(&self, upstream: Option<&Report>) -> Vec<Attempt> {
-        let mut attempts = self.attempts.clone();
-        let won = attempts.iter_mut().find(|attempt| attempt.outcome == AttemptOutcome::Ok);
-        if let (Some(won), Some(leg)) = (won, upstream) {
-            let opened = leg.opened_info.as_ref();
-            won.syn_retransmits = opened.and_then(|info| info.sys_info.syn_retransmits());
-        }
-        attempts
-    }
-}
 
 /// Why a pair never got to relaying: what its record says.
 #[derive(Debug)]
@@ -183,7 +152,7 @@ impl Dialler {
         log: &mut DialLog,
         abandoned: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Tunnel<'v>, Failure> {
-        log.via = Some(via.to_string());
+        log.parent = Some(Box::new(Parent { via: via.to_string(), tunnelled: None }));
         let addresses = match target.literal() {
             Some(address) => vec![address],
             None if via.protocol == Protocol::Socks5 => {
@@ -246,7 +215,7 @@ impl Dialler {
                 Err(timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
             }
         };
-        log.resolve = Some(log.resolve.unwrap_or_default() + began.elapsed());
+        *log.resolve.get_or_insert_default() += began.elapsed();
         log.source = Some(match looked_up {
             Ok(_) => ResolveSource::Lookup,
             Err(_) => ResolveSource::Failed,

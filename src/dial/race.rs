@@ -11,9 +11,11 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::attempt::{self, AttemptError, Begun};
-use super::{DialLog, Failure, denied, resolve, timed_out};
+use super::log::{Attempt, DialLog, End};
+use super::{Failure, denied, resolve, timed_out};
+use crate::clock::Nanos;
 use crate::fault::Fault;
-use crate::record::{Attempt, AttemptOutcome, By, Outcome, Phase};
+use crate::record::{By, Outcome, Phase};
 use crate::socket_options::Outgoing;
 
 /// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
@@ -87,27 +89,26 @@ enum Started {
 }
 
 impl Race<'_> {
-    fn start(&mut self, addr: SocketAddr, refuse: &dyn Fn(SocketAddr) -> Option<Fault>) -> Started {
+    fn start(
+        &mut self,
+        address: SocketAddr,
+        refuse: &dyn Fn(SocketAddr) -> Option<Fault>,
+    ) -> Started {
         let place = self.log.attempts.len();
-        // Most pairs have one attempt, and keep room for no more.
-        self.log.attempts.reserve_exact(1);
         self.log.attempts.push(Attempt {
-            addr,
+            address,
             started_after: match place {
-                0 => Duration::ZERO,
-                _ => self.began.elapsed(),
+                0 => Nanos::default(),
+                _ => self.began.elapsed().into(),
             },
-            duration: Duration::ZERO,
-            outcome: AttemptOutcome::Cancelled,
-            syn_retransmits: None,
-            error: None,
-            error_code: None,
+            duration: Nanos::default(),
+            end: End::Cancelled { syn_retransmits: None },
         });
-        let begun = match refuse(addr) {
+        let begun = match refuse(address) {
             Some(fault) => {
                 Begun::Failed(AttemptError { failure: denied(fault), syn_retransmits: None })
             }
-            None => attempt::begin(addr, self.sockets),
+            None => attempt::begin(address, self.sockets),
         };
         match begun {
             Begun::Connected(stream) => {
@@ -150,18 +151,13 @@ impl Race<'_> {
 
     fn won(&mut self, place: usize) {
         let now = Instant::now();
-        self.ended(place, AttemptOutcome::Ok, now);
+        self.ended(place, End::Connected, now);
         self.cancel_others(now);
     }
 
     fn failed(&mut self, place: usize, error: AttemptError) {
-        let AttemptError { failure, syn_retransmits } = error;
-        self.ended(place, AttemptOutcome::Error, Instant::now());
-        if let Some(attempt) = self.log.attempts.get_mut(place) {
-            attempt.syn_retransmits = syn_retransmits;
-            attempt.error = failure.fault.as_ref().map(|fault| fault.text.to_string());
-            attempt.error_code = failure.fault.as_ref().map(|fault| fault.code.to_string());
-        }
+        self.ended(place, End::from(&error), Instant::now());
+        let failure = error.failure;
         if self.failure.as_ref().is_none_or(|known| rank(&failure) < rank(known)) {
             self.failure = Some(failure);
         }
@@ -170,10 +166,8 @@ impl Race<'_> {
     /// Gives up what is still under way.
     fn cancel_others(&mut self, now: Instant) {
         for Running { place, stream } in std::mem::take(&mut self.running) {
-            self.ended(place, AttemptOutcome::Cancelled, now);
-            if let Some(attempt) = self.log.attempts.get_mut(place) {
-                attempt.syn_retransmits = attempt::syn_retransmits(&stream);
-            }
+            let syn_retransmits = attempt::syn_retransmits(&stream);
+            self.ended(place, End::Cancelled { syn_retransmits }, now);
         }
     }
 
@@ -196,12 +190,12 @@ impl Race<'_> {
         }
     }
 
-    fn ended(&mut self, place: usize, outcome: AttemptOutcome, now: Instant) {
+    fn ended(&mut self, place: usize, end: End, now: Instant) {
         let lasted = now - self.began;
-        self.log.connect = Some(lasted);
+        self.log.connect = Some(lasted.into());
         if let Some(attempt) = self.log.attempts.get_mut(place) {
-            attempt.outcome = outcome;
-            attempt.duration = lasted.saturating_sub(attempt.started_after);
+            attempt.duration = lasted.saturating_sub(attempt.started_after.get()).into();
+            attempt.end = end;
         }
     }
 

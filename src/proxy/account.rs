@@ -15,7 +15,7 @@ use super::listener::Entry;
 use super::verdict;
 use super::warnings::{Known, warnings};
 use super::{Limits, Shared};
-use crate::clock;
+use crate::clock::{self, Nanos};
 use crate::conn::{Epoch, Meter};
 use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
@@ -32,7 +32,7 @@ pub(super) struct Account {
     pub(super) shared: Arc<Shared>,
     pub(super) asked: Asked,
     /// How long the client's request took. `None` where there is none to read.
-    pub(super) request: Option<Duration>,
+    pub(super) request: Option<Nanos>,
     pub(super) dialled: DialLog,
     /// The local program that is the client, once it was found.
     pub(super) process: Option<process::Answer>,
@@ -92,7 +92,7 @@ impl Account {
 
     /// The client's request has come to its end, whichever.
     pub(super) fn request_ended(&mut self) {
-        self.request = Some(self.epoch.start().elapsed());
+        self.request = Some(self.epoch.start().elapsed().into());
     }
 
     /// The upstream's leg, right after connect.
@@ -261,7 +261,7 @@ impl Account {
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),
-            via: self.dialled.via.clone(),
+            via: self.dialled.via(),
             outcome,
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
@@ -280,7 +280,7 @@ impl Account {
                 clock_step: self.epoch.step(SystemTime::now(), Instant::now()),
             }),
             phases,
-            resolve_source: self.dialled.source,
+            resolve_source: self.dialled.source(),
             attempts,
             client,
             upstream,
@@ -300,11 +300,11 @@ impl Account {
         let answered = upstream.and_then(|leg| leg.rx.first);
         Phases {
             accept_queue: accept_queue(client),
-            request: self.request,
-            resolve: self.dialled.resolve,
-            connect: self.dialled.connect,
+            request: self.request.map(Nanos::get),
+            resolve: self.dialled.resolve(),
+            connect: self.dialled.connect(),
             first_byte: upstream.and_then(|leg| {
-                leg.rx.first?.checked_duration_since(self.dialled.tunnelled.unwrap_or(leg.opened))
+                leg.rx.first?.checked_duration_since(self.dialled.tunnelled().unwrap_or(leg.opened))
             }),
             response: asked
                 .zip(answered)

@@ -325,8 +325,8 @@ impl Course {
             start.map(|start| end.unwrap_or(ended).saturating_duration_since(start))
         };
         Phases {
-            resolve: self.dialled.resolve,
-            connect: self.dialled.connect,
+            resolve: self.dialled.resolve(),
+            connect: self.dialled.connect(),
             tls: from(self.connected.filter(|_| is_secure), self.ready),
             server: from(self.ready, first_byte),
             transfer: from(first_byte, None),
@@ -353,13 +353,13 @@ impl Course {
             target: url.target().to_string(),
             target_host: url.target().host(),
             target_port: url.target().port(),
-            via: self.dialled.via.clone(),
+            via: self.dialled.via(),
             outcome: failure.map_or(Outcome::Ok, |failure| failure.outcome),
             opened_at: self.epoch.unix_nanos(self.epoch.start()),
             closed_at: closed.unwrap_or_else(|| self.epoch.unix_nanos(ended)),
             duration: ended.saturating_duration_since(self.epoch.start()),
             phases: self.phases(url.is_secure(), ended),
-            resolve_source: self.dialled.source,
+            resolve_source: self.dialled.source(),
             attempts,
             ending,
             verdict,

@@ -98,8 +98,12 @@ impl Tunnel<'_> {
             }
         };
         let now = Instant::now();
-        log.connect = log.connect.map(|connect| connect + (now - began));
-        log.tunnelled = opened.is_ok().then_some(now);
+        if let Some(connect) = &mut log.connect {
+            *connect += now - began;
+        }
+        if let Some(parent) = &mut log.parent {
+            parent.tunnelled = opened.is_ok().then_some(now);
+        }
         opened
     }
 
