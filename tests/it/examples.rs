@@ -3,12 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use conniver::Report;
 
-use crate::harness::clients::without_proxies;
+use crate::harness::clients::{Server, without_proxies};
 use crate::harness::output;
 use crate::harness::peers::{Upstream, echo_server, exchange};
 use crate::harness::program::Proxy;
@@ -111,19 +111,10 @@ fn the_reqwest_client_says_a_report_of_the_connection_to_the_server() {
     server.join();
 }
 
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn the_server_says_a_report_of_each_connection_that_it_accepted() {
     let mut command = example("server");
-    let mut server = Ending(command.arg("127.0.0.1:0").stderr(Stdio::piped()).spawn().unwrap());
+    let mut server = Server::start(command.arg("127.0.0.1:0").stderr(Stdio::piped()));
     let mut said = BufReader::new(server.0.stderr.take().unwrap()).lines();
     let listening = said.next().unwrap().unwrap();
     let address = listening.strip_prefix("listening on ").unwrap();

@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use conniver::record::{By, How, Mode, Outcome, Phase, Record};
 
 use crate::connect::refused;
 use crate::curl::serve;
+use crate::harness::clients::Server;
 use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{
@@ -345,17 +346,6 @@ fn an_upstream_that_is_gone_before_it_was_told_is_a_record_like_any_other() {
     assert_eq!(record.ending.unwrap().first_by, By::Upstream);
 }
 
-/// A process that ends at the latest when the test does.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn haproxy_understands_us_and_is_understood() {
     let name = "haproxy_understands_us_and_is_understood";
@@ -381,8 +371,7 @@ fn haproxy_understands_us_and_is_understood() {
         std::fs::write(&configuration, text).unwrap();
         let mut haproxy = namespace.command("haproxy");
         haproxy.arg("-db").arg("-f").arg(configuration);
-        haproxy.stdout(Stdio::null()).stderr(Stdio::null());
-        let _haproxy = Running(haproxy.spawn().unwrap());
+        let _haproxy = Server::start(haproxy.stdout(Stdio::null()).stderr(Stdio::null()));
         let first = start("127.0.0.1:8888", &["--send-proxy", told]);
         wait_until("haproxy listens", || {
             namespace.enter(|| TcpStream::connect("127.0.0.1:8888").is_ok())

@@ -24,7 +24,7 @@ pub(crate) fn without_proxies(command: &mut Command) -> &mut Command {
 }
 
 /// A server that ends with the test.
-pub(crate) struct Server(Child);
+pub(crate) struct Server(pub(crate) Child);
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Self {

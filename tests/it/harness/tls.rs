@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::clients::Server;
 use super::{output, run};
 
 /// Makes a key and a certificate for `name`, a server's own, which signed itself; their files.
@@ -76,10 +77,10 @@ impl Authority {
 
 /// `openssl s_server -www`.
 pub(crate) struct TlsServer {
-    child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) certificate: String,
     _directory: Option<TempDir>,
+    _process: Server,
 }
 
 impl TlsServer {
@@ -99,16 +100,12 @@ impl TlsServer {
 
     /// With this key and certificate.
     pub(crate) fn start_with((key, certificate): (String, String), args: &[&str]) -> Self {
-        let mut child = Command::new("openssl")
-            .args(["s_server", "-www", "-accept", "127.0.0.1:0"])
-            .args(["-key", &key, "-cert", &certificate])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-www", "-accept", "127.0.0.1:0"]);
+        command.args(["-key", &key, "-cert", &certificate]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Server::start(&mut command);
+        let mut said = std::io::BufReader::new(process.0.stdout.take().unwrap());
         let address = loop {
             let mut line = String::new();
             assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
@@ -118,13 +115,6 @@ impl TlsServer {
         };
         // It must not end because nobody reads what it says.
         std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        Self { child, address, certificate, _directory: None }
-    }
-}
-
-impl Drop for TlsServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Self { address, certificate, _directory: None, _process: process }
     }
 }
