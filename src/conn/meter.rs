@@ -12,9 +12,7 @@ use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     pub(crate) bytes: u64,
-    /// When the first byte of a proxy's own conversation with the peer passed.
-    pub(crate) own_first: Option<Instant>,
-    /// When the first byte of all others did.
+    /// When the first byte passed, of those behind a proxy's own conversation with the peer.
     pub(crate) first: Option<Instant>,
     pub(crate) last: Option<Instant>,
     /// When the end of this direction passed: the peer's end of stream was read, or ours was sent.
@@ -28,12 +26,6 @@ impl Flow {
         self.bytes += bytes as u64;
         self.first.get_or_insert(at);
         self.last = Some(at);
-    }
-
-    /// What has passed until now was a proxy's own conversation.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn payload_begins(&mut self) {
-        self.own_first = self.own_first.or(self.first.take());
     }
 
     /// Notes the first error; "try again" is none.
@@ -82,6 +74,13 @@ impl Blocked {
     }
 }
 
+/// When the first byte of a proxy's own conversation with the peer passed each way.
+#[derive(Debug)]
+pub(crate) struct OwnFirst {
+    pub(crate) rx: Option<Instant>,
+    pub(crate) tx: Option<Instant>,
+}
+
 /// Plain counters of one socket, and the three looks at what the kernel knows of it; most of a
 /// connection's life knows the first alone.
 #[derive(Debug)]
@@ -96,6 +95,9 @@ pub(crate) struct Meter {
     /// Bytes of `rx` and `tx` that belong to a proxy's own conversation with the peer.
     pub(crate) own_rx: u64,
     pub(crate) own_tx: u64,
+    /// When the first bytes of that conversation passed, if it came before all payload. Boxed, because
+    /// most peers are spoken to by others alone.
+    pub(crate) own_first: Option<Box<OwnFirst>>,
     /// `None` where waiting to write cannot be told from writing.
     pub(crate) write_blocked: Option<Blocked>,
     pub(crate) reconnects: u32,
@@ -117,6 +119,7 @@ impl Meter {
             tx: Flow::default(),
             own_rx: 0,
             own_tx: 0,
+            own_first: None,
             write_blocked: None,
             reconnects: 0,
             opened_look: None,
@@ -124,6 +127,13 @@ impl Meter {
             closed_look: None,
             look_fault: None,
         }
+    }
+
+    /// What has passed until now was a proxy's own conversation.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn payload_begins(&mut self) {
+        let own = OwnFirst { rx: self.rx.first.take(), tx: self.tx.first.take() };
+        self.own_first.get_or_insert_with(|| Box::new(own));
     }
 
     /// The look right after accept or connect: the structure and the congestion control's name,

@@ -196,14 +196,15 @@ impl From<&Meter> for Report {
         let opened_info = meter.opened_look.as_ref().map(|look| look.unpack().decode());
         let closed_info = meter.closed_look.as_ref().map(|look| look.decode());
         let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
+        let own_first = meter.own_first.as_deref();
         let until = meter.closed.unwrap_or_else(Instant::now);
         Self {
             local_addr: meter.local,
             remote_addr: meter.remote,
             opened_at: meter.epoch.unix_nanos(meter.opened),
             closed_at: unix(meter.closed),
-            first_rx_at: unix(meter.rx.own_first.or(meter.rx.first)),
-            first_tx_at: unix(meter.tx.own_first.or(meter.tx.first)),
+            first_rx_at: unix(own_first.and_then(|own| own.rx).or(meter.rx.first)),
+            first_tx_at: unix(own_first.and_then(|own| own.tx).or(meter.tx.first)),
             last_rx_at: unix(meter.rx.last),
             last_tx_at: unix(meter.tx.last),
             rx_eof_at: unix(meter.rx.ended),

@@ -300,7 +300,7 @@ async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Resul
     let own = || Some(Endpoints::new(meter.remote?, destination?));
     let Leg { stream, state } = upstream;
     say(stream, &mut state.meter, &version.header(announced.or_else(own))).await?;
-    state.meter.tx.payload_begins();
+    state.meter.payload_begins();
     Ok(())
 }
 

@@ -62,8 +62,6 @@ pub(crate) struct Waits {
     /// Waits that no look has been taken at yet.
     unlooked: Starved,
     unlooked_blocked: Duration,
-    /// Of the waits for the sender: those that the path took, because an answer follows its request.
-    round_trip: Duration,
     /// All others. Boxed, because a direction that hardly waits takes no look.
     looked: Option<Box<Looked>>,
 }
@@ -78,6 +76,8 @@ struct Looked {
     disturbed: Duration,
     /// What the source's socket had counted of these.
     marks: u64,
+    /// Of the waits for the sender: those that the path took, because an answer follows its request.
+    round_trip: Duration,
     blocked: Duration,
     /// Of it: what the receiver's window held.
     by_window: Duration,
@@ -145,7 +145,7 @@ impl Waits {
     pub(crate) fn answered(&mut self, socket: &impl Socket) {
         let round_trip = figures(socket).and_then(|linux| linux.min_rtt).unwrap_or_default();
         let Waited { for_sender, .. } = self.waited();
-        self.round_trip = round_trip.min(for_sender);
+        self.looked.get_or_insert_default().round_trip = round_trip.min(for_sender);
     }
 
     /// The half waits, for its source or its sink.
@@ -244,9 +244,9 @@ impl Waits {
         let for_sender = looked.for_sender + self.unlooked.for_sender;
         Waited {
             active: active.unwrap_or_default(),
-            for_sender: for_sender.saturating_sub(looked.disturbed + self.round_trip),
+            for_sender: for_sender.saturating_sub(looked.disturbed + looked.round_trip),
             disturbed: looked.disturbed,
-            round_trip: self.round_trip,
+            round_trip: looked.round_trip,
             for_receiver: looked.for_receiver + self.unlooked.for_receiver,
             blocked: looked.blocked + self.unlooked_blocked,
             by_window: looked.by_window,

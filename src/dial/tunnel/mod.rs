@@ -149,8 +149,7 @@ impl Tunnel<'_> {
                 Heard::Open { .. } => break,
             }
         }
-        meter.rx.payload_begins();
-        meter.tx.payload_begins();
+        meter.payload_begins();
         Ok(())
     }
 }
