@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::meter::Meter;
+use crate::clock::Moment;
 use crate::fault::Fault;
 use crate::nanos;
 use crate::tcp_info::{State, TcpInfo};
@@ -190,14 +191,14 @@ impl Report {
 
 impl From<&Meter> for Report {
     fn from(meter: &Meter) -> Self {
-        let unix = |instant: Option<Instant>| instant.map(|i| meter.epoch.unix_nanos(i));
+        let unix = |at: Option<Moment>| at.map(|at| meter.epoch.unix_nanos(at));
         let text = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.text.to_string());
         let code = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.code.to_string());
         let opened_info = meter.opened_look.as_ref().map(|look| look.unpack().decode());
         let closed_info = meter.closed_look.as_ref().map(|look| look.decode());
         let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
         let own_first = meter.own_first.as_deref();
-        let until = meter.closed.unwrap_or_else(Instant::now);
+        let until = meter.closed.unwrap_or_else(Moment::now);
         Self {
             local_addr: meter.local,
             remote_addr: meter.remote,
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_report_that_makes_no_sense_has_no_payload() {
-        let mut report = Report::from(&Meter::new(Epoch::now(), Instant::now()));
+        let mut report = Report::from(&Meter::new(Epoch::now(), Moment::now()));
         (report.tx_bytes, report.own_tx_bytes) = (7, 5);
         assert_eq!(report.payload_sent(), 2);
         report.own_tx_bytes = 8;

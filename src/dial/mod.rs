@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::clock::Moment;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{Attempt, AttemptOutcome, By, How, Outcome, Phase, Report, ResolveSource};
@@ -37,7 +38,7 @@ pub(crate) struct DialLog {
     /// The parent proxy, where the way goes through one.
     pub(crate) via: Option<String>,
     /// When it said that the target is reached.
-    pub(crate) tunnelled: Option<Instant>,
+    pub(crate) tunnelled: Option<Moment>,
 }
 
 impl DialLog {

@@ -189,7 +189,7 @@ async fn request(way: Way, account: &mut Account, client: &mut Leg) -> Result<Re
     if let (Some(target), false) = (&target, accept_proxy) {
         return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
-    let deadline = clock::after(client.state.meter.opened, shared.settings.request_timeout);
+    let deadline = clock::after(client.state.meter.opened.into(), shared.settings.request_timeout);
     let remote = client.state.meter.remote;
     let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
     let hearing = async {

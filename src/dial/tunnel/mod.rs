@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::via::{Protocol, Via};
 use super::{DialLog, Failure, attempt, timed_out};
+use crate::clock::Moment;
 use crate::conn::Meter;
 use crate::fault::Fault;
 use crate::ingress::Target;
@@ -99,7 +100,7 @@ impl Tunnel<'_> {
         };
         let now = Instant::now();
         log.connect = log.connect.map(|connect| connect + (now - began));
-        log.tunnelled = opened.is_ok().then_some(now);
+        log.tunnelled = opened.is_ok().then(|| now.into());
         opened
     }
 
@@ -117,7 +118,7 @@ impl Tunnel<'_> {
             // Looked at before it is taken: what follows the last answer is the relay's to read.
             let seen = match stream.peek(&mut look).await {
                 Ok(0) => {
-                    meter.rx.ended = Some(Instant::now());
+                    meter.rx.ended = Some(Moment::now());
                     return Err(left());
                 }
                 Ok(seen) => seen,
@@ -174,7 +175,7 @@ pub(crate) async fn write_own(
         match stream.writable().await.and_then(|()| stream.try_write(rest)) {
             Ok(taken) => {
                 said += taken;
-                meter.tx.moved(taken, Instant::now());
+                meter.tx.moved(taken, Moment::now());
                 meter.own_tx += taken as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -195,7 +196,7 @@ async fn take(stream: &TcpStream, meter: &mut Meter, buffer: &mut [u8]) -> Resul
             Ok(0) => return Err(left()),
             Ok(read) => {
                 taken += read;
-                meter.rx.moved(read, Instant::now());
+                meter.rx.moved(read, Moment::now());
                 meter.own_rx += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
