@@ -18,15 +18,16 @@ impl Panicked {
 
 /// The future's output, or the panic that ended it. What the future has borrowed must make sense
 /// wherever it was left. It is pinned by the caller: a future that is passed on is kept twice.
-pub(crate) async fn caught<F: Future + Unpin>(mut future: F) -> Result<F::Output, Panicked> {
-    poll_fn(|cx| {
+pub(crate) fn caught<F: Future + Unpin>(
+    mut future: F,
+) -> impl Future<Output = Result<F::Output, Panicked>> {
+    poll_fn(move |cx| {
         let mut poll = || std::pin::Pin::new(&mut future).poll(cx);
         match catch_unwind(AssertUnwindSafe(&mut poll)) {
             Ok(poll) => poll.map(Ok),
             Err(_) => std::task::Poll::Ready(Err(Panicked)),
         }
     })
-    .await
 }
 
 #[cfg(test)]

@@ -58,26 +58,30 @@ impl Session {
     }
 
     /// Hears the request, dials, relays, records.
-    pub(super) async fn run(self) {
+    ///
+    /// An `async fn` would keep what it has moved out of itself.
+    pub(super) fn run(self) -> impl Future<Output = ()> + Send {
         let Self { mut account, mut client, way } = self;
-        // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-        let (upstream, halves) = match caught(Box::pin(reach(way, &mut account, &mut client))).await
-        {
-            Ok(Ok(reached)) => reached,
-            Err(Panicked) => return Box::pin(refuse(account, client, panicked().into())).await,
-            Ok(Err(unreached)) => return Box::pin(refuse(account, client, unreached)).await,
-        };
-        account.record_open(&client, &upstream);
-        let shared = Arc::clone(&account.shared);
-        let Shared { settings, stop, pulse, .. } = &*shared;
-        let patience = account.patience();
-        let terms = Terms { linger: settings.linger, patience, stop, pulse };
-        let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
-            Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
-        });
-        let Relayed { end, client, upstream, waited } =
-            relay(client, upstream, halves, terms, sampler).await;
-        account.record(&client, Some(&upstream), Finish::Relayed(end, waited));
+        async move {
+            // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
+            let reached = caught(Box::pin(reach(way, &mut account, &mut client))).await;
+            let (upstream, halves) = match reached.unwrap_or_else(|Panicked| Err(panicked().into()))
+            {
+                Ok(reached) => reached,
+                Err(unreached) => return Box::pin(refuse(account, client, unreached)).await,
+            };
+            account.record_open(&client, &upstream);
+            let shared = Arc::clone(&account.shared);
+            let Shared { settings, stop, pulse, .. } = &*shared;
+            let patience = account.patience();
+            let terms = Terms { linger: settings.linger, patience, stop, pulse };
+            let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
+                Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
+            });
+            let Relayed { end, client, upstream, waited } =
+                relay(client, upstream, halves, terms, sampler).await;
+            account.record(&client, Some(&upstream), Finish::Relayed(end, waited));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use serde_json::Value;
+
 use super::{BriefLine, Check, read, read_brief};
 
 /// A file of records in one piece, and again in pieces, whose length the first byte says.
@@ -15,9 +17,10 @@ pub fn check(bytes: &[u8]) {
     for (line, in_brief) in read(bytes).zip(read_brief(bytes)) {
         let Ok(line) = line else { continue };
         assert_eq!(in_brief.ok(), Some(BriefLine::from(&line)));
-        let written = serde_json::to_string(&line).unwrap_or_default();
+        let written = line.to_json().unwrap_or_default();
+        assert_eq!(serde_json::from_str::<Value>(&written).ok(), serde_json::to_value(&line).ok());
         let again = read(written.as_bytes()).next().and_then(Result::ok);
-        assert_eq!(again.and_then(|line| serde_json::to_string(&line).ok()), Some(written));
+        assert_eq!(again.and_then(|line| line.to_json().ok()), Some(written));
     }
 }
 

@@ -7,7 +7,8 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use serde::ser::{self, Error as _, Serialize, Serializer};
+use serde::ser::{self, Error as _};
+use serde::{Serialize, Serializer};
 use serde_json::{Error, Result};
 
 use super::printable::is_active;
@@ -312,5 +313,111 @@ impl ser::SerializeMap for Elements<'_, '_> {
 
     fn end(self) -> Result<()> {
         self.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Unit;
+
+    #[derive(Serialize)]
+    struct Wrapped(u8);
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Pair(i8, &'static str);
+
+    #[derive(Serialize)]
+    struct Empty {}
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    enum Kind {
+        OneWord,
+        One(u16),
+        Two(f32, f64),
+        Named { in_camels: Option<bool> },
+    }
+
+    #[derive(Serialize)]
+    #[serde(tag = "event", rename_all = "lowercase")]
+    enum Tagged {
+        Close(Named),
+    }
+
+    #[derive(Serialize)]
+    struct Named {
+        nothing: Option<u8>,
+        #[serde(flatten)]
+        more: BTreeMap<&'static str, i64>,
+    }
+
+    fn same_as_serde_json(value: &impl Serialize) {
+        assert_eq!(to_string(value).unwrap(), serde_json::to_string(value).unwrap());
+    }
+
+    #[test]
+    fn every_shape_is_what_serde_json_makes_of_it() {
+        same_as_serde_json(&(Unit, Wrapped(255), Pair(-128, "two"), Empty {}, ()));
+        same_as_serde_json(&[Kind::OneWord, Kind::One(65535), Kind::Two(0.1, 1e300)]);
+        same_as_serde_json(&[
+            Kind::Named { in_camels: Some(true) },
+            Kind::Named { in_camels: None },
+        ]);
+        same_as_serde_json(&Tagged::Close(Named {
+            nothing: None,
+            more: [("a", 1), ("b", -2)].into(),
+        }));
+        same_as_serde_json(&Tagged::Close(Named { nothing: Some(0), more: BTreeMap::new() }));
+        same_as_serde_json(&(u64::MAX, i64::MIN, u128::MAX, f64::NAN, 'c', '"', Some([(); 0])));
+        same_as_serde_json(&(Vec::<u8>::new(), BTreeMap::<&str, u8>::new(), b"bytes", ["", ","]));
+    }
+
+    #[test]
+    fn a_key_that_is_not_text_is_refused() {
+        assert!(to_string(&BTreeMap::from([(1, 2)])).is_err());
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::hash_map(any::<String>(), inner, 0..8).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_is_what_serde_json_makes_of_it_but_nothing_in_it_is_active(value in any_value()) {
+            let written = to_string(&value).unwrap();
+            prop_assert!(!written.contains(is_active));
+            prop_assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value.clone());
+            let plain = serde_json::to_string(&value).unwrap();
+            if !plain.contains(is_active) {
+                prop_assert_eq!(written, plain);
+            }
+        }
+    }
+
+    #[test]
+    fn what_commands_a_terminal_is_escaped_in_keys_as_in_values() {
+        let value = json!({"\u{9b}31m": "\u{7f}\u{1b}\u{202e}\"é"});
+        assert_eq!(to_string(&value).unwrap(), r#"{"\u009b31m":"\u007f\u001b\u202e\"é"}"#);
     }
 }

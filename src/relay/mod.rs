@@ -26,7 +26,7 @@ mod watch;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
@@ -97,78 +97,92 @@ pub(crate) struct Relayed {
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
 /// both sockets. `halves` say how each direction begins, `watch` looks on.
-pub(crate) async fn relay(
+///
+/// An `async fn` would keep its arguments twice, and this is what an idle pair consists of.
+pub(crate) fn relay<'p>(
     mut client: Box<Leg>,
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
-    terms: Terms<'_>,
-    mut watch: Option<Box<dyn Watch + '_>>,
-) -> Relayed {
+    terms: Terms<'p>,
+    mut watch: Option<Box<dyn Watch + 'p>>,
+) -> impl Future<Output = Relayed> + Send {
     let Terms { linger, mut patience, stop, pulse } = terms;
     halves.to_upstream.heed(pulse);
     halves.to_client.heed(pulse);
-    let end = {
-        // Each is pinned where it is made: one that is passed on is kept twice.
-        let mut ended = pin!(async {
-            let halves = both_halves(
-                &mut client,
-                &mut upstream,
-                &mut halves,
+    async move {
+        let end = {
+            let relaying = Relaying {
+                client: client.side(),
+                upstream: upstream.side(),
+                halves: &mut halves,
+                client_error: ErrorWatch::default(),
+                upstream_error: ErrorWatch::default(),
                 linger,
-                &mut patience,
-                &mut watch,
-            );
-            let deadline = match halves.await {
-                Ok(deadline) => deadline,
-                Err(end) => return end,
+                deadline: Deadline::default(),
+                patience: &mut patience,
+                watch: &mut watch,
             };
-            // Boxed: idle pairs need no room for it.
-            Box::pin(send_queue::emptied(&mut client, &mut upstream, deadline)).await;
-            RelayEnd::ByPeers
-        });
-        let mut stopped = pin!(stop.cancelled());
-        let either = poll_fn(|cx| match ended.as_mut().poll(cx) {
-            Poll::Pending => stopped.as_mut().poll(cx).map(|()| RelayEnd::ByStop),
-            end => end,
-        });
-        caught(either).await.unwrap_or(RelayEnd::Panicked)
-    };
-    // A reset that came while nobody read or wrote any more.
-    for leg in [&mut *client, &mut *upstream] {
-        if !leg.state.gone {
-            leg.side().take_error();
+            let mut ended = pin!(relaying.run());
+            let mut stopped = pin!(stop.cancelled());
+            let either = poll_fn(|cx| match ended.as_mut().poll(cx) {
+                Poll::Pending => stopped.as_mut().poll(cx).map(|()| RelayEnd::ByStop),
+                end => end,
+            });
+            caught(either).await.unwrap_or(RelayEnd::Panicked)
+        };
+        // A reset that came while nobody read or wrote any more.
+        for leg in [&mut *client, &mut *upstream] {
+            if !leg.state.gone {
+                leg.side().take_error();
+            }
         }
+        let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
+        let waited = [halves.to_upstream.waited(), halves.to_client.waited()];
+        Relayed { end, client: client.close(broken), upstream: upstream.close(broken), waited }
     }
-    let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
-    let waited = [halves.to_upstream.waited(), halves.to_client.waited()];
-    Relayed { end, client: client.close(broken), upstream: upstream.close(broken), waited }
 }
 
-/// Runs both halves until they are done; until when all that was sent must have arrived. Or what
-/// ended the pair before that.
-async fn both_halves(
-    client: &mut Leg,
-    upstream: &mut Leg,
-    halves: &mut Halves,
+/// A pair whose halves are at work.
+struct Relaying<'r, 'p> {
+    client: Side<'r>,
+    upstream: Side<'r>,
+    halves: &'r mut Halves,
+    client_error: ErrorWatch<'r>,
+    upstream_error: ErrorWatch<'r>,
     linger: Duration,
-    patience: &mut Option<Box<Patience>>,
-    watch: &mut Option<Box<dyn Watch + '_>>,
-) -> Result<Instant, RelayEnd> {
-    let (mut client, mut upstream) = (client.side(), upstream.side());
-    let Halves { to_upstream, to_client } = halves;
-    let mut client_error = ErrorWatch::default();
-    let mut upstream_error = ErrorWatch::default();
-    let mut deadline = Deadline::default();
-    poll_fn(|cx| {
-        to_upstream.poll(&mut client, &mut upstream, cx);
-        to_client.poll(&mut upstream, &mut client, cx);
+    /// When all that was sent must have arrived.
+    deadline: Deadline,
+    patience: &'r mut Option<Box<Patience>>,
+    watch: &'r mut Option<Box<dyn Watch + 'p>>,
+}
+
+impl<'r, 'p: 'r> Relaying<'r, 'p> {
+    #[expect(clippy::manual_async_fn, reason = "it would keep the struct twice")]
+    fn run(mut self) -> impl Future<Output = RelayEnd> + Send {
+        async move {
+            if let Err(end) = poll_fn(|cx| self.poll(cx)).await {
+                return end;
+            }
+            let deadline = self.deadline.instant(self.linger);
+            // Boxed: idle pairs need no room for it.
+            Box::pin(send_queue::emptied(self.client, self.upstream, deadline)).await;
+            RelayEnd::ByPeers
+        }
+    }
+
+    /// Runs both halves until they are done, or until something ends the pair before that.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RelayEnd>> {
+        let Self { client, upstream, .. } = self;
+        let Halves { to_upstream, to_client } = &mut *self.halves;
+        to_upstream.poll(client, upstream, cx);
+        to_client.poll(upstream, client, cx);
         // While nobody reads from a peer, because its end of stream was read long ago or because
         // the other side takes no more, nothing that a half waits for shows its reset.
         if !to_upstream.is_reading() {
-            client_error.poll(&mut client, cx);
+            self.client_error.poll(client, cx);
         }
         if !to_client.is_reading() {
-            upstream_error.poll(&mut upstream, cx);
+            self.upstream_error.poll(upstream, cx);
         }
         // Nothing more can be delivered to a broken side. The half that comes from it goes on
         // until it has handed over all that arrived before.
@@ -180,7 +194,7 @@ async fn both_halves(
         }
         let broken = client.state.gone || upstream.state.gone;
         let mut done = to_upstream.is_done() && to_client.is_done();
-        if broken && !done && deadline.poll(linger, cx).is_ready() {
+        if broken && !done && self.deadline.poll(self.linger, cx).is_ready() {
             to_upstream.give_up();
             to_client.give_up();
             done = true;
@@ -188,16 +202,14 @@ async fn both_halves(
         if done {
             return Poll::Ready(Ok(()));
         }
-        if let Some(watch) = watch {
-            watch.poll(&client, &upstream, cx);
+        if let Some(watch) = self.watch {
+            watch.poll(client, upstream, cx);
         }
-        match patience {
-            Some(patience) => patience.poll(&client, &upstream, cx).map(Err),
+        match self.patience {
+            Some(patience) => patience.poll(client, upstream, cx).map(Err),
             None => Poll::Pending,
         }
-    })
-    .await?;
-    Ok(deadline.instant(linger))
+    }
 }
 
 /// The end of patience, set when it is first asked for.
@@ -205,7 +217,7 @@ async fn both_halves(
 struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    fn poll(&mut self, patience: Duration, cx: &mut std::task::Context<'_>) -> Poll<()> {
+    fn poll(&mut self, patience: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let sleep =
             || Box::pin(tokio::time::sleep_until(clock::after(Instant::now(), patience).into()));
         self.0.get_or_insert_with(sleep).as_mut().poll(cx)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Leg;
+use super::leg::Side;
 use super::state_changes::StateChanges;
 use crate::tcp_info::send_queue;
 
@@ -14,15 +14,15 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 ///
 /// The acknowledgement of our end of stream changes the connection's state, which wakes. Before
 /// that, none does: a reset that is to cross after plain data has to look from time to time.
-pub(super) async fn emptied(client: &mut Leg, upstream: &mut Leg, deadline: Instant) {
-    let mut waiting = [client, upstream].map(|leg| is_waiting(leg).then_some(leg));
+pub(super) async fn emptied(client: Side<'_>, upstream: Side<'_>, deadline: Instant) {
+    let mut waiting = [client, upstream].map(|mut side| is_waiting(&mut side).then_some(side));
     if waiting.iter().all(Option::is_none) {
         return;
     }
-    let changes = StateChanges::of(waiting.iter().flatten().map(|leg| &leg.stream));
+    let changes = StateChanges::of(waiting.iter().flatten().map(|side| side.stream));
     let (mut pause, longest) = PAUSES;
     loop {
-        let ended = waiting.iter().flatten().all(|leg| leg.state.meter.tx.ended.is_some());
+        let ended = waiting.iter().flatten().all(|side| side.state.meter.tx.ended.is_some());
         let until = match &changes {
             Ok(_) if ended => deadline,
             _ => deadline.min(Instant::now() + pause),
@@ -31,7 +31,7 @@ pub(super) async fn emptied(client: &mut Leg, upstream: &mut Leg, deadline: Inst
         changed_or(changes.as_ref().ok(), until).await;
 
         for place in &mut waiting {
-            place.take_if(|leg| !is_waiting(leg));
+            place.take_if(|side| !is_waiting(side));
         }
         if waiting.iter().all(Option::is_none) || Instant::now() >= deadline {
             return;
@@ -39,13 +39,13 @@ pub(super) async fn emptied(client: &mut Leg, upstream: &mut Leg, deadline: Inst
     }
 }
 
-fn is_waiting(leg: &mut Leg) -> bool {
-    if leg.state.gone || send_queue(&leg.stream).is_none_or(|queued| queued == 0) {
+fn is_waiting(side: &mut Side<'_>) -> bool {
+    if side.state.gone || send_queue(side.stream).is_none_or(|queued| queued == 0) {
         return false;
     }
     // After a reset the queue keeps what was never delivered.
-    leg.side().take_error();
-    !leg.state.gone
+    side.take_error();
+    !side.state.gone
 }
 
 async fn changed_or(changes: Option<&StateChanges>, until: Instant) {
