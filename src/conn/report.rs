@@ -243,6 +243,8 @@ fn warnings(reconnects: u32, latest: Option<&TcpInfo>) -> Vec<String> {
 
 #[cfg(all(test, feature = "proxy"))]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::clock::Epoch;
 
@@ -253,5 +255,20 @@ mod tests {
         assert_eq!(report.payload_sent(), 2);
         report.own_tx_bytes = 8;
         assert_eq!(report.payload_sent(), 0);
+    }
+
+    #[test]
+    fn a_sockets_first_byte_may_be_one_of_the_proxys_own_conversation() {
+        let mut meter = Meter::new(Epoch::now(), Moment::now());
+        let (own, payload) = (meter.opened, Instant::from(meter.opened) + Duration::from_secs(1));
+        meter.tx.moved(3, own);
+        meter.payload_begins();
+        for flow in [&mut meter.rx, &mut meter.tx] {
+            flow.moved(5, payload.into());
+        }
+        assert_eq!(meter.tx.first, Some(payload.into()));
+        let report = Report::from(&meter);
+        assert_eq!(report.first_tx_at, Some(report.opened_at));
+        assert_eq!(report.first_rx_at, Some(report.opened_at + 1_000_000_000));
     }
 }
