@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::ops::AddAssign;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A [`Duration`] in 8 bytes, an optional one too, for what each open connection keeps. In whole ns, at
@@ -40,12 +41,61 @@ impl From<Duration> for Nanos {
     }
 }
 
+/// An [`Instant`] in 8 bytes, an optional one too, for what each open connection keeps; timers take
+/// instants. It is the monotonic time since [`START`], and what was before that becomes the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(Nanos);
+
+/// When this process first asked for a moment.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Instant::now().into()
+    }
+
+    /// The time since `earlier`; zero if that was later.
+    pub(crate) fn saturating_since(self, earlier: Self) -> Duration {
+        self.0.get().saturating_sub(earlier.0.get())
+    }
+
+    /// The time since `earlier`; `None` if that was later.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn checked_since(self, earlier: Self) -> Option<Duration> {
+        self.0.get().checked_sub(earlier.0.get())
+    }
+
+    /// The time from this moment to now.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn elapsed(self) -> Duration {
+        Self::now().saturating_since(self)
+    }
+
+    /// `duration` before this moment, but not before the start.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.get().saturating_sub(duration).into())
+    }
+}
+
+impl From<Instant> for Moment {
+    fn from(instant: Instant) -> Self {
+        Self(instant.saturating_duration_since(*START).into())
+    }
+}
+
+impl From<Moment> for Instant {
+    fn from(Moment(since_start): Moment) -> Self {
+        *START + since_start.get()
+    }
+}
+
 /// Ties the monotonic clock to the wall clock at one moment, so that differences between instants
 /// are durations, whatever happens to the wall clock meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epoch {
     wall: i64,
-    monotonic: Instant,
+    monotonic: Moment,
 }
 
 impl Epoch {
@@ -53,27 +103,27 @@ impl Epoch {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             wall: i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX),
-            monotonic: Instant::now(),
+            monotonic: Moment::now(),
         }
     }
 
     /// The moment at which the clocks were read.
-    pub(crate) fn start(&self) -> Instant {
+    pub(crate) fn start(&self) -> Moment {
         self.monotonic
     }
 
     /// How far the wall clock has been set since, when it shows `wall` at `monotonic`: ns, negative
     /// when it was set back. Adjusting its pace (NTP) changes both clocks alike.
     #[cfg(feature = "proxy")]
-    pub(crate) fn step(&self, wall: SystemTime, monotonic: Instant) -> i64 {
+    pub(crate) fn step(&self, wall: SystemTime, monotonic: Moment) -> i64 {
         let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let shown = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
         shown.saturating_sub(self.unix_nanos(monotonic))
     }
 
-    /// `instant` in Unix ns.
-    pub(crate) fn unix_nanos(&self, instant: Instant) -> i64 {
-        let since = instant.saturating_duration_since(self.monotonic);
+    /// `moment` in Unix ns.
+    pub(crate) fn unix_nanos(&self, moment: Moment) -> i64 {
+        let since = moment.saturating_since(self.monotonic);
         self.wall.saturating_add(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 }
@@ -92,11 +142,51 @@ mod tests {
     #[test]
     fn a_wall_clock_that_is_set_shows_by_how_much_and_which_way() {
         let epoch = Epoch::now();
-        let later = epoch.start() + Duration::from_secs(5);
+        let later = (Instant::from(epoch.start()) + Duration::from_secs(5)).into();
         let shown = UNIX_EPOCH + Duration::from_nanos(epoch.unix_nanos(later).cast_unsigned());
         let hour = Duration::from_secs(3600);
         assert_eq!(epoch.step(shown, later), 0);
         assert_eq!(epoch.step(shown + hour, later), 3_600_000_000_000);
         assert_eq!(epoch.step(shown - hour, later), -3_600_000_000_000);
+    }
+
+    #[test]
+    fn a_moment_and_a_duration_take_8_bytes_and_so_do_those_that_may_be_none() {
+        assert_eq!((size_of::<Moment>(), size_of::<Option<Moment>>()), (8, 8));
+        assert_eq!((size_of::<Nanos>(), size_of::<Option<Nanos>>()), (8, 8));
+    }
+
+    #[test]
+    fn a_moment_is_the_instant_that_it_was_made_of_to_the_nanosecond() {
+        let earlier = *START + Duration::new(5, 999_999_999);
+        let later = earlier + Duration::from_nanos(2);
+        let [from, to] = [earlier, later].map(Moment::from);
+        assert_eq!([from, to].map(Instant::from), [earlier, later]);
+        assert_eq!(to.checked_since(from), Some(Duration::from_nanos(2)));
+        assert_eq!(from.checked_since(to), None);
+        assert_eq!(from.saturating_since(to), Duration::ZERO);
+    }
+
+    #[test]
+    fn durations_add_up_until_there_is_no_longer_one() {
+        let mut nanos = Nanos::default();
+        assert_eq!(nanos.get(), Duration::ZERO);
+        for _ in 0..3 {
+            nanos += Duration::new(2, 999_999_999);
+        }
+        assert_eq!(nanos.get(), Duration::new(8, 999_999_997));
+        nanos += Duration::MAX;
+        assert_eq!(nanos, Nanos::from(Duration::MAX));
+    }
+
+    #[test]
+    fn there_is_no_moment_before_the_start() {
+        let start = Moment::from(*START);
+        let second = Duration::from_secs(1);
+        if let Some(before) = START.checked_sub(second) {
+            assert_eq!(Moment::from(before), start);
+        }
+        assert_eq!(start.saturating_sub(second), start);
+        assert_eq!(Instant::from(start), *START);
     }
 }

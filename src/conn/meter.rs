@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Epoch;
+use crate::clock::{Epoch, Moment, Nanos};
 use crate::fault::Fault;
 use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 
@@ -12,28 +12,20 @@ use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     pub(crate) bytes: u64,
-    /// When the first byte of a proxy's own conversation with the peer passed.
-    pub(crate) own_first: Option<Instant>,
-    /// When the first byte of all others did.
-    pub(crate) first: Option<Instant>,
-    pub(crate) last: Option<Instant>,
+    /// When the first byte passed, of those behind a proxy's own conversation with the peer.
+    pub(crate) first: Option<Moment>,
+    pub(crate) last: Option<Moment>,
     /// When the end of this direction passed: the peer's end of stream was read, or ours was sent.
-    pub(crate) ended: Option<Instant>,
+    pub(crate) ended: Option<Moment>,
     /// The first error, boxed because nearly no connection has one.
     pub(crate) fault: Option<Box<Fault>>,
 }
 
 impl Flow {
-    pub(crate) fn moved(&mut self, bytes: usize, at: Instant) {
+    pub(crate) fn moved(&mut self, bytes: usize, at: Moment) {
         self.bytes += bytes as u64;
         self.first.get_or_insert(at);
         self.last = Some(at);
-    }
-
-    /// What has passed until now was a proxy's own conversation.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn payload_begins(&mut self) {
-        self.own_first = self.own_first.or(self.first.take());
     }
 
     /// Notes the first error; "try again" is none.
@@ -48,38 +40,45 @@ impl Flow {
 /// The time in which bytes waited because the socket would not take them.
 #[derive(Debug, Default)]
 pub(crate) struct Blocked {
-    since: Option<Instant>,
-    total: Duration,
-    longest: Duration,
+    since: Option<Moment>,
+    total: Nanos,
+    longest: Nanos,
 }
 
 #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
 impl Blocked {
-    pub(crate) fn begin(&mut self, at: Instant) {
+    pub(crate) fn begin(&mut self, at: Moment) {
         self.since.get_or_insert(at);
     }
 
     /// Ends the wait, if there is one; since when it was.
-    pub(crate) fn end(&mut self, at: Instant) -> Option<Instant> {
+    pub(crate) fn end(&mut self, at: Moment) -> Option<Moment> {
         let since = self.since.take()?;
-        let waited = at.saturating_duration_since(since);
+        let waited = at.saturating_since(since);
         self.total += waited;
-        self.longest = self.longest.max(waited);
+        self.longest = self.longest.max(waited.into());
         Some(since)
     }
 
     /// The longest wait, the one that is present at `at` included.
     #[cfg(feature = "proxy")]
-    pub(crate) fn longest(&self, at: Instant) -> Duration {
-        let present = self.since.map(|since| at.saturating_duration_since(since));
-        self.longest.max(present.unwrap_or_default())
+    pub(crate) fn longest(&self, at: Moment) -> Duration {
+        let present = self.since.map(|since| at.saturating_since(since));
+        self.longest.get().max(present.unwrap_or_default())
     }
 
     /// The total at `at`, the present wait included.
-    pub(crate) fn total(&self, at: Instant) -> Duration {
-        let present = self.since.map(|since| at.saturating_duration_since(since));
-        self.total + present.unwrap_or_default()
+    pub(crate) fn total(&self, at: Moment) -> Duration {
+        let present = self.since.map(|since| at.saturating_since(since));
+        self.total.get() + present.unwrap_or_default()
     }
+}
+
+/// When the first byte of a proxy's own conversation with the peer passed each way.
+#[derive(Debug)]
+pub(crate) struct OwnFirst {
+    pub(crate) rx: Option<Moment>,
+    pub(crate) tx: Option<Moment>,
 }
 
 /// Plain counters of one socket, and the three looks at what the kernel knows of it; most of a
@@ -89,13 +88,16 @@ pub(crate) struct Meter {
     pub(crate) epoch: Epoch,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
-    pub(crate) opened: Instant,
-    pub(crate) closed: Option<Instant>,
+    pub(crate) opened: Moment,
+    pub(crate) closed: Option<Moment>,
     pub(crate) rx: Flow,
     pub(crate) tx: Flow,
     /// Bytes of `rx` and `tx` that belong to a proxy's own conversation with the peer.
     pub(crate) own_rx: u64,
     pub(crate) own_tx: u64,
+    /// When the first bytes of that conversation passed, if it came before all payload. Boxed, because
+    /// most peers are spoken to by others alone.
+    pub(crate) own_first: Option<Box<OwnFirst>>,
     /// `None` where waiting to write cannot be told from writing.
     pub(crate) write_blocked: Option<Blocked>,
     pub(crate) reconnects: u32,
@@ -106,7 +108,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(epoch: Epoch, opened: Instant) -> Self {
+    pub(crate) fn new(epoch: Epoch, opened: Moment) -> Self {
         Self {
             epoch,
             local: None,
@@ -117,6 +119,7 @@ impl Meter {
             tx: Flow::default(),
             own_rx: 0,
             own_tx: 0,
+            own_first: None,
             write_blocked: None,
             reconnects: 0,
             opened_look: None,
@@ -124,6 +127,13 @@ impl Meter {
             closed_look: None,
             look_fault: None,
         }
+    }
+
+    /// What has passed until now was a proxy's own conversation.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn payload_begins(&mut self) {
+        let own = OwnFirst { rx: self.rx.first.take(), tx: self.tx.first.take() };
+        self.own_first.get_or_insert_with(|| Box::new(own));
     }
 
     /// The look right after accept or connect: the structure and the congestion control's name,

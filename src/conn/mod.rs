@@ -14,9 +14,9 @@ use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 pub(crate) use crate::clock::Epoch;
+use crate::clock::Moment;
 
 #[cfg(feature = "hyper-util")]
 pub use connector::Connector;
@@ -68,29 +68,29 @@ pub struct Conn<S> {
 
 /// The looks at a stream's socket; chosen when the stream is wrapped, so that `Conn<S>` itself
 /// asks nothing of `S`.
-type Look<S> = fn(&mut Meter, &S, Moment);
+type Look<S> = fn(&mut Meter, &S, Stage);
 
 #[derive(Clone, Copy)]
-enum Moment {
+enum Stage {
     Open,
     Eof,
     Close,
 }
 
-fn look_at_socket<S: Socket>(meter: &mut Meter, socket: &S, moment: Moment) {
-    match moment {
-        Moment::Open => {
+fn look_at_socket<S: Socket>(meter: &mut Meter, socket: &S, stage: Stage) {
+    match stage {
+        Stage::Open => {
             let socket_ref = socket2::SockRef::from(socket);
             meter.local = socket_ref.local_addr().ok().and_then(|a| a.as_socket());
             meter.remote = socket_ref.peer_addr().ok().and_then(|a| a.as_socket());
             meter.look_at_open(socket);
         }
-        Moment::Eof => meter.look_at_eof(socket),
-        Moment::Close => meter.look_at_close(socket),
+        Stage::Eof => meter.look_at_eof(socket),
+        Stage::Close => meter.look_at_close(socket),
     }
 }
 
-fn look_at_nothing<S>(meter: &mut Meter, _stream: &S, _moment: Moment) {
+fn look_at_nothing<S>(meter: &mut Meter, _stream: &S, _stage: Stage) {
     meter.look_failed(&crate::tcp_info::Error::NotASocket);
 }
 
@@ -159,7 +159,7 @@ impl Builder {
         let now = Epoch::now();
         let mut meter = Meter::new(self.epoch.unwrap_or(now), now.start());
         meter.reconnects = self.reconnects;
-        look(&mut meter, &stream, Moment::Open);
+        look(&mut meter, &stream, Stage::Open);
         let (context, on_close) = (self.context, self.on_close);
         let conn = Conn { stream, meter, look, context, on_close, over: false };
         if let Some(on_open) = self.on_open {
@@ -233,13 +233,13 @@ impl<S> Conn<S> {
     }
 
     pub(crate) fn before_our_end(&mut self) {
-        (self.look)(&mut self.meter, &self.stream, Moment::Eof);
+        (self.look)(&mut self.meter, &self.stream, Stage::Eof);
     }
 
     /// Notes how our end of stream went.
     fn ended(&mut self, result: io::Result<()>) -> io::Result<()> {
         match &result {
-            Ok(()) => self.meter.tx.ended = Some(Instant::now()),
+            Ok(()) => self.meter.tx.ended = Some(Moment::now()),
             Err(error) => self.meter.tx.failed(error),
         }
         result
@@ -247,7 +247,7 @@ impl<S> Conn<S> {
 
     /// Notes a read into `room` bytes.
     fn have_read(&mut self, result: &io::Result<usize>, room: usize) {
-        let now = Instant::now();
+        let now = Moment::now();
         match result {
             Ok(0) if room > 0 => {
                 self.meter.rx.ended.get_or_insert(now);
@@ -259,7 +259,7 @@ impl<S> Conn<S> {
     }
 
     /// Notes a write that returned at `now`.
-    fn have_written(&mut self, result: &io::Result<usize>, now: Instant) {
+    fn have_written(&mut self, result: &io::Result<usize>, now: Moment) {
         match result {
             Ok(0) => {}
             Ok(bytes) => self.meter.tx.moved(*bytes, now),
@@ -272,8 +272,8 @@ impl<S> Conn<S> {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        (self.look)(&mut self.meter, &self.stream, Moment::Close);
-        self.meter.closed = Some(Instant::now());
+        (self.look)(&mut self.meter, &self.stream, Stage::Close);
+        self.meter.closed = Some(Moment::now());
         if let Some(on_close) = self.on_close.take() {
             tell(on_close, self.report());
         }
@@ -304,13 +304,13 @@ impl<S: io::Read> io::Read for Conn<S> {
 impl<S: io::Write> io::Write for Conn<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let result = self.stream.write(buf);
-        self.have_written(&result, Instant::now());
+        self.have_written(&result, Moment::now());
         result
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
         let result = self.stream.write_vectored(bufs);
-        self.have_written(&result, Instant::now());
+        self.have_written(&result, Moment::now());
         result
     }
 

@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::meter::Meter;
+use crate::clock::Moment;
 use crate::fault::Fault;
 use crate::nanos;
 use crate::tcp_info::{State, TcpInfo};
@@ -190,20 +191,21 @@ impl Report {
 
 impl From<&Meter> for Report {
     fn from(meter: &Meter) -> Self {
-        let unix = |instant: Option<Instant>| instant.map(|i| meter.epoch.unix_nanos(i));
+        let unix = |at: Option<Moment>| at.map(|at| meter.epoch.unix_nanos(at));
         let text = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.text.to_string());
         let code = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.code.to_string());
         let opened_info = meter.opened_look.as_ref().map(|look| look.unpack().decode());
         let closed_info = meter.closed_look.as_ref().map(|look| look.decode());
         let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
-        let until = meter.closed.unwrap_or_else(Instant::now);
+        let own_first = meter.own_first.as_deref();
+        let until = meter.closed.unwrap_or_else(Moment::now);
         Self {
             local_addr: meter.local,
             remote_addr: meter.remote,
             opened_at: meter.epoch.unix_nanos(meter.opened),
             closed_at: unix(meter.closed),
-            first_rx_at: unix(meter.rx.own_first.or(meter.rx.first)),
-            first_tx_at: unix(meter.tx.own_first.or(meter.tx.first)),
+            first_rx_at: unix(own_first.and_then(|own| own.rx).or(meter.rx.first)),
+            first_tx_at: unix(own_first.and_then(|own| own.tx).or(meter.tx.first)),
             last_rx_at: unix(meter.rx.last),
             last_tx_at: unix(meter.tx.last),
             rx_eof_at: unix(meter.rx.ended),
@@ -241,15 +243,32 @@ fn warnings(reconnects: u32, latest: Option<&TcpInfo>) -> Vec<String> {
 
 #[cfg(all(test, feature = "proxy"))]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::clock::Epoch;
 
     #[test]
     fn a_report_that_makes_no_sense_has_no_payload() {
-        let mut report = Report::from(&Meter::new(Epoch::now(), Instant::now()));
+        let mut report = Report::from(&Meter::new(Epoch::now(), Moment::now()));
         (report.tx_bytes, report.own_tx_bytes) = (7, 5);
         assert_eq!(report.payload_sent(), 2);
         report.own_tx_bytes = 8;
         assert_eq!(report.payload_sent(), 0);
+    }
+
+    #[test]
+    fn a_sockets_first_byte_may_be_one_of_the_proxys_own_conversation() {
+        let mut meter = Meter::new(Epoch::now(), Moment::now());
+        let (own, payload) = (meter.opened, Instant::from(meter.opened) + Duration::from_secs(1));
+        meter.tx.moved(3, own);
+        meter.payload_begins();
+        for flow in [&mut meter.rx, &mut meter.tx] {
+            flow.moved(5, payload.into());
+        }
+        assert_eq!(meter.tx.first, Some(payload.into()));
+        let report = Report::from(&meter);
+        assert_eq!(report.first_tx_at, Some(report.opened_at));
+        assert_eq!(report.first_rx_at, Some(report.opened_at + 1_000_000_000));
     }
 }

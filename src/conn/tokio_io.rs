@@ -3,11 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Blocked, Conn};
+use crate::clock::Moment;
 
 impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
     fn poll_read(
@@ -27,7 +27,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
 impl<S: AsyncWrite + Unpin> Conn<S> {
     /// Notes a write and how long it had to wait.
     fn polled(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let now = Instant::now();
+        let now = Moment::now();
         let blocked = self.meter.write_blocked.get_or_insert_with(Blocked::default);
         match &poll {
             Poll::Pending => blocked.begin(now),

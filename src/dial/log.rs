@@ -1,12 +1,12 @@
 //! What is remembered of dialling until it is recorded.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::attempt::AttemptError;
-use crate::clock::Nanos;
+use crate::clock::{Moment, Nanos};
 use crate::fault::Fault;
 use crate::record::{self, AttemptOutcome, Report, ResolveSource};
 
@@ -54,7 +54,7 @@ pub(super) struct Failed {
 pub(super) struct Parent {
     pub(super) via: String,
     /// When it said that the target is reached.
-    pub(super) tunnelled: Option<Instant>,
+    pub(super) tunnelled: Option<Moment>,
 }
 
 impl DialLog {
@@ -79,7 +79,7 @@ impl DialLog {
     }
 
     /// When the parent proxy said that the target is reached.
-    pub(crate) fn tunnelled(&self) -> Option<Instant> {
+    pub(crate) fn tunnelled(&self) -> Option<Moment> {
         self.parent.as_ref()?.tunnelled
     }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Parsed;
+use crate::clock::Moment;
 use crate::dial::{self, Failure};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
@@ -120,7 +121,7 @@ impl<'d> Dialogue<'d> {
                 Err(left())
             }
             Ok(bytes) => {
-                leg.state.meter.rx.moved(bytes, Instant::now());
+                leg.state.meter.rx.moved(bytes, Moment::now());
                 Ok(())
             }
             Err(error) => {
@@ -143,7 +144,7 @@ pub(crate) async fn farewell(leg: &mut Leg, reply: &[u8], stop: &CancellationTok
         if SockRef::from(&leg.stream).shutdown(Shutdown::Write).is_err() {
             return;
         }
-        leg.state.meter.tx.ended = Some(Instant::now());
+        leg.state.meter.tx.ended = Some(Moment::now());
         let mut unread = Vec::with_capacity(READ);
         let mut all = 0;
         while all < most && !leg.state.gone && leg.state.meter.rx.ended.is_none() {
@@ -152,7 +153,7 @@ pub(crate) async fn farewell(leg: &mut Leg, reply: &[u8], stop: &CancellationTok
                 Ok(0) => leg.state.reached_end(),
                 Ok(bytes) => {
                     all += bytes;
-                    leg.state.meter.rx.moved(bytes, Instant::now());
+                    leg.state.meter.rx.moved(bytes, Moment::now());
                 }
                 Err(error) => leg.state.read_failed(&error),
             }

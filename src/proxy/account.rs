@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use super::listener::Entry;
 use super::verdict;
 use super::warnings::{Known, warnings};
 use super::{Limits, Shared};
-use crate::clock::{self, Nanos};
+use crate::clock::{self, Moment, Nanos};
 use crate::conn::{Epoch, Meter};
 use crate::dial::DialLog;
 use crate::ingress::{Asked, Exchange, Target};
@@ -86,7 +86,7 @@ impl Account {
     /// How long relaying may go on from here.
     pub(super) fn patience(&self) -> Option<Box<Patience>> {
         let Limits { idle, lifetime, .. } = self.shared.settings.limits;
-        let until = lifetime.map(|lifetime| clock::after(self.epoch.start(), lifetime));
+        let until = lifetime.map(|lifetime| clock::after(self.epoch.start().into(), lifetime));
         Patience::new(idle, until)
     }
 
@@ -97,7 +97,7 @@ impl Account {
 
     /// The upstream's leg, right after connect.
     pub(super) fn upstream_leg(&self, stream: TcpStream) -> Box<Leg> {
-        let mut meter = Meter::new(self.epoch, Instant::now());
+        let mut meter = Meter::new(self.epoch, Moment::now());
         meter.look_at_open(&stream);
         meter.local = stream.local_addr().ok();
         if let Some((address, failed)) = self.dialled.winner() {
@@ -207,7 +207,7 @@ impl Account {
     ) -> Record {
         let closed = finish.is_some().then(|| {
             let upstream = upstream.and_then(|leg| leg.meter.closed);
-            client.meter.closed.max(upstream).unwrap_or_else(Instant::now)
+            client.meter.closed.max(upstream).unwrap_or_else(Moment::now)
         });
         let (client_purged, upstream_purged) =
             (client.purged, upstream.is_some_and(|leg| leg.purged));
@@ -265,7 +265,7 @@ impl Account {
             outcome,
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
-            duration: closed.unwrap_or_else(Instant::now) - self.epoch.start(),
+            duration: closed.unwrap_or_else(Moment::now).saturating_since(self.epoch.start()),
             warnings: warnings(&Known {
                 client: &client,
                 upstream: upstream.as_ref(),
@@ -277,7 +277,7 @@ impl Account {
                     longest_blocked(meters.0),
                     meters.1.map_or(Duration::ZERO, longest_blocked),
                 ),
-                clock_step: self.epoch.step(SystemTime::now(), Instant::now()),
+                clock_step: self.epoch.step(SystemTime::now(), Moment::now()),
             }),
             phases,
             resolve_source: self.dialled.source(),
@@ -304,18 +304,18 @@ impl Account {
             resolve: self.dialled.resolve(),
             connect: self.dialled.connect(),
             first_byte: upstream.and_then(|leg| {
-                leg.rx.first?.checked_duration_since(self.dialled.tunnelled().unwrap_or(leg.opened))
+                leg.rx.first?.checked_since(self.dialled.tunnelled().unwrap_or(leg.opened))
             }),
             response: asked
                 .zip(answered)
-                .and_then(|(asked, answered)| answered.checked_duration_since(asked)),
+                .and_then(|(asked, answered)| answered.checked_since(asked)),
         }
     }
 }
 
 fn longest_blocked(meter: &Meter) -> Duration {
     let blocked = meter.write_blocked.as_ref();
-    let until = meter.closed.unwrap_or_else(Instant::now);
+    let until = meter.closed.unwrap_or_else(Moment::now);
     blocked.map_or(Duration::ZERO, |blocked| blocked.longest(until))
 }
 

@@ -76,7 +76,9 @@ fn relayed(
         first_how: first.map_or(cut_how, |(_, end)| end.how),
         second_by: second.map(by),
         second_how: second.map(|(_, end)| end.how),
-        gap: first.zip(second).map(|((_, first), (_, second))| second.at - first.at),
+        gap: first
+            .zip(second)
+            .map(|((_, first), (_, second))| second.at.saturating_since(first.at)),
         error: fault.map(|fault| fault.text.to_string()),
         error_code: fault.map(|fault| fault.code.to_string()),
     };

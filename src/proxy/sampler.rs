@@ -197,7 +197,7 @@ impl Watched {
         SampledLeg {
             rx_bytes: meter.rx.bytes,
             tx_bytes: meter.tx.bytes,
-            write_blocked: meter.write_blocked.as_ref().map(|blocked| blocked.total(now)),
+            write_blocked: meter.write_blocked.as_ref().map(|blocked| blocked.total(now.into())),
             info: info.map(|info| self.changes(info)),
         }
     }

@@ -192,7 +192,7 @@ async fn request(account: &mut Account, client: &mut Leg) -> Result<Request, Ref
     if let (Some(target), false) = (&target, accept_proxy) {
         return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
-    let deadline = clock::after(client.state.meter.opened, shared.settings.request_timeout);
+    let deadline = clock::after(client.state.meter.opened.into(), shared.settings.request_timeout);
     let remote = client.state.meter.remote;
     let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
     let hearing = async {
@@ -303,9 +303,9 @@ async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Resul
     };
     let own = || Some(Endpoints::new(meter.remote?, destination?));
     let Leg { stream, state } = upstream;
-    say(stream, &mut state.meter, &version.header(announced.as_deref().copied().or_else(own)))
-        .await?;
-    state.meter.tx.payload_begins();
+    let announced = announced.as_deref().copied();
+    say(stream, &mut state.meter, &version.header(announced.or_else(own))).await?;
+    state.meter.payload_begins();
     Ok(())
 }
 

@@ -66,7 +66,7 @@ impl Patience {
             let meter = &side.state.meter;
             [meter.rx.last, meter.tx.last]
         });
-        flows.flatten().max().map_or(self.began, |last| last.max(self.began))
+        flows.flatten().max().map_or(self.began, |last| self.began.max(last.into()))
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -15,6 +14,7 @@ use super::leg::Side;
 use super::pipe::{self, Pipe};
 use super::pulse::Pulse;
 use super::waits::{Waited, Waits};
+use crate::clock::Moment;
 
 /// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
 /// keeps only what the other side would not take.
@@ -199,7 +199,7 @@ impl Half {
             match pipe.fill(source.stream) {
                 Ok(0) => {}
                 Ok(more) => {
-                    source.state.meter.rx.moved(more, Instant::now());
+                    source.state.meter.rx.moved(more, Moment::now());
                     *bytes += more;
                 }
                 Err(error) if is_again(&error) || pipe::is_refusal(&error) => {}
@@ -234,7 +234,7 @@ impl Half {
     }
 
     fn have_read(&mut self, source: &mut Side<'_>, sink: &Side<'_>, bytes: usize) {
-        let now = Instant::now();
+        let now = Moment::now();
         let receiver_sent = sink.state.meter.rx.last;
         self.waits.have_read(source.stream, sink.stream, receiver_sent, now);
         source.state.meter.rx.moved(bytes, now);
@@ -350,7 +350,7 @@ impl Half {
                 return None;
             }
         };
-        let now = Instant::now();
+        let now = Moment::now();
         let meter = &mut sink.state.meter;
         if taken > 0 {
             meter.tx.moved(taken, now);
@@ -372,7 +372,7 @@ impl Half {
         }
         sink.state.meter.look_at_eof(sink.stream);
         match SockRef::from(sink.stream).shutdown(Shutdown::Write) {
-            Ok(()) => sink.state.meter.tx.ended = Some(Instant::now()),
+            Ok(()) => sink.state.meter.tx.ended = Some(Moment::now()),
             Err(error) => sink.shutdown_failed(&error),
         }
     }

@@ -1,13 +1,14 @@
 //! One of the two sockets of a pair while it is relayed.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::clock::Moment;
 use crate::conn::{Blocked, Meter};
 use crate::fault::{Fault, code_of};
 use crate::record::How;
@@ -37,7 +38,7 @@ pub(crate) struct LegState {
 /// How and when a peer ended.
 #[derive(Debug, Clone)]
 pub(crate) struct PeerEnd {
-    pub(crate) at: Instant,
+    pub(crate) at: Moment,
     pub(crate) how: How,
     pub(crate) fault: Option<Fault>,
     /// Bytes that the peer had acknowledged when its end of stream was read, where that was how it
@@ -46,7 +47,7 @@ pub(crate) struct PeerEnd {
 }
 
 impl PeerEnd {
-    fn boxed(at: Instant, how: How) -> Box<Self> {
+    fn boxed(at: Moment, how: How) -> Box<Self> {
         Box::new(Self { at, how, fault: None, acked: None })
     }
 
@@ -59,7 +60,7 @@ impl PeerEnd {
             "ETIMEDOUT" => How::Timeout,
             _ => How::Error,
         };
-        Self { at: Instant::now(), how, fault: Some(error.into()), acked: None }
+        Self { at: Moment::now(), how, fault: Some(error.into()), acked: None }
     }
 }
 
@@ -92,7 +93,7 @@ impl Leg {
             state.purged = SockRef::from(&stream).set_linger(Some(Duration::ZERO)).is_ok();
         }
         drop(stream);
-        state.meter.closed = Some(Instant::now());
+        state.meter.closed = Some(Moment::now());
         state
     }
 }
@@ -170,7 +171,7 @@ impl LegState {
     /// was taken by whoever met it first.
     pub(crate) fn reached_end(&mut self) {
         if !self.gone {
-            let at = Instant::now();
+            let at = Moment::now();
             self.meter.rx.ended = Some(at);
             self.ended.get_or_insert_with(|| PeerEnd::boxed(at, How::Fin));
         }
@@ -191,7 +192,7 @@ impl LegState {
     /// The peer broke the protocol: the connection is of no use any more, though it is open.
     pub(super) fn broke_protocol(&mut self, fault: Fault) {
         self.gone = true;
-        let at = Instant::now();
+        let at = Moment::now();
         let ended = self.ended.get_or_insert_with(|| PeerEnd::boxed(at, How::Error));
         ended.fault.get_or_insert(fault);
     }

@@ -239,7 +239,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::clock::Epoch;
+    use crate::clock::{Epoch, Moment};
     use crate::conn::Meter;
 
     #[derive(Debug)]
@@ -260,7 +260,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let peer = listener.accept().unwrap().0;
-        (Leg::boxed(stream, Meter::new(Epoch::now(), Instant::now())), peer)
+        (Leg::boxed(stream, Meter::new(Epoch::now(), Moment::now())), peer)
     }
 
     #[tokio::test]

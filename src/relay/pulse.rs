@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::clock::Moment;
+
 /// From one beat to the next.
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -81,10 +83,11 @@ impl Pulse {
     }
 
     /// Of the time from `from` to `to`, which is now: how long the proxy stood still.
-    pub(super) fn stood_still(&self, from: Instant, to: Instant) -> Duration {
-        if to.saturating_duration_since(from) <= GRAIN {
+    pub(super) fn stood_still(&self, from: Moment, to: Moment) -> Duration {
+        if to.saturating_since(from) <= GRAIN {
             return Duration::ZERO;
         }
+        let (from, to) = (Instant::from(from), Instant::from(to));
         let beats = self.beats();
         // Whoever waited may wake before the pulse does.
         let overdue = beats.due.filter(|&due| to.saturating_duration_since(due) > GRAIN);
@@ -109,10 +112,11 @@ mod tests {
     #[test]
     fn of_a_wait_only_the_part_under_late_beats_is_the_proxys() {
         let pulse = Pulse::default();
-        let start = Instant::now();
+        let start = Instant::from(Moment::now());
         pulse.beats().late.push_back((start + ms(100), start + ms(400)));
         pulse.beats().late.push_back((start + ms(500), start + ms(900)));
-        let still = |from, to| pulse.stood_still(start + ms(from), start + ms(to));
+        let still =
+            |from, to| pulse.stood_still((start + ms(from)).into(), (start + ms(to)).into());
         assert_eq!(still(0, 1000), ms(700));
         assert_eq!(still(200, 600), ms(300));
         assert_eq!(still(400, 500), ms(0));
@@ -122,9 +126,9 @@ mod tests {
     #[test]
     fn a_beat_that_is_overdue_counts_before_it_comes() {
         let pulse = Pulse::default();
-        let start = Instant::now();
+        let start = Instant::from(Moment::now());
         pulse.beats().due = Some(start + ms(100));
-        let still = |to| pulse.stood_still(start, start + ms(to));
+        let still = |to| pulse.stood_still(start.into(), (start + ms(to)).into());
         assert_eq!(still(90), ms(0));
         assert_eq!(still(150), ms(0), "within the grain");
         assert_eq!(still(1100), ms(1000));

@@ -22,9 +22,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::pulse::Pulse;
+use crate::clock::{Moment, Nanos};
 use crate::tcp_info::{LinuxInfo, Snapshot, Socket, SysInfo};
 
 /// Waits after which the end of one is worth a look.
@@ -55,15 +56,13 @@ const HELD_FOR: f64 = 0.5;
 pub(crate) struct Waits {
     pulse: Option<Arc<Pulse>>,
     /// First read of payload, and the latest read or write.
-    began: Option<Instant>,
-    last: Option<Instant>,
+    began: Option<Moment>,
+    last: Option<Moment>,
     /// The half is waiting for its source.
     is_reading: bool,
     /// Waits that no look has been taken at yet.
     unlooked: Starved,
-    unlooked_blocked: Duration,
-    /// Of the waits for the sender: those that the path took, because an answer follows its request.
-    round_trip: Duration,
+    unlooked_blocked: Nanos,
     /// All others. Boxed, because a direction that hardly waits takes no look.
     looked: Option<Box<Looked>>,
 }
@@ -78,6 +77,8 @@ struct Looked {
     disturbed: Duration,
     /// What the source's socket had counted of these.
     marks: u64,
+    /// Of the waits for the sender: those that the path took, because an answer follows its request.
+    round_trip: Duration,
     blocked: Duration,
     /// Of it: what the receiver's window held.
     by_window: Duration,
@@ -94,9 +95,9 @@ struct Looked {
 #[derive(Debug, Default)]
 struct Starved {
     /// Until the receiver last sent something.
-    for_receiver: Duration,
+    for_receiver: Nanos,
     /// From there on.
-    for_sender: Duration,
+    for_sender: Nanos,
 }
 
 /// Where a direction's time went, as far as its half knows.
@@ -126,14 +127,14 @@ impl Waits {
 
     /// Of an exchange whose request is about to be sent.
     #[cfg(feature = "stat")]
-    pub(crate) fn of_an_exchange(pulse: &Arc<Pulse>, now: Instant) -> Self {
+    pub(crate) fn of_an_exchange(pulse: &Arc<Pulse>, now: Moment) -> Self {
         let pulse = Some(Arc::clone(pulse));
         Self { pulse, began: Some(now), last: Some(now), ..Self::default() }
     }
 
     /// The source is waited for, and was not before.
     #[cfg(feature = "stat")]
-    pub(crate) fn waiting_since(&mut self, now: Instant) {
+    pub(crate) fn waiting_since(&mut self, now: Moment) {
         if !std::mem::replace(&mut self.is_reading, true) {
             self.last = Some(now);
         }
@@ -145,7 +146,7 @@ impl Waits {
     pub(crate) fn answered(&mut self, socket: &impl Socket) {
         let round_trip = figures(socket).and_then(|linux| linux.min_rtt).unwrap_or_default();
         let Waited { for_sender, .. } = self.waited();
-        self.round_trip = round_trip.min(for_sender);
+        self.looked.get_or_insert_default().round_trip = round_trip.min(for_sender);
     }
 
     /// The half waits, for its source or its sink.
@@ -158,8 +159,8 @@ impl Waits {
         &mut self,
         source: &impl Socket,
         sink: &impl Socket,
-        receiver_sent: Option<Instant>,
-        now: Instant,
+        receiver_sent: Option<Moment>,
+        now: Moment,
     ) {
         if let Some(pulse) = &self.pulse {
             pulse.pair_moved();
@@ -176,8 +177,8 @@ impl Waits {
     pub(crate) fn have_written(
         &mut self,
         sink: &impl Socket,
-        blocked: Option<Instant>,
-        now: Instant,
+        blocked: Option<Moment>,
+        now: Moment,
     ) {
         if self.began.is_none() {
             return;
@@ -186,10 +187,10 @@ impl Waits {
         let Some(since) = blocked else { return };
         self.unlooked_blocked += self.moving(since, now);
         let looked = self.looked.get_or_insert_default();
-        if self.unlooked_blocked >= LOOK_AFTER || looked.first_looks < FIRST_LOOKS {
+        if self.unlooked_blocked.get() >= LOOK_AFTER || looked.first_looks < FIRST_LOOKS {
             looked.first_looks = looked.first_looks.saturating_add(1);
             let blocked = std::mem::take(&mut self.unlooked_blocked);
-            looked.settle_blocked(blocked, figures(sink).as_deref());
+            looked.settle_blocked(blocked.get(), figures(sink).as_deref());
         }
     }
 
@@ -197,16 +198,16 @@ impl Waits {
         &mut self,
         source: &impl Socket,
         sink: &impl Socket,
-        receiver_sent: Option<Instant>,
-        Range { start: since, end: now }: Range<Instant>,
+        receiver_sent: Option<Moment>,
+        Range { start: since, end: now }: Range<Moment>,
     ) {
-        let wait = now.saturating_duration_since(since);
-        let unlooked = self.unlooked.for_sender + self.unlooked.for_receiver;
+        let wait = now.saturating_since(since);
+        let unlooked = self.unlooked.for_sender.get() + self.unlooked.for_receiver.get();
         let look = if unlooked + wait >= LOOK_AFTER { Look::at(source, sink) } else { None };
 
         let unsent_until = match &look {
             Some(look) if look.is_unsent => now,
-            Some(look) => look.sent_last.and_then(|age| now.checked_sub(age)).unwrap_or(since),
+            Some(look) => look.sent_last.map_or(since, |age| now.saturating_sub(age)),
             None => since,
         };
         let unsent_until = unsent_until.clamp(since, now);
@@ -217,7 +218,8 @@ impl Waits {
 
         let Some(look) = look else { return };
         let Starved { for_receiver, for_sender } = std::mem::take(&mut self.unlooked);
-        let mut blocked = std::mem::take(&mut self.unlooked_blocked);
+        let (for_receiver, for_sender) = (for_receiver.get(), for_sender.get());
+        let mut blocked = std::mem::take(&mut self.unlooked_blocked).get();
         let looked = self.looked.get_or_insert_default();
         if look.is_unsent {
             blocked += for_receiver + for_sender;
@@ -233,22 +235,22 @@ impl Waits {
     }
 
     /// The time between, without that in which the proxy stood still.
-    fn moving(&self, from: Instant, to: Instant) -> Duration {
+    fn moving(&self, from: Moment, to: Moment) -> Duration {
         let still = self.pulse.as_ref().map(|pulse| pulse.stood_still(from, to));
-        to.saturating_duration_since(from).saturating_sub(still.unwrap_or_default())
+        to.saturating_since(from).saturating_sub(still.unwrap_or_default())
     }
 
     pub(crate) fn waited(&self) -> Waited {
-        let active = self.began.zip(self.last).map(|(began, last)| last - began);
+        let active = self.began.zip(self.last).map(|(began, last)| last.saturating_since(began));
         let looked = self.looked.as_deref().cloned().unwrap_or_default();
-        let for_sender = looked.for_sender + self.unlooked.for_sender;
+        let for_sender = looked.for_sender + self.unlooked.for_sender.get();
         Waited {
             active: active.unwrap_or_default(),
-            for_sender: for_sender.saturating_sub(looked.disturbed + self.round_trip),
+            for_sender: for_sender.saturating_sub(looked.disturbed + looked.round_trip),
             disturbed: looked.disturbed,
-            round_trip: self.round_trip,
-            for_receiver: looked.for_receiver + self.unlooked.for_receiver,
-            blocked: looked.blocked + self.unlooked_blocked,
+            round_trip: looked.round_trip,
+            for_receiver: looked.for_receiver + self.unlooked.for_receiver.get(),
+            blocked: looked.blocked + self.unlooked_blocked.get(),
             by_window: looked.by_window,
         }
     }

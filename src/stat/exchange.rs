@@ -141,7 +141,7 @@ impl Course {
     ) -> Result<(), Failure> {
         let timeout = client.settings.connect_timeout;
         let connect_time = Deadline {
-            at: clock::after(self.epoch.start(), timeout),
+            at: clock::after(self.epoch.start().into(), timeout),
             code: "CONNECT_TIMEOUT",
             text: "the TLS handshake did not end in time",
         };
@@ -356,8 +356,8 @@ impl Course {
             via: self.dialled.via(),
             outcome: failure.map_or(Outcome::Ok, |failure| failure.outcome),
             opened_at: self.epoch.unix_nanos(self.epoch.start()),
-            closed_at: closed.unwrap_or_else(|| self.epoch.unix_nanos(ended)),
-            duration: ended.saturating_duration_since(self.epoch.start()),
+            closed_at: closed.unwrap_or_else(|| self.epoch.unix_nanos(ended.into())),
+            duration: ended.saturating_duration_since(self.epoch.start().into()),
             phases: self.phases(url.is_secure(), ended),
             resolve_source: self.dialled.source(),
             attempts,

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 
+use crate::clock::Moment;
 use crate::conn::{Conn, Report};
 use crate::record::Direction;
 use crate::relay::{Pulse, Waited, Waits};
@@ -27,14 +28,14 @@ struct Socket {
 struct Waiting {
     waits: Waits,
     /// Since when the socket takes no more.
-    blocked: Option<Instant>,
+    blocked: Option<Moment>,
     /// Bytes that it had received and sent before.
     before: [u64; 2],
 }
 
 impl Waiting {
     fn for_reading(&mut self, socket: &TcpStream, is_over: bool) {
-        let now = Instant::now();
+        let now = Moment::now();
         if !is_over {
             return self.waits.waiting_since(now);
         }
@@ -46,7 +47,7 @@ impl Waiting {
     }
 
     fn for_writing(&mut self, socket: &TcpStream, is_over: bool) {
-        let now = Instant::now();
+        let now = Moment::now();
         if is_over {
             self.waits.have_written(socket, self.blocked.take(), now);
         } else {
@@ -63,7 +64,7 @@ impl Held {
     /// The request is about to be sent.
     pub(super) fn begin(&self, pulse: &Arc<Pulse>) {
         if let Some(Socket { conn, exchange }) = self.lock().as_mut() {
-            let waits = Waits::of_an_exchange(pulse, Instant::now());
+            let waits = Waits::of_an_exchange(pulse, Moment::now());
             *exchange = Some(Waiting { waits, blocked: None, before: moved(conn) });
         }
     }

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::via::{Protocol, Via};
 use super::{DialLog, Failure, attempt, timed_out};
+use crate::clock::Moment;
 use crate::conn::Meter;
 use crate::fault::Fault;
 use crate::ingress::Target;
@@ -102,7 +103,7 @@ impl Tunnel<'_> {
             *connect += now - began;
         }
         if let Some(parent) = &mut log.parent {
-            parent.tunnelled = opened.is_ok().then_some(now);
+            parent.tunnelled = opened.is_ok().then(|| now.into());
         }
         opened
     }
@@ -121,7 +122,7 @@ impl Tunnel<'_> {
             // Looked at before it is taken: what follows the last answer is the relay's to read.
             let seen = match stream.peek(&mut look).await {
                 Ok(0) => {
-                    meter.rx.ended = Some(Instant::now());
+                    meter.rx.ended = Some(Moment::now());
                     return Err(left());
                 }
                 Ok(seen) => seen,
@@ -153,8 +154,7 @@ impl Tunnel<'_> {
                 Heard::Open { .. } => break,
             }
         }
-        meter.rx.payload_begins();
-        meter.tx.payload_begins();
+        meter.payload_begins();
         Ok(())
     }
 }
@@ -179,7 +179,7 @@ pub(crate) async fn write_own(
         match stream.writable().await.and_then(|()| stream.try_write(rest)) {
             Ok(taken) => {
                 said += taken;
-                meter.tx.moved(taken, Instant::now());
+                meter.tx.moved(taken, Moment::now());
                 meter.own_tx += taken as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -200,7 +200,7 @@ async fn take(stream: &TcpStream, meter: &mut Meter, buffer: &mut [u8]) -> Resul
             Ok(0) => return Err(left()),
             Ok(read) => {
                 taken += read;
-                meter.rx.moved(read, Instant::now());
+                meter.rx.moved(read, Moment::now());
                 meter.own_rx += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
