@@ -13,8 +13,19 @@ pub(crate) struct Nanos(NonZeroU64);
 impl Nanos {
     const ZERO: Self = Self(NonZeroU64::MIN);
 
+    pub(crate) const fn of(duration: Duration) -> Self {
+        // as_nanos has 128 bits, and this is done at every read and write.
+        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+        let nanos = seconds.saturating_add(duration.subsec_nanos() as u64);
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
     pub(crate) fn get(self) -> Duration {
-        Duration::from_nanos(self.0.get() - 1)
+        Duration::from_nanos(self.count())
+    }
+
+    fn count(self) -> u64 {
+        self.0.get() - 1
     }
 }
 
@@ -24,20 +35,15 @@ impl Default for Nanos {
     }
 }
 
-impl AddAssign<Duration> for Nanos {
-    fn add_assign(&mut self, duration: Duration) {
-        // as_nanos has 128 bits, and this is done at every read and write.
-        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-        let nanos = seconds.saturating_add(duration.subsec_nanos().into());
-        self.0 = self.0.saturating_add(nanos);
+impl AddAssign for Nanos {
+    fn add_assign(&mut self, more: Self) {
+        self.0 = self.0.saturating_add(more.count());
     }
 }
 
 impl From<Duration> for Nanos {
     fn from(duration: Duration) -> Self {
-        let mut nanos = Self::ZERO;
-        nanos += duration;
-        nanos
+        Self::of(duration)
     }
 }
 
@@ -55,8 +61,14 @@ impl Moment {
     }
 
     /// The time since `earlier`; zero if that was later.
+    pub(crate) fn since(self, earlier: Self) -> Nanos {
+        let (Nanos(now), Nanos(then)) = (self.0, earlier.0);
+        Nanos(NonZeroU64::MIN.saturating_add(now.get().saturating_sub(then.get())))
+    }
+
+    /// The same as a duration.
     pub(crate) fn saturating_since(self, earlier: Self) -> Duration {
-        self.0.get().saturating_sub(earlier.0.get())
+        self.since(earlier).get()
     }
 
     /// The time since `earlier`; `None` if that was later.
@@ -172,10 +184,10 @@ mod tests {
         let mut nanos = Nanos::default();
         assert_eq!(nanos.get(), Duration::ZERO);
         for _ in 0..3 {
-            nanos += Duration::new(2, 999_999_999);
+            nanos += Duration::new(2, 999_999_999).into();
         }
         assert_eq!(nanos.get(), Duration::new(8, 999_999_997));
-        nanos += Duration::MAX;
+        nanos += Duration::MAX.into();
         assert_eq!(nanos, Nanos::from(Duration::MAX));
     }
 

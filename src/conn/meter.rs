@@ -54,9 +54,9 @@ impl Blocked {
     /// Ends the wait, if there is one; since when it was.
     pub(crate) fn end(&mut self, at: Moment) -> Option<Moment> {
         let since = self.since.take()?;
-        let waited = at.saturating_since(since);
+        let waited = at.since(since);
         self.total += waited;
-        self.longest = self.longest.max(waited.into());
+        self.longest = self.longest.max(waited);
         Some(since)
     }
 

@@ -215,7 +215,7 @@ impl Dialler {
                 Err(timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
             }
         };
-        *log.resolve.get_or_insert_default() += began.elapsed();
+        *log.resolve.get_or_insert_default() += began.elapsed().into();
         log.source = Some(match looked_up {
             Ok(_) => ResolveSource::Lookup,
             Err(_) => ResolveSource::Failed,

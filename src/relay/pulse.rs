@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Nanos};
 
 /// From one beat to the next.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -82,17 +82,18 @@ impl Pulse {
         }
     }
 
-    /// Of the time from `from` to `to`, which is now: how long the proxy stood still.
-    pub(super) fn stood_still(&self, from: Moment, to: Moment) -> Duration {
-        if to.saturating_since(from) <= GRAIN {
-            return Duration::ZERO;
+    /// Of the time from `from` to `to`, which is now: how long the proxy stood still. `None` when that
+    /// is too short to tell, as most waits are.
+    pub(super) fn stood_still(&self, from: Moment, to: Moment) -> Option<Duration> {
+        if to.since(from) <= const { Nanos::of(GRAIN) } {
+            return None;
         }
         let (from, to) = (Instant::from(from), Instant::from(to));
         let beats = self.beats();
         // Whoever waited may wake before the pulse does.
         let overdue = beats.due.filter(|&due| to.saturating_duration_since(due) > GRAIN);
         let late = beats.late.iter().copied().chain(overdue.map(|due| (due, to)));
-        late.map(|(due, come)| come.min(to).saturating_duration_since(due.max(from))).sum()
+        Some(late.map(|(due, come)| come.min(to).saturating_duration_since(due.max(from))).sum())
     }
 
     /// Consistent after every statement, so a panic elsewhere does not spoil it.
@@ -117,10 +118,10 @@ mod tests {
         pulse.beats().late.push_back((start + ms(500), start + ms(900)));
         let still =
             |from, to| pulse.stood_still((start + ms(from)).into(), (start + ms(to)).into());
-        assert_eq!(still(0, 1000), ms(700));
-        assert_eq!(still(200, 600), ms(300));
-        assert_eq!(still(400, 500), ms(0));
-        assert_eq!(still(300, 340), ms(0), "too short to tell");
+        assert_eq!(still(0, 1000), Some(ms(700)));
+        assert_eq!(still(200, 600), Some(ms(300)));
+        assert_eq!(still(400, 500), Some(ms(0)));
+        assert_eq!(still(300, 340), None);
     }
 
     #[test]
@@ -129,9 +130,9 @@ mod tests {
         let start = Instant::from(Moment::now());
         pulse.beats().due = Some(start + ms(100));
         let still = |to| pulse.stood_still(start.into(), (start + ms(to)).into());
-        assert_eq!(still(90), ms(0));
-        assert_eq!(still(150), ms(0), "within the grain");
-        assert_eq!(still(1100), ms(1000));
+        assert_eq!(still(90), Some(ms(0)));
+        assert_eq!(still(150), Some(ms(0)), "within the grain");
+        assert_eq!(still(1100), Some(ms(1000)));
     }
 
     #[tokio::test]

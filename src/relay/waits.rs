@@ -29,7 +29,7 @@ use crate::clock::{Moment, Nanos};
 use crate::tcp_info::{LinuxInfo, Snapshot, Socket, SysInfo};
 
 /// Waits after which the end of one is worth a look.
-const LOOK_AFTER: Duration = Duration::from_millis(10);
+const LOOK_AFTER: Nanos = Nanos::of(Duration::from_millis(10));
 
 /// The first times that it is blocked are each worth a look: the window is widest before a slow
 /// reader's buffer has filled.
@@ -187,7 +187,7 @@ impl Waits {
         let Some(since) = blocked else { return };
         self.unlooked_blocked += self.moving(since, now);
         let looked = self.looked.get_or_insert_default();
-        if self.unlooked_blocked.get() >= LOOK_AFTER || looked.first_looks < FIRST_LOOKS {
+        if self.unlooked_blocked >= LOOK_AFTER || looked.first_looks < FIRST_LOOKS {
             looked.first_looks = looked.first_looks.saturating_add(1);
             let blocked = std::mem::take(&mut self.unlooked_blocked);
             looked.settle_blocked(blocked.get(), figures(sink).as_deref());
@@ -201,9 +201,10 @@ impl Waits {
         receiver_sent: Option<Moment>,
         Range { start: since, end: now }: Range<Moment>,
     ) {
-        let wait = now.saturating_since(since);
-        let unlooked = self.unlooked.for_sender.get() + self.unlooked.for_receiver.get();
-        let look = if unlooked + wait >= LOOK_AFTER { Look::at(source, sink) } else { None };
+        let mut unlooked = now.since(since);
+        unlooked += self.unlooked.for_sender;
+        unlooked += self.unlooked.for_receiver;
+        let look = if unlooked >= LOOK_AFTER { Look::at(source, sink) } else { None };
 
         let unsent_until = match &look {
             Some(look) if look.is_unsent => now,
@@ -235,9 +236,12 @@ impl Waits {
     }
 
     /// The time between, without that in which the proxy stood still.
-    fn moving(&self, from: Moment, to: Moment) -> Duration {
-        let still = self.pulse.as_ref().map(|pulse| pulse.stood_still(from, to));
-        to.saturating_since(from).saturating_sub(still.unwrap_or_default())
+    fn moving(&self, from: Moment, to: Moment) -> Nanos {
+        let between = to.since(from);
+        match self.pulse.as_ref().and_then(|pulse| pulse.stood_still(from, to)) {
+            Some(still) => between.get().saturating_sub(still).into(),
+            None => between,
+        }
     }
 
     pub(crate) fn waited(&self) -> Waited {

@@ -76,7 +76,8 @@ fn every_phase_has_the_delay_that_was_imposed_on_it_and_no_other() {
     assert!(accept_queue + request + GRAIN >= ms(200 + 150), "{phases:?}");
     assert!(resolve >= ms(300), "{phases:?}");
     assert!(first_byte >= ms(100 + 250), "{phases:?}");
-    assert!(response >= ms(250), "{phases:?}");
+    // The upstream may have it before the proxy has read the clock.
+    assert!(response + ms(1) >= ms(250), "{phases:?}");
     // They do not overlap, and leave no room for another one's delay.
     assert!(response + ms(100) <= first_byte, "{phases:?}");
     assert!(accept_queue + request + resolve + connect + first_byte <= elapsed + GRAIN);

@@ -100,7 +100,7 @@ impl Tunnel<'_> {
         };
         let now = Instant::now();
         if let Some(connect) = &mut log.connect {
-            *connect += now - began;
+            *connect += (now - began).into();
         }
         if let Some(parent) = &mut log.parent {
             parent.tunnelled = opened.is_ok().then(|| now.into());
