@@ -11,7 +11,7 @@ use serde::ser::{self, Error as _};
 use serde::{Serialize, Serializer};
 use serde_json::{Error, Result};
 
-use super::printable::is_active;
+use super::printable::pieces;
 
 /// Adds `value` to `json`. Characters that command a terminal are escaped, also those that JSON leaves
 /// as they are: whoever looks at the file gets no command, and every reader of JSON the same text.
@@ -55,15 +55,17 @@ impl<'b> Json<'b> {
         }
         let text = String::from_utf8(self.0.split_off(from + 1)).map_err(Error::custom)?;
         self.0.truncate(from);
-        for c in serde_json::to_string(&text)?.chars() {
-            if is_active(c) {
-                // None of them is beyond U+FFFF.
-                write!(self.0, "\\u{:04x}", u32::from(c)).map_err(Error::custom)?;
-            } else {
-                self.0.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
-        Ok(())
+        pieces(
+            &serde_json::to_string(&text)?,
+            self.0,
+            |json, plain| {
+                json.extend_from_slice(plain.as_bytes());
+                Ok(())
+            },
+            // None of them is beyond U+FFFF.
+            |json, c| write!(json, "\\u{:04x}", u32::from(c)),
+        )
+        .map_err(Error::io)
     }
 
     fn begin<'j>(&'j mut self, opening: u8, closing: &'static [u8]) -> Elements<'j, 'b> {
@@ -323,6 +325,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::super::printable::is_active;
     use super::*;
 
     #[derive(Serialize)]

@@ -46,12 +46,12 @@ pub(super) fn is_active(c: char) -> bool {
 }
 
 /// Hands over what is plain, in pieces, and each active character between them.
-fn pieces<W>(
+pub(super) fn pieces<W, E>(
     text: &str,
     to: &mut W,
-    plain: impl Fn(&mut W, &str) -> fmt::Result,
-    active: impl Fn(&mut W, char) -> fmt::Result,
-) -> fmt::Result {
+    plain: impl Fn(&mut W, &str) -> Result<(), E>,
+    active: impl Fn(&mut W, char) -> Result<(), E>,
+) -> Result<(), E> {
     let mut rest = text;
     while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_active(c)) {
         let (before, after) = rest.split_at(at);
