@@ -1,7 +1,7 @@
 //! One attempt to connect: its socket, and whom its error speaks of.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
@@ -33,8 +33,28 @@ pub(super) struct AttemptError {
 /// socket along when it fails, and with it the count of SYNs.
 pub(super) fn begin(address: SocketAddr, sockets: Outgoing) -> Begun {
     connect(address, sockets).unwrap_or_else(|error| {
-        Begun::Failed(AttemptError { failure: classify(&error), syn_retransmits: None })
+        let mut failure = classify(&error);
+        if error.kind() == io::ErrorKind::AddrNotAvailable && has_no_way_to(address) {
+            failure = Failure {
+                outcome: Outcome::Unreachable,
+                by: By::Network,
+                how: How::Error,
+                ..failure
+            };
+        }
+        Begun::Failed(AttemptError { failure, syn_retransmits: None })
     })
+}
+
+/// Whether this machine has no address of its own from which `address` can be reached, as where IPv6
+/// is switched off. TCP says the same when all local ports are taken; UDP has its own.
+fn has_no_way_to(address: SocketAddr) -> bool {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));
+    connected.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 fn connect(address: SocketAddr, sockets: Outgoing) -> io::Result<Begun> {
@@ -113,7 +133,10 @@ pub(super) fn classify(error: &io::Error) -> Failure {
     let fault = Fault::from(error);
     let (outcome, by, how) = match (&*fault.code, Outcome::of_error(&fault.code)) {
         ("ECONNREFUSED", _) => (Outcome::Refused, By::Upstream, How::Refused),
-        ("EMFILE" | "ENFILE", _) => (Outcome::Limit, By::Proxy, How::Limit),
+        // EADDRNOTAVAIL: no local port is left.
+        ("EMFILE" | "ENFILE" | "EADDRNOTAVAIL" | "ENOBUFS" | "ENOMEM", _) => {
+            (Outcome::Limit, By::Proxy, How::Limit)
+        }
         (_, outcome @ Outcome::Reset) => (outcome, By::Upstream, How::Reset),
         (_, outcome @ Outcome::Unreachable) => (outcome, By::Network, How::Error),
         (_, outcome @ Outcome::Timeout) => (outcome, By::Proxy, How::Timeout),

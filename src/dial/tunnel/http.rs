@@ -29,7 +29,11 @@ pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Sec
 pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
-    let used = match response.parse(bytes) {
+    let mut config = httparse::ParserConfig::default();
+    // What can be read in one way only is read (RFC 9112 section 5).
+    config.allow_spaces_after_header_name_in_responses(true);
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    let used = match config.parse_response(&mut response, bytes) {
         Ok(httparse::Status::Complete(used)) if used <= LONGEST_HEAD => used,
         Ok(httparse::Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(Heard::More),
         Ok(_) => return Err(Refusal::malformed("the parent proxy's answer is too long")),

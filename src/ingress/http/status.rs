@@ -1,7 +1,7 @@
 //! What the proxy itself answers to HTTP clients.
 
 use crate::dial::Failure;
-use crate::record::Outcome;
+use crate::record::{By, Outcome};
 
 /// A status of the proxy's own (RFC 9110 section 15; 431 is RFC 6585 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ impl Status {
     /// For a target that was not reached.
     pub(crate) fn of(failure: &Failure) -> Self {
         match failure.outcome {
+            // A parent proxy's, of which the client knows nothing.
+            Outcome::Error | Outcome::Protocol if failure.by == By::Upstream => Self::BadGateway,
             Outcome::Dns | Outcome::Refused | Outcome::Unreachable | Outcome::Reset => {
                 Self::BadGateway
             }
