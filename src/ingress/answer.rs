@@ -22,6 +22,14 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// The minor version of HTTP/1 in which it is told; of other languages 1.
+    pub(super) fn minor(self) -> u8 {
+        match self {
+            Self::Connect { minor } | Self::Http { minor, .. } => minor,
+            Self::Silent | Self::Socks4 | Self::Socks5 => 1,
+        }
+    }
+
     /// The upstream is connected, from `bound`.
     pub(crate) fn granted(self, bound: Option<SocketAddr>) -> Vec<u8> {
         match self {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::http::{
-    Exchange, Form, Framing, RequestEditor, ResponseEditor, parse_request, parse_response,
+    Answering, Exchange, Form, Framing, RequestEditor, ResponseEditor, parse_request,
+    parse_response,
 };
 use super::proxy_protocol::{self, ProxyProtocol};
 use super::socks::{parse_4, parse_5, parse_methods, parse_password};
 use super::{Forward, ListenAddr, Parsed, Target};
 use crate::access::{Network, TargetRule};
 use crate::record::Http;
-use crate::relay::{Edit, Then};
+use crate::relay::{Edit, Edited, Then};
 
 /// A message is complete at its end and not before.
 fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T> {
@@ -23,7 +24,18 @@ fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T>
 
 /// Heads of requests and responses.
 pub fn http_head(bytes: &[u8]) {
-    check(parse_response, bytes);
+    for (head, upgrade) in [(false, false), (true, true)] {
+        let read = |bytes: &[u8]| parse_response(bytes, Answering { head, upgrade });
+        if let Some(response) = check(read, bytes) {
+            // The client gets what reads as the upstream's did, in one way.
+            let forwarded = response.forwarded();
+            assert!(matches!(read(forwarded), Parsed::Complete(again, used)
+                if used == forwarded.len() && again == response));
+            let text = String::from_utf8_lossy(forwarded).to_ascii_lowercase();
+            assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
+            assert!(text.matches("\r\ncontent-length:").count() <= 1);
+        }
+    }
     let Some(request) = check(parse_request, bytes) else { return };
     if let Form::Absolute(absolute) = request.form {
         // The upstream gets one head, of one host, and nothing behind it.
@@ -101,34 +113,56 @@ fn exchange(
     upgrade: bool,
     piece: usize,
 ) -> (Option<Vec<u8>>, Option<Vec<u8>>, Http, bool) {
-    let exchange = Arc::new(Exchange::new("GET".into(), "name.test".into(), upgrade));
+    let exchange = Arc::new(Exchange::new("GET".into(), "name.test".into(), 1, upgrade));
     let requests = RequestEditor::new(Framing::chunked(), Arc::clone(&exchange));
     let to_upstream = edited(requests, request, piece);
     let to_client = edited(ResponseEditor::new(Arc::clone(&exchange)), responses, piece);
-    (to_upstream, to_client, exchange.seen(), exchange.is_strange())
+    (to_upstream, to_client, exchange.seen(), exchange.has_bad_response())
 }
 
 /// What a half writes of `bytes`; `None` if they break the protocol.
 fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> {
     let (mut written, mut consumed, mut authored) = (Vec::new(), 0, 0);
-    let mut passes = false;
-    for piece in bytes.chunks(piece) {
-        if passes {
-            written.extend_from_slice(piece);
-            continue;
-        }
-        let edited = editor.edit(piece);
+    // Bytes that pass without the editor.
+    let mut passing = 0;
+    let mut is_finished = false;
+    let mut apply = |edited: Edited<'_>, passing: &mut u64| {
         written.extend_from_slice(&edited.write);
+        assert!(!is_finished || edited.write.is_empty(), "written behind the end");
         consumed += edited.consumed;
         authored += edited.authored;
         match edited.then {
             Then::Edit => {}
-            Then::Pass => passes = true,
-            Then::Fail(_) => return None,
+            Then::Pass => *passing = u64::MAX,
+            Then::PassBytes(bytes) => *passing = bytes,
+            Then::Finish(_) => is_finished = true,
+            Then::Fail(_) => return false,
+        }
+        true
+    };
+    for mut piece in bytes.chunks(piece) {
+        while !piece.is_empty() {
+            let passes = usize::try_from(passing).unwrap_or(usize::MAX).min(piece.len());
+            if passes == 0 {
+                if !apply(editor.edit(piece), &mut passing) {
+                    return None;
+                }
+                break;
+            }
+            let passed =
+                Edited { write: piece[..passes].into(), then: Then::Edit, ..Edited::NOTHING };
+            apply(passed, &mut passing);
+            piece = &piece[passes..];
+            if passing < u64::MAX {
+                passing -= passes as u64;
+                if passing == 0 && !apply(editor.edit(&[]), &mut passing) {
+                    return None;
+                }
+            }
         }
     }
-    if !passes {
-        written.extend(editor.held());
+    if passing == 0 {
+        apply(editor.end(), &mut passing);
     }
     assert_eq!(written.len() + consumed, bytes.len() + authored);
     Some(written)

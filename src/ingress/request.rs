@@ -163,7 +163,8 @@ fn exchange(
     asked: &mut Asked,
 ) -> Result<Request, Refusal> {
     let Absolute { method, host, head, body, upgrade } = absolute;
-    let exchange = Arc::new(Exchange::new(method, host, upgrade));
+    let minor = answer.minor();
+    let exchange = Arc::new(Exchange::new(method, host, minor, upgrade));
     asked.exchange = Some(Arc::clone(&exchange));
     let mut to_upstream = Box::new(RequestEditor::new(body, Arc::clone(&exchange)));
     let to_client = Box::new(ResponseEditor::new(exchange));
@@ -171,7 +172,7 @@ fn exchange(
     let mut first = head;
     let authored = first.len();
     let rest = dialogue.take_rest();
-    let edited = to_upstream.edit(&rest);
+    let edited = to_upstream.take(&rest);
     dialogue.consumed(edited.consumed);
     if let Then::Fail(fault) = edited.then {
         let failure = Failure { fault: Some(fault), ..malformed("") };

@@ -67,7 +67,8 @@ fn relayed(
         }
         (_, _, Some(fault)) => Outcome::of_error(&fault.code),
     };
-    let cut_how = cut.as_ref().map_or(How::Shutdown, |cut| cut.how);
+    // Where nobody ended before the proxy, it has sent its end of stream behind a whole answer.
+    let cut_how = cut.as_ref().map_or(How::Fin, |cut| cut.how);
     let first = ends.first();
     let second = ends.get(1);
     let ending = Ending {
@@ -97,6 +98,9 @@ fn peer_end((leg, report): (&LegState, &Report)) -> Option<PeerEnd> {
     let received = kernel.and_then(|kernel| kernel.bytes_received);
     if end.how == How::Fin && is_pipe && received.is_none_or(|bytes| bytes <= report.rx_bytes) {
         end.how = How::Reset;
+    }
+    if leg.said_all {
+        end.fault = None;
     }
     Some(end)
 }

@@ -111,9 +111,12 @@ impl Found {
         let text = |n| format!("{n} bytes that came after the request were discarded");
         self.count(Code::BytesAfterRequest, Some(exchange.discarded()), "bytes", text);
         self.leg = Some(Leg::Upstream);
-        let strange = u64::from(exchange.is_strange());
-        self.count(Code::ResponseNotHttp, Some(strange), "responses", |_| {
-            "the response is no HTTP/1 that can be read; it was passed on as it came".to_owned()
+        let text = |n| format!("{n} bytes that came after the response were discarded");
+        self.count(Code::BytesAfterResponse, Some(exchange.discarded_of_upstream()), "bytes", text);
+        let bad = u64::from(exchange.has_bad_response());
+        self.count(Code::ResponseNotHttp, Some(bad), "responses", |_| {
+            "the response is no HTTP/1 that can be read in one way only; the client got a 502"
+                .to_owned()
         });
     }
 

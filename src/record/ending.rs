@@ -27,7 +27,7 @@ pub enum Outcome {
     Reset,
     /// A rule forbade it.
     Denied,
-    /// The client's request was malformed.
+    /// The client's request was malformed, or in http mode the upstream's response.
     Protocol,
     /// A limit of the proxy's was reached.
     Limit,
@@ -45,7 +45,7 @@ impl Outcome {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Self::Reset,
             "ETIMEDOUT" => Self::Timeout,
             "EHOSTUNREACH" | "ENETUNREACH" | "EHOSTDOWN" | "ENETDOWN" => Self::Unreachable,
-            "MALFORMED_REQUEST" => Self::Protocol,
+            "MALFORMED_REQUEST" | "MALFORMED_RESPONSE" => Self::Protocol,
             _ => Self::Error,
         }
     }

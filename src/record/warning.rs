@@ -77,6 +77,9 @@ pub enum WarningCode {
     /// In http mode, bytes came behind the one request that a connection may carry; they were
     /// discarded.
     BytesAfterRequest,
-    /// In http mode, what the upstream sent has no HTTP/1 head; it was passed on as it came.
+    /// In http mode, the upstream sent bytes behind its one response; they were discarded.
+    BytesAfterResponse,
+    /// In http mode, what the upstream sent has no HTTP/1 head that can be read in one way only; the
+    /// client got the proxy's own 502 instead. `ending.error` says why.
     ResponseNotHttp,
 }

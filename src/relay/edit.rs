@@ -7,11 +7,14 @@ use crate::fault::Fault;
 
 /// Sees what a half has read before it is written, until it has nothing more to say.
 pub(crate) trait Edit: Debug + Send {
-    /// What becomes of the bytes that come next.
+    /// What becomes of the bytes that come next. Called without bytes when those that were to pass
+    /// ([`Then::PassBytes`]) have passed.
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b>;
 
-    /// What it kept back so far, because there is no more to come.
-    fn held(&mut self) -> Vec<u8>;
+    /// What becomes of the bytes that were held back, because there is no more to come.
+    fn end(&mut self) -> Edited<'static> {
+        Edited::NOTHING
+    }
 }
 
 /// What becomes of bytes that were read.
@@ -26,6 +29,12 @@ pub(crate) struct Edited<'b> {
     pub(crate) then: Then,
 }
 
+impl Edited<'_> {
+    /// Nothing is written, and what follows passes.
+    pub(crate) const NOTHING: Self =
+        Self { write: Cow::Borrowed(&[]), consumed: 0, authored: 0, then: Then::Pass };
+}
+
 /// What becomes of those that follow.
 #[derive(Debug)]
 pub(crate) enum Then {
@@ -33,6 +42,13 @@ pub(crate) enum Then {
     Edit,
     /// They pass as they are.
     Pass,
-    /// There must be none: the source has broken the protocol.
+    /// So many of them, at least one, pass as they are; those behind them are edited.
+    PassBytes(u64),
+    /// The receiver has all that it is to get: it gets an end of stream. What still comes is edited,
+    /// and may not be written. With a fault: the source has broken the protocol, and is of no use any
+    /// more.
+    Finish(Option<Fault>),
+    /// There must be none: the source has broken the protocol, and the receiver must not take what
+    /// it got for the whole.
     Fail(Fault),
 }

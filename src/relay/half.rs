@@ -41,8 +41,21 @@ thread_local! {
 pub(crate) struct Half {
     in_hand: InHand,
     pace: Pace,
+    finish: Finish,
+    /// What is read goes nowhere: the sink is of no use any more, and the source is not to be reset.
+    discards: bool,
     done: bool,
     waits: Waits,
+}
+
+/// Whether the sink gets its end of stream before the source has ended.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Finish {
+    #[default]
+    No,
+    /// Once nothing is in hand.
+    Due,
+    Done,
 }
 
 /// What was read and is not written yet.
@@ -56,22 +69,64 @@ enum InHand {
     Piped { pipe: Pipe, bytes: usize },
 }
 
-/// How a half moves bytes.
+/// What happens to the bytes that a half moves.
 #[derive(Debug)]
 enum Pace {
+    /// They pass as they are.
+    Passing(Method),
+    /// They are copied, through an editor that has not done yet.
+    Editing(Box<dyn Edit>),
+    /// A number of them passes, then they are edited again.
+    PassingSome(Box<PassingSome>),
+}
+
+/// How bytes that nobody changes are moved.
+#[derive(Debug)]
+enum Method {
     /// By copying; so many reads in a row have filled the buffer.
     Copying { full: u8 },
     /// By splicing; so many splices in a row were short.
     Streaming { short: u8 },
     /// By copying for ever: splice(2) was refused.
     CopyingOnly,
-    /// By copying, through an editor that has not done yet.
-    Editing(Box<dyn Edit>),
+}
+
+#[derive(Debug)]
+struct PassingSome {
+    method: Method,
+    /// At least 1.
+    left: u64,
+    editor: Box<dyn Edit>,
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self::Copying { full: 0 }
+    }
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self::Copying { full: 0 }
+        Self::Passing(Method::default())
+    }
+}
+
+impl Pace {
+    /// How bytes are moved; `None` while they are edited.
+    fn method(&mut self) -> Option<&mut Method> {
+        match self {
+            Self::Passing(method) => Some(method),
+            Self::PassingSome(some) => Some(&mut some.method),
+            Self::Editing(_) => None,
+        }
+    }
+
+    /// Most bytes that may be read at once.
+    fn limit(&self) -> usize {
+        match self {
+            Self::PassingSome(some) => usize::try_from(some.left).unwrap_or(usize::MAX),
+            Self::Passing(_) | Self::Editing(_) => usize::MAX,
+        }
     }
 }
 
@@ -82,7 +137,9 @@ impl Half {
             true => InHand::Nothing,
             false => InHand::Bytes { bytes, written: 0 },
         };
-        Self { in_hand, pace: Pace::default(), done: false, waits: Waits::default() }
+        let mut half = Self::default();
+        half.in_hand = in_hand;
+        half
     }
 
     /// Gives it an editor of all that it reads.
@@ -110,12 +167,29 @@ impl Half {
         !self.done && matches!(self.in_hand, InHand::Nothing)
     }
 
+    /// Whether the sink has all that it is to get, though the source has not ended.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finish != Finish::No
+    }
+
     /// Ends this direction: what is in hand cannot be delivered.
     pub(super) fn give_up(&mut self) {
+        self.drop_in_hand();
+        self.done = true;
+    }
+
+    /// The sink takes no more, but what the source still sends is to be read.
+    pub(super) fn discard_rest(&mut self) {
+        if !std::mem::replace(&mut self.discards, true) {
+            self.drop_in_hand();
+            self.pace = Pace::Passing(Method::CopyingOnly);
+        }
+    }
+
+    fn drop_in_hand(&mut self) {
         if let InHand::Piped { pipe, .. } = std::mem::take(&mut self.in_hand) {
             pipe::discard(pipe);
         }
-        self.done = true;
     }
 
     /// Moves what can be moved from `source` to `sink`. After the source's end of stream the sink
@@ -129,6 +203,10 @@ impl Half {
         for _ in 0..TURN {
             if self.done {
                 return;
+            }
+            if self.finish == Finish::Due && self.is_reading() {
+                self.finish(source, sink);
+                continue;
             }
             let moved = if self.is_reading() {
                 self.poll_read(source, sink, cx)
@@ -154,7 +232,7 @@ impl Half {
         match ready!(source.stream.poll_read_ready(cx)) {
             Ok(()) if self.spliced(source, sink) => {}
             Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.copy(source, sink, buffer)),
-            Err(error) => self.source_failed(source, &error),
+            Err(error) => self.source_failed(source, sink, &error),
         }
         Poll::Ready(())
     }
@@ -162,26 +240,31 @@ impl Half {
     /// Splices once, if this half streams; `false` if that proved nothing. Then recv decides: neither
     /// "try again" nor an end of stream is true as long as an urgent mark holds splice up.
     fn spliced(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
-        let Pace::Streaming { short } = &mut self.pace else { return false };
+        let limit = self.pace.limit();
+        let streams = |method: &&mut Method| matches!(method, Method::Streaming { .. });
+        let Some(method) = self.pace.method().filter(streams) else { return false };
         let Some(pipe) = pipe::take() else { return false };
-        match pipe.fill(source.stream) {
+        match pipe.fill(source.stream, limit) {
             Ok(bytes @ 1..) => {
-                *short = if bytes < SHORT { *short + 1 } else { 0 };
-                if *short == QUIET_AFTER {
-                    self.pace = Pace::default();
+                if let Method::Streaming { short } = method {
+                    *short = if bytes < SHORT { *short + 1 } else { 0 };
+                    if *short == QUIET_AFTER {
+                        *method = Method::default();
+                    }
                 }
                 self.have_read(source, sink, bytes);
                 self.in_hand = InHand::Piped { pipe, bytes };
+                self.passed(source, sink, bytes);
                 self.write(sink);
                 true
             }
             nothing => {
                 pipe::give_back(pipe);
                 match nothing {
-                    Err(error) if pipe::is_refusal(&error) => self.pace = Pace::CopyingOnly,
+                    Err(error) if pipe::is_refusal(&error) => *method = Method::CopyingOnly,
                     // The socket's error is told once: recv would see an end of stream now.
                     Err(error) if !is_again(&error) => {
-                        self.source_failed(source, &error);
+                        self.source_failed(source, sink, &error);
                         return true;
                     }
                     Ok(_) | Err(_) => {}
@@ -193,10 +276,12 @@ impl Half {
 
     /// While the sink takes no more, what the source has received may as well wait in the pipe.
     fn read_ahead(&mut self, source: &mut Side<'_>) {
+        // What an editor has not let pass may not get into the pipe.
         if let InHand::Piped { pipe, bytes } = &mut self.in_hand
             && *bytes < pipe.size() / 2
+            && let Pace::Passing(_) = self.pace
         {
-            match pipe.fill(source.stream) {
+            match pipe.fill(source.stream, usize::MAX) {
                 Ok(0) => {}
                 Ok(more) => {
                     source.state.meter.rx.moved(more, Moment::now());
@@ -211,25 +296,48 @@ impl Half {
 
     /// Reads once into `buffer` and writes what was read.
     fn copy(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
+        let most = self.pace.limit().min(buffer.len());
+        let buffer = &mut buffer[..most];
         let bytes = match source.receive(buffer) {
-            Ok(0) if self.let_go() => return,
+            Ok(0) if self.end_edit(source, sink) => return,
             Ok(0) => return self.reached_end(source, sink),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,
-            Err(error) => return self.source_failed(source, &error),
+            Err(error) => return self.source_failed(source, sink, &error),
         };
-        if let Pace::Copying { full } = &mut self.pace {
-            *full = if bytes == buffer.len() { *full + 1 } else { 0 };
+        if let Some(method) = self.pace.method()
+            && let Method::Copying { full } = method
+        {
+            *full = if bytes == BUFFER { *full + 1 } else { 0 };
             if *full == STREAMS_AFTER {
-                self.pace = Pace::Streaming { short: 0 };
+                *method = Method::Streaming { short: 0 };
             }
         }
         self.have_read(source, sink, bytes);
-        if let Pace::Editing(editor) = &mut self.pace {
+        if self.discards {
+            source.state.meter.own_rx += bytes as u64;
+        } else if let Pace::Editing(editor) = &mut self.pace {
             let edited = editor.edit(&buffer[..bytes]);
             self.hand_over_edited(source, sink, edited);
         } else {
             self.hand_over(sink, &buffer[..bytes]);
+            self.passed(source, sink, bytes);
+        }
+    }
+
+    /// So many bytes passed as they are. After the last one that may, the editor is asked what comes
+    /// next.
+    fn passed(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, bytes: usize) {
+        let Pace::PassingSome(some) = &mut self.pace else { return };
+        some.left = some.left.saturating_sub(bytes as u64);
+        if some.left > 0 {
+            return;
+        }
+        if let Pace::PassingSome(some) = std::mem::take(&mut self.pace) {
+            let mut editor = some.editor;
+            let edited = editor.edit(&[]);
+            self.pace = Pace::Editing(editor);
+            self.hand_over_edited(source, sink, edited);
         }
     }
 
@@ -250,6 +358,8 @@ impl Half {
         }
     }
 
+    /// Writes what an editor made of the bytes that were read. While anything is in hand, it has
+    /// nothing to write.
     fn hand_over_edited(
         &mut self,
         source: &mut Side<'_>,
@@ -261,26 +371,45 @@ impl Half {
         match then {
             Then::Edit => {}
             Then::Pass => self.pace = Pace::default(),
+            Then::PassBytes(left) => {
+                if let Pace::Editing(editor) = std::mem::take(&mut self.pace) {
+                    let method = Method::default();
+                    self.pace = Pace::PassingSome(Box::new(PassingSome { method, left, editor }));
+                }
+            }
+            Then::Finish(fault) => {
+                self.finish = Finish::Due;
+                match fault {
+                    None => source.state.said_all = true,
+                    Some(fault) => source.state.broke_protocol(fault),
+                }
+            }
             Then::Fail(fault) => {
                 source.state.broke_protocol(fault);
                 return self.give_up();
             }
         }
-        if !write.is_empty() {
+        if !write.is_empty() && !sink.state.gone {
             self.hand_over(sink, &write);
         }
     }
 
-    /// Takes in hand what an editor kept back, as it is; whether there was anything.
-    fn let_go(&mut self) -> bool {
-        let Pace::Editing(editor) = &mut self.pace else { return false };
-        let bytes = editor.held();
-        self.pace = Pace::default();
-        if bytes.is_empty() {
-            return false;
-        }
-        self.in_hand = InHand::Bytes { bytes, written: 0 };
-        true
+    /// Tells the editor, if there is one, that no more comes; whether that leaves anything to do
+    /// for the sink before it gets its end.
+    fn end_edit(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
+        let Pace::Editing(mut editor) = std::mem::take(&mut self.pace) else { return false };
+        let was_finishing = self.is_finishing();
+        let edited = editor.end();
+        let is_empty = edited.write.is_empty();
+        self.hand_over_edited(source, sink, edited);
+        !is_empty || self.is_finishing() != was_finishing
+    }
+
+    /// Gives the sink its end of stream, though the source has not ended.
+    fn finish(&mut self, source: &Side<'_>, sink: &mut Side<'_>) {
+        self.finish = Finish::Done;
+        self.done = source.state.gone;
+        send_end(sink);
     }
 
     /// Waits for the sink and writes what is in hand.
@@ -322,7 +451,9 @@ impl Half {
 
     /// The sink takes no spliced bytes: from here on this half copies, beginning with those.
     fn take_out(&mut self, sink: &mut Side<'_>, pipe: Pipe, bytes: usize) {
-        self.pace = Pace::CopyingOnly;
+        if let Some(method) = self.pace.method() {
+            *method = Method::CopyingOnly;
+        }
         match pipe.read(bytes) {
             Ok(bytes) => {
                 pipe::give_back(pipe);
@@ -367,19 +498,14 @@ impl Half {
     fn reached_end(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) {
         source.reached_end();
         self.done = true;
-        if source.state.gone || sink.state.gone {
-            return;
-        }
-        sink.state.meter.look_at_eof(sink.stream);
-        match SockRef::from(sink.stream).shutdown(Shutdown::Write) {
-            Ok(()) => sink.state.meter.tx.ended = Some(Moment::now()),
-            Err(error) => sink.shutdown_failed(&error),
+        if !source.state.gone && !self.is_finishing() {
+            send_end(sink);
         }
     }
 
-    fn source_failed(&mut self, source: &mut Side<'_>, error: &io::Error) {
+    fn source_failed(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, error: &io::Error) {
         source.state.read_failed(error);
-        self.done = !self.let_go();
+        self.done = !self.end_edit(source, sink);
     }
 
     fn sink_failed(&mut self, sink: &mut Side<'_>, error: &io::Error) {
@@ -392,6 +518,18 @@ impl Drop for Half {
     /// A pair that is cut short may have bytes in a pipe.
     fn drop(&mut self) {
         self.give_up();
+    }
+}
+
+/// Sends an end of stream, behind all that was written.
+fn send_end(sink: &mut Side<'_>) {
+    if sink.state.gone {
+        return;
+    }
+    sink.state.meter.look_at_eof(sink.stream);
+    match SockRef::from(sink.stream).shutdown(Shutdown::Write) {
+        Ok(()) => sink.state.meter.tx.ended = Some(Moment::now()),
+        Err(error) => sink.shutdown_failed(&error),
     }
 }
 

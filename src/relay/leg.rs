@@ -33,6 +33,9 @@ pub(crate) struct LegState {
     pub(crate) gone: bool,
     /// We closed it with a reset, which purged what was still queued.
     pub(crate) purged: bool,
+    /// The peer had said all that it was to say before it ended, as the protocol tells: however it
+    /// ends then, nothing is lost.
+    pub(crate) said_all: bool,
 }
 
 /// How and when a peer ended.
@@ -75,7 +78,7 @@ impl Leg {
         meter.write_blocked = Some(Blocked::default());
         Box::new(Self {
             stream,
-            state: LegState { meter, ended: None, gone: false, purged: false },
+            state: LegState { meter, ended: None, gone: false, purged: false, said_all: false },
         })
     }
 

@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caught::caught;
 use crate::clock;
+use crate::tcp_info::send_queue;
 pub(crate) use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
@@ -48,10 +49,15 @@ pub(crate) use waits::Waited;
 pub(crate) use waits::Waits;
 pub(crate) use watch::Watch;
 
+/// How long a client may keep its connection that has all that it was to get, and our end of stream
+/// (RFC 9112 section 9.6).
+const GRACE: Duration = Duration::from_secs(1);
+
 /// How relaying came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RelayEnd {
-    /// The peers ended it, by ends of stream or by a broken connection.
+    /// The peers ended it, by ends of stream or by a broken connection; or the proxy did, when the
+    /// client had all that it was to get.
     ByPeers,
     /// The proxy was told to stop.
     ByStop,
@@ -119,6 +125,7 @@ pub(crate) fn relay<'p>(
                 upstream_error: ErrorWatch::default(),
                 linger,
                 deadline: Deadline::default(),
+                grace: Deadline::default(),
                 patience: &mut patience,
                 watch: &mut watch,
             };
@@ -137,8 +144,13 @@ pub(crate) fn relay<'p>(
             }
         }
         let broken = end != RelayEnd::ByPeers || client.state.gone || upstream.state.gone;
+        // Who has all that it was to get, and our end of stream behind it, gets no reset on top.
+        let is_finishing = halves.to_client.is_finishing();
+        let reset_client = if is_finishing { client.state.gone } else { broken };
+        let reset_upstream = if is_finishing { end != RelayEnd::ByPeers } else { broken };
         let waited = [halves.to_upstream.waited(), halves.to_client.waited()];
-        Relayed { end, client: client.close(broken), upstream: upstream.close(broken), waited }
+        let (client, upstream) = (client.close(reset_client), upstream.close(reset_upstream));
+        Relayed { end, client, upstream, waited }
     }
 }
 
@@ -152,6 +164,8 @@ struct Relaying<'r, 'p> {
     linger: Duration,
     /// When all that was sent must have arrived.
     deadline: Deadline,
+    /// When a client that has all that it was to get must have ended its connection.
+    grace: Deadline,
     patience: &'r mut Option<Box<Patience>>,
     watch: &'r mut Option<Box<dyn Watch + 'p>>,
 }
@@ -190,7 +204,11 @@ impl<'r, 'p: 'r> Relaying<'r, 'p> {
             to_client.give_up();
         }
         if upstream.state.gone {
-            to_upstream.give_up();
+            match to_client.is_finishing() {
+                // To close with unread input would reset the client, and it would lose its answer.
+                true => to_upstream.discard_rest(),
+                false => to_upstream.give_up(),
+            }
         }
         let broken = client.state.gone || upstream.state.gone;
         let mut done = to_upstream.is_done() && to_client.is_done();
@@ -198,6 +216,17 @@ impl<'r, 'p: 'r> Relaying<'r, 'p> {
             to_upstream.give_up();
             to_client.give_up();
             done = true;
+        }
+        if !done && to_client.is_finishing() && self.grace.poll(GRACE, cx).is_ready() {
+            // A client that reads slowly has our end of stream still before it.
+            if send_queue(client.stream).is_none_or(|queued| queued == 0) {
+                to_upstream.give_up();
+                to_client.give_up();
+                done = true;
+            } else {
+                self.grace = Deadline::default();
+                cx.waker().wake_by_ref();
+            }
         }
         if done {
             return Poll::Ready(Ok(()));
@@ -248,10 +277,6 @@ mod tests {
     impl Edit for Panics {
         fn edit<'b>(&mut self, _: &'b [u8]) -> Edited<'b> {
             panic!("on purpose, in the middle of relaying");
-        }
-
-        fn held(&mut self) -> Vec<u8> {
-            Vec::new()
         }
     }
 

@@ -11,7 +11,7 @@ impl Pipe {
         match *self {}
     }
 
-    pub(super) fn fill<S>(&self, _source: S) -> io::Result<usize> {
+    pub(super) fn fill<S>(&self, _source: S, _limit: usize) -> io::Result<usize> {
         match *self {}
     }
 

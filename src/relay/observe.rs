@@ -40,8 +40,4 @@ impl<O: Observe> Edit for Observed<O> {
         let then = if self.over { Then::Pass } else { Then::Edit };
         Edited { write: Cow::Borrowed(bytes), consumed: 0, authored: 0, then }
     }
-
-    fn held(&mut self) -> Vec<u8> {
-        Vec::new()
-    }
 }

@@ -44,9 +44,10 @@ impl Pipe {
         self.size
     }
 
-    /// Moves what a socket has received into the pipe, which must be empty; how much.
-    pub(super) fn fill(&self, source: impl AsFd) -> io::Result<usize> {
-        Ok(splice(source, None, &self.write, None, self.size, SpliceFlags::NONBLOCK)?)
+    /// Moves what a socket has received into the pipe, at most `limit` bytes; how much.
+    pub(super) fn fill(&self, source: impl AsFd, limit: usize) -> io::Result<usize> {
+        let most = self.size.min(limit);
+        Ok(splice(source, None, &self.write, None, most, SpliceFlags::NONBLOCK)?)
     }
 
     /// Moves `bytes` of the pipe's content to a socket; how much it took.

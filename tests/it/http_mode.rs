@@ -368,33 +368,50 @@ fn interim_responses_pass_and_heads_may_come_in_pieces() {
     assert_payload_is_conserved(&proxy.the_record());
 }
 
+/// The proxy's own answer to a response that cannot be passed on.
+fn assert_is_502(answer: &[u8], words: &str) {
+    let answer = String::from_utf8_lossy(answer);
+    assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n") && answer.contains(words), "{answer}");
+}
+
 #[test]
-fn what_is_no_response_passes_as_it_came_with_a_warning() {
+fn unreadable_response_becomes_502_with_a_warning() {
     let proxy = Proxy::serving(&[]);
-    for (count, response) in
-        ["SSH-2.0-test\r\n", "HTTP/1.0 200 OK\nX: y\n\nbody", "ICY 200 OK\r\n\r\n"]
-            .iter()
-            .enumerate()
+    let fields = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
+    for (count, (response, words)) in [
+        ("SSH-2.0-test\r\n", "its version"),
+        ("ICY 200 OK\r\n\r\n", "its version"),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "nobody asked for"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "differ"),
+        (&fields, "100 fields"),
+    ]
+    .iter()
+    .enumerate()
     {
         let upstream = answering(*response);
-        assert_eq!(fetch(&proxy, get(upstream.address).as_bytes()), response.as_bytes());
+        assert_is_502(&fetch(&proxy, get(upstream.address).as_bytes()), words);
         upstream.join();
         let record = proxy.wait_for_records(count + 1).pop().unwrap();
         assert!(record.warnings.iter().any(|w| w.code == WarningCode::ResponseNotHttp));
         assert_eq!(record.http.as_ref().unwrap().status, None);
+        assert_eq!(record.outcome, Some(Outcome::Protocol));
+        let ending = record.ending.as_ref().unwrap();
+        assert_eq!((ending.first_by, ending.first_how), (By::Upstream, How::Error));
+        assert_eq!(ending.error_code.as_deref(), Some("MALFORMED_RESPONSE"));
         assert_payload_is_conserved(&record);
     }
 }
 
 #[test]
-fn half_a_head_is_delivered_whether_its_upstream_ends_or_resets() {
-    if !has_tool("ss", "half_a_head_is_delivered_whether_its_upstream_ends_or_resets") {
+fn half_a_head_becomes_502_whether_its_upstream_ends_or_resets() {
+    if !has_tool("ss", "half_a_head_becomes_502_whether_its_upstream_ends_or_resets") {
         return;
     }
     let half = "HTTP/1.1 200 OK\r\nContent-Le";
     let proxy = Proxy::serving(&[]);
     let upstream = answering(half);
-    assert_eq!(fetch(&proxy, get(upstream.address).as_bytes()), half.as_bytes());
+    assert_is_502(&fetch(&proxy, get(upstream.address).as_bytes()), "ends within its head");
     upstream.join();
 
     let upstream = Upstream::once(move |stream| {
@@ -406,11 +423,52 @@ fn half_a_head_is_delivered_whether_its_upstream_ends_or_resets() {
     });
     let mut client = proxy.connect();
     client.write_all(get(upstream.address).as_bytes()).unwrap();
-    assert_eq!(read_until_reset(&mut client), half.as_bytes());
+    assert_is_502(&read_all(&mut client), "ends within its head");
+    drop(client);
     upstream.join();
     let record = proxy.wait_for_records(2).pop().unwrap();
     assert_eq!(record.outcome, Some(Outcome::Reset));
-    assert_eq!(record.ending.unwrap().first_by, By::Upstream);
+    let ending = record.ending.unwrap();
+    assert_eq!((ending.first_by, ending.first_how), (By::Upstream, How::Reset));
+}
+
+#[test]
+fn connection_closes_behind_the_response_of_an_upstream_that_keeps_its_own_open() {
+    let poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let proxy = Proxy::serving(&[]);
+    let large = "x".repeat(700_000);
+    for (count, (response, body)) in [
+        ("Content-Length: 5\r\n\r\n", "hello"),
+        ("Transfer-Encoding: chunked\r\n\r\n", "5;x\r\nhello\r\n0\r\nX: y\r\n\r\n"),
+        ("Content-Length: 700000\r\n\r\n", &large),
+        ("Content-Length: 0\r\n\r\n", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let response = format!("HTTP/1.1 200 OK\r\n{response}{body}{poison}");
+        let upstream = Upstream::once(move |stream| {
+            let mut reader = BufReader::new(&stream);
+            read_head(&mut reader);
+            (&stream).write_all(response.as_bytes()).unwrap();
+            let mut behind = Vec::new();
+            reader.read_to_end(&mut behind).unwrap();
+            behind
+        });
+        let answer = fetch(&proxy, get(upstream.address).as_bytes());
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with("\r\nConnection: close"), "{head}");
+        assert!(rest == body, "{} bytes: {:.99}", rest.len(), rest);
+        assert_eq!(upstream.join(), b"");
+        let record = proxy.wait_for_records(count + 1).pop().unwrap();
+        assert_eq!(record.outcome, Some(Outcome::Ok));
+        let of =
+            |warning: &&conniver::record::Warning| warning.code == WarningCode::BytesAfterResponse;
+        let behind = record.warnings.iter().find(of).map(|warning| warning.value);
+        assert_eq!(behind, Some(poison.len() as u64));
+        assert_payload_is_conserved(&record);
+    }
 }
 
 /// Bytes that wait unread at the other end of a connection of this machine's (ss shows its queue).

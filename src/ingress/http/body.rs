@@ -1,4 +1,4 @@
-//! Where a request's body ends: by its length, or by its chunks.
+//! Where a body ends: by its length, by its chunks, or with the connection.
 
 /// A body, and how much of it is still to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub(crate) enum Framing {
     Length(u64),
     /// Chunks (RFC 9112 section 7.1).
     Chunked(Chunked),
+    /// All that comes until the connection ends; of responses alone.
+    UntilClose,
 }
 
 impl Framing {
@@ -21,7 +23,28 @@ impl Framing {
         match self {
             Self::Length(left) => *left == 0,
             Self::Chunked(chunked) => chunked.state == State::Over,
+            Self::UntilClose => false,
         }
+    }
+
+    /// Takes what comes next as read, as far as it is data whatever it is; how many bytes.
+    pub(crate) fn take_data(&mut self) -> u64 {
+        match self {
+            Self::Length(left) => std::mem::take(left),
+            Self::Chunked(chunked) => match chunked.state {
+                State::Data { left } => {
+                    chunked.state = State::DataEnd { returned: false };
+                    left
+                }
+                _ => 0,
+            },
+            Self::UntilClose => 0,
+        }
+    }
+
+    /// How many bytes come next that are data whatever they are.
+    pub(crate) fn data(&self) -> u64 {
+        self.clone().take_data()
     }
 
     /// How many of `bytes`, which come next, belong to the body.
@@ -37,6 +60,7 @@ impl Framing {
                 Ok(taken)
             }
             Self::Chunked(chunked) => chunked.advance(bytes),
+            Self::UntilClose => Ok(bytes.len()),
         }
     }
 }
@@ -58,6 +82,10 @@ enum State {
     Size {
         size: u64,
         digits: u8,
+    },
+    /// In the blanks behind it (RFC 9112 section 7.1.1, BWS).
+    SizeBlank {
+        size: u64,
     },
     /// In a chunk's extensions.
     Extension {
@@ -117,8 +145,15 @@ impl Chunked {
 
     fn after(&mut self, byte: u8) -> Result<State, &'static str> {
         Ok(match (self.state, byte) {
-            (State::Size { digits: 1.., size }, b'\r') => State::SizeEnd { size },
-            (State::Size { digits: 1.., size }, b';') => State::Extension { size },
+            (State::Size { digits: 1.., size } | State::SizeBlank { size }, b'\r') => {
+                State::SizeEnd { size }
+            }
+            (State::Size { digits: 1.., size } | State::SizeBlank { size }, b';') => {
+                State::Extension { size }
+            }
+            (State::Size { digits: 1.., size } | State::SizeBlank { size }, b' ' | b'\t') => {
+                State::SizeBlank { size }
+            }
             (State::Size { size, digits }, _) => {
                 let digit = char::from(byte).to_digit(16).ok_or("a chunk's size is no number")?;
                 if digits == 16 {
@@ -162,7 +197,7 @@ mod tests {
     use proptest::prelude::*;
 
     const BODY: &[u8] =
-        b"5\r\nhello\r\nA;name=\"v;\"\r\n0123456789\r\n0\r\nDigest: x\r\nOther: y\r\n\r\n";
+        b"5\r\nhello\r\nA \t;name=\"v;\"\r\n0123456789\r\n0\r\nDigest: x\r\nOther: y\r\n\r\n";
 
     #[test]
     fn a_chunked_body_ends_after_its_trailers() {
@@ -180,7 +215,9 @@ mod tests {
             b"g\r\n",
             b"0x5\r\n",
             b"-1\r\n",
-            b"5 \r\nhello\r\n",
+            b" 5\r\nhello\r\n",
+            b"5 5\r\nhello\r\n",
+            b"5 \nhello\r\n",
             b"5\nhello\r\n",
             b"5\r\nhelloo\r\n",
             b"5\r\nhello\n0\r\n\r\n",
@@ -209,6 +246,19 @@ mod tests {
         assert_eq!(body.advance(b"hel"), Ok(3));
         assert!(!body.is_over());
         assert_eq!(body.advance(b"lo, other"), Ok(2));
+        assert!(body.is_over());
+    }
+
+    #[test]
+    fn data_that_is_taken_as_read_leads_to_the_same_end() {
+        let mut body = Framing::chunked();
+        assert_eq!(body.take_data(), 0);
+        assert_eq!(body.advance(b"A\r\n012"), Ok(6));
+        assert_eq!((body.data(), body.take_data(), body.data()), (7, 7, 0));
+        assert_eq!(body.advance(b"\r\n0\r\n\r\n"), Ok(7));
+        assert!(body.is_over());
+        let mut body = Framing::Length(9);
+        assert_eq!((body.advance(b"01"), body.take_data()), (Ok(2), 7));
         assert!(body.is_over());
     }
 

@@ -1,12 +1,13 @@
 //! One request in absolute form and its response: nothing passes to the upstream behind the
-//! request, and the client is told that the connection ends behind the response.
+//! request and nothing to the client behind the response, where the connection ends.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
+use super::Status;
 use super::body::Framing;
-use super::response::parse_response;
+use super::response::{Answering, BadResponse, ResponseHead, parse_response};
 use crate::fault::Fault;
 use crate::ingress::Parsed;
 use crate::record::Http;
@@ -18,11 +19,18 @@ use crate::relay::{Edit, Edited, Then};
 pub(crate) struct Exchange {
     method: String,
     host: String,
+    /// The minor version of HTTP/1 that the client speaks.
+    minor: u8,
     upgrade: AtomicU8,
     status: AtomicU16,
     discarded: AtomicU64,
-    strange: AtomicBool,
+    discarded_of_upstream: AtomicU64,
+    bad_response: AtomicBool,
 }
+
+/// Data of which so much is to come passes without an editor, so that it can be spliced. Below
+/// this, it is not worth the change.
+const WORTH_PASSING: u64 = 256 * 1024;
 
 /// Whether both sides go on in another protocol (RFC 9110 section 7.8).
 mod upgrade {
@@ -35,14 +43,16 @@ mod upgrade {
 }
 
 impl Exchange {
-    pub(crate) fn new(method: String, host: String, upgrade: bool) -> Self {
+    pub(crate) fn new(method: String, host: String, minor: u8, upgrade: bool) -> Self {
         Self {
             method,
             host,
+            minor,
             upgrade: AtomicU8::new(if upgrade { upgrade::ASKED } else { upgrade::NO }),
             status: AtomicU16::new(0),
             discarded: AtomicU64::new(0),
-            strange: AtomicBool::new(false),
+            discarded_of_upstream: AtomicU64::new(0),
+            bad_response: AtomicBool::new(false),
         }
     }
 
@@ -66,9 +76,27 @@ impl Exchange {
         self.discarded.load(Relaxed)
     }
 
-    /// The upstream did not answer in HTTP/1.
-    pub(crate) fn is_strange(&self) -> bool {
-        self.strange.load(Relaxed)
+    /// Bytes that the upstream sent behind the response.
+    pub(crate) fn discarded_of_upstream(&self) -> u64 {
+        self.discarded_of_upstream.load(Relaxed)
+    }
+
+    /// The upstream's answer has no head that can be passed on; the client got one of ours.
+    pub(crate) fn has_bad_response(&self) -> bool {
+        self.bad_response.load(Relaxed)
+    }
+
+    fn answering(&self) -> Answering {
+        let upgrade = self.upgrade.load(Relaxed) == upgrade::ASKED;
+        Answering { head: self.method == "HEAD", upgrade }
+    }
+}
+
+/// What becomes of the bytes behind those of a body that were read just now.
+fn what_follows(body: &mut Framing) -> Then {
+    match body.data() {
+        WORTH_PASSING.. => Then::PassBytes(body.take_data()),
+        _ => Then::Edit,
     }
 }
 
@@ -83,10 +111,9 @@ impl RequestEditor {
     pub(crate) fn new(body: Framing, exchange: Arc<Exchange>) -> Self {
         Self { body, exchange }
     }
-}
 
-impl Edit for RequestEditor {
-    fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
+    /// Takes what has come of the body; what follows is edited.
+    pub(crate) fn take<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
         if self.body.is_over() && self.exchange.upgrade.load(Relaxed) == upgrade::GRANTED {
             let write = Cow::Borrowed(bytes);
             return Edited { write, consumed: 0, authored: 0, then: Then::Pass };
@@ -107,9 +134,15 @@ impl Edit for RequestEditor {
         self.exchange.discarded.fetch_add(behind.len() as u64, Relaxed);
         Edited { write: Cow::Borrowed(body), consumed: behind.len(), authored: 0, then }
     }
+}
 
-    fn held(&mut self) -> Vec<u8> {
-        Vec::new()
+impl Edit for RequestEditor {
+    fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
+        let edited = self.take(bytes);
+        match edited.then {
+            Then::Edit => Edited { then: what_follows(&mut self.body), ..edited },
+            _ => edited,
+        }
     }
 }
 
@@ -117,60 +150,142 @@ fn malformed(reason: &'static str) -> Fault {
     Fault { code: "MALFORMED_REQUEST".into(), text: reason.into() }
 }
 
-/// Tells the client, in the head of the final response, that the connection ends behind it.
+/// Lets the response pass to the client, and nothing behind it. Its head says that the connection
+/// ends there.
 #[derive(Debug)]
 pub(crate) struct ResponseEditor {
-    /// The beginning of a head.
-    head: Vec<u8>,
+    stage: Stage,
     exchange: Arc<Exchange>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The beginning of a head has come.
+    Head(Vec<u8>),
+    Body(Framing),
+    /// The client has the whole response.
+    Over,
 }
 
 impl ResponseEditor {
     pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
-        Self { head: Vec::new(), exchange }
+        Self { stage: Stage::Head(Vec::new()), exchange }
+    }
+
+    /// Reads as many heads as have come, up to that of the final response.
+    fn read_heads(&mut self, mut unread: Vec<u8>) -> Edited<'static> {
+        let mut edited = Edited { then: Then::Edit, ..Edited::NOTHING };
+        loop {
+            match parse_response(&unread, self.exchange.answering()) {
+                Parsed::Partial => {
+                    self.stage = Stage::Head(unread);
+                    return edited;
+                }
+                Parsed::Bad(bad) => return self.refuse(bad, unread.len(), edited),
+                Parsed::Complete(head, used) => {
+                    edited.consumed += used;
+                    unread.drain(..used);
+                    let (is_interim, status) = (head.is_interim(), head.status);
+                    // RFC 9110 section 15.2: HTTP/1.0 does not know them.
+                    if !is_interim || self.exchange.minor > 0 {
+                        edited.authored += head.head.len();
+                        edited.write.to_mut().extend_from_slice(&head.head);
+                    }
+                    if !is_interim {
+                        self.exchange.status.store(status, Relaxed);
+                        return self.begin_body(head, unread, edited);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The head of the final response is written; `behind` came with it.
+    fn begin_body(
+        &mut self,
+        ResponseHead { status, body, .. }: ResponseHead,
+        behind: Vec<u8>,
+        mut edited: Edited<'static>,
+    ) -> Edited<'static> {
+        let switched = status == 101;
+        let upgrade = if switched { upgrade::GRANTED } else { upgrade::NO };
+        self.exchange.upgrade.store(upgrade, Relaxed);
+        if switched || body == Framing::UntilClose {
+            edited.write.to_mut().extend_from_slice(&behind);
+            edited.then = Then::Pass;
+            return edited;
+        }
+        self.stage = Stage::Body(body);
+        let of_body = self.edit(&behind);
+        edited.write.to_mut().extend_from_slice(&of_body.write);
+        edited.consumed += of_body.consumed;
+        edited.then = of_body.then;
+        edited
+    }
+
+    /// Answers in the upstream's place, which has sent what cannot be passed on.
+    fn refuse(
+        &mut self,
+        BadResponse(reason): BadResponse,
+        unread: usize,
+        mut edited: Edited<'static>,
+    ) -> Edited<'static> {
+        self.stage = Stage::Over;
+        self.exchange.bad_response.store(true, Relaxed);
+        let why = format!("the response of {}: {reason}", self.exchange.host);
+        let head = self.exchange.answering().head;
+        let answer = Status::BadGateway.response(&why, self.exchange.minor, head);
+        edited.write.to_mut().extend_from_slice(&answer);
+        edited.authored += answer.len();
+        edited.consumed += unread;
+        edited.then = Then::Finish(Some(malformed_response(reason)));
+        edited
     }
 }
 
 impl Edit for ResponseEditor {
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
-        self.head.extend_from_slice(bytes);
-        let mut write = Vec::new();
-        let (mut consumed, mut authored) = (0, 0);
-        let then = loop {
-            match parse_response(&self.head) {
-                Parsed::Partial => break Then::Edit,
-                Parsed::Bad(_) => {
-                    self.exchange.strange.store(true, Relaxed);
-                    write.append(&mut self.head);
-                    break Then::Pass;
-                }
-                Parsed::Complete(head, used) => {
-                    let asked = self.exchange.upgrade.load(Relaxed) == upgrade::ASKED;
-                    let interim = (100..200).contains(&head.status);
-                    let switched = head.status == 101 && asked;
-                    if !interim || switched {
-                        self.exchange.status.store(head.status, Relaxed);
-                        let upgrade = if switched { upgrade::GRANTED } else { upgrade::NO };
-                        self.exchange.upgrade.store(upgrade, Relaxed);
-                    }
-                    if interim {
-                        write.extend(self.head.drain(..used));
-                    } else {
-                        (consumed, authored) = (used, head.closing.len());
-                        write.extend_from_slice(&head.closing);
-                        self.head.drain(..used);
-                    }
-                    if !interim || switched {
-                        write.append(&mut self.head);
-                        break Then::Pass;
-                    }
-                }
+        let body = match &mut self.stage {
+            Stage::Head(unread) => {
+                let mut unread = std::mem::take(unread);
+                unread.extend_from_slice(bytes);
+                return self.read_heads(unread);
+            }
+            Stage::Body(body) => body,
+            Stage::Over => {
+                self.exchange.discarded_of_upstream.fetch_add(bytes.len() as u64, Relaxed);
+                return Edited { consumed: bytes.len(), then: Then::Edit, ..Edited::NOTHING };
             }
         };
-        Edited { write: Cow::Owned(write), consumed, authored, then }
+        let taken = match body.advance(bytes) {
+            Ok(taken) => taken,
+            // What came of it is on its way: the client must not take it for the whole.
+            Err(reason) => {
+                let then = Then::Fail(malformed_response(reason));
+                return Edited { consumed: bytes.len(), then, ..Edited::NOTHING };
+            }
+        };
+        let (write, behind) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
+        let then = if body.is_over() { Then::Finish(None) } else { what_follows(body) };
+        if let Then::Finish(_) = then {
+            self.stage = Stage::Over;
+            self.exchange.discarded_of_upstream.fetch_add(behind.len() as u64, Relaxed);
+        }
+        Edited { write: Cow::Borrowed(write), consumed: behind.len(), authored: 0, then }
     }
 
-    fn held(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.head)
+    fn end(&mut self) -> Edited<'static> {
+        match &self.stage {
+            // Who got no answer at all is told so by the end itself.
+            Stage::Head(unread) if !unread.is_empty() => {
+                let (unread, nothing) = (unread.len(), Edited::NOTHING);
+                self.refuse(BadResponse("it ends within its head"), unread, nothing)
+            }
+            Stage::Head(_) | Stage::Body(_) | Stage::Over => Edited::NOTHING,
+        }
     }
+}
+
+fn malformed_response(reason: &'static str) -> Fault {
+    Fault { code: "MALFORMED_RESPONSE".into(), text: format!("the response: {reason}").into() }
 }

@@ -41,6 +41,14 @@ pub(super) fn room<'h>() -> [httparse::Header<'h>; MAX_FIELDS] {
     [httparse::EMPTY_HEADER; MAX_FIELDS]
 }
 
+/// The fields of this name.
+pub(super) fn named<'f, 'h>(
+    fields: &'f [httparse::Header<'h>],
+    name: &'static str,
+) -> impl Iterator<Item = &'f httparse::Header<'h>> {
+    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name))
+}
+
 /// The members of a comma-separated field (RFC 9110 section 5.6.1).
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
@@ -53,12 +61,31 @@ pub(super) fn write_field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
     }
 }
 
-/// Fields that are for the next hop alone, whether Connection names them or not (RFC 9110
-/// section 7.6.1), and those for a proxy.
+/// Fields of a request that are for the next hop alone, whether Connection names them or not (RFC
+/// 9110 section 7.6.1), and those for a proxy. HTTP2-Settings goes with `Upgrade: h2c`, which is not
+/// passed on.
 pub(super) fn is_for_one_hop(name: &str) -> bool {
-    const NAMES: [&str; 6] =
-        ["connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "upgrade"];
+    const NAMES: [&str; 7] = [
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "upgrade",
+    ];
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
+/// Fields of a response that are for the upstream's connection alone, whether Connection names them
+/// or not.
+pub(super) fn is_for_response_hop(name: &str) -> bool {
+    const NAMES: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
+    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
+pub(super) fn is_content_length(name: &str) -> bool {
+    name.eq_ignore_ascii_case("content-length")
 }
 
 /// Fields that say where a message goes and where it ends; naming them in Connection, which is an

@@ -2,6 +2,7 @@
 
 mod body;
 mod exchange;
+mod framing;
 mod head;
 mod request;
 mod response;
@@ -11,7 +12,10 @@ pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
 pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, parse_request};
 pub(crate) use status::Status;
 #[cfg(any(test, fuzzing))]
-pub(crate) use {body::Framing, response::parse_response};
+pub(crate) use {
+    body::Framing,
+    response::{Answering, parse_response},
+};
 
 use crate::fault::Fault;
 

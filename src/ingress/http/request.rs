@@ -3,7 +3,10 @@
 use httparse::Header;
 
 use super::body::Framing;
-use super::head::{ConnectionOptions, end_of_head, is_for_all, is_for_one_hop, room, write_field};
+use super::framing;
+use super::head::{
+    ConnectionOptions, end_of_head, is_for_all, is_for_one_hop, list, named, room, write_field,
+};
 use super::{BadHead, Status};
 use crate::access::Credentials;
 use crate::ingress::{Parsed, Target};
@@ -62,7 +65,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
         return Err(BadHead::malformed("it has no request line"));
     };
     let fields: &[Header<'_>] = request.headers;
-    let framing = framing(fields, minor)?;
+    let framing = framing::of_request(fields, minor)?;
     let hosts = named(fields, "host").count();
     if hosts > 1 {
         return Err(BadHead::malformed("it has several Host fields"));
@@ -87,13 +90,16 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     let place = Place::of(uri, method)?;
     let target = place.target()?;
     let options = ConnectionOptions::of(fields);
-    let upgrade = minor > 0 && options.name("upgrade") && named(fields, "upgrade").next().is_some();
+    let upgrade = match minor > 0 && options.name("upgrade") {
+        true => protocols(fields),
+        false => Vec::new(),
+    };
     let absolute = Absolute {
         method: method.to_owned(),
         host: place.authority.to_owned(),
-        head: origin_form(method, &place, minor, fields, &options, upgrade)?,
+        head: origin_form(method, &place, minor, fields, &options, &upgrade)?,
         body: framing,
-        upgrade,
+        upgrade: !upgrade.is_empty(),
     };
     Ok(HttpRequest { target, minor, credentials, form: Form::Absolute(Box::new(absolute)) })
 }
@@ -110,50 +116,6 @@ fn reason(error: httparse::Error) -> &'static str {
         httparse::Error::Token => "its request line is not METHOD TARGET VERSION",
         _ => "it is no HTTP/1 head",
     }
-}
-
-fn named<'f, 'h>(
-    fields: &'f [Header<'h>],
-    name: &'static str,
-) -> impl Iterator<Item = &'f Header<'h>> {
-    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name))
-}
-
-/// Where the body ends (RFC 9112 section 6.3). Whatever two readers could take in two ways is an
-/// error: it is how requests are smuggled.
-fn framing(fields: &[Header<'_>], minor: u8) -> Result<Framing, BadHead> {
-    let mut lengths = named(fields, "content-length").map(|field| field.value);
-    let length = lengths.next();
-    if lengths.any(|other| Some(other) != length) {
-        return Err(BadHead::malformed("its Content-Length fields differ"));
-    }
-    let mut encodings = named(fields, "transfer-encoding").map(|field| field.value);
-    match (encodings.next(), length) {
-        (None, None) => Ok(Framing::NONE),
-        (None, Some(length)) => content_length(length)
-            .map(Framing::Length)
-            .ok_or_else(|| BadHead::malformed("its Content-Length is not a number")),
-        (Some(_), Some(_)) => {
-            Err(BadHead::malformed("it has both Content-Length and Transfer-Encoding"))
-        }
-        (Some(_), None) if minor == 0 => {
-            Err(BadHead::malformed("HTTP/1.0 has no Transfer-Encoding"))
-        }
-        (Some(encoding), None)
-            if encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none() =>
-        {
-            Ok(Framing::chunked())
-        }
-        (Some(_), None) => {
-            Err(BadHead::new(Status::NotImplemented, "its Transfer-Encoding is not chunked"))
-        }
-    }
-}
-
-/// Digits and nothing else: no sign, no list.
-fn content_length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
 }
 
 /// Where a URI in absolute form points.
@@ -203,6 +165,13 @@ impl<'u> Place<'u> {
     }
 }
 
+/// The protocols that Upgrade names. Not HTTP/2: its settings are for one hop, and the proxy would have
+/// to speak it (RFC 9113 section 3.1 has done away with this way to it).
+fn protocols<'h>(fields: &[Header<'h>]) -> Vec<&'h [u8]> {
+    let named = named(fields, "upgrade").flat_map(|field| list(field.value));
+    named.filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c")).collect()
+}
+
 /// The head as the upstream gets it: as it came, but for what speaks of this hop.
 fn origin_form(
     method: &str,
@@ -210,30 +179,45 @@ fn origin_form(
     minor: u8,
     fields: &[Header<'_>],
     options: &ConnectionOptions<'_>,
-    upgrade: bool,
+    upgrade: &[&[u8]],
 ) -> Result<Vec<u8>, BadHead> {
     let mut head = format!("{method} {} HTTP/1.{minor}\r\n", place.path).into_bytes();
     let host = place.authority.as_bytes();
     if named(fields, "host").next().is_none() {
         write_field(&mut head, "Host", host);
     }
-    let mut has_length = false;
+    // What goes with an upgrade is for the one who grants it: the upstream.
+    let mut connection = vec![&b"Upgrade"[..]];
+    let (mut has_length, mut has_upgrade) = (false, false);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         if is("host") {
             write_field(&mut head, field.name, host);
         } else if is("content-length") && std::mem::replace(&mut has_length, true) {
             // The same once more.
-        } else if is("upgrade") && upgrade || is_for_all(field.name) {
+        } else if is_for_all(field.name) {
             write_field(&mut head, field.name, field.value);
         } else if is("max-forwards") && ["TRACE", "OPTIONS"].contains(&method) {
             write_field(&mut head, field.name, &one_less(field.value)?);
-        } else if !is_for_one_hop(field.name) && !options.name(field.name) {
+        } else if is("upgrade") {
+            if !upgrade.is_empty() && !std::mem::replace(&mut has_upgrade, true) {
+                write_field(&mut head, field.name, &upgrade.join(&b", "[..]));
+            }
+        } else if is_for_one_hop(field.name) {
+            // Not passed on.
+        } else if !options.name(field.name) {
             write_field(&mut head, field.name, field.value);
+        } else if !upgrade.is_empty() {
+            write_field(&mut head, field.name, field.value);
+            if !connection.iter().any(|name| name.eq_ignore_ascii_case(field.name.as_bytes())) {
+                connection.push(field.name.as_bytes());
+            }
         }
     }
     // With close beside it some servers decline to upgrade.
-    write_field(&mut head, "Connection", if upgrade { b"Upgrade" } else { b"close" });
+    let connection =
+        if upgrade.is_empty() { b"close".to_vec() } else { connection.join(&b", "[..]) };
+    write_field(&mut head, "Connection", &connection);
     head.extend_from_slice(b"\r\n");
     Ok(head)
 }
@@ -256,7 +240,7 @@ pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&[u8]>) 
 
 /// RFC 9110 section 7.6.2: a proxy counts down, and answers itself at 0.
 fn one_less(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
-    match content_length(max_forwards) {
+    match framing::number(max_forwards) {
         Some(0) => Err(BadHead::new(
             Status::MethodNotAllowed,
             "Max-Forwards is 0, and the proxy has nothing to say itself",

@@ -1,95 +1,161 @@
-//! The heads of an upstream's responses, in http mode.
+//! The heads of an upstream's responses, in http mode: read, and put as the client gets them.
+//!
+//! What can be read in one way only is normalised (RFC 9112 sections 2.2 and 5): a folded field
+//! becomes one line, blanks before a colon go, a bare line feed ends a line. Anything else is no
+//! response that may be passed on.
 
-use super::head::{ConnectionOptions, end_of_head, is_for_all, room, write_field};
+use httparse::{Header, ParserConfig};
+
+use super::body::Framing;
+use super::framing;
+use super::head::{
+    ConnectionOptions, MAX_HEAD, is_content_length, is_for_all, is_for_response_hop, room,
+    write_field,
+};
 use crate::ingress::Parsed;
 
+/// What a response answers: it decides how its head is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answering {
+    /// A HEAD request, whose answer has no body.
+    pub(crate) head: bool,
+    /// A request that asks for another protocol.
+    pub(crate) upgrade: bool,
+}
+
 /// The head of a response.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     pub(super) status: u16,
-    /// As the client gets it: this connection ends behind the response.
-    pub(super) closing: Vec<u8>,
+    /// As the client gets it. Of a final response: this connection ends behind it.
+    pub(super) head: Vec<u8>,
+    /// What comes behind it. Nothing of this response, if it is an interim one.
+    pub(super) body: Framing,
 }
 
-/// What an upstream sent is no head that can be read.
+impl ResponseHead {
+    /// As the client gets it.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn forwarded(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Others come before the answer (RFC 9110 section 15.2).
+    pub(super) fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+}
+
+/// Why what an upstream sent is no response that may be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Strange;
+pub(crate) struct BadResponse(pub(super) &'static str);
 
 /// Reads the head that `bytes` begin with.
-pub(crate) fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead, Strange> {
-    const BEGINNING: &[u8] = b"HTTP/1.";
-    if !bytes.starts_with(BEGINNING) && !BEGINNING.starts_with(bytes) {
-        return Parsed::Bad(Strange);
-    }
-    match end_of_head(bytes) {
-        Ok(None) => Parsed::Partial,
-        Ok(Some(end)) => match read_head(bytes.get(..end).unwrap_or_default()) {
-            Some(head) => Parsed::Complete(head, end),
-            None => Parsed::Bad(Strange),
-        },
-        Err(_) => Parsed::Bad(Strange),
+pub(crate) fn parse_response(
+    bytes: &[u8],
+    answering: Answering,
+) -> Parsed<ResponseHead, BadResponse> {
+    let mut fields = room();
+    let mut response = httparse::Response::new(&mut fields);
+    let mut config = ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true);
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    let within = bytes.get(..MAX_HEAD).unwrap_or(bytes);
+    let end = match config.parse_response(&mut response, within) {
+        Ok(httparse::Status::Complete(end)) => end,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Parsed::Partial,
+        Ok(httparse::Status::Partial) => {
+            return Parsed::Bad(BadResponse("its head is longer than 64 KiB"));
+        }
+        Err(error) => return Parsed::Bad(BadResponse(reason(error))),
+    };
+    let head = within.get(..end).unwrap_or_default();
+    match read(head, &response, answering) {
+        Ok(head) => Parsed::Complete(head, end),
+        Err(reason) => Parsed::Bad(BadResponse(reason)),
     }
 }
 
-fn read_head(head: &[u8]) -> Option<ResponseHead> {
-    let mut fields = room();
-    let mut response = httparse::Response::new(&mut fields);
-    response.parse(head).ok()?;
-    let status = response.code?;
-    let status_line = head.get(..=memchr::memchr(b'\n', head)?)?;
-    let options = ConnectionOptions::of(response.headers);
-    let mut closing = status_line.to_vec();
-    for field in response.headers.iter() {
+/// Why httparse takes no response head.
+fn reason(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a line of its head is no field",
+        httparse::Error::HeaderValue => "a field's value has a character that is not allowed",
+        httparse::Error::NewLine => "a carriage return in its head has no line feed",
+        httparse::Error::TooManyHeaders => "its head has more than 100 fields",
+        httparse::Error::Version => "its version is neither HTTP/1.1 nor HTTP/1.0",
+        httparse::Error::Status | httparse::Error::Token => "its first line is no status line",
+    }
+}
+
+fn read(
+    head: &[u8],
+    response: &httparse::Response<'_, '_>,
+    answering: Answering,
+) -> Result<ResponseHead, &'static str> {
+    let (Some(status @ 100..), Some(minor)) = (response.code, response.version) else {
+        return Err("its status is below 100");
+    };
+    let fields: &[Header<'_>] = response.headers;
+    let body = framing::of_response(fields, minor)?;
+    if status == 101 && !answering.upgrade {
+        return Err("it switches to a protocol that nobody asked for");
+    }
+    // RFC 9110 sections 6.4.1 and 8.6: these have no body, and say nothing of its length.
+    let has_no_length = matches!(status, 100..=199 | 204);
+    let has_no_body = has_no_length || status == 304 || answering.head;
+
+    let mut forwarded = status_line(head).to_vec();
+    forwarded.extend_from_slice(b"\r\n");
+    let is_final = !(100..200).contains(&status);
+    let options = ConnectionOptions::of(fields);
+    let mut has_length = false;
+    for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-        let of_this_hop = is("connection")
-            || is("keep-alive")
-            || is("proxy-connection")
+        let is_dropped = if status == 101 {
+            false
+        } else if is_for_all(field.name) {
+            has_no_length && !is("host")
+        } else {
             // What a 426 asks for stays readable.
-            || options.name(field.name) && !is_for_all(field.name) && !is("upgrade");
-        if !of_this_hop {
-            write_field(&mut closing, field.name, field.value);
+            is_for_response_hop(field.name) || options.name(field.name) && !is("upgrade")
+        };
+        if is_dropped {
+            continue;
+        }
+        if is_content_length(field.name) {
+            // The same once more, or in a list.
+            if !std::mem::replace(&mut has_length, true) {
+                let value = field.value.split(|&byte| byte == b',').next().unwrap_or_default();
+                write_field(&mut forwarded, field.name, value.trim_ascii());
+            }
+        } else {
+            write_field(&mut forwarded, field.name, &unfolded(field.value));
         }
     }
-    closing.extend_from_slice(b"Connection: close\r\n\r\n");
-    Some(ResponseHead { status, closing })
+    if is_final {
+        write_field(&mut forwarded, "Connection", b"close");
+    }
+    forwarded.extend_from_slice(b"\r\n");
+    let body = if has_no_body { Framing::NONE } else { body };
+    Ok(ResponseHead { status, head: forwarded, body })
+}
+
+/// The status line as it came, without its end and empty lines before it.
+fn status_line(head: &[u8]) -> &[u8] {
+    let lines = head.split(|&byte| byte == b'\n');
+    let mut lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.find(|line| !line.is_empty()).unwrap_or_default()
+}
+
+/// A field's value in one line (RFC 9112 section 5.2).
+fn unfolded(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    if memchr::memchr(b'\n', value).is_none() {
+        return value.into();
+    }
+    let lines = value.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(&b' ').into()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_client_is_told_that_the_connection_closes_and_all_else_stays() {
-        let head = "HTTP/1.1 404 Not  Here\r\nServer: x\r\nconnection: keep-alive, X-Hop\r\n\
-                    Keep-Alive: timeout=5\r\nX-Hop: 1\r\nTransfer-Encoding: chunked\r\n\
-                    Set-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
-        let Parsed::Complete(read, used) = parse_response(head.as_bytes()) else { panic!() };
-        assert_eq!((read.status, used), (404, head.len()));
-        assert_eq!(
-            String::from_utf8(read.closing).unwrap(),
-            "HTTP/1.1 404 Not  Here\r\nServer: x\r\nTransfer-Encoding: chunked\r\nSet-Cookie: a\r\n\
-             Set-Cookie: b\r\nConnection: close\r\n\r\n"
-        );
-    }
-
-    #[test]
-    fn what_is_no_http_is_seen_as_soon_as_possible() {
-        for bytes in ["S", "HTTP/2", "SSH-2.0-x\r\n", "HTTP/1.1 200 OK\n", "HTTP/1.1 x\r\n\r\n"] {
-            assert!(matches!(parse_response(bytes.as_bytes()), Parsed::Bad(_)), "{bytes:?}");
-        }
-        for bytes in ["", "H", "HTTP/1.1 200 OK\r\nX: y\r\n"] {
-            assert!(matches!(parse_response(bytes.as_bytes()), Parsed::Partial), "{bytes:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_strange(text in "(HTTP/1.1 [0-9]{3} )?\\PC{0,20}\r\n(\\PC{0,20}\r\n){0,3}\r\n") {
-            if let Parsed::Complete(head, used) = parse_response(text.as_bytes()) {
-                prop_assert!(used <= text.len());
-                prop_assert_eq!(end_of_head(&head.closing), Ok(Some(head.closing.len())));
-            }
-        }
-    }
-}
+mod tests;

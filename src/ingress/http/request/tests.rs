@@ -84,6 +84,26 @@ fn an_upgrade_is_kept_when_connection_names_it() {
 }
 
 #[test]
+fn upgrade_keeps_what_connection_names_with_it_and_drops_h2c() {
+    let gets = |fields: &str| {
+        let head = format!("GET http://a/ HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let absolute = absolute(&head).1;
+        (String::from_utf8(absolute.head).unwrap(), absolute.upgrade)
+    };
+    let expected = |fields: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    assert_eq!(
+        gets("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
+        (expected("Connection: close\r\n"), false)
+    );
+    assert_eq!(
+        gets("Upgrade: h2c, x/1\r\nX-Key: 1\r\nConnection: upgrade, x-key\r\nUpgrade: y\r\n"),
+        (expected("Upgrade: x/1, y\r\nX-Key: 1\r\nConnection: Upgrade, X-Key\r\n"), true)
+    );
+    // Without Connection it is not for us to pass on.
+    assert_eq!(gets("Upgrade: x\r\n"), (expected("Connection: close\r\n"), false));
+}
+
+#[test]
 fn host_and_target_come_from_the_authority() {
     for (uri, target, host, path) in [
         ("http://a", "a:80", "a", "/"),

@@ -1,0 +1,144 @@
+//! What the fields of a head say about where its message ends (RFC 9112 section 6.3). Whatever two
+//! readers could take in two ways is an error: it is how messages are smuggled.
+
+use httparse::Header;
+
+use super::body::Framing;
+use super::head::{list, named};
+use super::{BadHead, Status};
+
+/// Where a request's body ends. Its encoding is `chunked` alone: no other is passed on unseen.
+pub(super) fn of_request(fields: &[Header<'_>], minor: u8) -> Result<Framing, BadHead> {
+    let mut lengths = named(fields, "content-length").map(|field| field.value);
+    let length = lengths.next();
+    if lengths.any(|other| Some(other) != length) {
+        return Err(BadHead::malformed("its Content-Length fields differ"));
+    }
+    let mut encodings = named(fields, "transfer-encoding").map(|field| field.value);
+    match (encodings.next(), length) {
+        (None, None) => Ok(Framing::NONE),
+        (None, Some(length)) => number(length)
+            .map(Framing::Length)
+            .ok_or_else(|| BadHead::malformed("its Content-Length is not a number")),
+        (Some(_), Some(_)) => {
+            Err(BadHead::malformed("it has both Content-Length and Transfer-Encoding"))
+        }
+        (Some(_), None) if minor == 0 => {
+            Err(BadHead::malformed("HTTP/1.0 has no Transfer-Encoding"))
+        }
+        (Some(encoding), None)
+            if encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none() =>
+        {
+            Ok(Framing::chunked())
+        }
+        (Some(_), None) => {
+            Err(BadHead::new(Status::NotImplemented, "its Transfer-Encoding is not chunked"))
+        }
+    }
+}
+
+/// Where a response's body ends, from the fields alone.
+///
+/// # Errors
+///
+/// What makes it ambiguous.
+pub(super) fn of_response(fields: &[Header<'_>], minor: u8) -> Result<Framing, &'static str> {
+    let length = response_length(fields)?;
+    if named(fields, "transfer-encoding").next().is_none() {
+        return Ok(length.map_or(Framing::UntilClose, Framing::Length));
+    }
+    if minor == 0 {
+        return Err("it has Transfer-Encoding, which HTTP/1.0 does not know");
+    }
+    if length.is_some() {
+        return Err("it has both Content-Length and Transfer-Encoding");
+    }
+    let codings = || named(fields, "transfer-encoding").flat_map(|field| list(field.value));
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let begins_so = |coding: &[u8]| coding.get(..7).is_some_and(is_chunked);
+    let Some(last) = codings().last() else { return Err("its Transfer-Encoding is empty") };
+    match codings().filter(|coding| begins_so(coding)).count() {
+        0 => Ok(Framing::UntilClose),
+        1 if is_chunked(last) => Ok(Framing::chunked()),
+        _ => Err("its Transfer-Encoding has chunked elsewhere than once at its end"),
+    }
+}
+
+/// The length that all Content-Length fields agree on; they may repeat it, also in a list (RFC 9110
+/// section 8.6).
+fn response_length(fields: &[Header<'_>]) -> Result<Option<u64>, &'static str> {
+    let mut length = None;
+    for field in named(fields, "content-length") {
+        let mut is_empty = true;
+        for member in field.value.split(|&byte| byte == b',') {
+            is_empty = false;
+            let member = number(member.trim_ascii()).ok_or("its Content-Length is not a number")?;
+            if *length.get_or_insert(member) != member {
+                return Err("its Content-Length fields differ");
+            }
+        }
+        if is_empty {
+            return Err("its Content-Length is not a number");
+        }
+    }
+    Ok(length)
+}
+
+/// Digits and nothing else: no sign, no list.
+pub(super) fn number(value: &[u8]) -> Option<u64> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(lines: &str, minor: u8) -> Result<Framing, &'static str> {
+        let head = format!("HTTP/1.{minor} 200 OK\r\n{lines}\r\n");
+        let mut fields = super::super::head::room();
+        let mut response = httparse::Response::new(&mut fields);
+        response.parse(head.as_bytes()).unwrap();
+        of_response(response.headers, minor)
+    }
+
+    #[test]
+    fn response_ends_where_rfc_9112_says() {
+        for (lines, framing) in [
+            ("", Framing::UntilClose),
+            ("Content-Length: 5\r\n", Framing::Length(5)),
+            ("Content-Length: 5\r\ncontent-length: 05\r\n", Framing::Length(5)),
+            ("Content-Length: 5, 5\r\n", Framing::Length(5)),
+            ("Transfer-Encoding: chunked\r\n", Framing::chunked()),
+            ("Transfer-Encoding: gzip, Chunked\r\n", Framing::chunked()),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", Framing::chunked()),
+            ("Transfer-Encoding: gzip\r\n", Framing::UntilClose),
+        ] {
+            assert_eq!(response(lines, 1), Ok(framing), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_response_length_is_an_error() {
+        for lines in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5, 6\r\n",
+            "Content-Length: 5,\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: -5\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length: 5 5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: \r\n",
+            "Transfer-Encoding: chunked, chunked\r\n",
+            "Transfer-Encoding: chunked, gzip\r\n",
+            "Transfer-Encoding: chunked;q=1\r\n",
+            "Transfer-Encoding: chunkedx\r\n",
+        ] {
+            assert!(response(lines, 1).is_err(), "{lines:?}");
+        }
+        assert!(response("Transfer-Encoding: chunked\r\n", 0).is_err());
+    }
+}
