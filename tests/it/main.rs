@@ -27,6 +27,7 @@ mod examples;
 mod failures;
 mod half_close;
 mod http_mode;
+mod http_responses;
 mod injection;
 mod intercept;
 mod kernel_looks;

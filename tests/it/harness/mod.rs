@@ -13,6 +13,7 @@ pub(crate) mod noise;
 pub(crate) mod outputs;
 pub(crate) mod peers;
 pub(crate) mod program;
+pub(crate) mod queues;
 pub(crate) mod random_endings;
 pub(crate) mod tls;
 pub(crate) mod wan;
