@@ -106,18 +106,18 @@ pub fn http_exchange(bytes: &[u8]) {
     assert_eq!(exchanged(usize::from(piece).max(bytes.len() / 64).max(1)), whole);
 }
 
-/// What came out in each direction, what the record says, and whether the answer was none.
+/// What came out in each direction, and what the record says.
 fn exchange(
     request: &[u8],
     responses: &[u8],
     upgrade: bool,
     piece: usize,
-) -> (Option<Vec<u8>>, Option<Vec<u8>>, Http, bool) {
+) -> (Option<Vec<u8>>, Option<Vec<u8>>, Http) {
     let exchange = Arc::new(Exchange::new("GET".into(), "name.test".into(), 1, upgrade));
     let requests = RequestEditor::new(Framing::chunked(), Arc::clone(&exchange));
     let to_upstream = edited(requests, request, piece);
     let to_client = edited(ResponseEditor::new(Arc::clone(&exchange)), responses, piece);
-    (to_upstream, to_client, exchange.seen(), exchange.has_bad_response())
+    (to_upstream, to_client, exchange.seen())
 }
 
 /// What a half writes of `bytes`; `None` if they break the protocol.
@@ -135,8 +135,9 @@ fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> 
             Then::Edit => {}
             Then::Pass => *passing = u64::MAX,
             Then::PassBytes(bytes) => *passing = bytes,
-            Then::Finish(_) => is_finished = true,
-            Then::Fail(_) => return false,
+            Then::Finish(None) => is_finished = true,
+            // What had come before decides whether the receiver gets an answer instead.
+            Then::Finish(Some(_)) | Then::Fail(_) => return false,
         }
         true
     };
@@ -161,8 +162,8 @@ fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> 
             }
         }
     }
-    if passing == 0 {
-        apply(editor.end(), &mut passing);
+    if passing == 0 && !apply(editor.end(false), &mut passing) {
+        return None;
     }
     assert_eq!(written.len() + consumed, bytes.len() + authored);
     Some(written)

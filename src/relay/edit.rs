@@ -11,8 +11,9 @@ pub(crate) trait Edit: Debug + Send {
     /// ([`Then::PassBytes`]) have passed.
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b>;
 
-    /// What becomes of the bytes that were held back, because there is no more to come.
-    fn end(&mut self) -> Edited<'static> {
+    /// What becomes of the bytes that were held back, because there is no more to come: the source has
+    /// ended its stream, or its connection has broken.
+    fn end(&mut self, _is_broken: bool) -> Edited<'static> {
         Edited::NOTHING
     }
 }

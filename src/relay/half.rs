@@ -399,7 +399,7 @@ impl Half {
     fn end_edit(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
         let Pace::Editing(mut editor) = std::mem::take(&mut self.pace) else { return false };
         let was_finishing = self.is_finishing();
-        let edited = editor.end();
+        let edited = editor.end(source.state.gone);
         let is_empty = edited.write.is_empty();
         self.hand_over_edited(source, sink, edited);
         !is_empty || self.is_finishing() != was_finishing

@@ -40,6 +40,7 @@ pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
         Err(_) => return Err(Refusal::malformed("the parent proxy's answer is not HTTP")),
     };
     match response.code {
+        Some(101) => Err(Refusal::malformed("the parent proxy switches to another protocol")),
         // RFC 9110 section 15.2: others may come before the answer.
         Some(100..=199) => Ok(Heard::Answered { used, say: Secret::default() }),
         Some(200..=299) => Ok(Heard::Open { used }),

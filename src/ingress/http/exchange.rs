@@ -203,7 +203,7 @@ impl ResponseEditor {
     /// The head of the final response is written; `behind` came with it.
     fn begin_body(
         &mut self,
-        ResponseHead { status, body, .. }: ResponseHead,
+        ResponseHead { status, body, head }: ResponseHead,
         behind: Vec<u8>,
         mut edited: Edited<'static>,
     ) -> Edited<'static> {
@@ -217,6 +217,14 @@ impl ResponseEditor {
         }
         self.stage = Stage::Body(body);
         let of_body = self.edit(&behind);
+        if let Then::Fail(_) = of_body.then {
+            // Nothing of this response has reached the client.
+            let unread = behind.len();
+            edited.write.to_mut().truncate(edited.authored - head.len());
+            edited.authored -= head.len();
+            let reason = BadResponse("its first chunk is malformed");
+            return self.refuse(reason, unread, edited);
+        }
         edited.write.to_mut().extend_from_slice(&of_body.write);
         edited.consumed += of_body.consumed;
         edited.then = of_body.then;
@@ -274,15 +282,18 @@ impl Edit for ResponseEditor {
         Edited { write: Cow::Borrowed(write), consumed: behind.len(), authored: 0, then }
     }
 
-    fn end(&mut self) -> Edited<'static> {
-        match &self.stage {
-            // Who got no answer at all is told so by the end itself.
-            Stage::Head(unread) if !unread.is_empty() => {
-                let (unread, nothing) = (unread.len(), Edited::NOTHING);
-                self.refuse(BadResponse("it ends within its head"), unread, nothing)
-            }
-            Stage::Head(_) | Stage::Body(_) | Stage::Over => Edited::NOTHING,
-        }
+    fn end(&mut self, is_broken: bool) -> Edited<'static> {
+        let reason = match &self.stage {
+            Stage::Head(unread) if !unread.is_empty() => "it ends within its head",
+            // A reset that comes instead of an answer says so itself: it crosses.
+            Stage::Head(_) if !is_broken => "the upstream ended the connection without one",
+            Stage::Head(_) | Stage::Body(_) | Stage::Over => return Edited::NOTHING,
+        };
+        let unread = match &self.stage {
+            Stage::Head(unread) => unread.len(),
+            Stage::Body(_) | Stage::Over => 0,
+        };
+        self.refuse(BadResponse(reason), unread, Edited::NOTHING)
     }
 }
 

@@ -9,8 +9,8 @@ use httparse::{Header, ParserConfig};
 use super::body::Framing;
 use super::framing;
 use super::head::{
-    ConnectionOptions, MAX_HEAD, is_content_length, is_for_all, is_for_response_hop, room,
-    write_field,
+    ConnectionOptions, MAX_HEAD, is_content_length, is_for_all, is_for_response_hop, list, named,
+    room, write_field,
 };
 use crate::ingress::Parsed;
 
@@ -109,7 +109,7 @@ fn read(
     forwarded.extend_from_slice(b"\r\n");
     let is_final = !(100..200).contains(&status);
     let options = ConnectionOptions::of(fields);
-    let mut has_length = false;
+    let (mut has_length, mut has_codings) = (false, false);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         let is_dropped = if status == 101 {
@@ -128,6 +128,14 @@ fn read(
             if !std::mem::replace(&mut has_length, true) {
                 let value = field.value.split(|&byte| byte == b',').next().unwrap_or_default();
                 write_field(&mut forwarded, field.name, value.trim_ascii());
+            }
+        } else if is("transfer-encoding") {
+            // In one field: not every reader looks beyond the first.
+            if !std::mem::replace(&mut has_codings, true) {
+                let codings =
+                    named(fields, "transfer-encoding").flat_map(|field| list(field.value));
+                let codings = codings.collect::<Vec<_>>().join(&b", "[..]);
+                write_field(&mut forwarded, field.name, &codings);
             }
         } else {
             write_field(&mut forwarded, field.name, &unfolded(field.value));
