@@ -19,9 +19,16 @@ const REQUEST: u16 = 1;
 const INET: u8 = 2;
 const TCP: u8 = 6;
 
-/// The offsets of `idiag_rqueue` and `idiag_wqueue` behind the `nlmsghdr`.
-const RECEIVE_QUEUE: usize = 16 + 56;
-const SEND_QUEUE: usize = 16 + 60;
+/// `INET_DIAG_INFO`: its attribute, and the bit that asks for it.
+const INFO: u16 = 2;
+const WITH_INFO: u8 = 1 << (INFO - 1);
+
+/// The offsets of `idiag_dport` and `idiag_rqueue` behind the `nlmsghdr`, the end of `inet_diag_msg`, and the offset of
+/// `tcpi_bytes_received` in `tcp_info`.
+const PEER_PORT: usize = 16 + 6;
+const UNREAD: usize = 16 + 56;
+const ATTRIBUTES: usize = 16 + 72;
+const RECEIVED: usize = 128;
 
 /// A socket to ask by, in the network namespace of the thread that opens it.
 pub(crate) struct Queues(Socket);
@@ -32,27 +39,25 @@ impl Queues {
         Self(Socket::new(Domain::from(NETLINK), Type::DGRAM, protocol).unwrap())
     }
 
-    /// Waits until the program at the other end of `stream` has read all that was written to it, or
-    /// has closed its socket.
-    pub(crate) fn wait_until_read(&self, stream: &TcpStream) {
-        let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr());
+    /// Waits until the program at the other end of `stream` has read all of the `sent` bytes that were
+    /// written to it so far, or has closed its socket. (Acknowledged says less: it may not have been
+    /// read; and may come later: by a delayed ACK.)
+    pub(crate) fn wait_until_read(&self, stream: &TcpStream, sent: usize) {
         // Without a peer, the connection has been reset.
-        let Ok(there) = there else { return };
+        let (here, Ok(there)) = (stream.local_addr().unwrap(), stream.peer_addr()) else { return };
         let began = Instant::now();
-        loop {
-            let unsent = self.lengths(here, there).map(|(_, send)| send);
-            let unread = self.lengths(there, here).map(|(receive, _)| receive);
-            match (unsent, unread) {
-                (Some(0), Some(0)) | (None, _) | (_, None) => return,
-                _ => {}
+        while let Some((received, unread)) = self.received_and_unread(there, here) {
+            if received >= sent as u64 && unread == 0 {
+                return;
             }
             assert!(began.elapsed() < PATIENCE, "the other end does not read");
             std::thread::sleep(Duration::from_micros(100));
         }
     }
 
-    /// The receive queue and the send queue of the socket with these addresses, in bytes.
-    fn lengths(&self, local: SocketAddr, peer: SocketAddr) -> Option<(u32, u32)> {
+    /// How many bytes the socket with these addresses has received, and how many of them wait to be
+    /// read.
+    fn received_and_unread(&self, local: SocketAddr, peer: SocketAddr) -> Option<(u64, u32)> {
         let (SocketAddr::V4(from), SocketAddr::V4(to)) = (local, peer) else {
             panic!("only IPv4 is asked for")
         };
@@ -66,7 +71,7 @@ impl Queues {
             &BY_FAMILY.to_ne_bytes(),
             &REQUEST.to_ne_bytes(),
             &[0; 8], // sequence and port
-            &[INET, TCP, 0, 0],
+            &[INET, TCP, WITH_INFO, 0],
             &u32::MAX.to_ne_bytes(), // any state
             &from.port().to_be_bytes(),
             &to.port().to_be_bytes(),
@@ -79,12 +84,30 @@ impl Queues {
         let length = u32::try_from(request.len()).unwrap();
         request[..4].copy_from_slice(&length.to_ne_bytes());
         self.0.send(&request).unwrap();
-        let mut answer = [0; 1024];
+        let mut answer = vec![0; 4096];
         let length = (&self.0).read(&mut answer).unwrap();
-        let is_socket = answer[4..6] == BY_FAMILY.to_ne_bytes() && length > SEND_QUEUE + 4;
-        let number = |at: usize| u32::from_ne_bytes(answer[at..at + 4].try_into().unwrap());
-        is_socket.then(|| (number(RECEIVE_QUEUE), number(SEND_QUEUE)))
+        answer.truncate(length);
+        // A listener on the port is found as well; it has no peer.
+        if answer[4..6] != BY_FAMILY.to_ne_bytes() || answer[PEER_PORT..PEER_PORT + 2] == [0, 0] {
+            return None;
+        }
+        let unread = u32::from_ne_bytes(answer[UNREAD..UNREAD + 4].try_into().unwrap());
+        let info = attribute(&answer[ATTRIBUTES..], INFO)?;
+        let received = u64::from_ne_bytes(info[RECEIVED..RECEIVED + 8].try_into().unwrap());
+        Some((received, unread))
     }
+}
+
+/// The attribute of this kind (`struct rtattr`, aligned to 4 bytes).
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let [a, b, c, d, ..] = *bytes {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        if u16::from_ne_bytes([c, d]) == wanted {
+            return bytes.get(4..length);
+        }
+        bytes = bytes.get(length.max(4).next_multiple_of(4)..)?;
+    }
+    None
 }
 
 #[test]
@@ -94,11 +117,11 @@ fn bytes_are_seen_until_they_are_read() {
     let (mut accepted, _) = listener.accept().unwrap();
     let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
     let queues = Queues::open();
-    queues.wait_until_read(&client);
+    queues.wait_until_read(&client, 0);
     std::io::Write::write_all(&mut client, b"hello").unwrap();
-    assert_eq!(queues.lengths(there, here), Some((5, 0)));
+    assert_eq!(queues.received_and_unread(there, here), Some((5, 5)));
     accepted.read_exact(&mut [0; 5]).unwrap();
-    queues.wait_until_read(&client);
-    assert_eq!(queues.lengths(there, here), Some((0, 0)));
-    assert_eq!(queues.lengths(there, "127.0.0.1:1".parse().unwrap()), None);
+    queues.wait_until_read(&client, 5);
+    assert_eq!(queues.received_and_unread(there, here), Some((5, 0)));
+    assert_eq!(queues.received_and_unread(there, "127.0.0.1:1".parse().unwrap()), None);
 }

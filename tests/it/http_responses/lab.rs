@@ -115,6 +115,9 @@ impl Lab {
         client.read_until(|bytes| {
             !matches!(parse(bytes, method), Ok(Some(response)) if response.is_whole == Some(true))
         });
+        if client.is_silent {
+            return client.received;
+        }
         if !exchange.pipelined {
             // The proxy may have closed, as it should.
             let _ = client.stream.write_all(ask_b.as_bytes());
@@ -145,7 +148,7 @@ impl Exchange<'_> {
         let (first, second) = self.sent.split_at(self.cut.unwrap_or_default());
         if self.cut.is_some() {
             let _ = origin.write_all(first);
-            Queues::open().wait_until_read(origin);
+            Queues::open().wait_until_read(origin, first.len());
         }
         let poison = if self.poison == Poison::AtOnce { POISON } else { &[] };
         let _ = origin.write_all(&[second, poison].concat());
@@ -158,6 +161,8 @@ impl Exchange<'_> {
 struct Client {
     stream: TcpStream,
     received: Received,
+    /// The proxy has said nothing for too long.
+    is_silent: bool,
 }
 
 impl Client {
@@ -165,7 +170,8 @@ impl Client {
         let stream = TcpStream::connect(proxy.address()).unwrap();
         stream.set_read_timeout(Some(SILENCE)).unwrap();
         let port = stream.local_addr().unwrap().port();
-        Self { stream, received: Received { bytes: Vec::new(), is_over: false, port } }
+        let received = Received { bytes: Vec::new(), is_over: false, port };
+        Self { stream, received, is_silent: false }
     }
 
     fn read_to_end(&mut self) {
@@ -178,7 +184,10 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.received.is_over = true,
                 Ok(length) => self.received.bytes.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_silent = true;
+                    return;
+                }
                 Err(_) => self.received.is_over = true,
             }
         }

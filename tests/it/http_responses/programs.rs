@@ -135,7 +135,7 @@ fn assert_never_answered_by_a(program: &str, args: &[&str]) {
 #[test]
 fn curl_never_gets_one_hosts_answer_for_another() {
     if has_tool("curl", "curl_never_gets_one_hosts_answer_for_another") {
-        let args = ["-sS", "-m", "20", "-x", "PROXY", "A_URL", "-o", "/dev/null", "B_URL"];
+        let args = ["-sS", "-m", "5", "-x", "PROXY", "A_URL", "-o", "/dev/null", "B_URL"];
         assert_never_answered_by_a("curl", &args);
     }
 }
@@ -145,7 +145,7 @@ fn wget_never_gets_one_hosts_answer_for_another() {
     if has_tool("wget", "wget_never_gets_one_hosts_answer_for_another") {
         assert_never_answered_by_a(
             "wget",
-            &["-q", "-T", "20", "-t", "1", "-O", "-", "A_URL", "B_URL"],
+            &["-q", "-T", "5", "-t", "1", "-O", "-", "A_URL", "B_URL"],
         );
     }
 }
@@ -154,7 +154,7 @@ const HTTP_CLIENT: &str = r#"
 import http.client, sys
 proxy, *urls = sys.argv[1:]
 host, port = proxy.split(":")
-connection = http.client.HTTPConnection(host, int(port), timeout=20)
+connection = http.client.HTTPConnection(host, int(port), timeout=5)
 for url in urls:
     try:
         connection.request("GET", url)
@@ -167,7 +167,7 @@ for url in urls:
 const URLLIB3: &str = r#"
 import sys, urllib3
 proxy, *urls = sys.argv[1:]
-manager = urllib3.ProxyManager("http://" + proxy, timeout=20, maxsize=1, retries=False)
+manager = urllib3.ProxyManager("http://" + proxy, timeout=5, maxsize=1, retries=False)
 for url in urls:
     try:
         print(manager.request("GET", url).data.decode())
