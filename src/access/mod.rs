@@ -5,10 +5,10 @@ mod own_user;
 mod rule;
 mod users;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub(crate) use address::is_own;
-use address::{canonical, is_for_this_machine, is_this_machines};
+use address::{Destination, is_this_machines};
+pub(crate) use address::{client_network, is_own};
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
@@ -43,6 +43,9 @@ pub(crate) enum Asker {
     LocalClient,
     /// Any other client.
     RemoteClient,
+    /// A client of another machine that rules of the kernel diverted on its way. It has not chosen
+    /// this machine to reach its target.
+    DivertedClient,
 }
 
 impl Asker {
@@ -58,10 +61,18 @@ impl Asker {
     /// The client of a connection that was diverted on its way to `target`, so that our own address
     /// says nothing of it. The machine's addresses are only listed where it matters.
     pub(crate) fn diverted(remote: Option<SocketAddr>, target: Option<SocketAddr>) -> Self {
-        let matters = target.is_some_and(|target| is_for_this_machine(canonical(target.ip())));
+        let matters = target.is_some_and(|to| Destination::new(to.ip()).is_for_this_machine());
         match remote.map(|address| address.ip().to_canonical()) {
             Some(ip) if ip.is_loopback() || matters && is_this_machines(ip) => Self::LocalClient,
-            _ => Self::RemoteClient,
+            _ => Self::DivertedClient,
+        }
+    }
+
+    /// One who speaks for a client at `source` has that client's rights at most.
+    pub(crate) fn speaking_for(self, source: SocketAddr) -> Self {
+        match (self, Self::client(Some(source), None)) {
+            (Self::LocalClient, Self::RemoteClient) => Self::RemoteClient,
+            _ => self,
         }
     }
 }
@@ -109,6 +120,35 @@ impl Access {
         refused.then(|| denied("no --allow rule names the target"))
     }
 
+    /// Why a target may not be reached by a name that a parent proxy looks up: its addresses are not
+    /// known here, so that only rules on names can allow it.
+    pub(crate) fn refuse_unresolved(&self, asker: Asker, target: &Target) -> Option<Fault> {
+        if target.is_localhost() {
+            const LOOPBACK: [IpAddr; 2] =
+                [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            return self.refuse_destinations(asker, target, &LOOPBACK.map(Destination::new));
+        }
+        let is_named = self.allow.iter().any(|rule| rule.names_host(target));
+        if !is_named && self.deny.iter().any(|rule| rule.may_cover(target.port())) {
+            return Some(denied(
+                "a --deny rule has a network, the parent proxy looks the name up, and no --allow rule \
+                 names it",
+            ));
+        }
+        if asker != Asker::Operator
+            && !self.allow.is_empty()
+            && !self.allow.iter().any(|rule| rule.names(target))
+        {
+            return Some(denied(
+                "no --allow rule names the target, and the parent proxy looks its name up",
+            ));
+        }
+        let has_rules = asker == Asker::RemoteClient || !self.deny.is_empty();
+        (has_rules && !is_named && target.is_ambiguous_name()).then(|| {
+            denied("the parent proxy could take the name for another one, or for an address")
+        })
+    }
+
     /// Why this address of a target may not be dialled.
     pub(crate) fn refuse_address(
         &self,
@@ -116,25 +156,51 @@ impl Access {
         target: &Target,
         address: SocketAddr,
     ) -> Option<Fault> {
-        let address = SocketAddr::new(canonical(address.ip()), address.port());
-        if self.deny.iter().any(|rule| rule.covers(address)) {
+        self.refuse_destinations(asker, target, &[Destination::new(address.ip())])
+    }
+
+    /// Why a target that leads to one of these addresses may not be reached.
+    fn refuse_destinations(
+        &self,
+        asker: Asker,
+        target: &Target,
+        destinations: &[Destination],
+    ) -> Option<Fault> {
+        let at = |ip: IpAddr| SocketAddr::new(ip, target.port());
+        let mut all = destinations.iter().flat_map(Destination::all);
+        if all.any(|ip| self.deny.iter().any(|rule| rule.covers(at(ip)))) {
             return Some(denied("a --deny rule covers the target's address"));
         }
         if asker == Asker::Operator {
             return None;
         }
-        let allows = |rule: &TargetRule| rule.names(target) || rule.covers(address);
-        if !self.allow.is_empty() && !self.allow.iter().any(allows) {
+        let allow = &self.allow;
+        let are_covered = |by: fn(&TargetRule, SocketAddr) -> bool| {
+            destinations.iter().any(|to| {
+                to.is_covered(|ip| allow.iter().any(|rule| by(rule, at(ip))))
+                    || to.is_translated()
+                        && allow.iter().any(|rule| rule.covers_translated(at(to.itself())))
+            })
+        };
+        if !allow.is_empty()
+            && !allow.iter().any(|rule| rule.names(target))
+            && !are_covered(TargetRule::covers)
+        {
             return Some(denied("no --allow rule covers the target's address"));
         }
-        let names = |rule: &TargetRule| {
-            rule.is_of_one_name() && rule.names(target) || rule.covers_by_network(address)
+        let is_guarded = match asker {
+            Asker::Operator | Asker::LocalClient => false,
+            Asker::DivertedClient => destinations.iter().any(Destination::is_for_this_machine),
+            // What it may reach in a way that leads past this machine's firewall is to be said.
+            Asker::RemoteClient => {
+                destinations.iter().any(|to| to.is_for_this_machine() || to.is_this_machines())
+            }
         };
-        let refused = asker == Asker::RemoteClient
-            && is_for_this_machine(address.ip())
-            && !self.allow.iter().any(names);
-        refused.then(|| {
-            denied("only clients on this machine may reach its loopback and link-local addresses")
+        let is_named = || allow.iter().any(|rule| rule.is_of_one_name() && rule.names(target));
+        (is_guarded && !is_named() && !are_covered(TargetRule::covers_by_network)).then(|| {
+            denied(
+                "only clients on this machine may reach its own, its loopback and link-local addresses",
+            )
         })
     }
 }
@@ -144,125 +210,4 @@ fn denied(text: &'static str) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn access(allow: &[&str], deny: &[&str]) -> Access {
-        let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        Access { allow: rules(allow), deny: rules(deny), ..Access::default() }
-    }
-
-    /// Whether the target may be reached at this address.
-    fn reaches(access: &Access, asker: Asker, target: &str, address: &str) -> bool {
-        let target = target.parse().unwrap();
-        access.refuse_target(asker, &target).is_none()
-            && access.refuse_address(asker, &target, address.parse().unwrap()).is_none()
-    }
-
-    #[test]
-    fn every_spelling_of_an_address_is_the_same_address() {
-        let access = access(&[], &["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0", "::"]);
-        for address in [
-            "127.0.0.1:80",
-            "[::ffff:127.0.0.1]:80",
-            "[64:ff9b::7f00:1]:80",
-            "[::ffff:10.1.2.3]:80",
-            "[64:ff9b::a01:203]:80",
-            "0.0.0.0:80",
-            "[::]:80",
-            "[::ffff:0.0.0.0]:80",
-        ] {
-            assert!(!reaches(&access, Asker::LocalClient, "name.test:80", address), "{address}");
-        }
-        assert!(reaches(&access, Asker::LocalClient, "name.test:80", "192.0.2.1:80"));
-    }
-
-    #[test]
-    fn a_remote_client_reaches_no_address_of_this_machine_that_no_rule_names() {
-        let own = [
-            "127.0.0.1:80",
-            "127.9.9.9:80",
-            "[::1]:80",
-            "[::]:80",
-            "0.0.0.0:80",
-            "0.1.2.3:80",
-            "169.254.169.254:80",
-            "[fe80::1]:80",
-            "[::ffff:127.0.0.1]:80",
-            "[64:ff9b::a9fe:a9fe]:80",
-        ];
-        for address in own {
-            for (rules, reached) in [
-                (&[][..], false),
-                (&["*"], false),
-                (&["*.test"], false),
-                (&["name.test"], true),
-                (&["name.test:81"], false),
-                (&["0.0.0.0/0", "::/0"], true),
-            ] {
-                let access = access(rules, &[]);
-                let is = reaches(&access, Asker::RemoteClient, "name.test:80", address);
-                assert_eq!(is, reached, "{rules:?} {address}");
-            }
-            assert!(reaches(&access(&[], &[]), Asker::LocalClient, "name.test:80", address));
-        }
-        assert!(reaches(&access(&[], &[]), Asker::RemoteClient, "name.test:80", "192.0.2.1:80"));
-    }
-
-    #[test]
-    fn with_allow_rules_a_client_reaches_only_what_they_allow_and_the_operator_anything() {
-        let access = access(&["*.example.com:443", "192.0.2.0/24"], &["bad.example.com", "*:25"]);
-        for (target, address, reached) in [
-            ("www.example.com:443", "198.51.100.1:443", true),
-            ("WWW.Example.COM.:443", "198.51.100.1:443", true),
-            ("www.example.com:80", "198.51.100.1:80", false),
-            ("example.com:443", "198.51.100.1:443", false),
-            ("bad.example.com:443", "198.51.100.1:443", false),
-            ("other.test:80", "192.0.2.9:80", true),
-            ("other.test:80", "198.51.100.1:80", false),
-            ("other.test:25", "192.0.2.9:25", false),
-        ] {
-            assert_eq!(reaches(&access, Asker::LocalClient, target, address), reached, "{target}");
-        }
-        assert!(reaches(&access, Asker::Operator, "other.test:80", "198.51.100.1:80"));
-        assert!(!reaches(&access, Asker::Operator, "other.test:25", "198.51.100.1:25"));
-    }
-
-    #[test]
-    fn only_networks_that_are_named_are_admitted() {
-        let none = Access::default();
-        let some = Access { from: vec!["10.0.0.0/8".parse().unwrap()], ..Access::default() };
-        for (client, admitted) in
-            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("127.0.0.1", false), ("::1", false)]
-        {
-            let client = Some(SocketAddr::new(client.parse().unwrap(), 5));
-            assert_eq!(some.refuse_client(client, None).is_none(), admitted, "{client:?}");
-            assert_eq!(none.refuse_client(client, None), None);
-        }
-    }
-
-    #[test]
-    fn a_client_is_local_by_loopback_or_by_its_own_address() {
-        let asker = |remote: &str, local: &str| {
-            Asker::client(Some(remote.parse().unwrap()), Some(local.parse().unwrap()))
-        };
-        assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
-        assert_eq!(asker("[::ffff:127.0.0.1]:5", "[::1]:80"), Asker::LocalClient);
-        assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::LocalClient);
-        assert_eq!(asker("192.0.2.2:5", "192.0.2.1:80"), Asker::RemoteClient);
-        // No prefix of the network's makes a client local.
-        assert_eq!(asker("[64:ff9b::7f00:1]:5", "[2001:db8::1]:80"), Asker::RemoteClient);
-        assert_eq!(Asker::client(None, None), Asker::RemoteClient);
-    }
-
-    #[test]
-    fn a_client_that_was_diverted_is_not_local_by_the_address_that_it_wanted() {
-        let asker = |remote: &str, target: &str| {
-            Asker::diverted(Some(remote.parse().unwrap()), Some(target.parse().unwrap()))
-        };
-        assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
-        assert_eq!(asker("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), Asker::LocalClient);
-        assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::RemoteClient);
-        assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::RemoteClient);
-    }
-}
+mod tests;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::ingress::Target;
+use crate::ingress::{Target, parse_address};
 
 /// A network, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +32,27 @@ impl FromStr for Network {
     type Err = ParseNetworkError;
 
     fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
-        let address = || text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
-        let network = text.parse().or_else(|_| address());
-        network.map(Self).map_err(|_| ParseNetworkError(text.to_owned()))
+        let network = match text.split_once('/') {
+            None => parse_address(text).map(IpNet::from),
+            Some((address, length)) => {
+                let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
+                let length = length.parse().ok().filter(|_| is_number);
+                parse_address(address)
+                    .zip(length)
+                    .and_then(|(ip, length)| IpNet::new(ip, length).ok())
+            }
+        };
+        let network = network.ok_or_else(|| ParseNetworkError(text.to_owned()))?;
+        Ok(Self(canonical(network)))
     }
+}
+
+/// A network of IPv4 addresses that are written as IPv6 ones (mapped) becomes itself.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    let v4 = mapped.and_then(|(ip, length)| Ipv4Net::new(ip, length).ok());
+    v4.map_or(network, IpNet::V4)
 }
 
 impl Network {
@@ -104,7 +121,7 @@ impl FromStr for TargetRule {
         } else if let Ok(network) = hosts.parse() {
             Hosts::Network(network)
         } else {
-            // A name is what would be one in a target.
+            // A name is what would be one in a target. Addresses have been read above.
             let (suffix, name) = match hosts.strip_prefix("*.") {
                 Some(name) => (true, name),
                 None => (false, hosts),
@@ -137,6 +154,19 @@ impl TargetRule {
             }
     }
 
+    /// Whether it names this target's host, or the names that end like it.
+    pub(super) fn names_host(&self, target: &Target) -> bool {
+        matches!(self.hosts, Hosts::Name(_) | Hosts::Suffix(_)) && self.names(target)
+    }
+
+    /// Whether it names part of what NAT64 translates, and this address in it.
+    pub(super) fn covers_translated(&self, address: SocketAddr) -> bool {
+        // 64:ff9b:1::/48 is the largest.
+        let is_part = |network: &Network| network.0.prefix_len() >= 48;
+        matches!(&self.hosts, Hosts::Network(network) if is_part(network))
+            && self.covers_by_network(address)
+    }
+
     /// Whether a target at this address is one that it names.
     pub(super) fn covers(&self, canonical: SocketAddr) -> bool {
         matches!(self.hosts, Hosts::All) && self.has_port(canonical.port())
@@ -149,9 +179,14 @@ impl TargetRule {
             && matches!(&self.hosts, Hosts::Network(network) if network.contains(canonical.ip()))
     }
 
+    /// Whether it is about addresses.
+    pub fn is_of_network(&self) -> bool {
+        matches!(self.hosts, Hosts::Network(_))
+    }
+
     /// Whether it depends on the address if a target with this port is one that it names.
     pub(super) fn may_cover(&self, port: u16) -> bool {
-        matches!(self.hosts, Hosts::Network(_)) && self.has_port(port)
+        self.is_of_network() && self.has_port(port)
     }
 
     /// Whether it names a host, and not whatever ends like it.
@@ -185,6 +220,11 @@ mod tests {
             "::/0:80",
             "http://host",
             "user@host",
+            ".example.com",
+            "a..b",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "fe80::1%lo",
         ] {
             let error = text.parse::<TargetRule>().expect_err(text).to_string();
             assert!(error.contains("expected a network"), "{error}");
@@ -204,6 +244,12 @@ mod tests {
             ("::1", network("::1/128"), None),
             ("::ffff:10.0.0.1", network("10.0.0.1/32"), None),
             ("[::1]", network("::1/128"), None),
+            ("0x7f.1", network("127.0.0.1/32"), None),
+            ("2130706433:80", network("127.0.0.1/32"), Some(80)),
+            ("127.1/8", network("127.0.0.1/8"), None),
+            ("127.0.0.1.", network("127.0.0.1/32"), None),
+            ("::ffff:10.0.0.0/104", network("10.0.0.0/8"), None),
+            ("64:ff9b::/96", network("64:ff9b::/96"), None),
             ("[2001:db8::/32]:443", network("2001:db8::/32"), Some(443)),
             ("Example.com.", Hosts::Name("example.com".into()), None),
             ("*.Example.com:80", Hosts::Suffix(".example.com".into()), Some(80)),

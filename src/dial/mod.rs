@@ -44,6 +44,8 @@ pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
     /// Why an address of the target may not be dialled.
     pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
+    /// Why the target may not be reached by its name alone, which a parent proxy looks up.
+    pub(crate) refuse_name: &'l (dyn Fn() -> Option<Fault> + Sync),
     /// Why an address of the parent proxy may not be dialled.
     pub(crate) refuse_parent: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
 }
@@ -155,10 +157,13 @@ impl Dialler {
         log.parent = Some(Box::new(Parent { via: via.to_string(), tunnelled: None }));
         let addresses = match target.literal() {
             Some(address) => vec![address],
-            None if via.protocol == Protocol::Socks5 => {
-                self.resolve(target, deadline, log, abandoned).await?
+            None if via.looks_names_up() => {
+                return match (limits.refuse_name)() {
+                    None => Ok(Tunnel { via, target: target.clone(), deadline }),
+                    Some(fault) => Err(denied(fault)),
+                };
             }
-            None => return Ok(Tunnel { via, target: target.clone(), deadline }),
+            None => self.resolve(target, deadline, log, abandoned).await?,
         };
         let mut refused = None;
         for address in addresses {

@@ -14,6 +14,7 @@ mod listen;
 mod proxy_protocol;
 mod request;
 mod socks;
+mod spelling;
 mod target;
 
 pub(crate) use answer::Answer;
@@ -25,6 +26,7 @@ pub use listen::{ListenAddr, ParseListenError};
 pub(crate) use proxy_protocol::Endpoints;
 pub use proxy_protocol::ProxyProtocol;
 pub(crate) use request::{Asked, Editors, Refusal, Request, hear, hear_announced};
+pub(crate) use spelling::parse_address;
 pub use target::{ParseTargetError, Target};
 
 use crate::record::Mode;

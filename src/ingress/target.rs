@@ -1,9 +1,11 @@
 //! Where a client wants to go: a host and a port, before any look-up.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use super::spelling::{ends_in_number, parse_address, parse_in_brackets};
 
 /// A target as it was asked for, `host:port`, with IPv6 addresses in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,7 +46,8 @@ impl ParseTargetError {
 impl std::error::Error for ParseTargetError {}
 
 impl Target {
-    /// A target of a host, which is a name or an address without brackets, and a port.
+    /// A target of a host, which is a name or an address, and a port. An IPv6 address may stand in
+    /// brackets.
     ///
     /// # Errors
     ///
@@ -54,9 +57,14 @@ impl Target {
         if port == 0 {
             return Err(error(NO_PORT));
         }
-        if host.contains(':') && host.parse::<Ipv6Addr>().is_err() {
-            return Err(error("its host has a colon"));
-        }
+        let host = match (host.strip_prefix('['), host.contains(':')) {
+            // Some SOCKS clients pass on the brackets of a URL.
+            (Some(rest), _) => in_brackets(rest).map_err(error)?,
+            (None, true) => parse_in_brackets(host).map(|_| host).map_err(|reason| {
+                error(if host.contains('%') { reason } else { "its host has a colon" })
+            })?,
+            (None, false) => host,
+        };
         check_host(host).map_err(error)?;
         Ok(Self { host: host.into(), port })
     }
@@ -72,9 +80,30 @@ impl Target {
         bare.to_ascii_lowercase()
     }
 
-    /// The address, where the host is one.
+    /// The address, where the host is one, in any spelling that inet_aton(3) takes.
     pub fn literal(&self) -> Option<SocketAddr> {
-        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
+        parse_address(&self.host).map(|ip| SocketAddr::new(ip, self.port))
+    }
+
+    /// Whether the host is an address in a spelling that not everybody reads in the same way.
+    pub(crate) fn is_oddly_spelled(&self) -> bool {
+        self.literal().is_some() && self.host.parse::<std::net::IpAddr>().is_err()
+    }
+
+    /// Whether the host is one of the names that stand for loopback addresses (RFC 6761 section
+    /// 6.3); `localhost.localdomain` is what systemd's resolver takes for one as well.
+    pub(crate) fn is_localhost(&self) -> bool {
+        let host = self.host();
+        ["localhost", "localhost.localdomain"].iter().any(|name| {
+            host.strip_suffix(name).is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        })
+    }
+
+    /// Whether the host is a name that some resolvers take for another name or for an address, so
+    /// that it cannot be compared with others: it is not ASCII (UTS #46 maps such names), or ends in
+    /// a number.
+    pub(crate) fn is_ambiguous_name(&self) -> bool {
+        self.literal().is_none() && (!self.host.is_ascii() || ends_in_number(&self.host()))
     }
 }
 
@@ -105,20 +134,19 @@ impl FromStr for Target {
         let port = port.parse().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or_else(|| error(NO_PORT))?;
         let host = match host.strip_prefix('[') {
-            Some(rest) => {
-                let inner =
-                    rest.strip_suffix(']').ok_or_else(|| error("a bracket is not closed"))?;
-                inner
-                    .parse::<Ipv6Addr>()
-                    .map_err(|_| error("what stands in brackets is not an IPv6 address"))?;
-                inner
-            }
+            Some(rest) => in_brackets(rest).map_err(error)?,
             None if host.contains(':') => return Err(error("its host has a colon")),
             None => host,
         };
         check_host(host).map_err(error)?;
         Ok(Self { host: host.into(), port })
     }
+}
+
+/// The address before the closing bracket.
+fn in_brackets(rest: &str) -> Result<&str, &'static str> {
+    let inner = rest.strip_suffix(']').ok_or("a bracket is not closed")?;
+    parse_in_brackets(inner).map(|_| inner)
 }
 
 /// What no resolver should be asked, and no record or log should carry.
@@ -130,8 +158,14 @@ fn check_host(host: &str) -> Result<(), &'static str> {
     if host.len() > 254 {
         return Err("its host is longer than a name can be");
     }
-    if host.chars().any(|c| c.is_control() || c.is_whitespace() || "/@[]?#\\\"<>".contains(c)) {
+    // '%' may be undone by whoever the name is passed on to.
+    if host.chars().any(|c| c.is_control() || c.is_whitespace() || "/@[]?#\\\"<>%^|".contains(c)) {
         return Err("its host has a character that no host name has");
+    }
+    // RFC 1035 section 3.1: an empty label is the root, and stands at the end.
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    if labels.split('.').any(str::is_empty) {
+        return Err("its host has an empty label");
     }
     Ok(())
 }
@@ -158,6 +192,43 @@ mod tests {
     }
 
     #[test]
+    fn an_address_in_an_odd_spelling_is_shown_as_asked_for_and_is_that_address() {
+        for (text, address, is_odd) in [
+            ("127.1:80", "127.0.0.1:80", true),
+            ("0X7f.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1.:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:80", false),
+            ("[0::1]:80", "[::1]:80", false),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target.to_string(), text);
+            assert_eq!(target.literal(), Some(address.parse().unwrap()));
+            assert_eq!(target.is_oddly_spelled(), is_odd, "{text}");
+        }
+        assert_eq!(Target::new("[::1]", 80).unwrap().to_string(), "[::1]:80");
+        for host in ["fe80::1%lo", "[fe80::1%lo]", "[::1", "[a]", "a:b", "::1]"] {
+            assert!(Target::new(host, 80).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn names_of_loopback_and_names_that_may_mean_another_are_told() {
+        let target = |host: &str| Target::new(host, 80).unwrap();
+        for host in ["localhost", "LOCALHOST.", "a.b.localhost", "localhost.localdomain"] {
+            assert!(target(host).is_localhost(), "{host}");
+        }
+        for host in ["localhost.test", "notlocalhost", "example.com", "127.0.0.1"] {
+            assert!(!target(host).is_localhost(), "{host}");
+        }
+        for host in ["127。0。0。1", "ｅxample.com", "4294967297", "1.2.3.4.5"] {
+            assert!(target(host).is_ambiguous_name(), "{host}");
+        }
+        for host in ["example.com", "xn--bcher-kva.example", "127.1", "::1"] {
+            assert!(!target(host).is_ambiguous_name(), "{host}");
+        }
+    }
+
+    #[test]
     fn what_is_no_target_is_refused_with_a_reason() {
         for text in [
             "",
@@ -174,6 +245,15 @@ mod tests {
             "a@b:80",
             "a\0b:80",
             ".:80",
+            "..:80",
+            "a..b:80",
+            ".a:80",
+            "a..:80",
+            "127.0.0.1..:80",
+            "127%2e1:80",
+            "[fe80::1%lo]:80",
+            "[fe80::1%25lo]:80",
+            "[127.0.0.1]:80",
         ] {
             let error = text.parse::<Target>().expect_err(text).to_string();
             assert!(error.contains("expected HOST:PORT"), "{error}");

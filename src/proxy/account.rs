@@ -101,7 +101,8 @@ impl Account {
         meter.look_at_open(&stream);
         meter.local = stream.local_addr().ok();
         if let Some((address, failed)) = self.dialled.winner() {
-            meter.remote = Some(address);
+            // Not always the address that was dialled: the unspecified one leads to loopback.
+            meter.remote = Some(stream.peer_addr().unwrap_or(address));
             meter.reconnects = u32::try_from(failed).unwrap_or(u32::MAX);
         }
         Leg::boxed(stream, meter)

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::episode::Episode;
+use crate::access::client_network;
 use crate::fault::Fault;
 
 /// Counts the connections that are open.
@@ -28,7 +29,7 @@ struct Places {
 /// counted.
 pub(super) type Place = Option<OwnedSemaphorePermit>;
 
-/// Connections by client.
+/// Connections by client: an IPv4 address, or a network of IPv6 ones.
 #[derive(Debug)]
 struct Clients {
     open: Mutex<HashMap<IpAddr, usize>>,
@@ -80,6 +81,7 @@ impl Admission {
     /// Takes a place among the client's. Why it gets none.
     pub(super) fn take_of(&self, client: IpAddr) -> Result<Option<Box<ClientPlace>>, Fault> {
         let Some(clients) = &self.clients else { return Ok(None) };
+        let client = client_network(client);
         let mut open = clients.open();
         let count = open.entry(client).or_default();
         if *count >= clients.most {
@@ -134,5 +136,15 @@ mod tests {
         drop(places);
         assert!(admission.take_of(here).is_ok());
         assert!(admission.clients.unwrap().open().is_empty());
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_network_are_one_client() {
+        let admission = Admission::new(None, NonZeroUsize::new(2));
+        let take = |address: &str| admission.take_of(address.parse().unwrap());
+        let _places = ["2001:db8::1", "2001:db8::2:3:4"].map(|client| take(client).unwrap());
+        assert_eq!(take("2001:db8::5").unwrap_err().code, "CLIENT_LIMIT");
+        assert!(take("2001:db8:0:1::1").is_ok());
+        assert!(take("192.0.2.1").is_ok());
     }
 }

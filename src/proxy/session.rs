@@ -113,6 +113,7 @@ async fn reach(
             let limits = dial::Limits {
                 timeout: shared.settings.connect_timeout,
                 refuse: &|address| shared.refuse_address(asker, target, address),
+                refuse_name: &|| shared.settings.access.refuse_unresolved(asker, target),
                 refuse_parent: &|address| shared.refuse_loop(address),
             };
             connect(&shared, account, target, limits, abandoned.as_mut()).await
@@ -284,12 +285,7 @@ fn asker(account: &Account, client: &Leg) -> Asker {
         }
         _ => Asker::client(meter.remote, meter.local),
     };
-    // Who speaks for another one has its rights at most.
-    let announced = account.asked.announced_source();
-    match announced.map(|source| Asker::client(Some(source), None)) {
-        Some(Asker::RemoteClient) => Asker::RemoteClient,
-        _ => asker,
-    }
+    account.asked.announced_source().map_or(asker, |source| asker.speaking_for(source))
 }
 
 /// Tells the upstream of the client, before all that the client says.

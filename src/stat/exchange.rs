@@ -178,8 +178,13 @@ impl Course {
     ) -> Result<(Conn<tokio::net::TcpStream>, Form), Failure> {
         let url = &request.url;
         let dialler = client.dialler(url);
-        let anywhere = |_| None;
-        let limits = Limits { timeout, refuse: &anywhere, refuse_parent: &anywhere };
+        let (anywhere, any_name) = (|_| None, || None);
+        let limits = Limits {
+            timeout,
+            refuse: &anywhere,
+            refuse_name: &any_name,
+            refuse_parent: &anywhere,
+        };
         let mut abandoned = pin!(async {
             match max_time {
                 Some(Deadline { at, code, text }) => {

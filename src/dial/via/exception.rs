@@ -1,10 +1,8 @@
 //! Targets that are reached without a parent proxy, as `NO_PROXY` names them.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
-use crate::ingress::Target;
+use crate::ingress::{Target, parse_address};
 
 /// One target, or several, that are reached without the parent proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +27,7 @@ impl Exception {
 
     fn parse(item: &str) -> Option<Self> {
         let bare = item.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(item);
-        let address = || bare.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical()));
+        let address = || parse_address(bare).map(|ip| IpNet::from(ip.to_canonical()));
         if item == "*" {
             Some(Self(Pattern::All))
         } else if let Some(network) = bare.parse().ok().or_else(address) {
@@ -76,6 +74,9 @@ mod tests {
             ("localhost 127.0.0.1", "localhost", true),
             ("localhost", "127.0.0.1", false),
             ("127.0.0.1", "127.0.0.2", false),
+            ("127.0.0.1", "0x7f.1", true),
+            ("127.1", "127.0.0.1", true),
+            ("127.0.0.0/8", "2130706433", true),
             ("10.0.0.0/8", "10.255.0.1", true),
             ("10.1.2.3/8", "10.255.0.1", true),
             ("10.0.0.0/8", "[::ffff:10.0.0.1]", true),

@@ -62,6 +62,14 @@ impl fmt::Display for ParseViaError {
 impl std::error::Error for ParseViaError {}
 
 impl Via {
+    /// Whether the parent looks names up, so that their addresses are not known here.
+    pub fn looks_names_up(&self) -> bool {
+        match self.protocol {
+            Protocol::Http | Protocol::Socks5h => true,
+            Protocol::Socks5 => false,
+        }
+    }
+
     /// What Proxy-Authorization says to an HTTP parent; `None` without credentials.
     pub(crate) fn authorization(&self) -> Option<Secret> {
         self.credentials.as_ref().map(Credentials::basic)

@@ -1,0 +1,122 @@
+//! Who may reach what, by rule.
+
+use super::*;
+
+fn access(allow: &[&str], deny: &[&str]) -> Access {
+    let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Access { allow: rules(allow), deny: rules(deny), ..Access::default() }
+}
+
+/// Whether the target may be reached at this address.
+fn reaches(access: &Access, asker: Asker, target: &str, address: &str) -> bool {
+    let target = target.parse().unwrap();
+    access.refuse_target(asker, &target).is_none()
+        && access.refuse_address(asker, &target, address.parse().unwrap()).is_none()
+}
+
+#[test]
+fn every_spelling_of_an_address_is_the_same_address() {
+    let access = access(&[], &["127.0.0.0/8", "10.0.0.0/8", "0.0.0.0", "::"]);
+    for address in [
+        "127.0.0.1:80",
+        "[::ffff:127.0.0.1]:80",
+        "[64:ff9b::7f00:1]:80",
+        "[::ffff:10.1.2.3]:80",
+        "[64:ff9b::a01:203]:80",
+        "0.0.0.0:80",
+        "[::]:80",
+        "[::ffff:0.0.0.0]:80",
+    ] {
+        assert!(!reaches(&access, Asker::LocalClient, "name.test:80", address), "{address}");
+    }
+    assert!(reaches(&access, Asker::LocalClient, "name.test:80", "192.0.2.1:80"));
+}
+
+#[test]
+fn a_remote_client_reaches_no_address_of_this_machine_that_no_rule_names() {
+    let own = [
+        "127.0.0.1:80",
+        "127.9.9.9:80",
+        "[::1]:80",
+        "[::]:80",
+        "0.0.0.0:80",
+        "0.1.2.3:80",
+        "169.254.169.254:80",
+        "[fe80::1]:80",
+        "[::ffff:127.0.0.1]:80",
+        "[64:ff9b::a9fe:a9fe]:80",
+    ];
+    for address in own {
+        for (rules, reached) in [
+            (&[][..], false),
+            (&["*"], false),
+            (&["*.test"], false),
+            (&["name.test"], true),
+            (&["name.test:81"], false),
+            (&["0.0.0.0/0", "::/0"], true),
+        ] {
+            let access = access(rules, &[]);
+            let is = reaches(&access, Asker::RemoteClient, "name.test:80", address);
+            assert_eq!(is, reached, "{rules:?} {address}");
+        }
+        assert!(reaches(&access(&[], &[]), Asker::LocalClient, "name.test:80", address));
+    }
+    assert!(reaches(&access(&[], &[]), Asker::RemoteClient, "name.test:80", "192.0.2.1:80"));
+}
+
+#[test]
+fn with_allow_rules_a_client_reaches_only_what_they_allow_and_the_operator_anything() {
+    let access = access(&["*.example.com:443", "192.0.2.0/24"], &["bad.example.com", "*:25"]);
+    for (target, address, reached) in [
+        ("www.example.com:443", "198.51.100.1:443", true),
+        ("WWW.Example.COM.:443", "198.51.100.1:443", true),
+        ("www.example.com:80", "198.51.100.1:80", false),
+        ("example.com:443", "198.51.100.1:443", false),
+        ("bad.example.com:443", "198.51.100.1:443", false),
+        ("other.test:80", "192.0.2.9:80", true),
+        ("other.test:80", "198.51.100.1:80", false),
+        ("other.test:25", "192.0.2.9:25", false),
+    ] {
+        assert_eq!(reaches(&access, Asker::LocalClient, target, address), reached, "{target}");
+    }
+    assert!(reaches(&access, Asker::Operator, "other.test:80", "198.51.100.1:80"));
+    assert!(!reaches(&access, Asker::Operator, "other.test:25", "198.51.100.1:25"));
+}
+
+#[test]
+fn only_networks_that_are_named_are_admitted() {
+    let none = Access::default();
+    let some = Access { from: vec!["10.0.0.0/8".parse().unwrap()], ..Access::default() };
+    for (client, admitted) in
+        [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("127.0.0.1", false), ("::1", false)]
+    {
+        let client = Some(SocketAddr::new(client.parse().unwrap(), 5));
+        assert_eq!(some.refuse_client(client, None).is_none(), admitted, "{client:?}");
+        assert_eq!(none.refuse_client(client, None), None);
+    }
+}
+
+#[test]
+fn a_client_is_local_by_loopback_or_by_its_own_address() {
+    let asker = |remote: &str, local: &str| {
+        Asker::client(Some(remote.parse().unwrap()), Some(local.parse().unwrap()))
+    };
+    assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
+    assert_eq!(asker("[::ffff:127.0.0.1]:5", "[::1]:80"), Asker::LocalClient);
+    assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::LocalClient);
+    assert_eq!(asker("192.0.2.2:5", "192.0.2.1:80"), Asker::RemoteClient);
+    // No prefix of the network's makes a client local.
+    assert_eq!(asker("[64:ff9b::7f00:1]:5", "[2001:db8::1]:80"), Asker::RemoteClient);
+    assert_eq!(Asker::client(None, None), Asker::RemoteClient);
+}
+
+#[test]
+fn a_client_that_was_diverted_is_not_local_by_the_address_that_it_wanted() {
+    let asker = |remote: &str, target: &str| {
+        Asker::diverted(Some(remote.parse().unwrap()), Some(target.parse().unwrap()))
+    };
+    assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
+    assert_eq!(asker("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), Asker::LocalClient);
+    assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::RemoteClient);
+    assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::RemoteClient);
+}
