@@ -53,9 +53,8 @@ impl Destination {
     /// Whether `covers` holds wherever it leads. The unspecified address is covered by itself, or by
     /// the loopback address of its family, which it leads to.
     pub(super) fn is_covered(&self, covers: impl Fn(IpAddr) -> bool) -> bool {
-        let is_covered = |ip: IpAddr| {
-            covers(ip) || ip.is_unspecified() && covers(without_unspecified(ip))
-        };
+        let is_covered =
+            |ip: IpAddr| covers(ip) || ip.is_unspecified() && covers(without_unspecified(ip));
         match self.translated.is_empty() {
             true => is_covered(self.itself),
             false => self.translated.iter().all(|&ip| is_covered(ip.into())),

@@ -1,6 +1,9 @@
 //! Who may use the proxy, and what may be reached through it.
 
 mod address;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod guesses;
 mod own_user;
 mod rule;
 mod users;
@@ -9,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use address::{Destination, is_this_machines};
 pub(crate) use address::{client_network, is_own};
+pub(crate) use guesses::Guesses;
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};

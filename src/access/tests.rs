@@ -1,5 +1,7 @@
 //! Who may reach what, by rule.
 
+mod spellings;
+
 use super::*;
 
 fn access(allow: &[&str], deny: &[&str]) -> Access {
@@ -117,6 +119,69 @@ fn a_client_that_was_diverted_is_not_local_by_the_address_that_it_wanted() {
     };
     assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
     assert_eq!(asker("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), Asker::LocalClient);
-    assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::RemoteClient);
-    assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::RemoteClient);
+    assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::DivertedClient);
+    assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::DivertedClient);
+}
+
+#[test]
+fn who_speaks_for_another_has_the_rights_of_both() {
+    let [near, far] = ["127.0.0.1:5", "192.0.2.1:5"].map(|source| source.parse().unwrap());
+    for asker in [Asker::Operator, Asker::LocalClient, Asker::RemoteClient, Asker::DivertedClient] {
+        assert_eq!(asker.speaking_for(near), asker);
+    }
+    assert_eq!(Asker::LocalClient.speaking_for(far), Asker::RemoteClient);
+    assert_eq!(Asker::DivertedClient.speaking_for(far), Asker::DivertedClient);
+}
+
+#[test]
+fn only_a_rule_on_names_allows_a_name_that_is_looked_up_elsewhere() {
+    let reaches = |allow: &[&str], deny: &[&str], asker: Asker, name: &str| {
+        let (access, target) = (access(allow, deny), format!("{name}:80").parse().unwrap());
+        access.refuse_target(asker, &target).is_none()
+            && access.refuse_unresolved(asker, &target).is_none()
+    };
+    let local = Asker::LocalClient;
+    for (allow, deny, name, reached) in [
+        (&[][..], &[][..], "a.test", true),
+        (&["192.0.2.0/24"], &[], "a.test", false),
+        (&["192.0.2.0/24", "a.test"], &[], "a.test", true),
+        (&["192.0.2.0/24:80", "*.test"], &[], "A.test.", true),
+        (&["*"], &[], "a.test", true),
+        (&["a.test:81"], &[], "a.test", false),
+        (&[], &["10.0.0.0/8"], "a.test", false),
+        (&[], &["10.0.0.1"], "a.test", false),
+        (&[], &["10.0.0.0/8:25"], "a.test", true),
+        (&[], &["10.0.0.0/8:80"], "a.test", false),
+        (&[], &["b.test"], "a.test", true),
+        // It says nothing of this name.
+        (&["*"], &["10.0.0.0/8"], "a.test", false),
+        (&["a.test"], &["10.0.0.0/8"], "a.test", true),
+        (&["*.test"], &["10.0.0.0/8"], "a.test", true),
+        (&["a.test"], &["10.0.0.0/8", "a.test"], "a.test", false),
+        // Names of loopback.
+        (&[], &["127.0.0.0/8"], "localhost", false),
+        (&[], &["::1"], "a.localhost.", false),
+        (&["localhost"], &["127.0.0.0/8"], "LOCALHOST", false),
+        (&[], &["10.0.0.0/8"], "localhost", true),
+        (&["127.0.0.0/8"], &[], "localhost", true),
+        (&["192.0.2.0/24"], &[], "localhost", false),
+        // What a parent may take for another name, or for an address.
+        (&[], &["evil.test"], "ｅvil.test", false),
+        (&[], &["127.0.0.1:81"], "4294967297", false),
+        (&[], &[], "ｅvil.test", true),
+    ] {
+        assert_eq!(reaches(allow, deny, local, name), reached, "{name} {allow:?} {deny:?}");
+    }
+    // The command line's own target is one that --deny holds for as well.
+    assert!(!reaches(&[], &["10.0.0.0/8"], Asker::Operator, "a.test"));
+    assert!(reaches(&["192.0.2.0/24"], &[], Asker::Operator, "a.test"));
+    // What is behind a parent is its own, but for names that are loopback's everywhere.
+    let remote = Asker::RemoteClient;
+    assert!(reaches(&[], &[], remote, "a.test"));
+    for name in ["localhost", "a.localhost", "0b1111111.1", "１２７.1"] {
+        assert!(!reaches(&[], &[], remote, name), "{name}");
+    }
+    assert!(reaches(&["localhost"], &[], remote, "localhost"));
+    assert!(reaches(&["127.0.0.1"], &[], remote, "localhost"));
+    assert!(!reaches(&["*"], &[], remote, "localhost"));
 }

@@ -26,9 +26,14 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// As curl does: lower case first, and what is empty is not set. curl alone does not read HTTP_PROXY;
-/// most other programs do.
+/// most other programs do, but not where it may be a field of a request that a CGI program serves
+/// (httpoxy, CVE-2016-5385).
 fn value_in(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if name == "http_proxy" && variable("REQUEST_METHOD").is_some() {
+        // Windows does not tell the two names apart.
+        return if cfg!(windows) { None } else { set(name) };
+    }
     set(name).or_else(|| set(&name.to_ascii_uppercase()))
 }
 
@@ -76,6 +81,11 @@ mod tests {
                 Some("socks5h://one:1"),
             ),
             (&[("HTTP_PROXY", "http://two:2")], Some("http://two:2")),
+            #[cfg(not(windows))]
+            (&[("http_proxy", "http://two:2"), ("REQUEST_METHOD", "GET")], Some("http://two:2")),
+            (&[("HTTP_PROXY", "http://two:2"), ("REQUEST_METHOD", "GET")], None),
+            (&[("HTTP_PROXY", "http://two:2"), ("REQUEST_METHOD", "")], None),
+            (&[("HTTPS_PROXY", "http://two:2"), ("REQUEST_METHOD", "GET")], Some("http://two:2")),
         ] {
             let via = parent(variables).unwrap().map(|via| via.to_string());
             assert_eq!(via.as_deref(), expected, "{variables:?}");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -116,6 +116,39 @@ pub(super) fn parse_mark(text: &str) -> Result<NonZeroU32, String> {
     mark.ok_or_else(|| "expected a number from 1 to 4294967295, or 0x and hex digits".to_owned())
 }
 
+/// Warns of passwords that others than the file's owner can read.
+fn warn_if_others_read(file: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = std::fs::metadata(file) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o044 != 0 {
+            tracing::warn!(
+                "other users can read the passwords in '{0}' (mode {mode:04o}); chmod 600 '{0}'",
+                file.display()
+            );
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+}
+
+/// Warns of rules that cannot be applied to names, because a parent proxy looks them up.
+fn warn_of_unresolved_names(settings: &Settings) {
+    let Some(via) = settings.via.as_ref().filter(|via| via.looks_names_up()) else { return };
+    let Access { allow, deny, .. } = &settings.access;
+    if deny.iter().any(TargetRule::is_of_network) {
+        tracing::warn!(
+            "--via {via} looks names up, so that --deny cannot be compared with their addresses: only \
+             names that an --allow rule names are reached"
+        );
+    } else if !allow.is_empty() && allow.iter().all(TargetRule::is_of_network) {
+        tracing::warn!(
+            "--via {via} looks names up, and --allow has networks alone: no name is reached"
+        );
+    }
+}
+
 impl ProxyArgs {
     /// Listening where other machines come in takes a word on who may. What is diverted was chosen
     /// by the kernel's rules, and whoever connects otherwise is refused. Who may announce clients is
@@ -149,6 +182,9 @@ impl ProxyArgs {
         access.from.clone_from(&self.allow_from);
         let users = self.auth_file.as_deref().map(Users::read).transpose();
         access.users = users.map_err(Failure::new)?;
+        if let Some(file) = &self.auth_file {
+            warn_if_others_read(file);
+        }
         access.allow.clone_from(&self.allow);
         access.deny.clone_from(&self.deny);
         Ok(access)
@@ -183,6 +219,7 @@ impl ProxyArgs {
             SendProxy::V2 => ProxyProtocol::V2,
         });
         settings.request_timeout = self.request_timeout;
+        warn_of_unresolved_names(&settings);
         self.limits.apply(&mut settings)?;
         settings.mark = self.mark.map(Mark::new).transpose().map_err(Failure::new)?;
         Ok(settings)

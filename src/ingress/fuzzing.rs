@@ -1,5 +1,6 @@
 //! What clients say, fuzzed: each parser, and what must hold of whatever it takes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::http::{
@@ -8,8 +9,8 @@ use super::http::{
 };
 use super::proxy_protocol::{self, ProxyProtocol};
 use super::socks::{parse_4, parse_5, parse_methods, parse_password};
-use super::{Forward, ListenAddr, Parsed, Target};
-use crate::access::{Network, TargetRule};
+use super::{Forward, ListenAddr, Parsed, Target, parse_address};
+use crate::access::{self, Network, TargetRule};
 use crate::record::Http;
 use crate::relay::{Edit, Edited, Then};
 
@@ -86,7 +87,22 @@ pub fn proxy_protocol(bytes: &[u8]) {
 pub fn target(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(target) = text.parse::<Target>() {
-        assert_eq!(target.to_string().parse(), Ok(target));
+        assert_eq!(target.to_string().parse(), Ok(target.clone()));
+        let host = target.host();
+        assert!(host.split('.').all(|label| !label.is_empty()));
+        access::fuzzing::check_rules(&target);
+        if let Some(address) = target.literal() {
+            // The usual spelling is the same address, and nobody reads it as another one.
+            let usual = Target::from(address);
+            assert_eq!(usual.literal(), Some(address));
+            assert!(!usual.is_oddly_spelled() && !target.is_localhost());
+        }
+    }
+    // An address is one with and without its port.
+    if let Some(address) = parse_address(text) {
+        let target = Target::new(text, 80).map(|target| target.literal());
+        assert_eq!(target, Ok(Some(SocketAddr::new(address, 80))));
+        assert!(text.parse::<Network>().is_ok());
     }
     let _ = text.parse::<Forward>();
     let _ = text.parse::<ListenAddr>();

@@ -240,12 +240,15 @@ async fn socks_5(
     Ok(Request::tunnel(target, Answer::Socks5, dialogue.take_rest()))
 }
 
+/// The user or the password is wrong.
+const AUTH_FAILED: &str = "AUTH_FAILED";
+
 /// Whether the client may ask, by what it says of itself.
 fn authenticated(users: Option<&Users>, given: Option<&Credentials>) -> Result<(), Failure> {
     let (code, text) = match (users, given) {
         (None, _) => return Ok(()),
         (Some(users), Some(given)) if users.know(given) => return Ok(()),
-        (Some(_), Some(_)) => ("AUTH_FAILED", "the user or the password is wrong"),
+        (Some(_), Some(_)) => (AUTH_FAILED, "the user or the password is wrong"),
         (Some(_), None) => ("AUTH_REQUIRED", "a user name and a password are required"),
     };
     Err(Failure {
@@ -268,6 +271,11 @@ fn malformed(text: &'static str) -> Failure {
 }
 
 impl Refusal {
+    /// Whether the client gave credentials that nobody has.
+    pub(crate) fn is_wrong_password(&self) -> bool {
+        self.failure.fault.as_ref().is_some_and(|fault| fault.code == AUTH_FAILED)
+    }
+
     /// The client gets an end of stream, and no words.
     fn silent(failure: Failure) -> Self {
         Self { failure, reply: Some(Vec::new()) }

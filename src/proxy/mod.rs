@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{self, Asker};
+use crate::access::{self, Asker, Guesses};
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
@@ -78,6 +78,8 @@ struct Shared {
     on_close: Option<OnClose>,
     pulse: Arc<Pulse>,
     admission: Admission,
+    /// Clients whose passwords were wrong.
+    guesses: Guesses,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -113,6 +115,7 @@ impl Proxy {
             on_close: None,
             pulse: Arc::default(),
             admission: Admission::new(connections, per_client),
+            guesses: Guesses::default(),
             stop,
         };
         Self { shared, listeners }

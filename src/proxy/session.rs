@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -208,6 +209,19 @@ async fn request(account: &mut Account, client: &mut Leg) -> Result<Request, Ref
     };
     let heard = hearing.await;
     account.request_ended();
+    if let Err(refusal) = &heard
+        && refusal.is_wrong_password()
+        && let Some(guesser) = account.asked.announced_source().or(remote)
+    {
+        let delay = shared.guesses.count(guesser.ip(), Instant::now());
+        if !delay.is_zero() {
+            // Who has gone waits for nothing.
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                _ = abandoned(&shared, &client.stream) => {}
+            }
+        }
+    }
     heard
 }
 

@@ -179,12 +179,8 @@ impl Course {
         let url = &request.url;
         let dialler = client.dialler(url);
         let (anywhere, any_name) = (|_| None, || None);
-        let limits = Limits {
-            timeout,
-            refuse: &anywhere,
-            refuse_name: &any_name,
-            refuse_parent: &anywhere,
-        };
+        let limits =
+            Limits { timeout, refuse: &anywhere, refuse_name: &any_name, refuse_parent: &anywhere };
         let mut abandoned = pin!(async {
             match max_time {
                 Some(Deadline { at, code, text }) => {

@@ -211,6 +211,110 @@ fn a_client_of_another_machine_reaches_no_loopback_unless_a_rule_names_it() {
 }
 
 #[test]
+fn a_client_of_another_machine_reaches_no_address_of_this_one_past_its_firewall() {
+    let what = "a_client_of_another_machine_reaches_no_address_of_this_one_past_its_firewall";
+    if !available(what) {
+        return;
+    }
+    let [here, there] = [(); 2].map(|()| Namespace::new());
+    here.cable(&there, "cable", 7);
+    // An address that no other machine reaches, and a whole network that is local.
+    here.ip(&["addr", "add", "198.51.100.1/32", "dev", "lo"]);
+    here.ip(&["addr", "add", "203.0.113.1/24", "dev", "lo"]);
+    let own = here.enter(|| echo_server_on("0.0.0.0:0")).port();
+    let other = there.enter(|| echo_server_on("10.7.0.2:0")).port();
+    let open = |args: &[&str]| {
+        let args = [&["-D", "10.7.0.1:0", "--allow-from", "10.7.0.0/24"], args].concat();
+        Proxy::start(&mut here.command(BINARY), &[], &args)
+    };
+    let ask = |proxy: &Proxy, target: &str, port: u16| {
+        let mut client = proxy.connect();
+        write!(client, "CONNECT {target}:{port} HTTP/1.1\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).unwrap();
+        String::from_utf8(status[9..].to_vec()).unwrap()
+    };
+    let addresses = ["10.7.0.1", "198.51.100.1", "203.0.113.1", "203.0.113.9", "0x0a.7.1"];
+    let closed = open(&[]);
+    for target in addresses {
+        assert_eq!(there.enter(|| ask(&closed, target, own)), "403", "{target}");
+        // Of this machine's own programs it is no matter.
+        assert_eq!(here.enter(|| ask(&closed, target, own)), "200", "{target}");
+    }
+    assert_eq!(there.enter(|| ask(&closed, "10.7.0.2", other)), "200");
+    let opened = open(&["--allow", "10.7.0.1", "--allow", "203.0.113.0/24"]);
+    for target in ["10.7.0.1", "203.0.113.9"] {
+        assert_eq!(there.enter(|| ask(&opened, target, own)), "200", "{target}");
+    }
+    assert_eq!(there.enter(|| ask(&opened, "198.51.100.1", own)), "403");
+
+    // A system in which every address can be bound to has still other machines.
+    here.sh("sysctl -qw net.ipv4.ip_nonlocal_bind=1");
+    assert_eq!(there.enter(|| ask(&closed, "10.7.0.2", other)), "200");
+    assert_eq!(there.enter(|| ask(&closed, "10.7.0.1", own)), "403");
+}
+
+#[test]
+fn wrong_passwords_are_slowed_by_client_and_right_ones_are_not() {
+    let proxy = guarded(&["--accept-proxy", "--allow-from", "127.0.0.0/8"]);
+    let connect = |client: &str, password: &str| {
+        let mut stream = proxy.connect();
+        let length = u8::try_from(password.len()).unwrap();
+        let header = format!("PROXY TCP4 {client} 192.0.2.100 5000 80\r\n");
+        let login = [header.as_bytes(), b"\x05\x01\x02\x01\x03bob", &[length], password.as_bytes()];
+        stream.write_all(&login.concat()).unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+        stream
+    };
+    let answer = |stream: &mut TcpStream| {
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).unwrap();
+        answer[1]
+    };
+    let mut delays = Vec::new();
+    for _ in 0..4 {
+        let mut guess = connect("192.0.2.1", "wrong");
+        let began = std::time::Instant::now();
+        assert_eq!(answer(&mut guess), 1);
+        delays.push(began.elapsed().as_millis());
+    }
+    assert!(delays[1] >= 250 && delays[2] >= 500 && delays[3] >= 1000, "{delays:?}");
+    // Two seconds: in that time others, and the client itself, are answered.
+    let mut guess = connect("192.0.2.1", "wrong");
+    assert_eq!(answer(&mut connect("192.0.2.2", "hunter2")), 0);
+    assert_eq!(answer(&mut connect("192.0.2.1", "hunter2")), 0);
+    assert_eq!(answer(&mut connect("192.0.2.3", "wrong")), 1);
+    guess.set_nonblocking(true).unwrap();
+    let early = guess.read(&mut [0; 2]).unwrap_err();
+    assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock);
+    guess.set_nonblocking(false).unwrap();
+    assert_eq!(answer(&mut guess), 1);
+    // The end waits for none of them.
+    let _waiting = connect("192.0.2.1", "wrong");
+    let began = std::time::Instant::now();
+    proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(proxy.wait().status.code(), Some(0));
+    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_file_of_passwords_that_others_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, is_warned_of) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let users = directory.path().join("users");
+        std::fs::write(&users, "ann:swordfish\n").unwrap();
+        std::fs::set_permissions(&users, std::fs::Permissions::from_mode(mode)).unwrap();
+        let users = users.display().to_string();
+        let said = Proxy::serving(&["--auth-file", &users]).stop().stderr;
+        let lines = said.lines().filter(|line| line.contains("can read the passwords")).count();
+        assert_eq!(lines, usize::from(is_warned_of), "{mode:o}: {said}");
+        assert!(!is_warned_of || said.contains(&format!("chmod 600 '{users}'")), "{said}");
+    }
+}
+
+#[test]
 fn listening_beyond_loopback_without_a_word_on_who_may_is_wrong_usage() {
     let run = |args: &[&str]| Command::new(BINARY).arg("proxy").args(args).output().unwrap();
     for (args, advice) in [

@@ -140,6 +140,23 @@ fn clients_that_a_load_balancer_announces_have_a_limit_each() {
 }
 
 #[test]
+fn the_addresses_of_an_ipv6_network_have_one_limit() {
+    let args = ["--accept-proxy", "--max-per-client", "1"];
+    let proxy = Proxy::forwarding_to(echo_server(), &args);
+    let connect = |client: &str| {
+        let mut stream = proxy.connect();
+        let header = format!("PROXY TCP6 {client} 2001:db8:f::1 5000 80\r\n");
+        std::io::Write::write_all(&mut stream, header.as_bytes()).unwrap();
+        stream
+    };
+    let mut first = connect("2001:db8::1");
+    exchange(&mut first, b"x");
+    assert_eq!(read_until_reset(&mut connect("2001:db8::2:3:4:5")), b"");
+    assert_is_refused(&proxy.the_record());
+    exchange(&mut connect("2001:db8:0:1::1"), b"x");
+}
+
+#[test]
 fn an_idle_pair_ends_with_a_reset_to_both_sides_and_says_why() {
     let forwarding = Forwarding::new(&["--idle-timeout", "300ms"]);
     let mut ends = forwarding.pair();

@@ -49,6 +49,7 @@ mod samples;
 mod secrets;
 mod service;
 mod socks;
+mod spellings;
 mod stat;
 mod stopping;
 mod streaming;

@@ -1,5 +1,7 @@
 //! The head of a request to an HTTP proxy: CONNECT, and absolute form (RFC 9112 section 3.2).
 
+use std::borrow::Cow;
+
 use httparse::Header;
 
 use super::body::Framing;
@@ -87,8 +89,9 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     if hosts == 0 && minor > 0 {
         return Err(BadHead::malformed("it has no Host field"));
     }
-    let place = Place::of(uri, method)?;
+    let mut place = Place::of(uri, method)?;
     let target = place.target()?;
+    place.settle_spelling(&target);
     let options = ConnectionOptions::of(fields);
     let upgrade = match minor > 0 && options.name("upgrade") {
         true => protocols(fields),
@@ -96,7 +99,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     };
     let absolute = Absolute {
         method: method.to_owned(),
-        host: place.authority.to_owned(),
+        host: place.authority.clone().into_owned(),
         head: origin_form(method, &place, minor, fields, &options, &upgrade)?,
         body: framing,
         upgrade: !upgrade.is_empty(),
@@ -121,7 +124,7 @@ fn reason(error: httparse::Error) -> &'static str {
 /// Where a URI in absolute form points.
 struct Place<'u> {
     /// `host` or `host:port`, without user and password.
-    authority: &'u str,
+    authority: Cow<'u, str>,
     /// In origin form, or `*`.
     path: String,
 }
@@ -151,17 +154,28 @@ impl<'u> Place<'u> {
             Some('?') => format!("/{path}"),
             Some(_) => path.to_owned(),
         };
-        Ok(Self { authority: authority.strip_suffix(':').unwrap_or(authority), path })
+        Ok(Self { authority: authority.strip_suffix(':').unwrap_or(authority).into(), path })
     }
 
     fn target(&self) -> Result<Target, BadHead> {
-        let authority = self.authority;
+        let authority = &*self.authority;
         let has_port = match authority.rsplit_once(']') {
             Some((_, rest)) => !rest.is_empty(),
             None => authority.contains(':'),
         };
         let target = if has_port { authority.parse() } else { format!("{authority}:80").parse() };
         target.map_err(|error: crate::ingress::ParseTargetError| BadHead::malformed(error.reason()))
+    }
+
+    /// An address in an odd spelling is passed on in the usual one: whoever gets it must not read
+    /// another address than the one that was checked here.
+    fn settle_spelling(&mut self, target: &Target) {
+        if let Some(address) = target.literal().filter(|_| target.is_oddly_spelled()) {
+            self.authority = match self.authority.contains(':') {
+                true => address.to_string().into(),
+                false => address.ip().to_string().into(),
+            };
+        }
     }
 }
 

@@ -139,6 +139,15 @@ fn proxies_of_the_environment_are_gone_through_as_curl_does() {
         let (stat, is_ok) = record_of(command.env(variable, value));
         assert!(is_ok && stat.exchange.via.is_none(), "{stat:?}");
     }
+    // What a CGI program may have got from its client (httpoxy).
+    for (variable, is_taken) in [("HTTP_PROXY", false), ("http_proxy", true)] {
+        let mut command = stat(&["--json", &plain]);
+        let (stat, is_ok) = record_of(command.env(variable, &http).env("REQUEST_METHOD", "GET"));
+        assert!(is_ok, "{stat:?}");
+        assert_eq!(stat.exchange.via.is_some(), is_taken, "{variable}");
+        count += usize::from(is_taken);
+    }
+    assert_eq!(proxy.wait_for_records(count).len(), count);
     if has_tool("openssl", name) {
         let server = TlsServer::start();
         let url = format!("https://localhost:{}/", server.address.port());

@@ -73,6 +73,25 @@ fn the_upstream_gets_origin_form_and_nothing_of_this_hop() {
 }
 
 #[test]
+fn an_address_in_an_odd_spelling_is_passed_on_in_the_usual_one() {
+    for (authority, host) in [
+        ("0177.0.0.1", "127.0.0.1"),
+        ("0x7f.1:8080", "127.0.0.1:8080"),
+        ("127.0.0.1.", "127.0.0.1"),
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[0::1]", "[0::1]"),
+        ("Name.test.", "Name.test."),
+    ] {
+        let head = format!("GET http://{authority}/ HTTP/1.1\r\nHost: x\r\n\r\n");
+        let (target, absolute) = absolute(&head);
+        assert_eq!(absolute.host, host);
+        assert!(upstream_gets(&head).contains(&format!("\r\nHost: {host}\r\n")), "{authority}");
+        let asked = if target.to_string() == authority { "" } else { ":80" };
+        assert_eq!(target.to_string(), format!("{authority}{asked}"));
+    }
+}
+
+#[test]
 fn an_upgrade_is_kept_when_connection_names_it() {
     let head = "GET http://a/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
                 Connection: keep-alive, upgrade\r\n\r\n";
