@@ -184,3 +184,17 @@ fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> 
     assert_eq!(written.len() + consumed, bytes.len() + authored);
     Some(written)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_must_hold_of_targets_holds_of_all_that_look_like_one(
+            text in "(\\[?[0-9a-fxX.:%]{0,20}\\]?|(a|local|localhost|[0-9x]{1,4}|\\PC|\\*)(\\.(localhost|[0-9a-fxX]{0,4}|\\.)){0,4})(:[0-9]{1,2}|/[0-9]{1,3})?",
+        ) {
+            super::target(text.as_bytes());
+        }
+    }
+}
