@@ -17,7 +17,7 @@ use super::exit::{self, Failure};
 use super::inherited::Inherited;
 use super::limits::LimitArgs;
 use super::pair::{PairArgs, parse_duration};
-use super::signals::{self, Stopper};
+use super::signals::{self, Handlers, Stopper};
 use super::{Verbosity, diagnostics, output_watch, service};
 
 #[derive(Debug, Args)]
@@ -254,15 +254,35 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let started = Recorder::start(output.clone(), queue, move || reader_gone.request_once());
     let (recorder, writer) = started.map_err(Failure::new)?;
 
-    let hangup = {
-        let (stopper, recorder, output) = (stopper.clone(), recorder.clone(), output.clone());
-        move || match output {
-            Output::File(_) => recorder.reopen(),
-            // There is nothing to open anew: the terminal has gone.
-            _ => stopper.request(),
+    let reopen = {
+        let (recorder, output) = (recorder.clone(), output.clone());
+        move || {
+            let is_file = matches!(output, Output::File(_));
+            if is_file {
+                recorder.reopen();
+            }
+            is_file
         }
     };
-    signals::listen(&stopper, hangup)
+    let handlers = Handlers {
+        on_hangup: {
+            let (stopper, reopen) = (stopper.clone(), reopen.clone());
+            // Where there is nothing to open anew, the terminal has gone.
+            move || {
+                if !reopen() {
+                    stopper.request();
+                }
+            }
+        },
+        on_reopen: move || {
+            if !reopen() {
+                tracing::info!(
+                    "SIGUSR1: records go to standard output, which cannot be opened anew"
+                );
+            }
+        },
+    };
+    signals::listen(&stopper, handlers)
         .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     if output == Output::Stdout {
         output_watch::stop_when_reader_leaves(stopper.clone());

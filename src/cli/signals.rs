@@ -45,10 +45,21 @@ impl StopRequests {
     }
 }
 
-/// SIGINT (and the console's Ctrl-C) and SIGTERM ask to stop; SIGHUP runs `on_hangup`. What whoever
-/// started the program wants ignored (`nohup`, a shell's `&`) stays ignored. Must be called within
-/// a tokio runtime.
-pub(crate) fn listen(stopper: &Stopper, on_hangup: impl Fn() + Send + 'static) -> io::Result<()> {
+/// What is done about signals that do not ask to stop.
+pub(crate) struct Handlers<H, R> {
+    /// About SIGHUP.
+    pub(crate) on_hangup: H,
+    /// About SIGUSR1, which asks many servers to open their logs anew.
+    pub(crate) on_reopen: R,
+}
+
+/// SIGINT (and the console's Ctrl-C), SIGTERM, SIGQUIT, SIGALRM and SIGXCPU ask to stop; SIGUSR2 is
+/// for nothing, and does nothing. What whoever started the program wants ignored (`nohup`, a shell's
+/// `&`) stays ignored. Must be called within a tokio runtime.
+pub(crate) fn listen(
+    stopper: &Stopper,
+    handlers: Handlers<impl Fn() + Send + 'static, impl Fn() + Send + 'static>,
+) -> io::Result<()> {
     if !is_ignored(SIGINT) {
         // ctrlc without its `termination` feature, which would take SIGHUP as well.
         let interrupted = stopper.clone();
@@ -59,32 +70,54 @@ pub(crate) fn listen(stopper: &Stopper, on_hangup: impl Fn() + Send + 'static) -
     {
         use nix::sys::signal::Signal;
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
         let terminated = stopper.clone();
-        tokio::spawn(async move {
-            while terminate.recv().await.is_some() {
-                terminated.request();
-            }
-        });
-        if !is_ignored(SIGHUP) {
-            let mut hangup = signal(SignalKind::hangup())?;
-            tokio::spawn(async move {
-                while hangup.recv().await.is_some() {
-                    on_hangup();
-                }
-            });
+        on_signal(Signal::SIGTERM, move || terminated.request())?;
+        // By default each of these would end the program without its records.
+        for stop in [Signal::SIGQUIT, Signal::SIGALRM, Signal::SIGXCPU] {
+            let stopper = stopper.clone();
+            on_unignored(stop, move || stopper.request())?;
         }
+        on_unignored(Signal::SIGHUP, handlers.on_hangup)?;
+        on_unignored(Signal::SIGUSR1, handlers.on_reopen)?;
+        on_unignored(Signal::SIGUSR2, || tracing::info!("SIGUSR2 has no meaning here"))?;
         // A file that may not grow (ulimit -f) is an error of write(2) then, not the program's end.
         drop(signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))?);
     }
     #[cfg(not(unix))]
-    let _ = on_hangup;
+    let _ = handlers;
     Ok(())
 }
 
-// POSIX fixes these two numbers (kill(1)).
 #[cfg(unix)]
-const SIGHUP: u32 = 1;
+fn on_unignored(
+    signal: nix::sys::signal::Signal,
+    handler: impl Fn() + Send + 'static,
+) -> io::Result<()> {
+    match is_ignored((signal as i32).unsigned_abs()) {
+        true => Ok(()),
+        false => on_signal(signal, handler),
+    }
+}
+
+/// From here on the signal does this, and nothing else.
+#[cfg(unix)]
+fn on_signal(
+    signal: nix::sys::signal::Signal,
+    handler: impl Fn() + Send + 'static,
+) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal as listen_for};
+
+    let mut arrivals = listen_for(SignalKind::from_raw(signal as i32))?;
+    tokio::spawn(async move {
+        while arrivals.recv().await.is_some() {
+            tracing::debug!("{signal} arrived");
+            handler();
+        }
+    });
+    Ok(())
+}
+
+// POSIX fixes this number (kill(1)).
 const SIGINT: u32 = 2;
 
 /// Whether the program was started with this signal ignored (Linux: the mask in /proc).

@@ -13,7 +13,13 @@ use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_for, wait_until};
 
 #[test]
-fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
+fn sighup_and_sigusr1_reopen_the_file_under_load_and_lose_nothing() {
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        reopen_under_load(signal);
+    }
+}
+
+fn reopen_under_load(signal: Signal) {
     let proxy = Proxy::forwarding_to(echo_server(), &[]);
     let file = proxy.records_file();
     let rotated = |n: u32| file.with_extension(format!("{n}"));
@@ -24,7 +30,7 @@ fn sighup_under_load_opens_the_file_anew_and_loses_nothing() {
                 std::fs::metadata(&file).is_ok_and(|meta| meta.len() > 0)
             });
             std::fs::rename(&file, rotated(n)).unwrap();
-            proxy.signal(Signal::SIGHUP);
+            proxy.signal(signal);
             wait_until("the file is there again", || file.exists());
         }
     }) as u64;

@@ -1,12 +1,14 @@
 //! Stopping: every pair gets its record, whatever it is doing.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use conniver::record::{By, How, Line, Outcome};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::harness::peers::{echo_server, exchange, read_all, read_until_reset};
-use crate::harness::program::{Proxy, wait_until};
+use crate::harness::program::{BINARY, Proxy, wait_for, wait_until};
 
 #[test]
 fn sigterm_gives_every_open_pair_its_record_and_resets_its_client() {
@@ -76,7 +78,7 @@ fn a_pair_that_is_being_dialled_when_the_proxy_stops_gets_its_record() {
     }
     let namespace = Namespace::new();
     namespace.nft("add table inet hole; add chain inet hole out { type filter hook output priority 0; }; add rule inet hole out tcp dport 9 drop");
-    let mut command = namespace.command(crate::harness::program::BINARY);
+    let mut command = namespace.command(BINARY);
     let proxy = Proxy::start(
         &mut command,
         &["0:127.0.0.1:9"],
@@ -94,4 +96,41 @@ fn a_pair_that_is_being_dialled_when_the_proxy_stops_gets_its_record() {
     let record = &left.records()[0];
     assert_eq!(record.outcome, Some(Outcome::Shutdown));
     assert_eq!(record.attempts[0].syn_retransmits, Some(0));
+}
+
+#[test]
+fn signals_that_would_kill_drain_the_proxy() {
+    for signal in [Signal::SIGQUIT, Signal::SIGALRM, Signal::SIGXCPU] {
+        let proxy = Proxy::forwarding_to(echo_server(), &["--drain", "100ms"]);
+        let mut client = proxy.connect();
+        exchange(&mut client, b"up");
+        proxy.signal(signal);
+        let left = proxy.wait();
+        assert_eq!(left.status.code(), Some(0), "{signal}: {}", left.stderr);
+        assert_eq!(left.records()[0].outcome, Some(Outcome::Shutdown), "{signal}");
+    }
+}
+
+#[test]
+fn sigusr1_and_sigusr2_leave_a_proxy_running_that_writes_to_a_pipe() {
+    let mut proxy = std::process::Command::new(BINARY)
+        .args(["proxy", "-L", &format!("0:{}", echo_server()), "-v"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = proxy.stderr.take().unwrap();
+    let mut said = std::io::BufRead::lines(std::io::BufReader::new(said));
+    let mut wait_to_read = |words: &str| {
+        assert!(said.any(|line| line.unwrap().contains(words)), "{words} was not said");
+    };
+    wait_to_read("listening on");
+    let pid = Pid::from_raw(proxy.id().cast_signed());
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+        kill(pid, signal).unwrap();
+        wait_to_read(signal.as_str());
+    }
+    assert!(proxy.try_wait().unwrap().is_none());
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(wait_for(&mut proxy).code(), Some(0));
 }

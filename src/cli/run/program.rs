@@ -70,10 +70,11 @@ mod signals {
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     /// Those that people send to programs.
-    const PASSED_ON: [Signal; 6] = [
+    const PASSED_ON: [Signal; 7] = [
         Signal::SIGHUP,
         Signal::SIGINT,
         Signal::SIGQUIT,
+        Signal::SIGALRM,
         Signal::SIGTERM,
         Signal::SIGUSR1,
         Signal::SIGUSR2,

@@ -21,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::exit::{self, Failure};
 use super::pair::{ViaArg, parse_duration};
-use super::signals::{self, Stopper};
+use super::signals::{self, Handlers, Stopper};
 use super::{Verbosity, diagnostics, parent};
 use repetition::Repetitions;
 
@@ -227,8 +227,10 @@ async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
     let (stopper, requests) = Stopper::new();
     if args.count.is_some() {
         // What was measured is shown, as ping does.
-        let hangup = stopper.clone();
-        signals::listen(&stopper, move || hangup.request())
+        let (hangup, reopen) = (stopper.clone(), stopper.clone());
+        let handlers =
+            Handlers { on_hangup: move || hangup.request(), on_reopen: move || reopen.request() };
+        signals::listen(&stopper, handlers)
             .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
     }
     let mut repetitions = Repetitions::default();
