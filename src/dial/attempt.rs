@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
-use super::Failure;
+use super::own_connections::{OwnConnection, OwnConnections};
+use super::{Failure, hop};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 use crate::socket_options::Outgoing;
@@ -16,10 +18,27 @@ use crate::tcp_info::TcpInfo;
 #[derive(Debug)]
 pub(super) enum Begun {
     /// The answer came at once: the handshake on a loopback is over before connect(2) returns.
-    Connected(TcpStream),
+    Connected(OwnStream),
     /// It is under way; the socket becomes writable when it is over.
-    Waiting(TcpStream),
+    Waiting(OwnStream),
     Failed(AttemptError),
+}
+
+/// A connection that we dialled, known as ours until it is closed.
+#[derive(Debug)]
+pub(crate) struct OwnStream {
+    // In this order: it is to be closed first.
+    pub(crate) stream: TcpStream,
+    pub(crate) connection: OwnConnection,
+}
+
+/// How all addresses of a target are dialled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialling<'d> {
+    pub(super) sockets: Outgoing,
+    /// Proxies on this machine that the client has come through.
+    pub(super) hops: Option<u32>,
+    pub(super) own: &'d Arc<OwnConnections>,
 }
 
 /// Why an attempt did not connect.
@@ -31,8 +50,8 @@ pub(super) struct AttemptError {
 
 /// Sends the SYN and returns without waiting for the answer. tokio's own connect would take the
 /// socket along when it fails, and with it the count of SYNs.
-pub(super) fn begin(address: SocketAddr, sockets: Outgoing) -> Begun {
-    connect(address, sockets).unwrap_or_else(|error| {
+pub(super) fn begin(address: SocketAddr, how: Dialling<'_>) -> Begun {
+    connect(address, how).unwrap_or_else(|error| {
         let mut failure = classify(&error);
         if error.kind() == io::ErrorKind::AddrNotAvailable && has_no_way_to(address) {
             failure = Failure {
@@ -57,14 +76,19 @@ fn has_no_way_to(address: SocketAddr) -> bool {
     connected.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-fn connect(address: SocketAddr, sockets: Outgoing) -> io::Result<Begun> {
+fn connect(address: SocketAddr, how: Dialling<'_>) -> io::Result<Begun> {
     let kind = Type::STREAM;
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let kind = kind.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     socket.set_nonblocking(true)?;
-    sockets.set(&socket)?;
+    how.sockets.set(&socket)?;
+    if let Some(hops) = how.hops {
+        hop::count(&socket, address, hops);
+    }
+    // A listener of ours may accept it before connect(2) returns.
+    let being_dialled = how.own.dial(address);
     let address = address.into();
     let connected = match socket.connect(&address) {
         Ok(()) => true,
@@ -75,7 +99,9 @@ fn connect(address: SocketAddr, sockets: Outgoing) -> io::Result<Begun> {
         Err(error) => return Err(error),
     };
     let stream = TcpStream::from_std(socket.into())?;
-    Ok(if connected { Begun::Connected(stream) } else { Begun::Waiting(stream) })
+    let connection = being_dialled.register(stream.local_addr()?);
+    let own = OwnStream { stream, connection };
+    Ok(if connected { Begun::Connected(own) } else { Begun::Waiting(own) })
 }
 
 /// How an attempt that was under way ended, after its socket became writable.

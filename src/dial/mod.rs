@@ -2,7 +2,9 @@
 
 mod attempt;
 mod cache;
+mod hop;
 mod log;
+mod own_connections;
 mod race;
 mod resolve;
 mod tunnel;
@@ -11,17 +13,20 @@ mod via;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tokio::net::TcpStream;
 
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase, ResolveSource};
 use crate::socket_options::Outgoing;
+use attempt::Dialling;
+pub(crate) use attempt::OwnStream;
 use cache::{Found, Resolver};
+pub(crate) use hop::{MOST_HOPS, hops_so_far, is_here};
 pub(crate) use log::DialLog;
 use log::Parent;
+pub(crate) use own_connections::{Origin, OwnConnection, OwnConnections, Pending};
 use race::race;
 #[cfg(any(test, fuzzing))]
 pub(crate) use tunnel::fuzzing;
@@ -42,6 +47,8 @@ pub(crate) struct Failure {
 /// How long dialling may take, and where it may not go.
 pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
+    /// How many proxies on this machine the client has come through. `None`: it is not counted.
+    pub(crate) hops: Option<u32>,
     /// Why an address of the target may not be dialled.
     pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
     /// Why the target may not be reached by its name alone, which a parent proxy looks up.
@@ -76,7 +83,7 @@ impl Family {
 /// A connection that was had.
 #[derive(Debug)]
 pub(crate) struct Dialled<'v> {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: OwnStream,
     pub(crate) leads_to: LeadsTo<'v>,
 }
 
@@ -98,11 +105,17 @@ pub(crate) struct Dialler {
     resolver: Resolver,
     via: Option<Via>,
     sockets: Outgoing,
+    own: Arc<OwnConnections>,
 }
 
 impl Dialler {
     pub(crate) fn new(family: Family, via: Option<Via>, sockets: Outgoing) -> Self {
-        Self { family, resolver: Resolver::new(family), via, sockets }
+        Self { family, resolver: Resolver::new(family), via, sockets, own: Arc::default() }
+    }
+
+    /// What was dialled and is not closed yet.
+    pub(crate) fn own_connections(&self) -> &OwnConnections {
+        &self.own
     }
 
     /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
@@ -132,7 +145,8 @@ impl Dialler {
             None => (target, limits.refuse),
         };
         let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
-        let stream = race(&addresses, self.sockets, deadline, refuse, log, abandoned).await?;
+        let how = Dialling { sockets: self.sockets, hops: limits.hops, own: &self.own };
+        let stream = race(&addresses, how, deadline, refuse, log, abandoned).await?;
         let leads_to = match tunnel {
             None => LeadsTo::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {

@@ -8,15 +8,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
-use super::attempt::{self, AttemptError, Begun};
+use super::attempt::{self, AttemptError, Begun, Dialling, OwnStream};
 use super::log::{Attempt, DialLog, End};
 use super::{Failure, denied, resolve, timed_out};
 use crate::clock::Nanos;
 use crate::fault::Fault;
 use crate::record::{By, Outcome, Phase};
-use crate::socket_options::Outgoing;
 
 /// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -25,13 +23,13 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// next begin at once. Those that did not win are closed; all are in the log.
 pub(super) async fn race(
     addresses: &[SocketAddr],
-    sockets: Outgoing,
+    how: Dialling<'_>,
     deadline: Instant,
     refuse: &(dyn Fn(SocketAddr) -> Option<Fault> + Sync),
     log: &mut DialLog,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-) -> Result<TcpStream, Failure> {
-    let mut race = Race { log, sockets, began: Instant::now(), running: Vec::new(), failure: None };
+) -> Result<OwnStream, Failure> {
+    let mut race = Race { log, how, began: Instant::now(), running: Vec::new(), failure: None };
     let mut addresses = addresses.iter();
     loop {
         for &address in addresses.by_ref() {
@@ -68,7 +66,7 @@ pub(super) async fn race(
 
 struct Race<'l> {
     log: &'l mut DialLog,
-    sockets: Outgoing,
+    how: Dialling<'l>,
     began: Instant,
     running: Vec<Running>,
     /// Of the attempts that failed, the one that tells most.
@@ -79,11 +77,11 @@ struct Race<'l> {
 struct Running {
     /// Its place in the log.
     place: usize,
-    stream: TcpStream,
+    own: OwnStream,
 }
 
 enum Started {
-    Connected(TcpStream),
+    Connected(OwnStream),
     Waiting,
     Failed,
 }
@@ -108,7 +106,7 @@ impl Race<'_> {
             Some(fault) => {
                 Begun::Failed(AttemptError { failure: denied(fault), syn_retransmits: None })
             }
-            None => attempt::begin(address, self.sockets),
+            None => attempt::begin(address, self.how),
         };
         match begun {
             Begun::Connected(stream) => {
@@ -116,7 +114,7 @@ impl Race<'_> {
                 Started::Connected(stream)
             }
             Begun::Waiting(stream) => {
-                self.running.push(Running { place, stream });
+                self.running.push(Running { place, own: stream });
                 Started::Waiting
             }
             Begun::Failed(error) => {
@@ -127,20 +125,20 @@ impl Race<'_> {
     }
 
     /// Ready with the stream that won, or with `None` when attempts failed.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<TcpStream>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnStream>> {
         let mut one_failed = false;
         let mut index = 0;
         while let Some(running) = self.running.get(index) {
-            let Poll::Ready(ready) = running.stream.poll_write_ready(cx) else {
+            let Poll::Ready(ready) = running.own.stream.poll_write_ready(cx) else {
                 index += 1;
                 continue;
             };
-            let outcome = attempt::outcome(&running.stream, ready);
-            let Running { place, stream } = self.running.remove(index);
+            let outcome = attempt::outcome(&running.own.stream, ready);
+            let Running { place, own } = self.running.remove(index);
             match outcome {
                 Ok(()) => {
                     self.won(place);
-                    return Poll::Ready(Some(stream));
+                    return Poll::Ready(Some(own));
                 }
                 Err(error) => self.failed(place, error),
             }
@@ -165,8 +163,8 @@ impl Race<'_> {
 
     /// Gives up what is still under way.
     fn cancel_others(&mut self, now: Instant) {
-        for Running { place, stream } in std::mem::take(&mut self.running) {
-            let syn_retransmits = attempt::syn_retransmits(&stream);
+        for Running { place, own } in std::mem::take(&mut self.running) {
+            let syn_retransmits = attempt::syn_retransmits(&own.stream);
             self.ended(place, End::Cancelled { syn_retransmits }, now);
         }
     }
@@ -174,18 +172,18 @@ impl Race<'_> {
     /// Nobody waits any more. An upstream that has accepted meanwhile is told so by a reset: an end
     /// of stream would say that all was said.
     fn abandon(&mut self) {
-        for Running { stream, .. } in &self.running {
+        for Running { own, .. } in &self.running {
             // If it fails, there is no connection to reset.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(&own.stream).set_linger(Some(Duration::ZERO));
         }
         self.cancel_others(Instant::now());
     }
 
     fn time_out(&mut self) {
-        for Running { place, stream } in std::mem::take(&mut self.running) {
+        for Running { place, own } in std::mem::take(&mut self.running) {
             let text = "the upstream did not answer in time";
             let failure = timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
-            let syn_retransmits = attempt::syn_retransmits(&stream);
+            let syn_retransmits = attempt::syn_retransmits(&own.stream);
             self.failed(place, AttemptError { failure, syn_retransmits });
         }
     }

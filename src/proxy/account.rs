@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::admission::{ClientPlace, Place};
@@ -17,7 +16,7 @@ use super::warnings::{Known, warnings};
 use super::{Limits, Shared};
 use crate::clock::{self, Moment, Nanos};
 use crate::conn::{Epoch, Meter};
-use crate::dial::DialLog;
+use crate::dial::{DialLog, OwnConnection, OwnStream};
 use crate::ingress::{Asked, Exchange, Target};
 use crate::observe::Sight;
 use crate::process;
@@ -34,6 +33,8 @@ pub(super) struct Account {
     /// How long the client's request took. `None` where there is none to read.
     pub(super) request: Option<Nanos>,
     pub(super) dialled: DialLog,
+    /// The upstream's connection among those that we dialled; held until its socket is closed.
+    pub(super) own_connection: Option<OwnConnection>,
     /// The local program that is the client, once it was found.
     pub(super) process: Option<process::Answer>,
     /// What the observers of a tunnel see.
@@ -71,6 +72,7 @@ impl Account {
             asked: Asked::default(),
             request: None,
             dialled: DialLog::default(),
+            own_connection: None,
             process: None,
             sight: None,
             client_place: None,
@@ -96,7 +98,9 @@ impl Account {
     }
 
     /// The upstream's leg, right after connect.
-    pub(super) fn upstream_leg(&self, stream: TcpStream) -> Box<Leg> {
+    pub(super) fn upstream_leg(&mut self, own: OwnStream) -> Box<Leg> {
+        let OwnStream { stream, connection } = own;
+        self.own_connection = Some(connection);
         let mut meter = Meter::new(self.epoch, Moment::now());
         meter.look_at_open(&stream);
         meter.local = stream.local_addr().ok();
@@ -106,6 +110,11 @@ impl Account {
             meter.reconnects = u32::try_from(failed).unwrap_or(u32::MAX);
         }
         Leg::boxed(stream, meter)
+    }
+
+    /// Whether the connection to the upstream has come back to a listener of ours.
+    pub(super) fn has_returned(&self) -> bool {
+        self.own_connection.as_ref().is_some_and(OwnConnection::has_returned)
     }
 
     /// The `open` line, if it is asked for.
@@ -171,7 +180,7 @@ impl Account {
         upstream: Option<&LegState>,
         finish: Finish,
     ) {
-        (self.place, self.client_place) = (None, None);
+        (self.place, self.client_place, self.own_connection) = (None, None, None);
         let shared = Arc::clone(&self.shared);
         let is_written = shared.settings.events.close;
         if is_written || shared.on_close.is_some() {

@@ -12,10 +12,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use super::Shared;
 use super::admission::Place;
 use super::episode::Episode;
 use super::session::Session;
+use super::{Shared, loops};
+use crate::dial::Origin;
 use crate::ingress::{Forward, ListenAddr, Target, Way};
 use crate::record::Listening;
 use crate::socket_options::SocketOptions;
@@ -226,20 +227,38 @@ impl Listener {
         loop {
             match self.accept(&shared).await {
                 Ok((stream, peer, place)) => {
+                    let local = local.or_else(|| stream.local_addr().ok());
                     if self.is_inherited
                         && let Err(error) = shared.settings.sockets.set(&SockRef::from(&stream))
                     {
                         tracing::debug!("setting options: {}", crate::fault::text_of(&error));
                     }
-                    let session = Session::accepted(
-                        Arc::clone(&shared),
-                        stream,
-                        peer,
-                        local,
-                        Arc::clone(&self.entry),
-                        place,
-                    );
-                    pairs.spawn(session.run());
+                    let entry = Arc::clone(&self.entry);
+                    let is_redirect = matches!(entry.way, Way::Redirect);
+                    match loops::origin(&shared, &stream, peer, local, is_redirect) {
+                        Origin::Elsewhere => {
+                            let shared = Arc::clone(&shared);
+                            let session =
+                                Session::accepted(shared, stream, peer, local, entry, place);
+                            pairs.spawn(session.run());
+                        }
+                        Origin::Own => loops::refuse(&shared, stream, &entry),
+                        Origin::Undecided(pending) => {
+                            let shared = Arc::clone(&shared);
+                            pairs.spawn(async move {
+                                loops::decide(&shared, &pending).await;
+                                match loops::origin(&shared, &stream, peer, local, is_redirect) {
+                                    Origin::Own => loops::refuse(&shared, stream, &entry),
+                                    _ => {
+                                        let session = Session::accepted(
+                                            shared, stream, peer, local, entry, place,
+                                        );
+                                        Box::pin(session.run()).await;
+                                    }
+                                }
+                            });
+                        }
+                    }
                 }
                 Err(error) => self.pause_after(&error, &mut shortage).await,
             }

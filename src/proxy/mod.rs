@@ -24,6 +24,7 @@ mod delivery;
 mod ending;
 mod episode;
 mod listener;
+mod loops;
 mod sampler;
 mod session;
 mod settings;
@@ -52,6 +53,7 @@ use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
 use admission::Admission;
 pub use listener::{BindError, ListenOn, Listener};
+use loops::Loops;
 pub use settings::{Events, Limits, Settings};
 #[cfg(feature = "stat")]
 pub(crate) use {verdict::of_exchange, warnings::of_upstream};
@@ -80,6 +82,7 @@ struct Shared {
     admission: Admission,
     /// Clients whose passwords were wrong.
     guesses: Guesses,
+    loops: Loops,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -116,6 +119,7 @@ impl Proxy {
             pulse: Arc::default(),
             admission: Admission::new(connections, per_client),
             guesses: Guesses::default(),
+            loops: Loops::default(),
             stop,
         };
         Self { shared, listeners }
@@ -185,15 +189,6 @@ impl Proxy {
 }
 
 impl Shared {
-    /// Why an address may not be dialled if a connection to it would come back to a listener of ours.
-    fn refuse_loop(&self, address: SocketAddr) -> Option<Fault> {
-        let is_own = self.listening.iter().any(|listener| {
-            address.port() == listener.port() && access::is_own(address.ip(), listener.ip())
-        });
-        let text = "the target is this proxy's own listener";
-        is_own.then(|| Fault { code: "LOOP".into(), text: text.into() })
-    }
-
     /// Why this address of a target may not be dialled.
     fn refuse_address(&self, asker: Asker, target: &Target, address: SocketAddr) -> Option<Fault> {
         let refused = || self.settings.access.refuse_address(asker, target, address);

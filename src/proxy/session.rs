@@ -15,12 +15,13 @@ use super::account::Account;
 use super::admission::Place;
 use super::ending::Finish;
 use super::listener::Entry;
+use super::loops;
 use super::sampler::Sampler;
 use crate::access::Asker;
 use crate::caught::{Panicked, caught};
 use crate::clock;
 use crate::conn::{Epoch, Meter};
-use crate::dial::{self, Dialled, Failure, LeadsTo, Via, say};
+use crate::dial::{self, Dialled, Failure, LeadsTo, Via, hops_so_far, say};
 use crate::fault::Fault;
 use crate::ingress::{
     Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,
@@ -80,7 +81,11 @@ impl Session {
             });
             let Relayed { end, client, upstream, waited } =
                 relay(client, upstream, halves, terms, sampler).await;
-            account.record(&client, Some(&upstream), Finish::Relayed(end, waited));
+            let finish = match account.has_returned() {
+                true => Finish::Failed(denied(Phase::Relay, loops::returned())),
+                false => Finish::Relayed(end, waited),
+            };
+            account.record(&client, Some(&upstream), finish);
         }
     }
 }
@@ -107,12 +112,15 @@ async fn reach(
     let mut request = request(account, client).await?;
     let asker = asker(account, client);
     let target = &request.target;
-    let connected = match shared.settings.access.refuse_target(asker, target) {
+    let hops = client.state.meter.remote.map_or(0, |from| hops_so_far(&client.stream, from));
+    let refused = shared.settings.access.refuse_target(asker, target);
+    let connected = match refused.or_else(|| shared.refuse_hop(hops)) {
         Some(fault) => Err((denied(Phase::Request, fault), None)),
         None => {
             let mut abandoned = pin!(abandoned(&shared, &client.stream));
             let limits = dial::Limits {
                 timeout: shared.settings.connect_timeout,
+                hops: Some(hops),
                 refuse: &|address| shared.refuse_address(asker, target, address),
                 refuse_name: &|| shared.settings.access.refuse_unresolved(asker, target),
                 refuse_parent: &|address| shared.refuse_loop(address),
@@ -128,6 +136,10 @@ async fn reach(
         Err(unconnected) => Err(unconnected),
     };
     let (mut upstream, parent) = introduced.map_err(|(failure, connected)| {
+        let failure = match account.has_returned() {
+            true => denied(failure.phase, loops::returned()),
+            false => failure,
+        };
         let gone = failure.by == By::Client;
         let reply = if gone { None } else { request.answer.refused(target, &failure) };
         Unreached { refusal: Refusal { failure, reply }, connected }

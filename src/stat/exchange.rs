@@ -179,8 +179,13 @@ impl Course {
         let url = &request.url;
         let dialler = client.dialler(url);
         let (anywhere, any_name) = (|_| None, || None);
-        let limits =
-            Limits { timeout, refuse: &anywhere, refuse_name: &any_name, refuse_parent: &anywhere };
+        let limits = Limits {
+            timeout,
+            hops: None,
+            refuse: &anywhere,
+            refuse_name: &any_name,
+            refuse_parent: &anywhere,
+        };
         let mut abandoned = pin!(async {
             match max_time {
                 Some(Deadline { at, code, text }) => {
@@ -207,7 +212,7 @@ impl Course {
         let mut conn = Conn::builder()
             .epoch(self.epoch)
             .reconnects(u32::try_from(failed).unwrap_or(u32::MAX))
-            .wrap(dialled.stream);
+            .wrap(dialled.stream.stream);
         let form = match dialled.leads_to {
             LeadsTo::Target => Form::Origin,
             LeadsTo::Parent(via) => Form::Absolute(via.authorization()),

@@ -34,6 +34,7 @@ mod kernel_looks;
 mod last_words;
 mod library;
 mod limits;
+mod loops;
 mod metrics;
 mod namespaces;
 mod observed;
