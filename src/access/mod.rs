@@ -13,11 +13,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use address::{Destination, is_this_machines};
 pub(crate) use address::{client_network, is_own};
 pub(crate) use guesses::Guesses;
+pub(crate) use own_user::{Owner, Owners};
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
 
-use crate::fault::{Fault, text_of};
+use crate::fault::Fault;
 use crate::ingress::Target;
 
 /// Who may use the proxy, and what may be reached through it.
@@ -82,32 +83,16 @@ impl Asker {
 }
 
 impl Access {
-    /// Why a client may not connect; its address, and ours.
-    pub(crate) fn refuse_client(
-        &self,
-        remote: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-    ) -> Option<Fault> {
-        let refused =
-            |text: &'static str| Some(Fault { code: "CLIENT_DENIED".into(), text: text.into() });
+    /// Why a client with this address may not connect.
+    pub(crate) fn refuse_client(&self, remote: Option<SocketAddr>) -> Option<Fault> {
         let is_named = |remote: SocketAddr| {
             self.from.iter().any(|network| network.contains(remote.ip().to_canonical()))
         };
-        if !self.from.is_empty() && !remote.is_some_and(is_named) {
-            return refused("no --allow-from network has the client's address");
-        }
-        if !self.own_user_only {
-            return None;
-        }
-        let ends = remote.zip(local);
-        match ends.map_or(Ok(false), |(remote, local)| own_user::is_own(remote, local)) {
-            Ok(true) => None,
-            Ok(false) => refused("the client is a program of another user"),
-            Err(error) => {
-                tracing::warn!("asking whose program a client is: {}", text_of(&error));
-                refused("the system cannot tell whose program the client is")
-            }
-        }
+        let refused = !self.from.is_empty() && !remote.is_some_and(is_named);
+        refused.then(|| Fault {
+            code: "CLIENT_DENIED".into(),
+            text: "no --allow-from network has the client's address".into(),
+        })
     }
 
     /// Why a target may not be reached, as far as its name tells.

@@ -1,32 +1,62 @@
-//! Whose program a client on this machine is: the kernel knows who holds the other end's socket.
+//! Whose program a client on this machine is: the kernel knows whose the other end's socket is.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod descent;
+#[cfg_attr(any(target_os = "linux", target_os = "android"), path = "own_user/linux.rs")]
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "own_user/unknown.rs")]
+mod owners;
 
-use std::io;
-use std::net::SocketAddr;
+use crate::fault::Fault;
+pub(crate) use owners::Owners;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::process::SockDiag;
-
-/// Whether the other end of a connection within this machine belongs to a program of the user that
-/// this process runs as; or of root, who may do everything as this user anyway; or to one that
-/// descends from this process and has become another user, as apt's do. `client` is the other end's
-/// address, `here` ours.
-///
-/// # Errors
-///
-/// The system cannot tell.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn is_own(client: SocketAddr, here: SocketAddr) -> io::Result<bool> {
-    let own = rustix::process::geteuid().as_raw();
-    Ok(SockDiag::open()?.holder(client, here)?.is_some_and(|holder| {
-        [0, own].contains(&holder.uid) || descent::has_descendant_with(holder.inode)
-    }))
+/// Whose program a client is.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    /// The user's that this process runs as; or root's, who may do everything as this user anyway.
+    Own,
+    /// Another user's, who holds the socket with this inode.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(dead_code, reason = "only Linux tells")
+    )]
+    Other {
+        /// The user.
+        uid: u32,
+        /// The socket's. `None` when its program has closed it.
+        inode: Option<u32>,
+    },
+    /// The client closed its connection before it could be told.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        allow(dead_code, reason = "only Linux tells")
+    )]
+    Gone,
+    /// The system does not tell.
+    Unknown,
 }
 
-/// Elsewhere it is not known.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn is_own(_client: SocketAddr, _here: SocketAddr) -> io::Result<bool> {
-    Err(io::ErrorKind::Unsupported.into())
+fn refused(code: &'static str, text: &'static str) -> Fault {
+    Fault { code: code.into(), text: text.into() }
+}
+
+fn another_users() -> Fault {
+    refused("CLIENT_DENIED", "the client is a program of another user")
+}
+
+fn unknown(text: &'static str) -> Fault {
+    refused("CLIENT_UNKNOWN", text)
+}
+
+impl Owner {
+    /// Why a client is refused whose owner is all that is known of it.
+    fn refuse(&self) -> Option<Fault> {
+        match self {
+            Self::Own => None,
+            Self::Other { .. } => Some(another_users()),
+            Self::Gone => Some(unknown(
+                "the client closed its connection before the system could tell whose program it was",
+            )),
+            Self::Unknown => Some(unknown("the system cannot tell whose program the client is")),
+        }
+    }
 }

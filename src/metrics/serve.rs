@@ -75,7 +75,7 @@ impl MetricsListener {
             let place = Arc::clone(&room).acquire_owned().await;
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
-                    if let Some(fault) = access.refuse_client(Some(peer), Some(self.address)) {
+                    if let Some(fault) = access.refuse_client(Some(peer)) {
                         tracing::warn!("{peer} asked for metrics: {}", fault.text);
                         continue;
                     }

@@ -6,8 +6,8 @@ use super::{proc_files, sock_diag};
 
 /// An answer of sock_diag, and files of /proc.
 pub fn process(bytes: &[u8]) {
-    if let Ok(Some(holder)) = sock_diag::answer(bytes) {
-        assert!(holder.inode != 0);
+    if let Ok(Some(owner)) = sock_diag::answer(bytes) {
+        assert!(owner.inode != Some(0));
     }
     let text = String::from_utf8_lossy(bytes);
     let _ = proc_files::parent_in(&text);

@@ -20,7 +20,7 @@ pub(crate) use finder::Finder;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use {
     proc_files::{all, parent_of, sockets_of},
-    sock_diag::SockDiag,
+    sock_diag::{SockDiag, SocketOwner},
 };
 
 /// A program, once it was found.

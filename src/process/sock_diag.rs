@@ -23,6 +23,22 @@ pub(crate) struct Holder {
     pub(crate) inode: u32,
 }
 
+/// Whose a connected socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SocketOwner {
+    /// The user that made it. Of a socket that its program has closed, 0 may mean that the kernel
+    /// does not know it any more.
+    pub(crate) uid: u32,
+    /// `None` when its program has closed it.
+    pub(crate) inode: Option<u32>,
+    /// The peer has not acknowledged yet that it is closed. Later, the kernel knows its addresses
+    /// alone.
+    pub(crate) is_closing: bool,
+}
+
+/// `TCP_FIN_WAIT1`, `TCP_LAST_ACK` and `TCP_CLOSING` (net/tcp_states.h).
+const CLOSING: [u8; 3] = [4, 9, 11];
+
 /// A socket to ask by.
 #[derive(Debug)]
 pub(crate) struct SockDiag(Socket);
@@ -40,6 +56,16 @@ impl SockDiag {
         socket: SocketAddr,
         peer: SocketAddr,
     ) -> io::Result<Option<Holder>> {
+        let holder = |SocketOwner { uid, inode, .. }| Some(Holder { uid, inode: inode? });
+        Ok(self.owner(socket, peer)?.and_then(holder))
+    }
+
+    /// Whose that socket is, or was until it was closed.
+    pub(crate) fn owner(
+        &self,
+        socket: SocketAddr,
+        peer: SocketAddr,
+    ) -> io::Result<Option<SocketOwner>> {
         self.0.send(&request(socket, peer))?;
         // The kernel answers before send(2) returns.
         let mut buffer = [0; 1024];
@@ -83,7 +109,7 @@ fn request(socket: SocketAddr, peer: SocketAddr) -> Vec<u8> {
 }
 
 /// What the kernel said: `inet_diag_msg`, or an errno in `nlmsgerr`.
-pub(super) fn answer(message: &[u8]) -> io::Result<Option<Holder>> {
+pub(super) fn answer(message: &[u8]) -> io::Result<Option<SocketOwner>> {
     let number = |at: usize| -> Option<u32> {
         Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
     };
@@ -91,11 +117,11 @@ pub(super) fn answer(message: &[u8]) -> io::Result<Option<Holder>> {
     match kind.map(u16::from_ne_bytes) {
         Some(BY_FAMILY) if message.len() >= ANSWER => {
             let is_connected = message.get(HEADER + 6..HEADER + 8) != Some(&[0, 0]);
-            let holder = number(HEADER + 64)
-                .zip(number(HEADER + 68))
-                .map(|(uid, inode)| Holder { uid, inode });
-            // Closed by its program, a socket has no inode, and its user may read as root.
-            Ok(holder.filter(|holder| is_connected && holder.inode != 0))
+            let is_closing = message.get(HEADER + 1).is_some_and(|state| CLOSING.contains(state));
+            let owner = number(HEADER + 64).zip(number(HEADER + 68)).map(|(uid, inode)| {
+                SocketOwner { uid, inode: (inode != 0).then_some(inode), is_closing }
+            });
+            Ok(owner.filter(|_| is_connected))
         }
         Some(kind) if i32::from(kind) == libc::NLMSG_ERROR => {
             let errno = number(HEADER).map_or(0, |errno| errno.cast_signed().saturating_neg());

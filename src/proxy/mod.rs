@@ -34,15 +34,15 @@ mod warnings;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{self, Asker, Guesses};
+use crate::access::{Asker, Guesses, Owner, Owners};
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::fault::Fault;
@@ -52,6 +52,7 @@ use crate::record::{self, Line, Record, Recorder};
 use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
 use admission::Admission;
+use episode::Episode;
 pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
 pub use settings::{Events, Limits, Settings};
@@ -75,6 +76,10 @@ struct Shared {
     recorder: Recorder,
     dialler: Dialler,
     processes: Option<Finder>,
+    /// Where only the own user's programs may connect.
+    owners: Option<Owners>,
+    /// What was said of clients that may not.
+    refused: Mutex<Episode>,
     seq: Arc<AtomicU64>,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
@@ -108,11 +113,14 @@ impl Proxy {
         }
         let Limits { connections, per_client, .. } = settings.limits;
         let processes = if settings.process { Finder::start() } else { None };
+        let owners = settings.access.own_user_only.then(Owners::default);
         let shared = Shared {
             settings,
             recorder,
             dialler,
             processes,
+            owners,
+            refused: Mutex::default(),
             seq: Arc::default(),
             listening,
             on_close: None,
@@ -189,6 +197,23 @@ impl Proxy {
 }
 
 impl Shared {
+    /// Why a client is refused because of its owner, which is said once while it happens.
+    async fn refuse_owner(
+        &self,
+        owner: Option<Owner>,
+        client: Option<SocketAddr>,
+    ) -> Option<Fault> {
+        let fault = self.owners.as_ref()?.refuse(owner?).await?;
+        if self.refused.lock().unwrap_or_else(PoisonError::into_inner).begins() {
+            let client = client.map_or_else(String::new, |client| format!(" {client}"));
+            tracing::warn!(
+                "the client{client} was refused: {}; further refusals are in the records alone",
+                fault.text
+            );
+        }
+        Some(fault)
+    }
+
     /// Why this address of a target may not be dialled.
     fn refuse_address(&self, asker: Asker, target: &Target, address: SocketAddr) -> Option<Fault> {
         let refused = || self.settings.access.refuse_address(asker, target, address);

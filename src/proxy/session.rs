@@ -17,7 +17,7 @@ use super::ending::Finish;
 use super::listener::Entry;
 use super::loops;
 use super::sampler::Sampler;
-use crate::access::Asker;
+use crate::access::{Asker, Owner};
 use crate::caught::{Panicked, caught};
 use crate::clock;
 use crate::conn::{Epoch, Meter};
@@ -35,6 +35,8 @@ use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, 
 pub(super) struct Session {
     account: Box<Account>,
     client: Box<Leg>,
+    /// Whose program the client is, where only the own user's may connect.
+    owner: Option<Owner>,
 }
 
 impl Session {
@@ -48,24 +50,30 @@ impl Session {
         entry: Arc<Entry>,
         place: Place,
     ) -> Self {
+        let local = local.or_else(|| stream.local_addr().ok()).map(canonical);
+        let peer = canonical(peer);
+        // First of all: the client may close its connection at any moment.
+        let owners = shared.owners.as_ref();
+        let owner =
+            owners.map(|owners| local.map_or(Owner::Unknown, |local| owners.of(peer, local)));
         let epoch = Epoch::now();
         let mut meter = Meter::new(epoch, epoch.start());
         meter.look_at_open(&stream);
-        meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
-        meter.remote = Some(canonical(peer));
+        meter.local = local;
+        meter.remote = Some(peer);
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let account = Box::new(Account::new(shared, seq, epoch, entry, place));
-        Self { account, client: Leg::boxed(stream, meter) }
+        Self { account, client: Leg::boxed(stream, meter), owner }
     }
 
     /// Hears the request, dials, relays, records.
     ///
     /// An `async fn` would keep what it has moved out of itself.
     pub(super) fn run(self) -> impl Future<Output = ()> + Send {
-        let Self { mut account, mut client } = self;
+        let Self { mut account, mut client, owner } = self;
         async move {
             // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-            let reached = caught(Box::pin(reach(&mut account, &mut client))).await;
+            let reached = caught(Box::pin(reach(&mut account, &mut client, owner))).await;
             let (upstream, halves) = match reached.unwrap_or_else(|Panicked| Err(panicked().into()))
             {
                 Ok(reached) => reached,
@@ -107,9 +115,10 @@ impl From<Refusal> for Unreached {
 async fn reach(
     account: &mut Account,
     client: &mut Leg,
+    owner: Option<Owner>,
 ) -> Result<(Box<Leg>, Box<Halves>), Unreached> {
     let shared = Arc::clone(&account.shared);
-    let mut request = request(account, client).await?;
+    let mut request = request(account, client, owner).await?;
     let asker = asker(account, client);
     let target = &request.target;
     let hops = client.state.meter.remote.map_or(0, |from| hops_so_far(&client.stream, from));
@@ -172,7 +181,11 @@ fn observers(account: &mut Account, first: &[u8]) -> Editors {
 }
 
 /// What the client asks for.
-async fn request(account: &mut Account, client: &mut Leg) -> Result<Request, Refusal> {
+async fn request(
+    account: &mut Account,
+    client: &mut Leg,
+    owner: Option<Owner>,
+) -> Result<Request, Refusal> {
     let shared = Arc::clone(&account.shared);
     let access = &shared.settings.access;
     let way = &account.entry.way;
@@ -189,7 +202,10 @@ async fn request(account: &mut Account, client: &mut Leg) -> Result<Request, Ref
         let peer = if mode == Some(Mode::Redirect) { diverted } else { meter.local };
         processes.ask(meter.remote?, peer?)
     });
-    let refused = access.refuse_client(meter.remote, meter.local);
+    let refused = match access.refuse_client(meter.remote) {
+        Some(fault) => Some(fault),
+        None => shared.refuse_owner(owner, meter.remote).await,
+    };
     if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
         return Err(no_reply(denied(Phase::Accept, fault)));
     }

@@ -46,6 +46,7 @@ mod readme;
 mod recipes;
 mod resets;
 mod run;
+mod run_users;
 mod samples;
 mod secrets;
 mod service;

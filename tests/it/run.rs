@@ -278,7 +278,7 @@ fn parents_that_differ_are_said_to_and_via_replaces_all_of_them() {
 }
 
 /// Words before a command's, by which it runs as nobody; `None`, said loudly, where that cannot be.
-fn as_nobody(what: &str) -> Option<[&'static str; 4]> {
+pub(crate) fn as_nobody(what: &str) -> Option<[&'static str; 4]> {
     if !nix::unistd::geteuid().is_root() {
         crate::harness::skip(what, "it becomes another user, which needs root");
         return None;
@@ -328,7 +328,7 @@ fn signals_are_passed_on_and_the_program_decides_what_they_do() {
     let words = [
         "sh",
         "-c",
-        "for s in HUP INT QUIT USR1 USR2; do trap \"echo $s\" $s; done; trap 'echo TERM; exit 7' TERM
+        "for s in HUP INT QUIT ALRM USR1 USR2; do trap \"echo $s\" $s; done; trap 'echo TERM; exit 7' TERM
          echo ready; while :; do sleep 0.01; done",
     ];
     let mut run = Run::new(&["-q"], &words);
@@ -336,7 +336,7 @@ fn signals_are_passed_on_and_the_program_decides_what_they_do() {
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || said.next().unwrap().unwrap();
     assert_eq!(next(), "ready");
-    for signal in ["HUP", "INT", "QUIT", "USR1", "USR2", "TERM"] {
+    for signal in ["HUP", "INT", "QUIT", "ALRM", "USR1", "USR2", "TERM"] {
         kill_by_name(&child, signal);
         assert_eq!(next(), signal);
     }

@@ -1,0 +1,140 @@
+//! Whose program a client is, by sock_diag(7).
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError};
+
+use super::descent::Descent;
+use super::{Owner, another_users, unknown};
+use crate::fault::{Fault, text_of};
+use crate::process::{SockDiag, SocketOwner};
+
+/// Whom root gives a socket to, to see whether the kernel remembers it: anybody but root.
+const NOBODY: u32 = 65534;
+
+/// Who can be asked whose program a client is.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    sock_diag: Option<Mutex<SockDiag>>,
+    own_uid: u32,
+    /// Whether a socket keeps its user when its program has closed it; earlier kernels say root then.
+    remembers: bool,
+    /// Only root sees what the processes of other users hold.
+    descent: Option<Descent>,
+}
+
+impl Default for Owners {
+    fn default() -> Self {
+        let own_uid = rustix::process::geteuid().as_raw();
+        let sock_diag = SockDiag::open().map_err(|error| {
+            tracing::warn!("asking whose programs clients are: {}", text_of(&error));
+        });
+        let sock_diag = sock_diag.ok();
+        let remembers = sock_diag.as_ref().map(|sock_diag| remembers(sock_diag, own_uid));
+        Self {
+            own_uid,
+            remembers: remembers.is_some_and(|remembers| remembers.unwrap_or(false)),
+            sock_diag: sock_diag.map(Mutex::new),
+            descent: if own_uid == 0 { Descent::start() } else { None },
+        }
+    }
+}
+
+impl Owners {
+    /// Whose program the client is with this address, which is connected to ours. To be asked right
+    /// after accept(2): when a client closes its connection, Linux knows its user only until that is
+    /// acknowledged, which is delayed by 40 ms at most.
+    pub(crate) fn of(&self, client: SocketAddr, here: SocketAddr) -> Owner {
+        let Some(sock_diag) = &self.sock_diag else { return Owner::Unknown };
+        // It is the same after every question.
+        let sock_diag = sock_diag.lock().unwrap_or_else(PoisonError::into_inner);
+        match sock_diag.owner(client, here) {
+            Ok(Some(SocketOwner { uid, inode: Some(inode), .. })) => match self.is_own(uid) {
+                true => Owner::Own,
+                false => Owner::Other { uid, inode: Some(inode) },
+            },
+            // An earlier kernel says root of all of them, and so does every one once it is over.
+            Ok(Some(SocketOwner { uid: 0, is_closing, .. })) => {
+                match is_closing && self.remembers {
+                    true => Owner::Own,
+                    false => Owner::Gone,
+                }
+            }
+            Ok(Some(SocketOwner { uid, .. })) => match self.is_own(uid) {
+                true => Owner::Own,
+                false => Owner::Other { uid, inode: None },
+            },
+            Ok(None) => Owner::Gone,
+            Err(error) => {
+                tracing::debug!("asking whose program a client is: {}", text_of(&error));
+                Owner::Unknown
+            }
+        }
+    }
+
+    fn is_own(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.own_uid
+    }
+
+    /// Why a client is refused that is of this owner. Programs that descend from this process may
+    /// have become another user, as apt's do.
+    pub(crate) async fn refuse(&self, owner: Owner) -> Option<Fault> {
+        let (Owner::Other { uid, inode }, Some(descent)) = (&owner, &self.descent) else {
+            return owner.refuse();
+        };
+        let Some(inode) = *inode else {
+            return Some(unknown(
+                "the client closed its connection before the system could tell which program of \
+                 another user it was",
+            ));
+        };
+        match descent.has(*uid, inode).await {
+            Some(true) => None,
+            Some(false) => Some(another_users()),
+            None => Some(unknown(
+                "the client is a program of another user, too many of which are being looked for",
+            )),
+        }
+    }
+}
+
+/// Whether the kernel tells the user of a socket that is closed, by a try.
+fn remembers(sock_diag: &SockDiag, own_uid: u32) -> io::Result<bool> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    let (local, peer) = (client.local_addr()?, client.peer_addr()?);
+    let uid = match own_uid {
+        0 => {
+            std::os::unix::fs::fchown(&client, Some(NOBODY), None)?;
+            NOBODY
+        }
+        uid => uid,
+    };
+    drop(client);
+    let owner = sock_diag.owner(local, peer)?;
+    Ok(owner.is_some_and(|owner| owner.inode.is_none() && owner.uid == uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_closed_at_once_is_told_or_unknown_and_never_another_users() {
+        let owners = Owners::default();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (local, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert!(matches!(owners.of(local, peer), Owner::Own));
+        drop(client);
+        let owner = owners.of(local, peer);
+        match owners.remembers {
+            true => assert!(matches!(owner, Owner::Own), "{owner:?}"),
+            false => assert!(matches!(owner, Owner::Own | Owner::Gone), "{owner:?}"),
+        }
+        // Its end is acknowledged when ours comes.
+        drop(listener.accept().unwrap());
+        let owner = owners.of(local, peer);
+        assert!(matches!(owner, Owner::Gone), "{owner:?}");
+    }
+}
