@@ -213,7 +213,7 @@ impl Dialler {
         };
         let with_ports =
             |addresses: cache::Addresses| addresses.iter().copied().map(with_port).collect();
-        let question = match self.resolver.find(&target.host()) {
+        let question = match self.resolver.find(&target.lookup_name()) {
             Found::Known(addresses) => {
                 // Of two names, one may have been looked up.
                 if log.resolve.is_none() {

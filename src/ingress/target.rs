@@ -80,6 +80,12 @@ impl Target {
         bare.to_ascii_lowercase()
     }
 
+    /// The name to look up or to tell a parent proxy, in lower case. A final dot stays: it says that
+    /// the name is complete, so that no search domain is appended to it (resolv.conf(5)).
+    pub fn lookup_name(&self) -> String {
+        self.host.to_ascii_lowercase()
+    }
+
     /// The address, where the host is one, in any spelling that inet_aton(3) takes.
     pub fn literal(&self) -> Option<SocketAddr> {
         parse_address(&self.host).map(|ip| SocketAddr::new(ip, self.port))
@@ -187,6 +193,9 @@ mod tests {
             assert_eq!(target.to_string(), text);
             assert_eq!(target.host(), host);
         }
+        let name = |text: &str| text.parse::<Target>().unwrap().lookup_name();
+        assert_eq!(name("DB.example.:5432"), "db.example.");
+        assert_eq!(name("DB.example:5432"), "db.example");
         assert_eq!("[::1]:80".parse::<Target>().unwrap().literal(), "[::1]:80".parse().ok());
         assert_eq!("localhost:80".parse::<Target>().unwrap().literal(), None);
     }

@@ -84,10 +84,11 @@ impl Url {
         percent_decode_str(segment).decode_utf8_lossy().into_owned()
     }
 
-    /// Whether both lead to the same server by the same scheme (RFC 6454).
+    /// Whether both lead to the same server by the same scheme (RFC 6454). A name with a final dot
+    /// is another one than without: a search domain may apply to the latter.
     pub(super) fn has_origin_of(&self, other: &Self) -> bool {
         self.is_secure == other.is_secure
-            && self.target.host() == other.target.host()
+            && self.target.lookup_name() == other.target.lookup_name()
             && self.target.port() == other.target.port()
     }
 

@@ -87,7 +87,7 @@ fn request(target: &Target) -> Result<Secret, Refusal> {
         }
         None => {
             request.push(3);
-            let host = target.host();
+            let host = target.lookup_name();
             request.push(length(host.as_bytes())?);
             request.extend(host.as_bytes());
         }
@@ -160,6 +160,7 @@ mod tests {
     fn a_request_carries_a_name_or_an_address_and_the_port() {
         for (target, bytes) in [
             ("name.test:80", &b"\x05\x01\0\x03\x09name.test\0\x50"[..]),
+            ("name.test.:80", b"\x05\x01\0\x03\x0aname.test.\0\x50"),
             ("192.0.2.1:443", b"\x05\x01\0\x01\xc0\0\x02\x01\x01\xbb"),
             ("[::1]:1", b"\x05\x01\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x01"),
         ] {
