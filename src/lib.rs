@@ -79,6 +79,8 @@ pub mod tcp_info;
 #[cfg(feature = "proxy")]
 pub mod access;
 #[cfg(feature = "proxy")]
+mod descriptors;
+#[cfg(feature = "proxy")]
 mod dial;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 #[doc(hidden)]

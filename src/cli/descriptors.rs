@@ -2,12 +2,14 @@
 
 use std::num::NonZeroUsize;
 
+use conniver::proxy::Limits;
+
 /// How many connections may be open at a time: as many as are asked for, or as there are
 /// descriptors for, whichever is less. `None` where the system does not count them. The process
 /// takes all the descriptors that it may have.
 pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
     let Some(descriptors) = raise() else { return asked };
-    let most = fit(descriptors);
+    let most = Limits::connections_within(descriptors);
     match asked {
         Some(asked) if asked <= most => Some(asked),
         Some(asked) => {
@@ -22,14 +24,6 @@ pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
             Some(most)
         }
     }
-}
-
-/// A sixteenth is for pipes, some are for files, listeners and the runtime; a connection takes two.
-fn fit(descriptors: u64) -> NonZeroUsize {
-    const OWN: u64 = 16;
-    let connections = (descriptors - descriptors / 16).saturating_sub(OWN) / 2;
-    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-    NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Sets the limit on descriptors to the most that this process may set: how many.
@@ -51,16 +45,4 @@ fn raise() -> Option<u64> {
 #[cfg(not(unix))]
 fn raise() -> Option<u64> {
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_always_room_for_one() {
-        for (descriptors, connections) in [(0, 1), (18, 1), (64, 22), (1024, 472)] {
-            assert_eq!(fit(descriptors).get(), connections);
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What is remembered of dialling until it is recorded.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -17,6 +18,9 @@ pub(crate) struct DialLog {
     pub(super) resolve: Option<Nanos>,
     pub(super) source: Option<ResolveSource>,
     pub(super) connect: Option<Nanos>,
+    /// How many addresses there were to dial, which are at most as many as a message of DNS has
+    /// room for.
+    pub(super) addresses: Option<NonZeroU16>,
     /// Nearly always one.
     pub(super) attempts: SmallVec<[Attempt; 1]>,
     pub(super) parent: Option<Box<Parent>>,
@@ -88,6 +92,12 @@ impl DialLog {
         let won = self.attempts.iter().find(|attempt| matches!(attempt.end, End::Connected))?;
         let failed = |attempt: &&Attempt| matches!(attempt.end, End::Failed(_));
         Some((won.address, self.attempts.iter().filter(failed).count()))
+    }
+
+    /// How many of the addresses are not in the attempts.
+    pub(crate) fn attempts_omitted(&self) -> Option<u64> {
+        let tried = u64::try_from(self.attempts.len()).unwrap_or(u64::MAX);
+        self.addresses.map(|addresses| u64::from(addresses.get()).saturating_sub(tried))
     }
 
     /// The attempts as the record shows them. The winner's SYNs stand in the first look at its

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod cache;
+mod candidates;
 mod hop;
 mod log;
 mod own_connections;
@@ -27,7 +28,7 @@ pub(crate) use hop::{MOST_HOPS, hops_so_far, is_here};
 pub(crate) use log::DialLog;
 use log::Parent;
 pub(crate) use own_connections::{Origin, OwnConnection, OwnConnections, Pending};
-use race::race;
+use race::{ExtraAttempts, race};
 #[cfg(any(test, fuzzing))]
 pub(crate) use tunnel::fuzzing;
 pub(crate) use tunnel::{Tunnel, say, write_own};
@@ -106,11 +107,19 @@ pub(crate) struct Dialler {
     via: Option<Via>,
     sockets: Outgoing,
     own: Arc<OwnConnections>,
+    extra_attempts: ExtraAttempts,
 }
 
 impl Dialler {
     pub(crate) fn new(family: Family, via: Option<Via>, sockets: Outgoing) -> Self {
-        Self { family, resolver: Resolver::new(family), via, sockets, own: Arc::default() }
+        Self {
+            family,
+            resolver: Resolver::new(family),
+            via,
+            sockets,
+            own: Arc::default(),
+            extra_attempts: ExtraAttempts::new(),
+        }
     }
 
     /// What was dialled and is not closed yet.
@@ -146,7 +155,8 @@ impl Dialler {
         };
         let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
         let how = Dialling { sockets: self.sockets, hops: limits.hops, own: &self.own };
-        let stream = race(&addresses, how, deadline, refuse, log, abandoned).await?;
+        let terms = race::Terms { how, deadline, refuse, extra: &self.extra_attempts };
+        let stream = race(&addresses, terms, log, abandoned).await?;
         let leads_to = match tunnel {
             None => LeadsTo::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {

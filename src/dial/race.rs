@@ -3,54 +3,105 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::attempt::{self, AttemptError, Begun, Dialling, OwnStream};
+use super::candidates::{self, Candidate};
 use super::log::{Attempt, DialLog, End};
 use super::{Failure, denied, resolve, timed_out};
 use crate::clock::Nanos;
+use crate::descriptors;
 use crate::fault::Fault;
 use crate::record::{By, Outcome, Phase};
 
 /// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
+/// Attempts of one dial that are under way at most: each holds a descriptor.
+const MOST_IN_FLIGHT: usize = 4;
+
+/// How long an attempt may be silent before it makes room for another address, where there is no
+/// room otherwise. Attempts begin 250 ms apart, so the oldest of four is as old as this when the
+/// fifth is due: a good fifth address is reached after 1 s, and the 16th after 3.75 s. If the fifth
+/// waited until an attempt ended by itself, silent addresses would keep it out until the deadline.
+const SILENCE: Duration = ATTEMPT_DELAY.saturating_mul(4);
+
+/// The descriptors for attempts beside the first one of each dial, which all dials share. (The
+/// first one's is the connection's own.) Dials that get none of them have one attempt under way.
+#[derive(Debug)]
+pub(super) struct ExtraAttempts(Semaphore);
+
+impl ExtraAttempts {
+    pub(super) fn new() -> Self {
+        let most = descriptors::extra_attempts(descriptors::limit());
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+    }
+}
+
+/// Whom a race is for, and what it may do.
+pub(super) struct Terms<'t> {
+    pub(super) how: Dialling<'t>,
+    pub(super) deadline: Instant,
+    /// Why an address may not be dialled.
+    pub(super) refuse: &'t (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
+    pub(super) extra: &'t ExtraAttempts,
+}
+
 /// Connects to one of `addresses`, of which there is at least one. An attempt that fails lets the
 /// next begin at once. Those that did not win are closed; all are in the log.
 pub(super) async fn race(
     addresses: &[SocketAddr],
-    how: Dialling<'_>,
-    deadline: Instant,
-    refuse: &(dyn Fn(SocketAddr) -> Option<Fault> + Sync),
+    terms: Terms<'_>,
     log: &mut DialLog,
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<OwnStream, Failure> {
-    let mut race = Race { log, how, began: Instant::now(), running: Vec::new(), failure: None };
-    let mut addresses = addresses.iter();
+    let Terms { how, deadline, refuse, extra } = terms;
+    let began = Instant::now();
+    log.addresses = NonZeroU16::new(u16::try_from(addresses.len()).unwrap_or(u16::MAX));
+    let mut candidates = candidates::select(addresses, refuse).into_iter().peekable();
+    let mut race =
+        Race { log, how, began, extra, held: Vec::new(), running: Vec::new(), failure: None };
+    // When the next attempt may begin.
+    let mut due = began;
     loop {
-        for &address in addresses.by_ref() {
-            match race.start(address, refuse) {
+        let now = Instant::now();
+        while due <= now
+            && let Some(candidate) = candidates.peek()
+        {
+            if candidate.refused.is_none() && !race.make_room(now) {
+                break;
+            }
+            let Some(candidate) = candidates.next() else { break };
+            match race.start(candidate) {
                 Started::Connected(stream) => return Ok(stream),
-                Started::Waiting => break,
+                Started::Waiting => due = Instant::now() + ATTEMPT_DELAY,
                 Started::Failed => {}
             }
         }
-        if race.running.is_empty() {
+        if race.running.is_empty() && candidates.peek().is_none() {
             return Err(race.lost());
         }
-        let wake = match addresses.len() {
-            0 => deadline,
-            _ => deadline.min(Instant::now() + ATTEMPT_DELAY),
+        let wake = match candidates.peek() {
+            None => deadline,
+            // Without room: until the oldest attempt has been silent for long enough, or others
+            // give descriptors back.
+            Some(_) if due <= now => deadline.min(race.room_at(now + ATTEMPT_DELAY)),
+            Some(_) => deadline.min(due),
         };
         // In this order: nothing is registered with the timer when an answer is there.
         tokio::select! {
             biased;
-            won = poll_fn(|cx| race.poll(cx)) => if let Some(stream) = won {
-                return Ok(stream);
+            won = poll_fn(|cx| race.poll(cx)) => match won {
+                Some(stream) => return Ok(stream),
+                None => due = Instant::now(),
             },
             failure = abandoned.as_mut() => {
                 race.abandon();
@@ -68,6 +119,10 @@ struct Race<'l> {
     log: &'l mut DialLog,
     how: Dialling<'l>,
     began: Instant,
+    extra: &'l ExtraAttempts,
+    /// One for each attempt under way but the first.
+    held: Vec<SemaphorePermit<'l>>,
+    /// The oldest comes first.
     running: Vec<Running>,
     /// Of the attempts that failed, the one that tells most.
     failure: Option<Failure>,
@@ -77,6 +132,7 @@ struct Race<'l> {
 struct Running {
     /// Its place in the log.
     place: usize,
+    began: Instant,
     own: OwnStream,
 }
 
@@ -87,22 +143,46 @@ enum Started {
 }
 
 impl Race<'_> {
-    fn start(
-        &mut self,
-        address: SocketAddr,
-        refuse: &dyn Fn(SocketAddr) -> Option<Fault>,
-    ) -> Started {
+    /// Whether another attempt may begin; if need be, the oldest one is given up for it.
+    fn make_room(&mut self, now: Instant) -> bool {
+        self.held.truncate(self.running.len().saturating_sub(1));
+        if self.running.is_empty() {
+            return true;
+        }
+        if self.running.len() < MOST_IN_FLIGHT
+            && let Ok(permit) = self.extra.0.try_acquire()
+        {
+            self.held.push(permit);
+            return true;
+        }
+        let may_go = self.running.first().is_some_and(|oldest| now >= oldest.began + SILENCE);
+        if may_go {
+            let Running { place, own, .. } = self.running.remove(0);
+            let text = "the address did not answer for a while and made room for another one";
+            self.silent(place, &own.stream, text);
+        }
+        may_go
+    }
+
+    /// When the oldest attempt may be given up for another one; at most `latest`.
+    fn room_at(&self, latest: Instant) -> Instant {
+        self.running.first().map_or(latest, |oldest| latest.min(oldest.began + SILENCE))
+    }
+
+    fn start(&mut self, candidate: Candidate) -> Started {
+        let Candidate { address, refused } = candidate;
         let place = self.log.attempts.len();
+        let began = Instant::now();
         self.log.attempts.push(Attempt {
             address,
             started_after: match place {
                 0 => Nanos::default(),
-                _ => self.began.elapsed().into(),
+                _ => (began - self.began).into(),
             },
             duration: Nanos::default(),
             end: End::Cancelled { syn_retransmits: None },
         });
-        let begun = match refuse(address) {
+        let begun = match refused {
             Some(fault) => {
                 Begun::Failed(AttemptError { failure: denied(fault), syn_retransmits: None })
             }
@@ -114,7 +194,7 @@ impl Race<'_> {
                 Started::Connected(stream)
             }
             Begun::Waiting(stream) => {
-                self.running.push(Running { place, own: stream });
+                self.running.push(Running { place, began, own: stream });
                 Started::Waiting
             }
             Begun::Failed(error) => {
@@ -134,7 +214,7 @@ impl Race<'_> {
                 continue;
             };
             let outcome = attempt::outcome(&running.own.stream, ready);
-            let Running { place, own } = self.running.remove(index);
+            let Running { place, own, .. } = self.running.remove(index);
             match outcome {
                 Ok(()) => {
                     self.won(place);
@@ -163,7 +243,7 @@ impl Race<'_> {
 
     /// Gives up what is still under way.
     fn cancel_others(&mut self, now: Instant) {
-        for Running { place, own } in std::mem::take(&mut self.running) {
+        for Running { place, own, .. } in std::mem::take(&mut self.running) {
             let syn_retransmits = attempt::syn_retransmits(&own.stream);
             self.ended(place, End::Cancelled { syn_retransmits }, now);
         }
@@ -180,12 +260,16 @@ impl Race<'_> {
     }
 
     fn time_out(&mut self) {
-        for Running { place, own } in std::mem::take(&mut self.running) {
-            let text = "the upstream did not answer in time";
-            let failure = timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
-            let syn_retransmits = attempt::syn_retransmits(&own.stream);
-            self.failed(place, AttemptError { failure, syn_retransmits });
+        for Running { place, own, .. } in std::mem::take(&mut self.running) {
+            self.silent(place, &own.stream, "the upstream did not answer in time");
         }
+    }
+
+    /// The attempt is over without an answer.
+    fn silent(&mut self, place: usize, stream: &TcpStream, text: &'static str) {
+        let failure = timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
+        let syn_retransmits = attempt::syn_retransmits(stream);
+        self.failed(place, AttemptError { failure, syn_retransmits });
     }
 
     fn ended(&mut self, place: usize, end: End, now: Instant) {

@@ -1,9 +1,11 @@
 //! Names to addresses, by the system's resolver.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
+use super::candidates::interleave;
 use super::{Failure, Family};
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
@@ -12,7 +14,7 @@ use crate::record::{By, How, Outcome, Phase};
 /// system's (RFC 6724), with the families taking turns. Blocks until the system's resolver answers.
 pub(super) fn look_up(host: &str, family: Family) -> Result<Vec<SocketAddr>, Fault> {
     let found = addresses(host, family).map_err(|error| fault(&error))?;
-    if found.is_empty() { Err(no_address()) } else { Ok(interleaved(found)) }
+    if found.is_empty() { Err(no_address()) } else { Ok(interleave(found)) }
 }
 
 fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
@@ -25,30 +27,10 @@ fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError>
         },
         ..AddrInfoHints::default()
     };
-    let mut found = Vec::new();
-    for entry in dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten() {
-        // The scope of a link-local address stays in it.
-        if !found.contains(&entry.sockaddr) {
-            found.push(entry.sockaddr);
-        }
-    }
-    Ok(found)
-}
-
-/// RFC 8305 section 4: the family of the first address, which the system prefers, takes turns with
-/// the other one.
-fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (preferred, other): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.is_ipv6() == v6_first);
-    let (mut turn, mut next) = (preferred.into_iter(), other.into_iter());
-    let mut mixed = Vec::with_capacity(turn.len() + next.len());
-    while let Some(address) = turn.next() {
-        mixed.push(address);
-        std::mem::swap(&mut turn, &mut next);
-    }
-    mixed.extend(next);
-    mixed
+    let mut seen = HashSet::new();
+    let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten();
+    // The scope of a link-local address stays in it.
+    Ok(found.map(|entry| entry.sockaddr).filter(|&address| seen.insert(address)).collect())
 }
 
 /// What the pair's record says when there is no address.
@@ -82,25 +64,4 @@ fn fault(error: &LookupError) -> Fault {
         _ => ("EAI_FAIL", "the resolver failed"),
     };
     Fault { code: code.into(), text: text.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn families_take_turns_and_the_resolvers_first_begins() {
-        let (v6, v4) = (["[::1]:1", "[::2]:1", "[::3]:1"], ["127.0.0.1:1", "127.0.0.2:1"]);
-        assert_eq!(
-            interleaved(list(&[v6[0], v6[1], v6[2], v4[0], v4[1]])),
-            list(&[v6[0], v4[0], v6[1], v4[1], v6[2]])
-        );
-        assert_eq!(interleaved(list(&[v4[0], v4[1], v6[0]])), list(&[v4[0], v6[0], v4[1]]));
-        assert_eq!(interleaved(list(&v4)), list(&v4));
-        assert_eq!(interleaved(Vec::new()), Vec::new());
-    }
 }

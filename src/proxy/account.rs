@@ -292,6 +292,7 @@ impl Account {
             phases,
             resolve_source: self.dialled.source(),
             attempts,
+            attempts_omitted: self.dialled.attempts_omitted(),
             client,
             upstream,
             delivery,

@@ -100,6 +100,14 @@ pub struct Limits {
     pub lifetime: Option<Duration>,
 }
 
+impl Limits {
+    /// How many connections a process with so many descriptors has room for, beside its pipes,
+    /// look-ups and further attempts to connect; at least one.
+    pub fn connections_within(descriptors: u64) -> NonZeroUsize {
+        crate::descriptors::connections(descriptors)
+    }
+}
+
 /// Which lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -145,8 +145,12 @@ pub struct Record {
     pub phases: Phases,
     /// Where the upstream's addresses came from. Null while they were not needed.
     pub resolve_source: Option<ResolveSource>,
-    /// Every attempt to connect, in the order of their beginnings.
+    /// The attempts to connect, in the order of their beginnings: at most 16, and at most 16 addresses
+    /// that were refused by a rule.
     pub attempts: Vec<Attempt>,
+    /// How many addresses the answer had beside those in `attempts`: not tried because another one
+    /// connected before, or because 16 were tried. Null when there were no addresses.
+    pub attempts_omitted: Option<u64>,
     /// The socket to the client.
     pub client: Report,
     /// The socket to the upstream, or to the parent proxy. Null when no attempt succeeded.

@@ -69,8 +69,11 @@ pub struct Exchange {
     pub phases: Phases,
     /// Where the target's addresses came from. Null when it failed before they were needed.
     pub resolve_source: Option<ResolveSource>,
-    /// Every attempt to connect, in the order of their beginnings.
+    /// The attempts to connect, in the order of their beginnings; at most 16.
     pub attempts: Vec<Attempt>,
+    /// How many addresses the answer had beside those in `attempts`: not tried because another one
+    /// connected before, or because 16 were tried. Null when there were no addresses.
+    pub attempts_omitted: Option<u64>,
     /// The socket to the target, or to the parent proxy. Null when no attempt succeeded.
     pub upstream: Option<Report>,
     /// How it ended.

@@ -367,6 +367,7 @@ impl Course {
             phases: self.phases(url.is_secure(), ended),
             resolve_source: self.dialled.source(),
             attempts,
+            attempts_omitted: self.dialled.attempts_omitted(),
             ending,
             verdict,
             tls: self.tls,

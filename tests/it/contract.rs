@@ -11,8 +11,8 @@ use crate::harness::program::{BINARY, Left, Proxy, wait_until};
 use crate::harness::run;
 
 const RECORD: &str = "event schema time host labels runId seq line id mode listener clientHost clientPort \
-    target targetHost targetPort via outcome openedAt closedAt duration phases resolveSource attempts client \
-    upstream delivery ending verdict tls http process warnings delta";
+    target targetHost targetPort via outcome openedAt closedAt duration phases resolveSource attempts attemptsOmitted \
+    client upstream delivery ending verdict tls http process warnings delta";
 const LEG: &str = "localAddr remoteAddr openedAt closedAt firstRxAt firstTxAt lastRxAt lastTxAt rxEofAt \
     rxBytes txBytes ownRxBytes ownTxBytes rxErr rxErrCode txErr txErrCode infoErr infoErrCode \
     reconnects writeBlocked openedInfo eofInfo closedInfo warnings";

@@ -111,9 +111,9 @@ fn redirect(status: u16, location: &str) -> String {
 }
 
 const STAT: &str = "event schema time host runId seq id url target targetHost targetPort via outcome \
-    openedAt closedAt duration phases resolveSource attempts upstream ending verdict tls http warnings savedTo redirects";
+    openedAt closedAt duration phases resolveSource attempts attemptsOmitted upstream ending verdict tls http warnings savedTo redirects";
 const EXCHANGE: &str = "url target targetHost targetPort via outcome openedAt closedAt duration phases \
-    resolveSource attempts upstream ending verdict tls http warnings";
+    resolveSource attempts attemptsOmitted upstream ending verdict tls http warnings";
 
 #[test]
 fn every_key_is_there_and_the_schema_knows_it() {
