@@ -4,15 +4,17 @@ mod attempt;
 mod cache;
 mod candidates;
 mod hop;
+mod hosts;
 mod log;
 mod own_connections;
+mod pool;
 mod race;
 mod resolve;
 mod tunnel;
 mod via;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +52,8 @@ pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
     /// How many proxies on this machine the client has come through. `None`: it is not counted.
     pub(crate) hops: Option<u32>,
+    /// The client that it is for: each has its share of the look-ups.
+    pub(crate) client: Option<IpAddr>,
     /// Why an address of the target may not be dialled.
     pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
     /// Why the target may not be reached by its name alone, which a parent proxy looks up.
@@ -153,7 +157,8 @@ impl Dialler {
             Some(tunnel) => (&tunnel.via.parent, limits.refuse_parent),
             None => (target, limits.refuse),
         };
-        let addresses = self.resolve(next, deadline, log, abandoned.as_mut()).await?;
+        let addresses =
+            self.resolve(next, limits.client, deadline, log, abandoned.as_mut()).await?;
         let how = Dialling { sockets: self.sockets, hops: limits.hops, own: &self.own };
         let terms = race::Terms { how, deadline, refuse, extra: &self.extra_attempts };
         let stream = race(&addresses, terms, log, abandoned).await?;
@@ -187,7 +192,7 @@ impl Dialler {
                     Some(fault) => Err(denied(fault)),
                 };
             }
-            None => self.resolve(target, deadline, log, abandoned).await?,
+            None => self.resolve(target, limits.client, deadline, log, abandoned).await?,
         };
         let mut refused = None;
         for address in addresses {
@@ -203,6 +208,7 @@ impl Dialler {
     async fn resolve(
         &self,
         target: &Target,
+        client: Option<IpAddr>,
         deadline: Instant,
         log: &mut DialLog,
         abandoned: Pin<&mut impl Future<Output = Failure>>,
@@ -223,13 +229,21 @@ impl Dialler {
         };
         let with_ports =
             |addresses: cache::Addresses| addresses.iter().copied().map(with_port).collect();
-        let question = match self.resolver.find(&target.lookup_name()) {
+        let question = match self.resolver.find(&target.lookup_name(), client.into()) {
             Found::Known(addresses) => {
                 // Of two names, one may have been looked up.
                 if log.resolve.is_none() {
                     log.source = Some(ResolveSource::Cache);
                 }
                 return Ok(with_ports(addresses));
+            }
+            Found::Loopback(addresses) => {
+                log.source.get_or_insert(ResolveSource::Literal);
+                return Ok(with_ports(addresses));
+            }
+            Found::Overloaded => {
+                log.source = Some(ResolveSource::Failed);
+                return Err(resolve::overloaded());
             }
             Found::Asked(question) => question,
         };

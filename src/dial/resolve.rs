@@ -44,6 +44,18 @@ pub(super) fn failed(fault: Fault) -> Failure {
     }
 }
 
+/// What it says when the client has too many look-ups under way.
+pub(super) fn overloaded() -> Failure {
+    let text = "too many look-ups of this client wait for an answer; try again later";
+    Failure {
+        phase: Phase::Resolve,
+        outcome: Outcome::Limit,
+        by: By::Proxy,
+        how: How::Limit,
+        fault: Some(Fault { code: "RESOLVE_LIMIT".into(), text: text.into() }),
+    }
+}
+
 pub(super) fn no_address() -> Fault {
     Fault { code: "EAI_NODATA".into(), text: "the name has no address".into() }
 }

@@ -130,6 +130,11 @@ async fn reach(
             let limits = dial::Limits {
                 timeout: shared.settings.connect_timeout,
                 hops: Some(hops),
+                client: account
+                    .asked
+                    .announced_source()
+                    .or(client.state.meter.remote)
+                    .map(|address| address.ip()),
                 refuse: &|address| shared.refuse_address(asker, target, address),
                 refuse_name: &|| shared.settings.access.refuse_unresolved(asker, target),
                 refuse_parent: &|address| shared.refuse_loop(address),

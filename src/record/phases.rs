@@ -56,7 +56,7 @@ pub enum ResolveSource {
     Lookup,
     /// The answer to an earlier look-up was used; it serves for 5 s.
     Cache,
-    /// The target was an address.
+    /// The target was an address, or `localhost` where the hosts file does not have it.
     Literal,
     /// The look-up failed.
     Failed,

@@ -182,6 +182,7 @@ impl Course {
         let limits = Limits {
             timeout,
             hops: None,
+            client: None,
             refuse: &anywhere,
             refuse_name: &any_name,
             refuse_parent: &anywhere,
