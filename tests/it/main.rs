@@ -45,6 +45,7 @@ mod proxy_protocol;
 mod readme;
 mod recipes;
 mod resets;
+mod resolving;
 mod run;
 mod run_users;
 mod samples;
