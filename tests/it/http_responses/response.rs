@@ -41,14 +41,15 @@ pub(super) fn parse<'b>(bytes: &'b [u8], method: &str) -> Result<Option<Response
         let mut response =
             Response { interim, status, fields, body: Vec::new(), is_whole: None, rest };
         let lengths = response.values("content-length");
-        let is_chunked = match response.values("transfer-encoding")[..] {
-            [] => false,
-            // A length beside a coding is what smuggling is made of.
-            [coding] if lengths.is_empty() => coding.to_ascii_lowercase().ends_with(b"chunked"),
-            _ if matches!(status, 204 | 304) || method == "HEAD" => false,
-            ref codings => return Err(format!("codings {codings:?} and lengths {lengths:?}")),
-        };
-        if method == "HEAD" || matches!(status, 204 | 304) {
+        let has_body = method != "HEAD" && !matches!(status, 204 | 304);
+        let codings = response.values("transfer-encoding");
+        // A length beside a coding is what smuggling is made of.
+        if has_body && !codings.is_empty() && !lengths.is_empty() {
+            return Err("a length beside a coding".into());
+        }
+        let last = codings.last().map(|coding| coding.to_ascii_lowercase());
+        let is_chunked = last.is_some_and(|coding| coding.ends_with(b"chunked"));
+        if !has_body {
             response.is_whole = Some(true);
         } else if is_chunked {
             let (body, behind) = parse_chunks(rest)?;
@@ -67,7 +68,7 @@ pub(super) fn parse<'b>(bytes: &'b [u8], method: &str) -> Result<Option<Response
             response.body = rest.to_vec();
             response.rest = &[];
         } else {
-            return Err(format!("lengths {lengths:?}"));
+            return Err("several lengths".into());
         }
         return Ok(Some(response));
     }
