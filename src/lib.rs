@@ -72,6 +72,8 @@
 mod caught;
 mod clock;
 mod conn;
+#[cfg(feature = "proxy")]
+mod episode;
 mod fault;
 mod nanos;
 pub mod tcp_info;

@@ -52,15 +52,19 @@ fn read(check: &mut Check, file: &Path) -> io::Result<()> {
     }
 }
 
-fn summary(Checked { lines, runs, closed, findings, .. }: &Checked) -> String {
+fn summary(Checked { lines, runs, closed, refused, found, .. }: &Checked) -> String {
     let of = |count: u64, one: &str| match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
     };
-    let found = match findings.len() {
+    let found = match found {
         0 => "nothing is wrong".to_owned(),
-        count => of(count as u64, "finding"),
+        count => of(*count, "finding"),
+    };
+    let refused = match refused {
+        0 => String::new(),
+        count => format!(", {count} refused without a line of their own"),
     };
     let (lines, runs) = (of(*lines, "line"), of(*runs as u64, "run"));
-    format!("{lines} of {runs}, {} closed: {found}", of(*closed, "pair"))
+    format!("{lines} of {runs}, {} closed{refused}: {found}", of(*closed, "pair"))
 }

@@ -293,7 +293,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     if let Some(listen) = args.metrics {
         let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
         listening.push(format!("showing metrics on {}", listener.address()));
-        let metrics = Metrics::new(proxy.opened(), recorder.clone());
+        let metrics = Metrics::new(proxy.opened(), proxy.refused(), recorder.clone());
         let (counting, stopping) = (metrics.clone(), requests.clone());
         proxy = proxy.on_close(move |record| counting.count(record));
         let queue = recorder.clone();

@@ -68,13 +68,14 @@ pub struct Report {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
-    /// TCP information right after accept or connect. `None` when the kernel gave none.
+    /// TCP information right after accept or connect. `None` when the kernel gave none, and where it was
+    /// not asked: for a client that was refused for its address.
     pub opened_info: Option<TcpInfo>,
     /// The figures that our own end of stream disturbs, from right before it. `None` if the peer's
     /// reset came first.
     pub eof_info: Option<EofInfo>,
-    /// TCP information right before the socket was closed. `None` while it is open, and when the
-    /// kernel gave none.
+    /// TCP information right before the socket was closed. `None` while it is open, when the kernel gave
+    /// none, and where it was not asked: for a client that was refused for its address.
     pub closed_info: Option<TcpInfo>,
     /// What deserves a look, in the Go package's form: `retransmits=41`; from the latest look alone.
     pub warnings: Vec<String>,

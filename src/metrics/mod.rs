@@ -1,6 +1,8 @@
 //! What the proxy shows of itself, for Prometheus: counters and histograms of the pairs that have
 //! ended, and what is so at the moment of asking.
 
+mod answer;
+mod host;
 mod now;
 mod serve;
 mod text;
@@ -45,8 +47,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts from zero. `opened` tells how many pairs were opened (`Proxy::opened`).
-    pub fn new(opened: impl Fn() -> u64 + Send + Sync + 'static, recorder: Recorder) -> Self {
+    /// Counts from zero. `opened` tells how many pairs were opened (`Proxy::opened`), `refused` how many
+    /// of them were refused without a record (`Proxy::refused`).
+    pub fn new(
+        opened: impl Fn() -> u64 + Send + Sync + 'static,
+        refused: impl Fn() -> u64 + Send + Sync + 'static,
+        recorder: Recorder,
+    ) -> Self {
         let mut registry = Registry::default();
         let seconds = || Histogram::new(BOUNDS);
         let all_ended = Counter::default();
@@ -91,7 +98,8 @@ impl Metrics {
             "Pairs that have ended, by what limited them",
             Family::clone(&verdicts),
         );
-        let now = Now { opened: Box::new(opened), recorder, ended: all_ended.clone() };
+        let (opened, refused) = (Box::new(opened), Box::new(refused));
+        let now = Now { opened, refused, recorder, ended: all_ended.clone() };
         registry.register_collector(Box::new(now));
         let registry = Arc::new(registry);
         Self { registry, all_ended, ended, bytes, connect, first_byte, rtt, retransmits, verdicts }

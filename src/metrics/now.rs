@@ -13,6 +13,7 @@ use crate::relay;
 /// Asks for it.
 pub(super) struct Now {
     pub(super) opened: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) refused: Box<dyn Fn() -> u64 + Send + Sync>,
     pub(super) recorder: Recorder,
     pub(super) ended: Counter,
 }
@@ -30,7 +31,8 @@ impl Collector for Now {
             metric.encode(encoder)
         };
         // What has ended is counted first: so it never exceeds what was opened.
-        let ended = self.ended.get();
+        let refused = (self.refused)();
+        let ended = self.ended.get().saturating_add(refused);
         let opened = (self.opened)();
         show(
             "conniver_pairs_opened",
@@ -39,6 +41,12 @@ impl Collector for Now {
         )?;
         let open = ConstGauge::new(opened.saturating_sub(ended));
         show("conniver_pairs_open", "Pairs that have not ended", &open)?;
+
+        show(
+            "conniver_pairs_refused",
+            "Pairs that were refused without a record of their own",
+            &ConstCounter::new(refused),
+        )?;
 
         let Tally { written, unwritten, lost } = self.recorder.tally();
         show("conniver_lines_written", "Lines written whole", &ConstCounter::new(written))?;

@@ -1,44 +1,63 @@
 //! The HTTP server that shows the metrics: `/metrics` and `/healthz`.
+//!
+//! Whoever can connect can hold connections. Each carries one request, lives for a few seconds, and has
+//! to go when a newer one needs its place: so a client that asks is answered, whatever others hold.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-use super::{Metrics, text};
+use super::Metrics;
+use super::answer::Answerer;
 use crate::access::Access;
+use crate::episode::Throttle;
 use crate::fault::text_of;
 use crate::ingress::ListenAddr;
 use crate::proxy::BindError;
 
-/// Longest time for the head of a request, and between requests.
-const HEAD: Duration = Duration::from_secs(30);
+/// How long a connection lives: the time for its request and for the answer to be taken.
+const LIFE: Duration = Duration::from_secs(5);
 
-/// Connections that are served at once; the others wait.
+/// Connections that are served at once. Where one more comes, the oldest goes.
 const CONNECTIONS: usize = 16;
+
+/// Longest head of a request.
+const HEAD: usize = 16 << 10;
+
+/// What may come behind a request, such as the body of one that is refused, before the connection is closed.
+const REST: u64 = 64 << 10;
 
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
-const WORDS: &str = "text/plain; charset=utf-8";
 
 /// A bound listening socket for whoever asks for the metrics.
 #[derive(Debug)]
 pub struct MetricsListener {
     socket: TcpListener,
     address: SocketAddr,
+}
+
+/// The connections that are being served, the oldest first.
+#[derive(Default)]
+struct Connections(VecDeque<AbortHandle>);
+
+/// Says which clients were refused.
+#[derive(Default)]
+struct RefusalLog {
+    throttle: Throttle,
+    last: Option<SocketAddr>,
 }
 
 impl MetricsListener {
@@ -51,6 +70,9 @@ impl MetricsListener {
         let error = |error| BindError { address: listen.0, error };
         let socket = TcpListener::bind(listen.0).await.map_err(error)?;
         let address = socket.local_addr().map_err(error)?;
+        // All connections inherit it: what a client does not take is not kept for it after the close.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(LIFE)).map_err(error)?;
         Ok(Self { socket, address })
     }
 
@@ -67,30 +89,76 @@ impl MetricsListener {
         access: Access,
         ailment: impl Fn() -> Option<&'static str> + Send + Sync + 'static,
     ) {
-        let answer =
-            Arc::new(move |request: &Request<Incoming>| answer(&metrics, &ailment, request));
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let Self { socket, address } = self;
+        let answerer = Arc::new(Answerer { metrics, ailment, address, latest: Mutex::default() });
+        let mut connections = Connections::default();
+        let mut refusals = RefusalLog::default();
         loop {
-            // It is never closed.
-            let place = Arc::clone(&room).acquire_owned().await;
-            match self.socket.accept().await {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = refusals.due() => {
+                    refusals.tell();
+                    continue;
+                }
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     if let Some(fault) = access.refuse_client(Some(peer)) {
-                        tracing::warn!("{peer} asked for metrics: {}", fault.text);
+                        refusals.note(peer, &fault.text);
                         continue;
                     }
-                    let answer = Arc::clone(&answer);
-                    tokio::spawn(async move {
-                        serve_connection(stream, &*answer).await;
-                        drop(place);
+                    let answerer = Arc::clone(&answerer);
+                    connections.spawn(async move {
+                        let answer = |request: &Request<Incoming>| answerer.answer(request);
+                        let served = serve_connection(stream, &answer);
+                        // Dropped, the connection is closed.
+                        let _ = tokio::time::timeout(LIFE, served).await;
                     });
+                    // A request that has come already is answered now, before the next connection can
+                    // take its place.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
-                    tracing::debug!("accepting on {}: {}", self.address, text_of(&error));
+                    tracing::debug!("accepting on {address}: {}", text_of(&error));
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+    }
+}
+
+impl Connections {
+    fn spawn(&mut self, serving: impl Future<Output = ()> + Send + 'static) {
+        self.0.retain(|connection| !connection.is_finished());
+        if self.0.len() >= CONNECTIONS
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back(tokio::spawn(serving).abort_handle());
+    }
+}
+
+impl RefusalLog {
+    fn note(&mut self, peer: SocketAddr, why: &str) {
+        self.last = Some(peer);
+        if self.throttle.admits() {
+            tracing::warn!("{peer} asked for metrics: {why}");
+        }
+    }
+
+    /// Ready when there is something to tell.
+    async fn due(&self) {
+        match self.throttle.due() {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn tell(&mut self) {
+        let count = self.throttle.take_untold();
+        let last = self.last.map(|peer| format!(", the last one by {peer}")).unwrap_or_default();
+        tracing::warn!("{count} more connections asked for metrics and were refused{last}");
     }
 }
 
@@ -100,58 +168,22 @@ async fn serve_connection(
 ) {
     let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request)) });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::debug!("a connection for metrics: {error}");
+    let served = match connection.without_shutdown().await {
+        Ok(parts) => finish(parts.io.into_inner()).await,
+        Err(error) => return tracing::debug!("a connection for metrics: {error}"),
+    };
+    if let Err(error) = served {
+        tracing::debug!("a connection for metrics: {}", text_of(&error));
     }
 }
 
-fn answer(
-    metrics: &Metrics,
-    ailment: &dyn Fn() -> Option<&'static str>,
-    request: &Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response = words(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match request.uri().path() {
-        "/metrics" => show(metrics, wants_open_metrics(request)),
-        "/healthz" => match ailment() {
-            None => words(StatusCode::OK, "well"),
-            Some(what) => words(StatusCode::SERVICE_UNAVAILABLE, what),
-        },
-        _ => words(StatusCode::NOT_FOUND, "there are /metrics and /healthz"),
-    }
-}
-
-/// Prometheus asks for the newer format by its name; what a person or a tool gets is the older one,
-/// which all of them can read.
-fn wants_open_metrics(request: &Request<Incoming>) -> bool {
-    let mut accepted = request.headers().get_all(ACCEPT).iter();
-    accepted.any(|value| {
-        value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"))
-    })
-}
-
-fn show(metrics: &Metrics, as_open_metrics: bool) -> Response<Full<Bytes>> {
-    match metrics.open_metrics() {
-        Ok(text) if as_open_metrics => respond(StatusCode::OK, OPEN_METRICS, text),
-        Ok(text) => respond(StatusCode::OK, PLAIN, text::plain(&text)),
-        Err(_) => words(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be put as text"),
-    }
-}
-
-fn words(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
-    respond(status, WORDS, format!("{words}\n"))
-}
-
-fn respond(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+/// Ends a connection whose request was answered. Closed with unread bytes, it would be reset, and the
+/// answer perhaps lost.
+async fn finish(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(REST), &mut tokio::io::sink()).await?;
+    Ok(())
 }

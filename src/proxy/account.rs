@@ -196,6 +196,11 @@ impl Account {
         self.is_recorded = true;
     }
 
+    /// The pair ends without a record: it was counted.
+    pub(super) fn leave_unrecorded(&mut self) {
+        self.is_recorded = true;
+    }
+
     /// Queues a line, with as much of it as is asked for.
     fn write(&self, mut line: Line) {
         let Shared { settings, recorder, .. } = &*self.shared;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::episode::Episode;
 use crate::access::client_network;
+use crate::episode::Episode;
 use crate::fault::Fault;
 
 /// Counts the connections that are open.

@@ -13,10 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::admission::Place;
-use super::episode::Episode;
-use super::session::Session;
+use super::session::{Admitted, Session};
 use super::{Shared, loops};
 use crate::dial::Origin;
+use crate::episode::Episode;
 use crate::ingress::{Forward, ListenAddr, Target, Way};
 use crate::record::Listening;
 use crate::socket_options::SocketOptions;
@@ -237,24 +237,31 @@ impl Listener {
                     let is_redirect = matches!(entry.way, Way::Redirect);
                     match loops::origin(&shared, &stream, peer, local, is_redirect) {
                         Origin::Elsewhere => {
-                            let shared = Arc::clone(&shared);
-                            let session =
-                                Session::accepted(shared, stream, peer, local, entry, place);
-                            pairs.spawn(session.run());
+                            match Session::admitted(&shared, stream, peer, local, entry, place) {
+                                Admitted::Session(session) => {
+                                    pairs.spawn(session.run());
+                                }
+                                Admitted::Refused(session, failure) => {
+                                    pairs.spawn(async { session.refuse(failure) });
+                                }
+                                Admitted::Counted => {}
+                            }
                         }
                         Origin::Own => loops::refuse(&shared, stream, &entry),
                         Origin::Undecided(pending) => {
                             let shared = Arc::clone(&shared);
                             pairs.spawn(async move {
                                 loops::decide(&shared, &pending).await;
-                                match loops::origin(&shared, &stream, peer, local, is_redirect) {
-                                    Origin::Own => loops::refuse(&shared, stream, &entry),
-                                    _ => {
-                                        let session = Session::accepted(
-                                            shared, stream, peer, local, entry, place,
-                                        );
-                                        Box::pin(session.run()).await;
-                                    }
+                                if let Origin::Own =
+                                    loops::origin(&shared, &stream, peer, local, is_redirect)
+                                {
+                                    return loops::refuse(&shared, stream, &entry);
+                                }
+                                match Session::admitted(&shared, stream, peer, local, entry, place)
+                                {
+                                    Admitted::Session(session) => Box::pin(session.run()).await,
+                                    Admitted::Refused(session, failure) => session.refuse(failure),
+                                    Admitted::Counted => {}
                                 }
                             });
                         }

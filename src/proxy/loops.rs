@@ -8,10 +8,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Shared;
-use super::episode::Episode;
 use super::listener::Entry;
 use crate::access;
 use crate::dial::{self, MOST_HOPS, Origin, Pending};
+use crate::episode::Episode;
 use crate::fault::Fault;
 use crate::ingress::original_destination;
 

@@ -22,9 +22,9 @@ mod account;
 mod admission;
 mod delivery;
 mod ending;
-mod episode;
 mod listener;
 mod loops;
+mod refusals;
 mod sampler;
 mod session;
 mod settings;
@@ -45,6 +45,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::{Asker, Guesses, Owner, Owners};
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
+use crate::episode::Episode;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::process::Finder;
@@ -52,9 +53,9 @@ use crate::record::{self, Line, Record, Recorder};
 use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
 use admission::Admission;
-use episode::Episode;
 pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
+use refusals::Refusals;
 pub use settings::{Events, Limits, Settings};
 #[cfg(feature = "stat")]
 pub(crate) use {verdict::of_exchange, warnings::of_upstream};
@@ -88,6 +89,7 @@ struct Shared {
     /// Clients whose passwords were wrong.
     guesses: Guesses,
     loops: Loops,
+    refusals: Refusals,
     /// Cancelled when pairs that are still open must end.
     stop: CancellationToken,
 }
@@ -128,13 +130,14 @@ impl Proxy {
             admission: Admission::new(connections, per_client),
             guesses: Guesses::default(),
             loops: Loops::default(),
+            refusals: Refusals::default(),
             stop,
         };
         Self { shared, listeners }
     }
 
     /// Calls `callback` with the record of every pair that has ended, whether or not it is also
-    /// written. It is called by the pair's task, and should return soon. Its panic ends it alone.
+    /// written; not for those that [`refused`](Self::refused) counts. It is called by the pair's task, and should return soon. Its panic ends it alone.
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.shared.on_close = Some(OnClose(Box::new(callback)));
         self
@@ -144,6 +147,13 @@ impl Proxy {
     pub fn opened(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let seq = Arc::clone(&self.shared.seq);
         move || seq.load(Ordering::Relaxed)
+    }
+
+    /// Tells how many pairs were refused so far without a record of their own, because more came than
+    /// get one; also while the proxy runs. `opened` counts them as well.
+    pub fn refused(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let counted = self.shared.refusals.counted();
+        move || counted.load(Ordering::Relaxed)
     }
 
     /// Accepts and relays until `drain` is ready; then accepts no more and gives open pairs the
@@ -160,6 +170,10 @@ impl Proxy {
         let pulse = Arc::clone(&shared.pulse);
         let mut beating = tokio::task::JoinSet::new();
         beating.spawn(async move { pulse.run().await });
+        beating.spawn({
+            let shared = Arc::clone(&shared);
+            async move { shared.record_refusals().await }
+        });
 
         let pairs = TaskTracker::new();
         let accepting = CancellationToken::new();
@@ -190,6 +204,7 @@ impl Proxy {
         shared.stop.cancel();
         pairs.wait().await;
 
+        shared.record_refused();
         if shared.settings.events.stop {
             shared.recorder.push(&Line::Stop(shared.stop_line(began)));
         }
@@ -218,6 +233,23 @@ impl Shared {
     fn refuse_address(&self, asker: Asker, target: &Target, address: SocketAddr) -> Option<Fault> {
         let refused = || self.settings.access.refuse_address(asker, target, address);
         self.refuse_loop(address).or_else(refused)
+    }
+
+    /// Writes lines on connections that were refused without a record, for ever.
+    async fn record_refusals(&self) {
+        loop {
+            self.refusals.begun().await;
+            tokio::time::sleep(refusals::GATHER).await;
+            self.record_refused();
+        }
+    }
+
+    fn record_refused(&self) {
+        if let Some(refused) = self.refusals.take(&self.settings)
+            && self.settings.events.close
+        {
+            self.recorder.push(&Line::Refused(refused));
+        }
     }
 
     fn start(&self, listeners: &[Listener]) -> record::Start {

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::Shared;
 use super::account::Account;
-use super::admission::Place;
+use super::admission::{ClientPlace, Place};
 use super::ending::Finish;
 use super::listener::Entry;
 use super::loops;
@@ -29,7 +29,7 @@ use crate::ingress::{
 };
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, relay};
+use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, abort, relay};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -39,10 +39,20 @@ pub(super) struct Session {
     owner: Option<Owner>,
 }
 
+/// What becomes of a connection that was accepted.
+pub(super) enum Admitted {
+    /// It is served.
+    Session(Session),
+    /// It is refused, and has a record.
+    Refused(Session, Failure),
+    /// It was refused, closed and counted.
+    Counted,
+}
+
 impl Session {
     /// Right after accept(2): the clocks, the first look, the pair's number. `local` is our address,
     /// where the listener has no other.
-    pub(super) fn accepted(
+    fn accepted(
         shared: Arc<Shared>,
         stream: TcpStream,
         peer: SocketAddr,
@@ -64,6 +74,62 @@ impl Session {
         let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let account = Box::new(Account::new(shared, seq, epoch, entry, place));
         Self { account, client: Leg::boxed(stream, meter), owner }
+    }
+
+    /// The same, if the client may connect, as far as its address tells.
+    pub(super) fn admitted(
+        shared: &Arc<Shared>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        entry: Arc<Entry>,
+        place: Place,
+    ) -> Admitted {
+        match shared.admit(peer) {
+            Ok(client_place) => {
+                let mut session =
+                    Self::accepted(Arc::clone(shared), stream, peer, local, entry, place);
+                session.account.client_place = client_place;
+                Admitted::Session(session)
+            }
+            Err(failure) => match Self::refused(shared, stream, peer, local, entry, &failure) {
+                Some(session) => Admitted::Refused(session, failure),
+                None => Admitted::Counted,
+            },
+        }
+    }
+
+    /// A connection that is refused for its client's address. It is closed at once and counted, unless it
+    /// gets a record: then it is one to be refused. The kernel is not asked about it, and its program is
+    /// not looked for.
+    fn refused(
+        shared: &Arc<Shared>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        entry: Arc<Entry>,
+        failure: &Failure,
+    ) -> Option<Self> {
+        let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        if !shared.has_record(Some(peer.ip()), failure) {
+            abort(stream);
+            return None;
+        }
+        let epoch = Epoch::now();
+        let mut meter = Meter::new(epoch, epoch.start());
+        meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
+        meter.remote = Some(canonical(peer));
+        let client = Leg::boxed(stream, meter);
+        let mut account = Box::new(Account::new(Arc::clone(shared), seq, epoch, entry, None));
+        account.asked.mode = account.entry.way.mode();
+        account.asked.target = known_target(&account.entry.way, &client).ok().flatten();
+        Some(Self { account, client, owner: None })
+    }
+
+    /// Ends a connection that is refused for its client's address, and records it.
+    pub(super) fn refuse(self, failure: Failure) {
+        let Self { mut account, client, .. } = self;
+        account.record(&client.abort(), None, Finish::Failed(failure));
     }
 
     /// Hears the request, dials, relays, records.
@@ -207,23 +273,17 @@ async fn request(
         let peer = if mode == Some(Mode::Redirect) { diverted } else { meter.local };
         processes.ask(meter.remote?, peer?)
     });
-    let refused = match access.refuse_client(meter.remote) {
-        Some(fault) => Some(fault),
-        None => shared.refuse_owner(owner, meter.remote).await,
-    };
+    let refused = shared.refuse_owner(owner, meter.remote).await;
     if let Some(fault) = refused.or_else(|| refuse_direct(&shared, asked, client)) {
         return Err(no_reply(denied(Phase::Accept, fault)));
     }
     let accept_proxy = shared.settings.accept_proxy;
+    // Who speaks for others says first for whom.
     let mut admit = |client: Option<SocketAddr>| {
         let place = client.map(|client| shared.admission.take_of(client.ip())).transpose();
         account.client_place = place.map_err(|fault| no_reply(limited(fault)))?.flatten();
         Ok(())
     };
-    // Who speaks for others says first for whom.
-    if !accept_proxy {
-        admit(client.state.meter.remote)?;
-    }
     if let (Some(target), false) = (&target, accept_proxy) {
         return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
@@ -355,6 +415,16 @@ async fn introduce(account: &Account, client: &Leg, upstream: &mut Leg) -> Resul
 /// Ends a pair that never got to relaying.
 async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unreached) {
     let Unreached { refusal: Refusal { failure, reply }, connected } = unreached;
+    let is_unwanted =
+        failure.phase == Phase::Accept && matches!(failure.how, How::Denied | How::Limit);
+    if is_unwanted {
+        let address = account.asked.announced_source().or(client.state.meter.remote);
+        if !account.shared.has_record(address.map(|address| address.ip()), &failure) {
+            client.abort();
+            account.leave_unrecorded();
+            return;
+        }
+    }
     if let Some(reply) = &reply {
         farewell(&mut client, reply, &account.shared.stop).await;
     }
@@ -363,6 +433,26 @@ async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unre
     let client = client.close(with_reset);
     let connected = connected.map(|leg| leg.close(false));
     account.record(&client, connected.as_ref(), Finish::Failed(failure));
+}
+
+impl Shared {
+    /// The place of a new connection among its client's, if those are counted. Why it is refused, as far
+    /// as its address tells.
+    fn admit(&self, peer: SocketAddr) -> Result<Option<Box<ClientPlace>>, Failure> {
+        if let Some(fault) = self.settings.access.refuse_client(Some(peer)) {
+            return Err(denied(Phase::Accept, fault));
+        }
+        if self.settings.accept_proxy {
+            return Ok(None);
+        }
+        self.admission.take_of(canonical(peer).ip()).map_err(limited)
+    }
+
+    /// Whether a connection that is refused gets a record of its own.
+    fn has_record(&self, client: Option<IpAddr>, failure: &Failure) -> bool {
+        let code = failure.fault.as_ref().map_or("EIO", |fault| &*fault.code);
+        self.refusals.has_record(client, code)
+    }
 }
 
 fn denied(phase: Phase, fault: Fault) -> Failure {

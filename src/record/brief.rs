@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::{
     By, Delivered, Delta, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome, Phase, Phases,
-    Process, Record, Report, Sample, Start, Stop, Tls, Verdict, Warning, WarningCode, time,
+    Process, Record, Refused, Report, Sample, Start, Stop, Tls, Verdict, Warning, WarningCode,
+    time,
 };
 use crate::nanos;
 use crate::record::stat::Stat;
@@ -31,6 +32,8 @@ pub enum BriefLine<'r> {
     Sample(Box<Sample>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<BriefRecord<'r>>),
+    /// Pairs that were refused and have no line of their own.
+    Refused(Refused),
     /// A run of the program ended: its last line.
     Stop(Stop),
     /// One URL was asked for; always whole.
@@ -286,6 +289,7 @@ impl<'r> From<&'r Line> for BriefLine<'r> {
             Line::Open(record) => Self::Open(Box::new((&**record).into())),
             Line::Sample(sample) => Self::Sample(sample.clone()),
             Line::Close(record) => Self::Close(Box::new((&**record).into())),
+            Line::Refused(refused) => Self::Refused(refused.clone()),
             Line::Stop(stop) => Self::Stop(stop.clone()),
             Line::Stat(stat) => Self::Stat(stat.clone()),
         }

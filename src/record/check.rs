@@ -1,19 +1,30 @@
 //! Whether files of records are whole: nothing torn, missing, there twice, or never closed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::BriefLine;
+use super::finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
 use super::numbers::Numbers;
 use super::reader::{EmptyLines, ReadError, lines};
-use super::{BriefLine, BriefRecord, Printable, Sample};
+
+/// Bytes that a check may take to remember runs, their gaps and their open pairs: some 400,000 runs, or
+/// a million open pairs. A file of a proxy's needs a few kilobytes and some 200 bytes for each pair that is open.
+const CAPACITY: usize = 256 << 20;
+
+/// A run and its share of the map that it stands in.
+const RUN_SIZE: usize = 640;
+
+/// A range of numbers, likewise.
+const RANGE_SIZE: usize = 32;
+
+/// An open pair, likewise, without its texts.
+const OPEN_PAIR_SIZE: usize = 64 + size_of::<OpenPair>();
 
 /// Reads files of records, in any order, and finds what is wrong with them. Runs may follow each
-/// other in a file, or be mixed.
+/// other in a file, or be mixed. How much memory that takes is bounded, whatever is in the files.
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
@@ -25,11 +36,19 @@ use super::{BriefLine, BriefRecord, Printable, Sample};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Check {
     lines: u64,
     runs: BTreeMap<Uuid, Run>,
+    /// What the runs take, in bytes.
+    size: usize,
+    /// What they may take.
+    capacity: usize,
+    /// There was no room for more: the runs are those of the lines before.
+    is_full: bool,
     findings: Vec<Finding>,
+    /// Findings beside these, which were counted alone.
+    only_counted: u64,
 }
 
 /// What was found.
@@ -42,89 +61,12 @@ pub struct Checked {
     pub runs: usize,
     /// Pairs whose `close` line is there.
     pub closed: u64,
+    /// Pairs that were refused and have no `close` line: `refused` lines count them.
+    pub refused: u64,
     /// What is wrong: bad lines as they came, then what is wrong with each run.
     pub findings: Vec<Finding>,
-}
-
-/// Something that is wrong with files of records. As text, a sentence in one line, whatever the
-/// files have in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Finding {
-    /// A line of a file breaks off.
-    Torn {
-        /// The name of the file.
-        file: String,
-        /// Which line of it, from 1.
-        line: u64,
-    },
-    /// A line of a file is something else.
-    NoRecord {
-        /// The name of the file.
-        file: String,
-        /// Which line of it, from 1.
-        line: u64,
-    },
-    /// Lines of a run that are not there, though later ones are. Those before the first that is there
-    /// may be in another file.
-    Missing {
-        /// The run.
-        run: Uuid,
-        /// The first one's `line`.
-        first: u64,
-        /// The last one's.
-        last: u64,
-    },
-    /// Lines of a run that are there more than once.
-    Repeated {
-        /// The run.
-        run: Uuid,
-        /// The first one's `line`.
-        first: u64,
-        /// The last one's.
-        last: u64,
-    },
-    /// Pairs with more than one `close` line.
-    ClosedAgain {
-        /// The run.
-        run: Uuid,
-        /// The first one's `seq`.
-        first: u64,
-        /// The last one's.
-        last: u64,
-    },
-    /// A pair that was opened and has no `close` line: its run still goes on, or ended by force.
-    Open(Box<OpenPair>),
-    /// A run that has ended, all of whose lines are there, accepted more pairs than it closed.
-    Unaccounted {
-        /// The run.
-        run: Uuid,
-        /// Pairs that it accepted.
-        accepted: u64,
-        /// Pairs whose `close` line is there.
-        closed: u64,
-    },
-    /// A run says itself that it lost lines.
-    Lost {
-        /// The run.
-        run: Uuid,
-        /// How many.
-        lines: u64,
-    },
-}
-
-/// A pair without a `close` line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenPair {
-    /// Its `id`.
-    pub id: String,
-    /// The `time` of the first line that speaks of it.
-    pub since: Timestamp,
-    /// The other end of the client's socket. `None` when only samples speak of it.
-    pub client: Option<SocketAddr>,
-    /// Where it goes.
-    pub target: Option<String>,
+    /// How many things are wrong, with those that [`Finding::More`] counts.
+    pub found: u64,
 }
 
 #[derive(Debug, Default)]
@@ -134,8 +76,26 @@ struct Run {
     open: BTreeMap<u64, Box<OpenPair>>,
     closed: Numbers,
     closed_again: Numbers,
+    /// Pairs that `refused` lines count.
+    refused: u64,
+    /// Bytes of the open pairs' texts.
+    texts: usize,
     /// `pairs` and `linesLost` of its `stop` line.
     stopped: Option<(u64, u64)>,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            lines: 0,
+            runs: BTreeMap::new(),
+            size: 0,
+            capacity: CAPACITY,
+            is_full: false,
+            findings: Vec::new(),
+            only_counted: 0,
+        }
+    }
 }
 
 impl Check {
@@ -145,71 +105,121 @@ impl Check {
     ///
     /// Reading fails.
     pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
+        // In the order in which they are told.
+        let mut bad = [(BadLine::Torn, 0_u64), (BadLine::NoRecord, 0), (BadLine::TooLong, 0)];
+        let mut read = Ok(());
         for (line, number) in lines(input, EmptyLines::Count).zip(1..) {
-            self.lines += 1;
-            let at = || (name.to_owned(), number);
-            match line {
-                Ok(line) => self.take(&line),
-                Err(ReadError::Io(error)) => return Err(error),
-                Err(ReadError::Line(error)) if error.is_eof() => {
-                    let (file, line) = at();
-                    self.findings.push(Finding::Torn { file, line });
+            let what = match line {
+                Ok(line) => {
+                    self.lines += 1;
+                    self.take(&line, || (name.to_owned(), number));
+                    continue;
                 }
-                Err(ReadError::Line(_)) => {
-                    let (file, line) = at();
-                    self.findings.push(Finding::NoRecord { file, line });
+                Err(ReadError::Io(error)) => {
+                    read = Err(error);
+                    break;
+                }
+                Err(ReadError::Line(error)) if error.is_eof() => BadLine::Torn,
+                Err(ReadError::Line(_)) => BadLine::NoRecord,
+                Err(ReadError::TooLong) => BadLine::TooLong,
+            };
+            self.lines += 1;
+            if let Some((_, count)) = bad.iter_mut().find(|(kind, _)| *kind == what) {
+                *count += 1;
+                if *count <= MAX_BAD_LINES {
+                    self.findings.push(what.at(name, number));
                 }
             }
         }
-        Ok(())
+        for (what, count) in bad {
+            let lines = count.saturating_sub(MAX_BAD_LINES);
+            if lines > 0 {
+                self.findings.push(Finding::More { file: name.to_owned(), what, lines });
+                self.only_counted += lines - 1;
+            }
+        }
+        read
     }
 
     /// What matters here is in lines of every detail.
-    fn take(&mut self, line: &BriefLine<'_>) {
+    fn take(&mut self, line: &BriefLine<'_>, at: impl FnOnce() -> (String, u64)) {
+        if self.is_full {
+            return;
+        }
         let (run, number) = match line {
             BriefLine::Start(start) => (start.run_id, start.line),
             BriefLine::Stop(stop) => (stop.run_id, stop.line),
             BriefLine::Open(record) | BriefLine::Close(record) => (record.run_id, record.line),
             BriefLine::Sample(sample) => (sample.run_id, sample.line),
+            BriefLine::Refused(refused) => (refused.run_id, refused.line),
             // One line each.
             BriefLine::Stat(stat) => (stat.run_id, stat.seq),
         };
+        let known = self.runs.len();
         let run = self.runs.entry(run).or_default();
-        if !run.lines.insert(number) {
-            run.repeated.insert(number);
-            return;
-        }
-        match line {
-            BriefLine::Start(_) | BriefLine::Stat(_) => {}
-            BriefLine::Stop(stop) => run.stopped = Some((stop.pairs, stop.lines_lost)),
-            BriefLine::Open(record) => run.is_open(record.seq, || OpenPair::opened(record)),
-            BriefLine::Sample(sample) => run.is_open(sample.seq, || OpenPair::sampled(sample)),
-            BriefLine::Close(record) => run.is_closed(record.seq),
+        let before = run.size();
+        run.take(line, number);
+        self.size = self.size.saturating_add(run.size()).saturating_sub(before);
+        self.size += (self.runs.len() - known) * RUN_SIZE;
+        if self.size > self.capacity {
+            self.is_full = true;
+            let (file, line) = at();
+            self.findings.push(Finding::Overflow { file, line });
         }
     }
 
     /// What was found in all that was read.
     pub fn finish(self) -> Checked {
-        let Self { lines, runs, mut findings } = self;
+        let Self { lines, runs, mut findings, only_counted, .. } = self;
         let closed = runs.values().map(|run| run.closed.count()).sum();
+        let refused = runs.values().fold(0, |sum: u64, run| sum.saturating_add(run.refused));
         let count = runs.len();
         for (id, run) in runs {
             run.findings(id, &mut findings);
         }
-        Checked { lines, runs: count, closed, findings }
+        let found = findings.len() as u64 + only_counted;
+        Checked { lines, runs: count, closed, refused, findings, found }
     }
 }
 
 impl Run {
+    fn take(&mut self, line: &BriefLine<'_>, number: u64) {
+        if !self.lines.insert(number) {
+            self.repeated.insert(number);
+            return;
+        }
+        match line {
+            BriefLine::Start(_) | BriefLine::Stat(_) => {}
+            BriefLine::Stop(stop) => self.stopped = Some((stop.pairs, stop.lines_lost)),
+            BriefLine::Open(record) => self.is_open(record.seq, || OpenPair::opened(record)),
+            BriefLine::Sample(sample) => self.is_open(sample.seq, || OpenPair::sampled(sample)),
+            BriefLine::Close(record) => self.is_closed(record.seq),
+            BriefLine::Refused(refused) => {
+                self.refused = self.refused.saturating_add(refused.count);
+            }
+        }
+    }
+
+    /// Bytes that it takes beside what every run takes.
+    fn size(&self) -> usize {
+        let numbers = [&self.lines, &self.repeated, &self.closed, &self.closed_again];
+        let ranges: usize = numbers.iter().map(|numbers| numbers.len()).sum();
+        ranges * RANGE_SIZE + self.open.len() * OPEN_PAIR_SIZE + self.texts
+    }
+
     fn is_open(&mut self, seq: u64, pair: impl FnOnce() -> OpenPair) {
         // The file with its end may have been read first.
-        if !self.closed.contains(seq) {
-            self.open.entry(seq).or_insert_with(|| Box::new(pair()));
+        if !self.closed.contains(seq) && !self.open.contains_key(&seq) {
+            let pair = Box::new(pair());
+            self.texts += pair.texts();
+            self.open.insert(seq, pair);
         }
     }
 
     fn is_closed(&mut self, seq: u64) {
-        self.open.remove(&seq);
+        if let Some(pair) = self.open.remove(&seq) {
+            self.texts -= pair.texts();
+        }
         if !self.closed.insert(seq) {
             self.closed_again.insert(seq);
         }
@@ -223,11 +233,12 @@ impl Run {
         let again = self.closed_again.ranges();
         findings.extend(again.map(|(first, last)| Finding::ClosedAgain { run, first, last }));
         if let Some((accepted, lost)) = self.stopped {
-            let closed = self.closed.count();
+            let (closed, refused) = (self.closed.count(), self.refused);
+            let accounted = closed.saturating_add(refused);
             let is_whole = self.lines.ranges().count() == 1 && self.lines.contains(1);
             // Without any, `close` lines were not asked for.
-            if is_whole && closed > 0 && closed < accepted {
-                findings.push(Finding::Unaccounted { run, accepted, closed });
+            if is_whole && accounted > 0 && accounted < accepted {
+                findings.push(Finding::Unaccounted { run, accepted, closed, refused });
             }
             if lost > 0 {
                 findings.push(Finding::Lost { run, lines: lost });
@@ -237,69 +248,41 @@ impl Run {
     }
 }
 
-impl OpenPair {
-    fn opened(record: &BriefRecord<'_>) -> Self {
-        Self {
-            id: record.id.clone().into_owned(),
-            since: record.time,
-            client: record.client.remote_addr,
-            target: record.target.as_deref().map(str::to_owned),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of a run, the shortest that there is.
+    fn stop(run: u128, line: u64) -> String {
+        let run = Uuid::from_u128(run);
+        format!(
+            r#"{{"event":"stop","schema":1,"time":"2026-01-01T00:00:00Z","host":"","labels":{{}},"runId":"{run}","duration":0,"pairs":0,"linesLost":0,"line":{line}}}"#
+        )
     }
 
-    fn sampled(sample: &Sample) -> Self {
-        Self {
-            id: sample.id.clone(),
-            since: sample.time,
-            client: None,
-            target: sample.target.clone(),
-        }
+    fn checked(capacity: usize, lines: impl Iterator<Item = String>) -> Checked {
+        let mut check = Check { capacity, ..Check::default() };
+        check.read("file", lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap();
+        check.finish()
     }
-}
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let range = |(first, last): (u64, u64), one: &str, many: &str| match first == last {
-            true => format!("{one} {first} is"),
-            false => format!("{many} {first} to {last} are"),
-        };
-        let lines = |first: &u64, last: &u64| range((*first, *last), "line", "lines");
-        match self {
-            Self::Torn { file, line } => {
-                write!(f, "{}:{line}: the line breaks off", Printable(file))
-            }
-            Self::NoRecord { file, line } => {
-                write!(f, "{}:{line}: the line is no record", Printable(file))
-            }
-            Self::Missing { run, first, last } => {
-                write!(f, "run {run}: {} missing", lines(first, last))
-            }
-            Self::Repeated { run, first, last } => {
-                write!(f, "run {run}: {} there more than once", lines(first, last))
-            }
-            Self::ClosedAgain { run, first, last } => {
-                let pairs = range((*first, *last), "pair", "pairs");
-                write!(f, "run {run}: {} closed more than once", pairs)
-            }
-            Self::Open(pair) => pair.fmt(f),
-            Self::Unaccounted { run, accepted, closed } => {
-                write!(f, "run {run}: of {accepted} pairs {closed} are closed, though it has ended")
-            }
-            Self::Lost { run, lines } => write!(f, "run {run}: it says that it lost {lines} lines"),
+    #[test]
+    fn more_runs_or_gaps_than_there_is_room_for_are_told_once() {
+        let capacity = 100 * RUN_SIZE;
+        for lines in [
+            (1..=1000).map(|run| stop(run, 1)).collect::<Vec<_>>(),
+            (1..=10_000).map(|line| stop(1, 2 * line)).collect(),
+        ] {
+            let (count, fitting) = (lines.len() as u64, checked(usize::MAX, lines.iter().cloned()));
+            assert!(!fitting.findings.iter().any(|f| matches!(f, Finding::Overflow { .. })));
+            let checked = checked(capacity, lines.into_iter().chain(["nonsense".to_owned()]));
+            assert_eq!(checked.lines, count + 1);
+            assert!(checked.runs <= 101, "{}", checked.runs);
+            let told = checked.findings.iter().filter(|f| matches!(f, Finding::Overflow { .. }));
+            assert_eq!(told.count(), 1);
+            // What comes after it is still read.
+            let bad = Finding::NoRecord { file: "file".to_owned(), line: count + 1 };
+            assert!(checked.findings.contains(&bad));
         }
-    }
-}
-
-impl fmt::Display for OpenPair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, since, client, target } = self;
-        write!(f, "pair {} is not closed: open at {since:.0}", Printable(id))?;
-        if let Some(target) = target {
-            write!(f, ", to {}", Printable(target))?;
-        }
-        if let Some(client) = client {
-            write!(f, ", from {} port {}", client.ip(), client.port())?;
-        }
-        Ok(())
     }
 }

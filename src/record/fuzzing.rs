@@ -29,7 +29,7 @@ fn checked(bytes: &[u8], piece: usize) -> Vec<String> {
     // Reading from memory does not fail.
     let _ = check.read("file", Pieces { bytes, piece: piece.max(1) });
     let checked = check.finish();
-    let counts = format!("{} {} {}", checked.lines, checked.runs, checked.closed);
+    let counts = format!("{} {} {} {}", checked.lines, checked.runs, checked.closed, checked.found);
     let findings = checked.findings.iter().map(ToString::to_string);
     findings.chain([counts]).collect()
 }

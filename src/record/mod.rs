@@ -10,6 +10,9 @@ mod check;
 mod delivery;
 mod detail;
 mod ending;
+#[cfg(feature = "proxy")]
+mod file_lock;
+mod finding;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 pub(crate) mod fuzzing;
 mod json;
@@ -18,6 +21,7 @@ mod observed;
 mod phases;
 mod printable;
 mod reader;
+mod refused;
 mod sample;
 #[cfg(feature = "proxy")]
 mod sink;
@@ -41,14 +45,16 @@ pub use brief::{
     BriefDelivered, BriefDelivery, BriefEnding, BriefEofInfo, BriefInfo, BriefLeg, BriefLine,
     BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefVerdict, BriefWarning,
 };
-pub use check::{Check, Checked, Finding, OpenPair};
+pub use check::{Check, Checked};
 pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
+pub use finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use printable::Printable;
-pub use reader::{ReadError, read, read_brief};
+pub use reader::{MAX_LINE, ReadError, read, read_brief};
+pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use sample::{Sample, SampleReason, SampledLeg};
 #[cfg(feature = "proxy")]
 pub use sink::Output;
@@ -74,6 +80,8 @@ pub enum Line {
     Sample(Box<Sample>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<Record>),
+    /// Pairs that were refused and have no line of their own.
+    Refused(Refused),
     /// A run of the program ended: its last line.
     Stop(Stop),
     /// One URL was asked for: `conniver stat`.
@@ -110,7 +118,8 @@ pub struct Record {
     pub labels: BTreeMap<String, String>,
     /// This run of the program, a UUIDv7.
     pub run_id: Uuid,
-    /// 1, 2, 3… of the pairs of this run.
+    /// 1, 2, 3… of the pairs of this run. Numbers without a `close` line are those that `refused` lines
+    /// count.
     pub seq: u64,
     /// `runId` and `seq`, for joining the lines of one pair; opaque.
     pub id: String,

@@ -34,6 +34,11 @@ impl Numbers {
         self.ranges().map(|(first, last)| (last - first).saturating_add(1)).sum()
     }
 
+    /// How many ranges it takes to tell them.
+    pub(super) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
     /// First and last of each range, ascending.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ranges.iter().map(|(&first, &last)| (first, last))

@@ -4,11 +4,17 @@ use std::fmt;
 use std::io::{self, Read};
 
 use ndjson_stream::config::{EmptyLineHandling, NdjsonConfig};
-use ndjson_stream::fallible::FallibleNdjsonError;
-
+use ndjson_stream::engine::NdjsonEngine;
 use serde::de::DeserializeOwned;
 
 use super::{BriefLine, Line};
+
+/// Longest line that is read, in bytes: 4 MiB, some 400 times a full record. A longer one is skipped to
+/// its end, so that reading takes no more memory than this whatever the input is.
+pub const MAX_LINE: usize = 4 << 20;
+
+/// Bytes that are read at a time.
+const BLOCK: usize = 64 << 10;
 
 /// Why a line could not be read.
 #[derive(Debug)]
@@ -18,6 +24,8 @@ pub enum ReadError {
     Io(io::Error),
     /// A line is torn, no JSON, or no record. The next line is read all the same.
     Line(serde_json::Error),
+    /// A line is longer than [`MAX_LINE`]. The next line is read all the same.
+    TooLong,
 }
 
 impl fmt::Display for ReadError {
@@ -25,6 +33,9 @@ impl fmt::Display for ReadError {
         match self {
             Self::Io(error) => write!(f, "reading records: {error}"),
             Self::Line(error) => write!(f, "reading records: a line is not a record: {error}"),
+            Self::TooLong => {
+                write!(f, "reading records: a line is longer than {MAX_LINE} bytes; it is skipped")
+            }
         }
     }
 }
@@ -34,6 +45,7 @@ impl std::error::Error for ReadError {
         match self {
             Self::Io(error) => Some(error),
             Self::Line(error) => Some(error),
+            Self::TooLong => None,
         }
     }
 }
@@ -75,50 +87,162 @@ pub(super) fn lines<L: DeserializeOwned, R: Read>(
     input: R,
     empty: EmptyLines,
 ) -> impl Iterator<Item = Result<L, ReadError>> {
-    let handling = match empty {
-        EmptyLines::Skip => EmptyLineHandling::IgnoreBlank,
-        EmptyLines::Count => EmptyLineHandling::ParseAlways,
-    };
-    let config = NdjsonConfig::default().with_empty_line_handling(handling).with_parse_rest(true);
-    ndjson_stream::from_fallible_iter_with_config(Blocks { input, over: false }, config).map(
-        |line| {
-            line.map_err(|error| match error {
-                FallibleNdjsonError::InputError(error) => ReadError::Io(error),
-                FallibleNdjsonError::JsonError(error) => ReadError::Line(error),
-            })
-        },
-    )
+    Lines::new(input, empty)
 }
 
-/// A reader as blocks of bytes.
-struct Blocks<R> {
+/// The lines of a reader. Of the input it holds one block and one line.
+struct Lines<L, R> {
     input: R,
-    over: bool,
+    /// What was read last; from `next` on it is still to be parsed.
+    block: Vec<u8>,
+    next: usize,
+    parser: NdjsonEngine<L>,
+    config: NdjsonConfig,
+    /// Bytes of the present line that the parser holds.
+    held: usize,
+    /// The present line is too long: the rest of it is of no use.
+    is_skipping: bool,
+    is_over: bool,
 }
 
-const BLOCK: usize = 64 * 1024;
-
-impl<R: Read> Iterator for Blocks<R> {
-    type Item = io::Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<io::Result<Vec<u8>>> {
-        if self.over {
-            return None;
+impl<L: DeserializeOwned, R: Read> Lines<L, R> {
+    fn new(input: R, empty: EmptyLines) -> Self {
+        let handling = match empty {
+            EmptyLines::Skip => EmptyLineHandling::IgnoreBlank,
+            EmptyLines::Count => EmptyLineHandling::ParseAlways,
+        };
+        let config =
+            NdjsonConfig::default().with_empty_line_handling(handling).with_parse_rest(true);
+        Self {
+            input,
+            block: Vec::with_capacity(BLOCK),
+            next: 0,
+            parser: NdjsonEngine::with_config(config),
+            config,
+            held: 0,
+            is_skipping: false,
+            is_over: false,
         }
-        let mut block = vec![0; BLOCK];
-        loop {
-            match self.input.read(&mut block) {
-                Ok(0) => return None,
-                Ok(bytes) => {
-                    block.truncate(bytes);
-                    return Some(Ok(block));
-                }
+    }
+
+    /// Replaces the block by the next one, whose length is returned; 0 at the end.
+    fn read_block(&mut self) -> io::Result<usize> {
+        self.next = 0;
+        self.block.resize(BLOCK, 0);
+        let read = loop {
+            match self.input.read(&mut self.block) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.over = true;
+                read => break read,
+            }
+        };
+        self.block.truncate(*read.as_ref().unwrap_or(&0));
+        read
+    }
+
+    /// Parses what the block has of the present line, to its end if that is there.
+    fn parse_piece(&mut self) -> Result<(), ReadError> {
+        let rest = self.block.get(self.next..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', rest);
+        let piece = end.and_then(|end| rest.get(..=end)).unwrap_or(rest);
+        self.next += piece.len();
+        let is_too_long = !self.is_skipping && self.held + piece.len() > MAX_LINE;
+        if is_too_long {
+            // What it holds of the line goes.
+            self.parser = NdjsonEngine::with_config(self.config);
+        } else if !self.is_skipping {
+            self.parser.input(piece);
+        }
+        let ends = end.is_some();
+        self.held = if ends { 0 } else { self.held + piece.len() };
+        self.is_skipping = !ends && (self.is_skipping || is_too_long);
+        if is_too_long { Err(ReadError::TooLong) } else { Ok(()) }
+    }
+}
+
+impl<L: DeserializeOwned, R: Read> Iterator for Lines<L, R> {
+    type Item = Result<L, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(line) = self.parser.pop() {
+                return Some(line.map_err(ReadError::Line));
+            }
+            if self.next < self.block.len() {
+                if let Err(error) = self.parse_piece() {
                     return Some(Err(error));
+                }
+                continue;
+            }
+            if self.is_over {
+                return None;
+            }
+            match self.read_block() {
+                Ok(0) => {
+                    self.is_over = true;
+                    self.parser.finalize();
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(ReadError::Io(error)));
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of each line, a word each.
+    fn read_lines(input: impl Read) -> Vec<&'static str> {
+        let lines = lines::<serde_json::Value, _>(input, EmptyLines::Count);
+        lines
+            .map(|line| match line {
+                Ok(_) => "ok",
+                Err(ReadError::Line(error)) if error.is_eof() => "torn",
+                Err(ReadError::Line(_)) => "bad",
+                Err(ReadError::TooLong) => "long",
+                Err(ReadError::Io(_)) => "error",
+            })
+            .collect()
+    }
+
+    /// A line of so many bytes, its end included.
+    fn line_of(length: usize) -> Vec<u8> {
+        [b"\"", &vec![b'x'; length - 3][..], b"\"\n"].concat()
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_is_skipped_to_its_end_and_the_next_one_is_read() {
+        let lines = [
+            &b"1\n"[..],
+            &line_of(MAX_LINE),
+            &line_of(MAX_LINE + 1),
+            b"2\n\n",
+            &line_of(2 * MAX_LINE),
+            b"3",
+        ];
+        let words = ["ok", "ok", "long", "ok", "torn", "long", "ok"];
+        assert_eq!(read_lines(&lines.concat()[..]), words);
+    }
+
+    #[test]
+    fn a_line_without_end_is_told_once() {
+        assert_eq!(read_lines(io::repeat(0).take(3 * MAX_LINE as u64)), ["long"]);
+        assert_eq!(read_lines(io::repeat(b'\n').take(3)), ["torn"; 3]);
+        assert_eq!(read_lines(io::empty()), [""; 0]);
+    }
+
+    #[test]
+    fn an_error_of_the_input_ends_the_lines() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+        assert_eq!(read_lines((&b"1\n2"[..]).chain(Broken)), ["ok", "error"]);
     }
 }

@@ -1,15 +1,26 @@
-//! The file behind the output: opened, opened anew, cut back to whole lines.
+//! The file behind the output: opened, opened anew, appended to by whole lines.
+//!
+//! A line that a full disk cut short is completed when there is room. Nothing is ever cut off a file:
+//! another process may append to it, too.
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::file_lock::FileLock;
 use crate::fault::text_of;
 
 /// Longer than a write takes.
 const ONE_WRITE: Duration = Duration::from_millis(50);
+
+/// How long another process may keep us from writing by its lock on the file.
+const LOCKED: Duration = Duration::from_secs(1);
+
+/// How long it may while a line of it breaks off at the end of the file: it waits for room to complete
+/// it, and ours would end up in the middle of it.
+const LOCKED_IN_A_LINE: Duration = Duration::from_secs(30);
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +50,14 @@ pub(super) struct Sink {
     is_plain: bool,
     /// The file had a name when it was opened, so that it can be removed.
     has_name: bool,
+    lock: FileLock,
+    /// Where our latest write ended. As long as that is the end of the file, nobody else has written.
+    end: Option<u64>,
+    /// How many bytes our latest write has of a line whose rest did not find room. While there are any,
+    /// the file stays locked.
+    torn: usize,
+    /// That the lock was not waited for is said once.
+    is_overdue: bool,
 }
 
 impl Sink {
@@ -47,7 +66,16 @@ impl Sink {
         let metadata = file.metadata().ok();
         let is_plain = metadata.as_ref().is_some_and(Metadata::is_file);
         let has_name = output != Output::Stdout && metadata.as_ref().is_some_and(has_name);
-        Ok(Self { output, file: Some(file), is_plain, has_name })
+        Ok(Self {
+            output,
+            file: Some(file),
+            is_plain,
+            has_name,
+            lock: FileLock::default(),
+            end: None,
+            torn: 0,
+            is_overdue: false,
+        })
     }
 
     pub(super) fn output(&self) -> &Output {
@@ -60,8 +88,13 @@ impl Sink {
             return;
         }
         match Self::open(self.output.clone()) {
-            Ok(opened) => {
-                *self = opened;
+            Ok(mut opened) => {
+                if !self.is_same_file(&opened) {
+                    self.leave_whole();
+                    // A line that breaks off there is written here from its beginning.
+                    opened.torn = self.torn;
+                    *self = opened;
+                }
                 tracing::info!("writing records to {}, opened anew", self.output);
             }
             Err(error) => {
@@ -74,18 +107,126 @@ impl Sink {
         }
     }
 
-    /// Writes once, of these lines.
+    fn is_same_file(&self, other: &Self) -> bool {
+        let identity = |sink: &Self| identity(&sink.file.as_ref()?.metadata().ok()?);
+        identity(self).is_some_and(|own| identity(other) == Some(own))
+    }
+
+    /// Writes once, of these lines; behind a line that breaks off, the rest of that alone. Would block
+    /// while another process has locked the file.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.file.is_none() {
             *self = Self::open(self.output.clone())?;
         }
-        // A pipe whose reader stands still takes a part of what it is given and holds the call up: one
-        // line at a time, and it is known how many lines are through.
-        let bytes = match memchr::memchr(b'\n', lines) {
-            Some(end) if !self.is_plain => &lines[..=end],
-            _ => lines,
+        let first = memchr::memchr(b'\n', lines).and_then(|end| lines.get(..=end));
+        if !self.is_plain {
+            // A pipe whose reader stands still takes a part of what it is given and holds the call up:
+            // one line at a time, and it is known how many lines are through.
+            return self.file.as_mut().map_or(Ok(0), |file| file.write(first.unwrap_or(lines)));
+        }
+        if !self.may_write() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = match self.torn {
+            0 => self.append(lines),
+            _ => self.complete(first.unwrap_or(lines)),
         };
-        self.file.as_mut().map_or(Ok(0), |file| file.write(bytes))
+        if written.is_err() {
+            self.lock.wait_again();
+        }
+        if self.torn == 0
+            && let Some(file) = &self.file
+        {
+            self.lock.release(file);
+        }
+        written
+    }
+
+    /// Takes the lock. Whether to write: with it, or when its holder had its time.
+    fn may_write(&mut self) -> bool {
+        // Whoever gave us standard output may have locked it with other ideas.
+        let Some(file) = self.file.as_ref().filter(|_| self.output != Output::Stdout) else {
+            return true;
+        };
+        if self.lock.take(file) {
+            return true;
+        }
+        let waited = self.lock.waited();
+        let is_overdue = waited >= LOCKED && (waited >= LOCKED_IN_A_LINE || !self.ends_torn());
+        if is_overdue && !std::mem::replace(&mut self.is_overdue, true) {
+            let seconds = waited.as_secs();
+            tracing::warn!(
+                "another process has locked {} for {seconds} s; records are written all the same",
+                self.output
+            );
+        }
+        is_overdue
+    }
+
+    /// Writes lines, beginning with a line of its own.
+    fn append(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let ends_torn = self.length() != self.end && self.ends_torn();
+        let Some(file) = &mut self.file else { return Ok(0) };
+        if ends_torn {
+            // A process that was killed left half a line, or one that does not wait for us.
+            file.write_all(b"\n")?;
+        }
+        let written = file.write(lines)?;
+        self.end = file.stream_position().ok();
+        let done = lines.get(..written).unwrap_or_default();
+        self.torn = done.len() - memchr::memrchr(b'\n', done).map_or(0, |end| end + 1);
+        Ok(written)
+    }
+
+    /// Writes of the rest of the line that breaks off.
+    fn complete(&mut self, rest: &[u8]) -> io::Result<usize> {
+        let before = self.end;
+        let Some(file) = &mut self.file else { return Ok(0) };
+        let written = file.write(rest)?;
+        let end = file.stream_position().ok();
+        if end.and_then(|end| end.checked_sub(written as u64)) != before {
+            // Somebody has written in between: it is no rest of anything there.
+            self.end = None;
+            return Ok(0);
+        }
+        self.end = end;
+        self.torn += written;
+        if rest.get(..written).is_some_and(|done| done.ends_with(b"\n")) {
+            self.torn = 0;
+        }
+        Ok(written)
+    }
+
+    /// How many bytes at the end of what was written are a line that has to be written again, because its
+    /// rest cannot follow it any more: somebody else has written there, or emptied the file.
+    pub(super) fn take_abandoned(&mut self) -> usize {
+        if self.torn > 0 && (self.end.is_none() || self.length() != self.end) {
+            std::mem::take(&mut self.torn)
+        } else {
+            0
+        }
+    }
+
+    /// Makes blanks of a line that breaks off at the end of the file and will not be completed. Readers
+    /// skip them. If that fails, the next one to open the file begins on a line of its own.
+    pub(super) fn leave_whole(&mut self) {
+        let Some(start) = self.end.and_then(|end| end.checked_sub(self.torn as u64)) else {
+            return;
+        };
+        if self.torn == 0 || self.length() != self.end {
+            return;
+        }
+        let mut blanks = vec![b' '; self.torn];
+        if let Some(last) = blanks.last_mut() {
+            *last = b'\n';
+        }
+        let overwrite = |mut file: File| {
+            file.seek(SeekFrom::Start(start))?;
+            file.write_all(&blanks)
+        };
+        if let Err(error) = self.open_again(OpenOptions::new().write(true)).and_then(overwrite) {
+            tracing::debug!("ending a line of {}: {}", self.output, text_of(&error));
+        }
     }
 
     /// Whether somebody removed the file since it was opened, so that nobody will find what was
@@ -95,23 +236,61 @@ impl Sink {
         let removed = self.has_name && metadata.is_some_and(|it| !has_name(&it));
         if removed {
             self.file = None;
+            self.torn = 0;
         }
         removed
     }
 
-    /// Takes back the last `bytes` that were written; `false` where the output is no plain file, or
-    /// somebody else has appended to it meanwhile.
-    pub(super) fn cut(&mut self, bytes: usize) -> bool {
-        let Some(file) = &mut self.file else { return false };
-        let (Ok(metadata), Ok(end)) = (file.metadata(), file.stream_position()) else {
-            return false;
-        };
-        let whole = end.saturating_sub(bytes as u64);
-        self.is_plain
-            && metadata.len() == end
-            && file.set_len(whole).is_ok()
-            && file.seek(SeekFrom::Start(whole)).is_ok()
+    fn length(&self) -> Option<u64> {
+        Some(self.file.as_ref()?.metadata().ok()?.len())
     }
+
+    /// Whether the file ends in the middle of a line that nobody is writing: a process that takes no lock
+    /// may be at it.
+    fn ends_torn(&self) -> bool {
+        let Ok(mut file) = self.open_again(OpenOptions::new().read(true)) else { return false };
+        let mut torn_at = || -> io::Result<Option<u64>> {
+            let length = file.seek(SeekFrom::End(-1))?;
+            let mut byte = [0];
+            file.read_exact(&mut byte)?;
+            Ok((byte[0] != b'\n').then_some(length))
+        };
+        // An empty file has no last byte.
+        let Ok(Some(before)) = torn_at() else { return false };
+        std::thread::sleep(ONE_WRITE);
+        torn_at().is_ok_and(|after| after == Some(before))
+    }
+
+    /// The file once more, whatever its name is by now: not for appending.
+    fn open_again(&self, options: &OpenOptions) -> io::Result<File> {
+        let own = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use std::os::fd::AsRawFd;
+            if let Ok(file) = options.open(format!("/proc/self/fd/{}", own.as_raw_fd())) {
+                return Ok(file);
+            }
+        }
+        let Output::File(path) = &self.output else { return Err(io::ErrorKind::NotFound.into()) };
+        let file = options.open(path)?;
+        if identity(&file.metadata()?) == identity(&own.metadata()?) {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+}
+
+/// Which file it is, whatever it is called. `None` where the system does not tell.
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Option<(u64, u64)> {
+    None
 }
 
 /// Whether a file stands in some directory.
@@ -144,28 +323,11 @@ fn open(output: &Output) -> io::Result<File> {
             options.append(true).create(true);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(path)?;
-            if file.metadata()?.is_file() && is_torn(path) {
-                // A run that was killed left half a line; ours begins on a line of its own.
-                file.write_all(b"\n")?;
-            }
-            Ok(file)
+            options.open(path)
         }
     }
 }
 
-/// Whether the file ends in the middle of a line that nobody is writing: another process may have
-/// the file open, too.
-fn is_torn(path: &Path) -> bool {
-    let torn_at = || -> io::Result<Option<u64>> {
-        let mut file = File::open(path)?;
-        let length = file.seek(SeekFrom::End(-1))?;
-        let mut byte = [0];
-        file.read_exact(&mut byte)?;
-        Ok((byte[0] != b'\n').then_some(length))
-    };
-    // An empty file has no last byte.
-    let Ok(Some(before)) = torn_at() else { return false };
-    std::thread::sleep(ONE_WRITE);
-    torn_at().is_ok_and(|after| after == Some(before))
-}
+#[cfg(unix)]
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::sink::{Output, Sink};
 use super::{BriefLine, Line, json};
+use crate::episode::Episode;
 use crate::fault::text_of;
 
 /// Bytes of lines that may wait to be written, where nothing else is said: 64 MiB, some 6,000 pairs.
@@ -73,6 +74,8 @@ struct Shared {
     /// More is queued than may be, or since then not half of it is written yet. Changed with the
     /// queue locked.
     full: watch::Sender<bool>,
+    /// That it is full is said once, however often it fills and empties.
+    fullness: Mutex<Episode>,
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +148,7 @@ impl Recorder {
             wake: Condvar::new(),
             most: queue,
             full: watch::Sender::new(false),
+            fullness: Mutex::default(),
         });
         let recorder = Self(Some(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn({
@@ -254,7 +258,7 @@ impl Shared {
         if wakes {
             self.wake.notify_one();
         }
-        if fills {
+        if fills && self.fullness.lock().unwrap_or_else(PoisonError::into_inner).begins() {
             tracing::warn!(
                 "{waiting} lines wait to be written, more than the queue may hold ({} bytes); new \
                  connections wait as well, open ones go on",
@@ -346,6 +350,9 @@ impl Shared {
         let mut written = 0;
         let mut failing = false;
         while written < batch.len() {
+            let abandoned = sink.take_abandoned().min(written);
+            self.count_unwritten(&batch[written - abandoned..written]);
+            written -= abandoned;
             match sink.write(&batch[written..]) {
                 Ok(0) => {
                     // A device that takes nothing and says nothing.
@@ -355,7 +362,7 @@ impl Shared {
                     let done = &batch[written..written + bytes];
                     self.count_written(done);
                     written += bytes;
-                    // A part of a line finds the room that cutting it has made.
+                    // A little room is no end of it.
                     if failing && lines_in(done) > 0 {
                         failing = false;
                         tracing::warn!("writing records to {}: works again", sink.output());
@@ -370,7 +377,8 @@ impl Shared {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     return Written::ReaderGone;
                 }
-                // A standard output that somebody made non-blocking is merely slow.
+                // A standard output that somebody made non-blocking is merely slow, and so is a file
+                // that another process has locked.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(SLOW),
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -380,18 +388,13 @@ impl Shared {
                             "writing records to {output}: {text}; waiting to be written: {lines}"
                         );
                     }
-                    let keeps = match sink.was_removed() {
-                        // It may have been removed to make room, and keeps its room while it is open.
-                        true => 0,
-                        // A line is there whole or not at all, also if we get no further than this.
-                        false => match torn(&batch[..written]) {
-                            torn if torn > 0 && sink.cut(torn) => written - torn,
-                            _ => written,
-                        },
-                    };
-                    self.count_unwritten(&batch[keeps..written]);
-                    written = keeps;
+                    // It may have been removed to make room, and keeps its room while it is open.
+                    if sink.was_removed() {
+                        self.count_unwritten(&batch[..written]);
+                        written = 0;
+                    }
                     if self.lock().finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
+                        sink.leave_whole();
                         return Written::GivenUp;
                     }
                     std::thread::sleep(RETRY);
@@ -409,11 +412,6 @@ enum Written {
     All,
     GivenUp,
     ReaderGone,
-}
-
-/// How many bytes at the end of `written` are a line without its end.
-fn torn(written: &[u8]) -> usize {
-    written.iter().rev().take_while(|&&byte| byte != b'\n').count()
 }
 
 fn lines_in(bytes: &[u8]) -> u64 {

@@ -92,13 +92,26 @@ impl Leg {
         let Self { stream, mut state } = *self;
         state.meter.look_at_close(&stream);
         if with_reset {
-            // If it fails, the connection is gone already.
-            state.purged = SockRef::from(&stream).set_linger(Some(Duration::ZERO)).is_ok();
+            state.purged = abort(stream);
+        } else {
+            drop(stream);
         }
-        drop(stream);
         state.meter.closed = Some(Moment::now());
         state
     }
+
+    /// Closes it with a reset, without a look.
+    pub(crate) fn abort(self: Box<Self>) -> LegState {
+        let Self { stream, mut state } = *self;
+        state.purged = abort(stream);
+        state.meter.closed = Some(Moment::now());
+        state
+    }
+}
+
+/// Closes a connection with a reset that purges what is still queued. `false` if it is gone already.
+pub(crate) fn abort(stream: TcpStream) -> bool {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).is_ok()
 }
 
 impl Side<'_> {

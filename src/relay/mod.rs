@@ -39,7 +39,7 @@ pub(crate) use bounds::Patience;
 pub(crate) use edit::{Edit, Edited, Then};
 use error_watch::ErrorWatch;
 pub(crate) use half::Half;
-pub(crate) use leg::{Leg, LegState, PeerEnd, Side};
+pub(crate) use leg::{Leg, LegState, PeerEnd, Side, abort};
 pub(crate) use observe::{Observe, Observed};
 #[cfg(feature = "metrics")]
 pub(crate) use pipe::open as open_pipes;

@@ -1,0 +1,131 @@
+//! What is answered to a request for the metrics.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::host::{HostError, check_loopback_host};
+use super::{Metrics, text};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+const WORDS: &str = "text/plain; charset=utf-8";
+
+/// A text serves for this many times as long as making it took: however many ask, making it takes at
+/// most a twentieth of a processor, and a text that is quick to make is hardly ever old.
+const SERVES_FOR: u32 = 20;
+
+/// Answers requests.
+pub(super) struct Answerer<A> {
+    pub(super) metrics: Metrics,
+    /// What is wrong with the proxy, if something is.
+    pub(super) ailment: A,
+    /// Where the requests come in.
+    pub(super) address: SocketAddr,
+    pub(super) latest: Mutex<Option<Rendered>>,
+}
+
+/// The metrics as text, in both formats.
+pub(super) struct Rendered {
+    open_metrics: Bytes,
+    plain: Bytes,
+    /// Until when it serves.
+    until: Instant,
+}
+
+impl<A: Fn() -> Option<&'static str>> Answerer<A> {
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        // Beyond loopback it is known by any name.
+        if self.address.ip().to_canonical().is_loopback()
+            && let Err(error) = check_loopback_host(request)
+        {
+            return self.refuse_host(error);
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut response = words(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/metrics" => self.show(wants_open_metrics(request)),
+            "/healthz" => match (self.ailment)() {
+                None => words(StatusCode::OK, "well"),
+                Some(what) => words(StatusCode::SERVICE_UNAVAILABLE, what),
+            },
+            _ => words(StatusCode::NOT_FOUND, "there are /metrics and /healthz"),
+        }
+    }
+
+    fn refuse_host(&self, error: HostError) -> Response<Full<Bytes>> {
+        match error {
+            HostError::Malformed => {
+                words(StatusCode::BAD_REQUEST, "a request needs exactly one Host")
+            }
+            HostError::Foreign => {
+                let text = format!(
+                    "only localhost and loopback addresses are served here, not the host of this \
+                     request; ask for http://{}/metrics",
+                    self.address
+                );
+                words(StatusCode::MISDIRECTED_REQUEST, &text)
+            }
+        }
+    }
+
+    fn show(&self, as_open_metrics: bool) -> Response<Full<Bytes>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = latest.take().filter(|latest| Instant::now() < latest.until);
+        let rendered = match fresh.map_or_else(|| Rendered::new(&self.metrics), Ok) {
+            Ok(rendered) => latest.insert(rendered),
+            Err(fmt::Error) => {
+                let text = "the metrics cannot be put as text";
+                return words(StatusCode::INTERNAL_SERVER_ERROR, text);
+            }
+        };
+        if as_open_metrics {
+            respond(StatusCode::OK, OPEN_METRICS, rendered.open_metrics.clone())
+        } else {
+            respond(StatusCode::OK, PLAIN, rendered.plain.clone())
+        }
+    }
+}
+
+impl Rendered {
+    fn new(metrics: &Metrics) -> Result<Self, fmt::Error> {
+        let began = Instant::now();
+        let open_metrics = metrics.open_metrics()?;
+        let plain = text::plain(&open_metrics).into();
+        let took = began.elapsed().min(Duration::from_secs(1));
+        Ok(Self {
+            open_metrics: open_metrics.into(),
+            plain,
+            until: Instant::now() + took * SERVES_FOR,
+        })
+    }
+}
+
+/// Prometheus asks for the newer format by its name; what a person or a tool gets is the older one,
+/// which all of them can read.
+fn wants_open_metrics<B>(request: &Request<B>) -> bool {
+    let mut accepted = request.headers().get_all(ACCEPT).iter();
+    accepted.any(|value| {
+        value.to_str().is_ok_and(|value| value.contains("application/openmetrics-text"))
+    })
+}
+
+fn words(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
+    respond(status, WORDS, format!("{words}\n").into())
+}
+
+fn respond(status: StatusCode, kind: &'static str, text: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,245 @@
+//! What can be wrong with files of records.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{BriefRecord, MAX_LINE, Printable, Sample};
+
+/// Bad lines of each kind that are told one by one, in each file. Those beyond are counted.
+pub const MAX_BAD_LINES: u64 = 1000;
+
+/// Something that is wrong with files of records. As text, a sentence in one line, whatever the
+/// files have in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// A line of a file breaks off.
+    Torn {
+        /// The name of the file.
+        file: String,
+        /// Which line of it, from 1.
+        line: u64,
+    },
+    /// A line of a file is something else.
+    NoRecord {
+        /// The name of the file.
+        file: String,
+        /// Which line of it, from 1.
+        line: u64,
+    },
+    /// A line of a file is longer than [`MAX_LINE`].
+    TooLong {
+        /// The name of the file.
+        file: String,
+        /// Which line of it, from 1.
+        line: u64,
+    },
+    /// More such lines of a file, beside the first [`MAX_BAD_LINES`] of each kind.
+    More {
+        /// The name of the file.
+        file: String,
+        /// What is wrong with them.
+        what: BadLine,
+        /// How many.
+        lines: u64,
+    },
+    /// Here is more to remember than a check has room for: what is found of runs is found in the lines
+    /// before this one. Later lines are still read, and bad ones found.
+    Overflow {
+        /// The name of the file.
+        file: String,
+        /// Which line of it, from 1.
+        line: u64,
+    },
+    /// Lines of a run that are not there, though later ones are. Those before the first that is there
+    /// may be in another file.
+    Missing {
+        /// The run.
+        run: Uuid,
+        /// The first one's `line`.
+        first: u64,
+        /// The last one's.
+        last: u64,
+    },
+    /// Lines of a run that are there more than once.
+    Repeated {
+        /// The run.
+        run: Uuid,
+        /// The first one's `line`.
+        first: u64,
+        /// The last one's.
+        last: u64,
+    },
+    /// Pairs with more than one `close` line.
+    ClosedAgain {
+        /// The run.
+        run: Uuid,
+        /// The first one's `seq`.
+        first: u64,
+        /// The last one's.
+        last: u64,
+    },
+    /// A pair that was opened and has no `close` line: its run still goes on, or ended by force.
+    Open(Box<OpenPair>),
+    /// A run that has ended, all of whose lines are there, accepted more pairs than its lines account
+    /// for.
+    Unaccounted {
+        /// The run.
+        run: Uuid,
+        /// Pairs that it accepted.
+        accepted: u64,
+        /// Pairs whose `close` line is there.
+        closed: u64,
+        /// Pairs that `refused` lines count.
+        refused: u64,
+    },
+    /// A run says itself that it lost lines.
+    Lost {
+        /// The run.
+        run: Uuid,
+        /// How many.
+        lines: u64,
+    },
+}
+
+/// A pair without a `close` line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenPair {
+    /// Its `id`.
+    pub id: String,
+    /// The `time` of the first line that speaks of it.
+    pub since: Timestamp,
+    /// The other end of the client's socket. `None` when only samples speak of it.
+    pub client: Option<SocketAddr>,
+    /// Where it goes.
+    pub target: Option<String>,
+}
+
+/// What is wrong with a line by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadLine {
+    /// It breaks off.
+    Torn,
+    /// It is something else.
+    NoRecord,
+    /// It is longer than [`MAX_LINE`].
+    TooLong,
+}
+
+impl BadLine {
+    pub(super) fn at(self, file: &str, line: u64) -> Finding {
+        let file = file.to_owned();
+        match self {
+            Self::Torn => Finding::Torn { file, line },
+            Self::NoRecord => Finding::NoRecord { file, line },
+            Self::TooLong => Finding::TooLong { file, line },
+        }
+    }
+}
+
+impl OpenPair {
+    /// Bytes of its texts.
+    pub(super) fn texts(&self) -> usize {
+        self.id.len() + self.target.as_ref().map_or(0, String::len)
+    }
+
+    pub(super) fn opened(record: &BriefRecord<'_>) -> Self {
+        Self {
+            id: record.id.clone().into_owned(),
+            since: record.time,
+            client: record.client.remote_addr,
+            target: record.target.as_deref().map(str::to_owned),
+        }
+    }
+
+    pub(super) fn sampled(sample: &Sample) -> Self {
+        Self {
+            id: sample.id.clone(),
+            since: sample.time,
+            client: None,
+            target: sample.target.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let range = |(first, last): (u64, u64), one: &str, many: &str| match first == last {
+            true => format!("{one} {first} is"),
+            false => format!("{many} {first} to {last} are"),
+        };
+        let lines = |first: &u64, last: &u64| range((*first, *last), "line", "lines");
+        match self {
+            Self::Torn { file, line } => {
+                write!(f, "{}:{line}: the line breaks off", Printable(file))
+            }
+            Self::NoRecord { file, line } => {
+                write!(f, "{}:{line}: the line is no record", Printable(file))
+            }
+            Self::TooLong { file, line } => {
+                write!(f, "{}:{line}: the line is longer than {MAX_LINE} bytes", Printable(file))
+            }
+            Self::More { file, what, lines } => {
+                let file = Printable(file);
+                match (what, lines) {
+                    (BadLine::Torn, 1) => write!(f, "{file}: 1 more line breaks off"),
+                    (BadLine::Torn, _) => write!(f, "{file}: {lines} more lines break off"),
+                    (BadLine::NoRecord, 1) => write!(f, "{file}: 1 more line is no record"),
+                    (BadLine::NoRecord, _) => {
+                        write!(f, "{file}: {lines} more lines are no records")
+                    }
+                    (BadLine::TooLong, 1) => {
+                        write!(f, "{file}: 1 more line is longer than {MAX_LINE} bytes")
+                    }
+                    (BadLine::TooLong, _) => {
+                        write!(f, "{file}: {lines} more lines are longer than {MAX_LINE} bytes")
+                    }
+                }
+            }
+            Self::Overflow { file, line } => write!(
+                f,
+                "{}:{line}: more runs, gaps and open pairs than there is room to remember; what is \
+                 found of runs is found in the lines before this one",
+                Printable(file)
+            ),
+            Self::Missing { run, first, last } => {
+                write!(f, "run {run}: {} missing", lines(first, last))
+            }
+            Self::Repeated { run, first, last } => {
+                write!(f, "run {run}: {} there more than once", lines(first, last))
+            }
+            Self::ClosedAgain { run, first, last } => {
+                let pairs = range((*first, *last), "pair", "pairs");
+                write!(f, "run {run}: {} closed more than once", pairs)
+            }
+            Self::Open(pair) => pair.fmt(f),
+            Self::Unaccounted { run, accepted, closed, refused } => {
+                write!(f, "run {run}: of {accepted} pairs {closed} are closed")?;
+                if *refused > 0 {
+                    write!(f, " and {refused} counted as refused")?;
+                }
+                f.write_str(", though it has ended")
+            }
+            Self::Lost { run, lines } => write!(f, "run {run}: it says that it lost {lines} lines"),
+        }
+    }
+}
+
+impl fmt::Display for OpenPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, since, client, target } = self;
+        write!(f, "pair {} is not closed: open at {since:.0}", Printable(id))?;
+        if let Some(target) = target {
+            write!(f, ", to {}", Printable(target))?;
+        }
+        if let Some(client) = client {
+            write!(f, ", from {} port {}", client.ip(), client.port())?;
+        }
+        Ok(())
+    }
+}
