@@ -18,7 +18,6 @@ enum State {
     Free,
     Held,
     /// The system or the file system has no such lock.
-    #[cfg_attr(not(unix), expect(dead_code))]
     Unsupported,
 }
 

@@ -91,8 +91,8 @@ fn cut_short(directory: &Path) -> (Proxy, PathBuf, PathBuf) {
 }
 
 #[test]
-fn nothing_is_ever_cut_off_a_file() {
-    let what = "nothing_is_ever_cut_off_a_file";
+fn nothing_that_others_append_is_cut_off_a_file() {
+    let what = "nothing_that_others_append_is_cut_off_a_file";
     if !SmallDisk::available(what) || !has_tool("strace", what) {
         return;
     }
@@ -102,16 +102,26 @@ fn nothing_is_ever_cut_off_a_file() {
     let (ballast, trace) = (path.join("ballast"), traced.path().join("trace"));
     std::fs::write(&ballast, vec![0; BALLAST]).unwrap();
     let mut command = Command::new("strace");
-    // The tracer as a grandchild: the program is ours to stop.
-    command.args(["-D", "-f", "-e", "trace=truncate,ftruncate", "-o"]).arg(&trace).arg(BINARY);
-    let forward = format!("0:{}", echo_server());
-    let proxy = Proxy::start_in(directory, &mut command, &[&forward], &[]);
-    pairs(&proxy, 20);
+    // The tracer as a grandchild: the program is ours to stop. Between its look at the file's length and
+    // cutting it, there would be time for the other program to append.
+    command.args(["-D", "-f", "-e", "trace=truncate,ftruncate"]);
+    command.args(["-e", "inject=truncate,ftruncate:delay_enter=1000000", "-o"]).arg(&trace);
+    let echo = echo_server();
+    let forward = format!("0:{echo}");
+    let proxy = Proxy::start_in(directory, command.arg(BINARY), &[&forward], &[]);
+    let file = proxy.records_file();
+    let other = start(&file, echo);
+    pairs(&proxy, 16);
     proxy.wait_to_hear("No space left on device");
     std::fs::remove_file(&ballast).unwrap();
+    pairs(&other, 5);
     proxy.wait_to_hear("works again");
-    let left = proxy.stop();
-    assert_eq!((left.status.code(), left.lines.len()), (Some(0), 20), "{}", left.stderr);
+    let stopped = [other.stop(), proxy.stop()];
+    for left in &stopped {
+        assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    }
+    let [_, left] = stopped;
+    assert_eq!(left.lines.len(), 21, "{}", left.stderr);
     let mut calls = String::new();
     wait_until("the tracer has written all", || {
         calls = std::fs::read_to_string(&trace).unwrap();

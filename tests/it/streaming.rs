@@ -204,7 +204,7 @@ fn with_few_descriptors_streams_are_copied_and_arrive_whole() {
     let expected = sha256(&bytes);
     let forward = format!("0:{}", source(bytes));
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 48; exec \"$0\" \"$@\"", BINARY]);
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\"", BINARY]);
     let proxy = Proxy::start(&mut command, &[&forward], &[]);
     stuck_downloads(&proxy, 12, &expected);
     assert_all_ok(&proxy, 12, 10_000_000);

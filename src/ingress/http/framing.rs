@@ -53,13 +53,17 @@ pub(super) fn of_response(fields: &[Header<'_>], minor: u8) -> Result<Framing, &
     if length.is_some() {
         return Err("it has both Content-Length and Transfer-Encoding");
     }
-    let codings = named(fields, "transfer-encoding").flat_map(|field| list(field.value));
-    let is_chunked: Vec<bool> =
-        codings.map(|coding| coding.eq_ignore_ascii_case(b"chunked")).collect();
+    let codings: Vec<_> =
+        named(fields, "transfer-encoding").flat_map(|field| list(field.value)).collect();
+    // Of the others, too, one that has the word in it could be taken for it.
+    let has_word =
+        |coding: &[u8]| coding.to_ascii_lowercase().windows(7).any(|part| part == b"chunked");
+    let is_chunked: Vec<bool> = codings.iter().copied().map(has_word).collect();
+    let ends_well = codings.last().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
     // RFC 9112 section 6.3 would read what ends otherwise until the connection closes; readers that
     // look for the word alone would not.
     match is_chunked.split_last() {
-        Some((true, others)) if !others.contains(&true) => Ok(Framing::chunked()),
+        Some((true, others)) if ends_well && !others.contains(&true) => Ok(Framing::chunked()),
         _ => Err("its Transfer-Encoding is not chunked, once and at its end"),
     }
 }
@@ -130,6 +134,7 @@ mod tests {
             "Transfer-Encoding: chunked, chunked\r\n",
             "Transfer-Encoding: chunked, gzip\r\n",
             "Transfer-Encoding: chunked;q=1\r\n",
+            "Transfer-Encoding: chunked x, chunked\r\n",
             "Transfer-Encoding: chunkedx\r\n",
         ] {
             assert!(response(lines, 1).is_err(), "{lines:?}");

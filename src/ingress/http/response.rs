@@ -70,7 +70,14 @@ pub(crate) fn parse_response(
         Err(error) => return Parsed::Bad(BadResponse(reason(error))),
     };
     let head = within.get(..end).unwrap_or_default();
-    match read(head, &response, answering) {
+    let (Some(status), Some(minor)) = (response.code, response.version) else {
+        return Parsed::Bad(BadResponse("its first line is no status line"));
+    };
+    let values: Vec<_> = response.headers.iter().map(|field| unfolded(field.value)).collect();
+    let names = response.headers.iter().map(|field| field.name);
+    let fields = names.zip(&values).map(|(name, value)| Header { name, value });
+    let fields: Vec<_> = fields.collect();
+    match read(status_line(head), status, minor, &fields, answering) {
         Ok(head) => Parsed::Complete(head, end),
         Err(reason) => Parsed::Bad(BadResponse(reason)),
     }
@@ -89,14 +96,15 @@ fn reason(error: httparse::Error) -> &'static str {
 }
 
 fn read(
-    head: &[u8],
-    response: &httparse::Response<'_, '_>,
+    status_line: &[u8],
+    status: u16,
+    minor: u8,
+    fields: &[Header<'_>],
     answering: Answering,
 ) -> Result<ResponseHead, &'static str> {
-    let (Some(status @ 100..), Some(minor)) = (response.code, response.version) else {
+    if status < 100 {
         return Err("its status is below 100");
-    };
-    let fields: &[Header<'_>] = response.headers;
+    }
     let body = framing::of_response(fields, minor)?;
     if status == 101 && !answering.upgrade {
         return Err("it switches to a protocol that nobody asked for");
@@ -105,7 +113,7 @@ fn read(
     let has_no_length = matches!(status, 100..=199 | 204);
     let has_no_body = has_no_length || status == 304 || answering.head;
 
-    let mut forwarded = status_line(head).to_vec();
+    let mut forwarded = status_line.to_vec();
     forwarded.extend_from_slice(b"\r\n");
     let is_final = !(100..200).contains(&status);
     let options = ConnectionOptions::of(fields);
@@ -138,7 +146,7 @@ fn read(
                 write_field(&mut forwarded, field.name, &codings);
             }
         } else {
-            write_field(&mut forwarded, field.name, &unfolded(field.value));
+            write_field(&mut forwarded, field.name, field.value);
         }
     }
     if is_final {
