@@ -26,6 +26,8 @@ mod idle;
 #[cfg(target_os = "linux")]
 mod messages;
 #[cfg(target_os = "linux")]
+mod neighbours;
+#[cfg(target_os = "linux")]
 mod role;
 #[cfg(target_os = "linux")]
 mod slow_loris;
@@ -49,6 +51,12 @@ const CHECKS: &[(&str, Check)] = &[
     ("ten_seconds_of_a_full_disk", faults::ten_seconds_of_a_full_disk),
     ("ten_seconds_of_a_stopped_reader", faults::ten_seconds_of_a_stopped_reader),
     ("five_thousand_slow_clients", slow_loris::five_thousand_slow_clients),
+    ("silent_names", neighbours::silent_names),
+    ("unanswered_lookups_of_one_client", neighbours::unanswered_lookups_of_one_client),
+    ("unanswered_lookups_of_many_clients", neighbours::unanswered_lookups_of_many_clients),
+    ("metrics_clients", neighbours::metrics_clients),
+    ("refused_clients", neighbours::refused_clients),
+    ("foreign_user", neighbours::foreign_user),
     ("pip_downloads", clients::pip_downloads),
     ("npm_views", clients::npm_views),
     ("apt_updates", clients::apt_updates),

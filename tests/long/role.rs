@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::harness::peers::exchange;
 use crate::harness::program::wait_for;
-use crate::slow_loris;
+use crate::{neighbours, slow_loris};
 
 /// A process in a role, until it is told to end or dropped.
 pub(crate) struct Role {
@@ -60,6 +60,11 @@ pub(crate) fn play(name: &str, args: &[&str]) {
         ("origin", []) => echo(),
         ("slow", [proxy]) => slow_loris::drip(proxy.parse().unwrap(), |what| say(what)),
         ("clients", [proxy, count]) => hold(proxy.parse().unwrap(), count.parse().unwrap()),
+        ("burst", [proxy]) => {
+            neighbours::burst(proxy.parse().unwrap(), |what| say(what));
+            ready("");
+        }
+        ("measuring", [target]) => neighbours::measure_as_told(target, |what| say(what)),
         _ => panic!("no such role: {name} {args:?}"),
     }
 }
