@@ -103,6 +103,12 @@ impl Findings {
         if with > limit {
             self.problem(format!("{figure}; the limit is {limit:.2?}"));
         }
+        if before > GOOD {
+            let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+            println!(
+                "{what}: this machine has other work, the figures are not the proxy's: {load}"
+            );
+        }
         self.figure(figure);
     }
 
