@@ -105,6 +105,10 @@ impl Resolver {
         }
 
         let mut names = lock(&self.names);
+        // The answer may have come meanwhile.
+        if let Some(addresses) = names.known(host, Instant::now()) {
+            return Found::Known(addresses);
+        }
         let (answer, ticket, is_new) = match names.asked(host) {
             Some(Asked { answer, ticket }) => (answer.clone(), ticket.upgrade(), false),
             None => {
