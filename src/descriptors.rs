@@ -5,6 +5,7 @@
 //! | pipes of relays that stream | a sixteenth |
 //! | attempts to connect beside a connection's first | a sixteenth, at most 256 |
 //! | name look-ups | two each, at most a sixteenth |
+//! | connections for the metrics | a sixty-fourth, 4 to 64 |
 //! | files, listeners, the runtime | 16 |
 //! | connections | two each: the client's socket, and the upstream's or the first attempt's |
 
@@ -27,10 +28,14 @@ const FEWEST_LOOK_UPS: u64 = 4;
 
 /// How many connections there is room for; at least one.
 pub(crate) fn connections(descriptors: u64) -> NonZeroUsize {
-    let reserved =
-        descriptors / 16 + extra_attempts(descriptors) + PER_LOOK_UP * look_ups(descriptors) + OWN;
-    let connections = usize::try_from(descriptors.saturating_sub(reserved) / 2);
+    let connections = usize::try_from(descriptors.saturating_sub(reserved(descriptors)) / 2);
     NonZeroUsize::new(connections.unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// What is not for connections.
+fn reserved(descriptors: u64) -> u64 {
+    let look_ups = PER_LOOK_UP * look_ups(descriptors);
+    descriptors / 16 + extra_attempts(descriptors) + look_ups + metrics(descriptors) + OWN
 }
 
 /// How many attempts to connect may be under way beside the first one of each connection.
@@ -41,6 +46,11 @@ pub(crate) fn extra_attempts(descriptors: u64) -> u64 {
 /// How many names may be looked up at a time.
 pub(crate) fn look_ups(descriptors: u64) -> u64 {
     (descriptors / 16 / PER_LOOK_UP).clamp(FEWEST_LOOK_UPS, MOST_LOOK_UPS)
+}
+
+/// How many connections of those who ask for the metrics may be open at a time.
+pub(crate) fn metrics(descriptors: u64) -> u64 {
+    (descriptors / 64).clamp(4, 64)
 }
 
 /// How many descriptors this process may have now. Where the system does not tell, a number that
@@ -66,7 +76,7 @@ mod tests {
 
     #[test]
     fn there_is_always_room_for_one_connection() {
-        for (descriptors, most) in [(0, 1), (18, 1), (64, 16), (1024, 408), (20_000, 9175)] {
+        for (descriptors, most) in [(0, 1), (18, 1), (64, 14), (1024, 400), (20_000, 9143)] {
             assert_eq!(connections(descriptors).get(), most);
         }
     }
@@ -74,11 +84,7 @@ mod tests {
     #[test]
     fn shares_fit_into_the_descriptors() {
         for descriptors in (64..100_000).step_by(7).chain([1 << 20, 1 << 30]) {
-            let used = 2 * connections(descriptors).get() as u64
-                + descriptors / 16
-                + extra_attempts(descriptors)
-                + PER_LOOK_UP * look_ups(descriptors)
-                + OWN;
+            let used = 2 * connections(descriptors).get() as u64 + reserved(descriptors);
             assert!(used <= descriptors, "{used} of {descriptors}");
         }
     }

@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use super::Metrics;
 use super::answer::Answerer;
 use crate::access::Access;
+use crate::descriptors;
 use crate::episode::Throttle;
 use crate::fault::text_of;
 use crate::ingress::ListenAddr;
@@ -29,9 +30,6 @@ use crate::proxy::BindError;
 
 /// How long a connection lives: the time for its request and for the answer to be taken.
 const LIFE: Duration = Duration::from_secs(5);
-
-/// Connections that are served at once. Where one more comes, the oldest goes.
-const CONNECTIONS: usize = 16;
 
 /// Longest head of a request.
 const HEAD: usize = 16 << 10;
@@ -49,9 +47,12 @@ pub struct MetricsListener {
     address: SocketAddr,
 }
 
-/// The connections that are being served, the oldest first.
-#[derive(Default)]
-struct Connections(VecDeque<AbortHandle>);
+/// The connections that are being served. Where one more comes than there are places, the oldest goes.
+struct Connections {
+    /// The oldest first.
+    served: VecDeque<AbortHandle>,
+    places: usize,
+}
 
 /// Says which clients were refused.
 #[derive(Default)]
@@ -91,7 +92,7 @@ impl MetricsListener {
     ) {
         let Self { socket, address } = self;
         let answerer = Arc::new(Answerer { metrics, ailment, address, latest: Mutex::default() });
-        let mut connections = Connections::default();
+        let mut connections = Connections::new();
         let mut refusals = RefusalLog::default();
         loop {
             let accepted = tokio::select! {
@@ -128,14 +129,19 @@ impl MetricsListener {
 }
 
 impl Connections {
+    fn new() -> Self {
+        let places = descriptors::metrics(descriptors::limit());
+        Self { served: VecDeque::new(), places: usize::try_from(places).unwrap_or(1) }
+    }
+
     fn spawn(&mut self, serving: impl Future<Output = ()> + Send + 'static) {
-        self.0.retain(|connection| !connection.is_finished());
-        if self.0.len() >= CONNECTIONS
-            && let Some(oldest) = self.0.pop_front()
+        self.served.retain(|connection| !connection.is_finished());
+        if self.served.len() >= self.places
+            && let Some(oldest) = self.served.pop_front()
         {
             oldest.abort();
         }
-        self.0.push_back(tokio::spawn(serving).abort_handle());
+        self.served.push_back(tokio::spawn(serving).abort_handle());
     }
 }
 

@@ -260,12 +260,12 @@ fn as_many_connections_are_taken_as_there_are_descriptors_for() {
     clients_at_once(&proxy, 40);
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
-    let room = "room for 16 connections (64 descriptors, ulimit -Hn)";
+    let room = "room for 14 connections (64 descriptors, ulimit -Hn)";
     assert!(left.stderr.contains(room), "{}", left.stderr);
     assert!(!left.stderr.contains("Too many open files"), "{}", left.stderr);
     let records = left.records();
     assert!(records.iter().all(|record| record.outcome == Some(Outcome::Ok)));
-    assert!(records.len() == 40 && most_at_a_time(&records) <= 16);
+    assert!(records.len() == 40 && most_at_a_time(&records) <= 14);
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn more_connections_than_descriptors_are_not_promised() {
     let said = proxy.stop().stderr;
     assert!(
         said.contains(
-            "--max-connections 100: with 64 descriptors (ulimit -Hn) there is room for 16"
+            "--max-connections 100: with 64 descriptors (ulimit -Hn) there is room for 14"
         ),
         "{said}"
     );

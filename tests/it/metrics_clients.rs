@@ -48,7 +48,7 @@ fn never_reads(address: SocketAddr) -> TcpStream {
 fn metrics_are_shown_whoever_holds_connections_and_says_or_reads_nothing() {
     let (_proxy, address) = proxy(&["--metrics", "0"]);
     let mut held = Vec::new();
-    for count in [16, 100, 1000] {
+    for count in [64, 200, 1000] {
         while held.len() < count {
             held.push(TcpStream::connect(address).unwrap());
             held.push(never_reads(address));

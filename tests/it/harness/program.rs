@@ -148,7 +148,8 @@ impl Proxy {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
         descriptors
             .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
-            .map(|number| pidfd_getfd(&program, number, PidfdGetfdFlags::empty()).unwrap())
+            // One may have been closed meanwhile.
+            .filter_map(|number| pidfd_getfd(&program, number, PidfdGetfdFlags::empty()).ok())
             .map(TcpStream::from)
             .find(|socket| {
                 socket.peer_addr().is_ok_and(|address| address == peer)

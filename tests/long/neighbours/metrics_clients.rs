@@ -15,7 +15,7 @@ use super::{Findings, QUIET, RUNS, Series, beside};
 use crate::harness::peers::echo_server;
 use crate::harness::program::{BINARY, Proxy, address_in};
 
-/// Of each kind: as many as are served at once, and many more.
+/// Of each kind: fewer than are served at once, and many more.
 const COUNTS: [usize; 2] = [16, 100];
 
 const LOUD: Duration = Duration::from_secs(4);
