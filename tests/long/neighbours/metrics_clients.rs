@@ -83,10 +83,7 @@ pub(crate) fn metrics_clients() -> String {
             let loud = beside(load(metrics, each), || {
                 measure(&[scraper, client], || std::thread::sleep(LOUD))
             });
-            for ((series, quiet), loud) in series.iter_mut().zip(quiet).zip(loud) {
-                series.quiet.push(quiet);
-                series.loud.push(loud);
-            }
+            Series::add_run(series, quiet, loud);
             findings.settle("the descriptors are closed", || proxy.descriptors() <= before + 8);
         }
     }

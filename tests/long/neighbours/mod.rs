@@ -12,7 +12,6 @@
 
 mod foreign_user;
 mod metrics_clients;
-mod name_server;
 mod names;
 mod refused_clients;
 mod window;
@@ -54,6 +53,14 @@ struct Series {
 impl Series {
     fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), quiet: Vec::new(), loud: Vec::new() }
+    }
+
+    /// Adds one run's windows, each to the series of its probe.
+    fn add_run(all: &mut [Self], quiet: Vec<Window>, loud: Vec<Window>) {
+        for ((series, quiet), loud) in all.iter_mut().zip(quiet).zip(loud) {
+            series.quiet.push(quiet);
+            series.loud.push(loud);
+        }
     }
 
     /// Every probe that succeeded, by its client's address.

@@ -1,17 +1,16 @@
 //! Names that lead nowhere: clients who ask for them, beside one whose names work.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::name_server::{
-    NameServer, SILENT, SILENT_ADDRESSES, SILENT_NETWORK, UNANSWERED, WORKING,
-};
 use super::window::{Probe, measure, tunnelled};
 use super::{Findings, QUIET, RUNS, Series, beside, connect_from};
+use crate::harness::dns::{Questions, Reply, serve_names};
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::echo_server;
 use crate::harness::program::{BINARY, Proxy};
@@ -37,14 +36,46 @@ const LOOKUP_INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 60);
 /// All of the look-ups, and a second more.
 const LOOKUP_WINDOW: Duration = Duration::from_secs(11);
 
-/// A namespace with a name server of its own.
-fn namespace() -> Namespace {
+/// Names under this one have [`SILENT_ADDRESSES`] addresses each, in [`SILENT_NETWORK`].
+const SILENT: &str = "silent.test";
+
+const SILENT_ADDRESSES: u32 = 16;
+
+/// For benchmarks (RFC 2544): 198.18.0.0/15.
+const SILENT_NETWORK: &str = "198.18.0.0/15";
+
+/// Names under this one have the address 127.0.0.1.
+const WORKING: &str = "working.test";
+
+/// Names under this one do not exist, which is not said while the name server is held.
+const UNANSWERED: &str = "unanswered.test";
+
+/// A namespace with a name server of its own, which is held by whoever locks `held` to write.
+fn namespace(held: &Arc<RwLock<()>>) -> (Namespace, Questions) {
     let namespace = Namespace::new();
     namespace.hosts("127.0.0.1 localhost\n");
     namespace.etc("nsswitch.conf", "hosts: files dns\n");
+    let held = Arc::clone(held);
     // The system's defaults, written down.
-    namespace.etc("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n");
-    namespace
+    let questions = serve_names(&namespace, "options timeout:5 attempts:2\n", move |name| {
+        let (first, domain) = name.trim_end_matches('.').split_once('.').unwrap_or_default();
+        match domain {
+            WORKING => Reply::Addresses(vec![Ipv4Addr::LOCALHOST.into()]),
+            SILENT => Reply::Addresses(silent_addresses(first.parse().unwrap_or_default())),
+            UNANSWERED => {
+                drop(held.read());
+                Reply::NoSuchName
+            }
+            _ => Reply::NoSuchName,
+        }
+    });
+    (namespace, questions)
+}
+
+/// No two names have one in common, as long as there are enough.
+fn silent_addresses(name: u32) -> Vec<IpAddr> {
+    let first = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + name * SILENT_ADDRESSES % (1 << 17);
+    (first..first + SILENT_ADDRESSES).map(|address| Ipv4Addr::from(address).into()).collect()
 }
 
 /// A proxy in it that may have so many descriptors.
@@ -86,7 +117,7 @@ fn new_name(domain: &str) -> String {
 
 pub(crate) fn silent_names() -> String {
     assert!(available("silent_names"));
-    let [namespace, hole] = [namespace(), Namespace::new()];
+    let ((namespace, _), hole) = (namespace(&Arc::default()), Namespace::new());
     namespace.cable(&hole, "hole", 9);
     namespace.ip(&["route", "add", SILENT_NETWORK, "via", "10.9.0.2"]);
     hole.nft(
@@ -95,7 +126,6 @@ pub(crate) fn silent_names() -> String {
          add rule ip hole in tcp flags syn drop",
     );
     let findings = namespace.enter(|| {
-        let _server = NameServer::start();
         let proxy = proxy_in(&namespace);
         let (address, port) = (proxy.address(), echo_server().port());
         let before = proxy.descriptors();
@@ -119,10 +149,7 @@ pub(crate) fn silent_names() -> String {
                 most = most.max(proxy.descriptors());
                 windows
             });
-            for ((series, quiet), loud) in series.iter_mut().zip(quiet).zip(loud) {
-                series.quiet.push(quiet);
-                series.loud.push(loud);
-            }
+            Series::add_run(&mut series, quiet, loud);
             findings.settle("the descriptors are closed", || proxy.descriptors() <= before + 8);
         }
         let left = proxy.stop();
@@ -149,9 +176,9 @@ pub(crate) fn unanswered_lookups_of_many_clients() -> String {
 /// The clients' addresses, by the number of the look-up.
 fn unanswered_lookups(from: &str, client: fn(usize) -> [u8; 4]) -> String {
     assert!(available("unanswered_lookups"));
-    let namespace = namespace();
+    let held = Arc::default();
+    let (namespace, questions) = namespace(&held);
     let findings = namespace.enter(|| {
-        let server = NameServer::start();
         let proxy = proxy_in(&namespace);
         let (address, port) = (proxy.address(), echo_server().port());
         let before = proxy.descriptors();
@@ -174,16 +201,14 @@ fn unanswered_lookups(from: &str, client: fn(usize) -> [u8; 4]) -> String {
             }
             while clients.join_next().await.is_some() {}
         };
-        let (mut findings, mut questions) = (Findings::default(), 0);
+        let mut findings = Findings::default();
         for _ in 0..RUNS {
             let quiet = measure(&probes, || std::thread::sleep(QUIET));
+            let holding = held.write();
             let loud = beside(load(), || measure(&probes, || std::thread::sleep(LOOKUP_WINDOW)));
-            for ((series, quiet), loud) in series.iter_mut().zip(quiet).zip(loud) {
-                series.quiet.push(quiet);
-                series.loud.push(loud);
-            }
+            drop(holding);
+            Series::add_run(&mut series, quiet, loud);
             findings.settle("the clients are gone and the look-ups over", || {
-                questions += server.release();
                 proxy.descriptors() <= before + 8
             });
         }
@@ -191,9 +216,12 @@ fn unanswered_lookups(from: &str, client: fn(usize) -> [u8; 4]) -> String {
         series.iter().for_each(|series| findings.judge(series));
         findings.judge_end(&left);
         findings.compare_records(series.iter().flat_map(Series::clients), &left.records());
+        let questions = questions.lock().unwrap();
+        let unanswered =
+            questions.iter().filter(|name| name.trim_end_matches('.').ends_with(UNANSWERED));
         findings.figure(format!(
             "{LOOKUPS} unanswered look-ups from {from}, {} questions a run",
-            questions / RUNS
+            unanswered.count() / RUNS
         ));
         findings
     });
