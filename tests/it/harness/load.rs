@@ -1,6 +1,7 @@
 //! Load: clients that come one after the other while something happens to the program.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::peers::exchange;
@@ -23,6 +24,9 @@ pub(crate) fn under_load(address: SocketAddr, work: impl FnOnce()) -> usize {
             let mut client = TcpStream::connect(address).unwrap();
             client.set_read_timeout(Some(PATIENCE)).unwrap();
             assert_eq!(exchange(&mut client, b"x"), b"x");
+            // Its pair has ended before the next one begins.
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(client.read(&mut [0]).unwrap(), 0);
             made += 1;
         }
         made
