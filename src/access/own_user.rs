@@ -11,14 +11,14 @@ pub(crate) use owners::Owners;
 
 /// Whose program a client is.
 #[derive(Debug)]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    allow(dead_code, reason = "only Linux tells")
+)]
 pub(crate) enum Owner {
     /// The user's that this process runs as; or root's, who may do everything as this user anyway.
     Own,
     /// Another user's, who holds the socket with this inode.
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(dead_code, reason = "only Linux tells")
-    )]
     Other {
         /// The user.
         uid: u32,
@@ -26,10 +26,6 @@ pub(crate) enum Owner {
         inode: Option<u32>,
     },
     /// The client closed its connection before it could be told.
-    #[cfg_attr(
-        not(any(target_os = "linux", target_os = "android")),
-        allow(dead_code, reason = "only Linux tells")
-    )]
     Gone,
     /// The system does not tell.
     Unknown,

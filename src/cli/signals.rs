@@ -46,6 +46,7 @@ impl StopRequests {
 }
 
 /// What is done about signals that do not ask to stop.
+#[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has them"))]
 pub(crate) struct Handlers<H, R> {
     /// About SIGHUP.
     pub(crate) on_hangup: H,

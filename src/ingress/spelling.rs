@@ -76,8 +76,10 @@ pub(crate) fn ends_in_number(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn every_spelling_of_inet_aton_is_an_address() {
