@@ -8,13 +8,14 @@
 //! local port is not known earlier. So what is being dialled is registered as well, by its peer:
 //! while a connection to the accepted address is about to be registered, it is not decided yet.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-/// Connections with the same local port, modulo this, are kept together.
+/// Connections from the same local address are kept together, and others with them.
 const SHARDS: usize = 1024;
 
 /// An address as all spellings and both families of sockets have it.
@@ -24,6 +25,7 @@ type Address = (IpAddr, u16);
 #[derive(Debug)]
 pub(crate) struct OwnConnections {
     shards: Box<[Mutex<Vec<Entry>>]>,
+    hashed: RandomState,
     dialling: Mutex<Dialling>,
     /// As many as are in `dialling`, for whoever finds none.
     dialling_count: AtomicUsize,
@@ -41,11 +43,11 @@ struct Entry {
     has_returned: bool,
 }
 
-/// The two ends of a connection that we dialled.
+/// The two ends of a connection that we dialled: the low bits of their hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ends {
-    local: Address,
-    peer: Address,
+    local: u32,
+    peer: u32,
 }
 
 /// A connection that is registered for as long as this lives, which must be longer than its socket.
@@ -82,6 +84,7 @@ impl Default for OwnConnections {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hashed: RandomState::new(),
             dialling: Mutex::default(),
             dialling_count: AtomicUsize::new(0),
         }
@@ -118,16 +121,17 @@ impl OwnConnections {
             _ if is_diverted => self.pending(original().map_or(local, canonical)),
             _ => self.pending(local),
         };
-        let mut same_port = lock(self.shard(client.1));
-        let same_client = same_port.iter_mut().filter(|entry| entry.ends.local == client);
+        let ends = self.ends(client, local);
+        let mut shard = lock(self.shard(ends));
+        let same_client = shard.iter_mut().filter(|entry| entry.ends.local == ends.local);
         let mut entries: SmallVec<[&mut Entry; 2]> = same_client.collect();
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.ends.peer == local) {
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.ends == ends) {
             entry.has_returned = true;
             return Origin::Own;
         }
         if !entries.is_empty()
-            && let Some(original) = original().map(canonical)
-            && let Some(entry) = entries.iter_mut().find(|entry| entry.ends.peer == original)
+            && let Some(ends) = original().map(|original| self.ends(client, canonical(original)))
+            && let Some(entry) = entries.iter_mut().find(|entry| entry.ends == ends)
         {
             entry.has_returned = true;
             return Origin::Own;
@@ -147,18 +151,23 @@ impl OwnConnections {
         leading.map(|(id, _)| *id).collect()
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "the low bits are what is kept")]
+    fn ends(&self, local: Address, peer: Address) -> Ends {
+        let hash = |address| self.hashed.hash_one(address) as u32;
+        Ends { local: hash(local), peer: hash(peer) }
+    }
+
     #[allow(clippy::indexing_slicing, reason = "modulo the length")]
-    fn shard(&self, local_port: u16) -> &Mutex<Vec<Entry>> {
-        &self.shards[usize::from(local_port) % SHARDS]
+    fn shard(&self, ends: Ends) -> &Mutex<Vec<Entry>> {
+        &self.shards[ends.local as usize % SHARDS]
     }
 }
 
 impl BeingDialled<'_> {
     /// Registers it with the address that the system has given it.
     pub(super) fn register(self, local: SocketAddr) -> OwnConnection {
-        let ends = Ends { local: canonical(local), peer: self.peer };
-        let entry = Entry { ends, has_returned: false };
-        lock(self.all.shard(ends.local.1)).push(entry);
+        let ends = self.all.ends(canonical(local), self.peer);
+        lock(self.all.shard(ends)).push(Entry { ends, has_returned: false });
         OwnConnection { all: Arc::clone(self.all), ends }
     }
 }
@@ -174,14 +183,14 @@ impl Drop for BeingDialled<'_> {
 impl OwnConnection {
     /// Whether a listener of ours has accepted it.
     pub(crate) fn has_returned(&self) -> bool {
-        let entries = lock(self.all.shard(self.ends.local.1));
+        let entries = lock(self.all.shard(self.ends));
         entries.iter().any(|entry| entry.ends == self.ends && entry.has_returned)
     }
 }
 
 impl Drop for OwnConnection {
     fn drop(&mut self) {
-        let mut entries = lock(self.all.shard(self.ends.local.1));
+        let mut entries = lock(self.all.shard(self.ends));
         if let Some(place) = entries.iter().position(|entry| entry.ends == self.ends) {
             entries.swap_remove(place);
         }
