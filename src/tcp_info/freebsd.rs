@@ -21,9 +21,9 @@ sys_info! {
         /// Options in use; the window scale is the one that the peer announced (`tcpi_options`).
         rx_options: Vec<TcpOption> = "rxOptions", "tcpi_options", FreeBsdRxOptions at 5 from 7;
         /// Shift of the windows that the peer announces (`tcpi_snd_wscale`).
-        tx_window_scale: u8 = "txWindowScale", "tcpi_snd_wscale", LowNibble at 6;
+        tx_window_scale: u8 = "txWindowScale", "tcpi_snd_wscale", FirstNibble at 6;
         /// Shift of the windows that we announce (`tcpi_rcv_wscale`).
-        rx_window_scale: u8 = "rxWindowScale", "tcpi_rcv_wscale", HighNibble at 6;
+        rx_window_scale: u8 = "rxWindowScale", "tcpi_rcv_wscale", SecondNibble at 6;
         /// Retransmission time-out, ns (`tcpi_rto`, µs).
         rto: Duration = "rto", "tcpi_rto", Micros at 8;
         /// Largest segment that we send, bytes (`tcpi_snd_mss`).

@@ -28,17 +28,17 @@ sys_info! {
         /// Options in use; the window scale is the one that the peer announced (`tcpi_options`, `tcpi_snd_wscale`).
         rx_options: Vec<TcpOption> = "rxOptions", "tcpi_options", LinuxRxOptions at 5 from 7;
         /// Shift of the windows that the peer announces, which limit what we send (`tcpi_snd_wscale`).
-        tx_window_scale: u8 = "txWindowScale", "tcpi_snd_wscale", LowNibble at 6;
+        tx_window_scale: u8 = "txWindowScale", "tcpi_snd_wscale", FirstNibble at 6;
         /// Shift of the windows that we announce (`tcpi_rcv_wscale`).
-        rx_window_scale: u8 = "rxWindowScale", "tcpi_rcv_wscale", HighNibble at 6;
+        rx_window_scale: u8 = "rxWindowScale", "tcpi_rcv_wscale", SecondNibble at 6;
         /// The last delivery rate sample was limited by the program, not by the network
         /// (`tcpi_delivery_rate_app_limited`). The bit lies in old padding, so it is real only
         /// where the rate itself is there.
-        delivery_rate_app_limited: bool = "deliveryRateAppLimited", "tcpi_delivery_rate_app_limited", Bit0 at 7 from 168;
+        delivery_rate_app_limited: bool = "deliveryRateAppLimited", "tcpi_delivery_rate_app_limited", FirstBit at 7 from 168;
         /// Why TCP Fast Open failed: 0 unspecified, 1 no cookie, 2 data not acknowledged, 3 the same
         /// after a time-out (`tcpi_fastopen_client_fail`). Came with `tcpi_rcv_ooopack` and
         /// `tcpi_snd_wnd`, one release before `tcpi_rcv_wnd`: surely real where that is there.
-        fast_open_client_fail: u8 = "fastOpenClientFail", "tcpi_fastopen_client_fail", Bits1And2 at 7 from 240;
+        fast_open_client_fail: u8 = "fastOpenClientFail", "tcpi_fastopen_client_fail", NextTwoBits at 7 from 240;
         /// Retransmission time-out, ns (`tcpi_rto`, µs).
         rto: Duration = "rto", "tcpi_rto", Micros at 8;
         /// Delayed acknowledgement time-out, ns; 0 while none is in use (`tcpi_ato`, µs).

@@ -351,7 +351,8 @@ fn each_side_shows_the_window_scale_that_it_announced() {
     let mut bytes = vec![0; 104];
     bytes[0] = 1;
     bytes[5] = 0b0000_0111;
-    bytes[6] = 0xa7; // ours (rcv_wscale) 10, the peer's (snd_wscale) 7
+    // Ours (rcv_wscale) is 10, the peer's (snd_wscale) 7.
+    bytes[6] = if cfg!(target_endian = "big") { 0x7a } else { 0xa7 };
     let linux = LinuxInfo::decode(&bytes);
     assert_eq!((linux.tx_window_scale, linux.rx_window_scale), (Some(7), Some(10)));
     let info = linux.normalise(104);
