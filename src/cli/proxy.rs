@@ -76,6 +76,11 @@ pub(crate) struct ProxyArgs {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 
+    /// Permissions of the file when it is created, less the umask, in octal: 0640 lets its group read
+    /// it. Unix
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
+    output_mode: u32,
+
     /// How much may wait to be written before new connections wait as well: 64MiB, 500kB
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     queue: ByteSize,
@@ -114,6 +119,14 @@ pub(super) fn parse_mark(text: &str) -> Result<NonZeroU32, String> {
     };
     let mark = number.ok().and_then(NonZeroU32::new);
     mark.ok_or_else(|| "expected a number from 1 to 4294967295, or 0x and hex digits".to_owned())
+}
+
+/// `0640`: the permissions of a file, in octal, with which its owner can write to it.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    let expected = "expected permissions in octal that let the owner write, such as 0600 or 0640";
+    mode.filter(|mode| mode & 0o200 != 0).ok_or_else(|| expected.to_owned())
 }
 
 /// Warns of passwords that others than the file's owner can read.
@@ -229,7 +242,7 @@ impl ProxyArgs {
         if self.output.as_os_str() == "-" {
             Output::Stdout
         } else {
-            Output::File(self.output.clone())
+            Output::File { path: self.output.clone(), mode: self.output_mode }
         }
     }
 }
@@ -257,7 +270,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let reopen = {
         let (recorder, output) = (recorder.clone(), output.clone());
         move || {
-            let is_file = matches!(output, Output::File(_));
+            let is_file = matches!(output, Output::File { .. });
             if is_file {
                 recorder.reopen();
             }
@@ -314,4 +327,19 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     };
     proxy.run(drain, requests.reach(2)).await;
     exit::finish(writer, &recorder, &requests).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_octal_and_lets_the_owner_write() {
+        for (text, mode) in [("0640", 0o640), ("600", 0o600), ("0200", 0o200), ("777", 0o777)] {
+            assert_eq!(parse_mode(text), Ok(mode));
+        }
+        for text in ["", "0o640", "+640", "0440", "0", "1777", "0689", "rw-r-----", "77777777777"] {
+            assert!(parse_mode(text).is_err(), "{text}");
+        }
+    }
 }

@@ -28,15 +28,30 @@ const LOCKED_IN_A_LINE: Duration = Duration::from_secs(30);
 pub enum Output {
     /// Standard output.
     Stdout,
-    /// A file, appended to, created with mode 0600.
-    File(PathBuf),
+    /// A file, which is appended to.
+    File {
+        /// Where it stands.
+        path: PathBuf,
+        /// Who may do what with it when it is made, less the umask (open(2)); Unix alone.
+        mode: u32,
+    },
+}
+
+impl Output {
+    /// The mode of files unless another is asked for: nobody else may read whom one speaks to.
+    pub const MODE: u32 = 0o600;
+
+    /// A file of mode [`Output::MODE`].
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::File { path: path.into(), mode: Self::MODE }
+    }
 }
 
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdout => f.write_str("standard output"),
-            Self::File(path) => write!(f, "'{}'", path.display()),
+            Self::File { path, .. } => write!(f, "'{}'", path.display()),
         }
     }
 }
@@ -271,7 +286,9 @@ impl Sink {
                 return Ok(file);
             }
         }
-        let Output::File(path) = &self.output else { return Err(io::ErrorKind::NotFound.into()) };
+        let Output::File { path, .. } = &self.output else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let file = options.open(path)?;
         if identity(&file.metadata()?) == identity(&own.metadata()?) {
             Ok(file)
@@ -318,11 +335,12 @@ fn open(output: &Output) -> io::Result<File> {
             use std::os::windows::io::AsHandle;
             io::stdout().as_handle().try_clone_to_owned().map(File::from)
         }
-        Output::File(path) => {
+        #[cfg_attr(not(unix), allow(unused_variables, reason = "only Unix has modes"))]
+        Output::File { path, mode } => {
             let mut options = OpenOptions::new();
             options.append(true).create(true);
             #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, *mode);
             options.open(path)
         }
     }

@@ -17,7 +17,7 @@ async fn a_callback_that_panics_costs_no_record_and_no_other_pair() {
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("records.ndjson");
     let (recorder, writer) =
-        Recorder::start(Output::File(file.clone()), record::QUEUE, || {}).unwrap();
+        Recorder::start(Output::file(file.clone()), record::QUEUE, || {}).unwrap();
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
     let address = listener.address();

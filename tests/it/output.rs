@@ -1,8 +1,8 @@
 //! Where records go: files that are rotated, pipes whose reader leaves, files with a torn end.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use conniver::record::{self, Line, Output, Recorder};
 use nix::sys::signal::Signal;
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::harness::has_tool;
 use crate::harness::load::under_load;
 use crate::harness::peers::{echo_server, exchange};
-use crate::harness::program::{BINARY, Proxy, read_lines, wait_for, wait_until};
+use crate::harness::program::{BINARY, Proxy, listening, read_lines, wait_for, wait_until};
 
 #[test]
 fn sighup_and_sigusr1_reopen_the_file_under_load_and_lose_nothing() {
@@ -48,14 +48,6 @@ pub(crate) fn line_number(line: &Line) -> u64 {
         Line::Close(record) => record.line,
         other => panic!("{other:?}"),
     }
-}
-
-/// Waits until a proxy listens: its address, and the rest of what it says.
-fn listening(proxy: &mut Child) -> (SocketAddr, BufReader<ChildStderr>) {
-    let mut said = BufReader::new(proxy.stderr.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    (line.split([' ', ',']).nth(2).unwrap().parse().unwrap(), said)
 }
 
 #[test]
@@ -129,7 +121,7 @@ fn a_file_with_a_torn_last_line_keeps_our_first_one_whole() {
     {
         use std::os::unix::fs::PermissionsExt;
         let made = directory.path().join("made.ndjson");
-        let output = Output::File(made.clone());
+        let output = Output::file(made.clone());
         let (_recorder, writer) = Recorder::start(output, record::QUEUE, || {}).unwrap();
         writer.finish();
         assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o600);

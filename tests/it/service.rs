@@ -2,19 +2,24 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use conniver::record::Outcome;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::harness::load::under_load;
 use crate::harness::namespace::available;
 use crate::harness::peers::{Upstream, echo_server, exchange};
-use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
+use crate::harness::program::{BINARY, PATIENCE, Proxy, listening, wait_for, wait_until};
 use crate::harness::{has_tool, output};
+
+const UNIT: &str = include_str!("../../scripts/systemd/conniver.service");
 
 /// The program as a manager starts it, which hands this socket over as descriptor 3.
 fn with_socket(socket: impl Into<OwnedFd>) -> Command {
@@ -146,12 +151,52 @@ fn the_sample_units_are_right_and_harden_the_service() {
     let directory = TempDir::new().unwrap();
     let (service, socket) =
         (directory.path().join("conniver.service"), directory.path().join("conniver.socket"));
-    let unit = include_str!("../../scripts/systemd/conniver.service");
-    std::fs::write(&service, unit.replace("/usr/local/bin/conniver", BINARY)).unwrap();
+    std::fs::write(&service, UNIT.replace("/usr/local/bin/conniver", BINARY)).unwrap();
     std::fs::write(&socket, include_str!("../../scripts/systemd/conniver.socket")).unwrap();
     let verified = output(Command::new("systemd-analyze").arg("verify").args([&service, &socket]));
     assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
     // From 0 to 100, the less the better; what it may do to the network is its business.
     let security = ["security", "--offline=true", "--threshold=20"];
     output(Command::new("systemd-analyze").args(security).arg(&service));
+}
+
+#[test]
+fn the_sample_unit_writes_records_that_its_group_can_read() {
+    let value = |key: &str| {
+        let mut values = UNIT.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.next().unwrap_or_else(|| panic!("the unit has no {key}"))
+    };
+    // systemd makes the directories of dynamic users below one that is root's alone.
+    assert!(!UNIT.contains("\nDynamicUser=yes"));
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("records.ndjson");
+    let (_, arguments) = value("ExecStart").split_once(' ').unwrap();
+    let arguments = arguments
+        .replace("/var/log/conniver/records.ndjson", file.to_str().unwrap())
+        .replace("127.0.0.1:1080", "127.0.0.1:0");
+    let script = format!("umask {}; exec {BINARY} {arguments}", value("UMask"));
+    let mut proxy =
+        Command::new("sh").args(["-c", &script]).stderr(Stdio::piped()).spawn().unwrap();
+    let _said = listening(&mut proxy);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), value("LogsDirectoryMode")), (0o640, "0750"));
+    kill(Pid::from_raw(proxy.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(wait_for(&mut proxy).code(), Some(0));
+}
+
+#[test]
+fn the_sample_units_user_and_group_are_made_by_its_sysusers_file() {
+    let what = "the_sample_units_user_and_group_are_made_by_its_sysusers_file";
+    if !has_tool("systemd-sysusers", what) {
+        return;
+    }
+    let root = TempDir::new().unwrap();
+    std::fs::create_dir(root.path().join("etc")).unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/systemd/conniver.sysusers");
+    output(Command::new("systemd-sysusers").arg("--root").args([root.path(), Path::new(file)]));
+    for (database, key) in [("passwd", "User"), ("group", "Group")] {
+        let entries = std::fs::read_to_string(root.path().join("etc").join(database)).unwrap();
+        let name = UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+        assert!(entries.starts_with(&format!("{name}:")), "{entries}");
+    }
 }

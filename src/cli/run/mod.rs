@@ -105,7 +105,7 @@ async fn run_around(
 ) -> Result<ExitCode, Failure> {
     let (recorder, writer) = match &args.output {
         Some(file) => {
-            let started = Recorder::start(Output::File(file.clone()), record::QUEUE, || {});
+            let started = Recorder::start(Output::file(file.clone()), record::QUEUE, || {});
             let (recorder, writer) = started.map_err(Failure::new)?;
             (recorder, Some(writer))
         }

@@ -6,7 +6,7 @@ use super::*;
 fn sinks<const N: usize>() -> (tempfile::TempDir, PathBuf, [Sink; N]) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("records.ndjson");
-    let sinks = [(); N].map(|()| Sink::open(Output::File(path.clone())).unwrap());
+    let sinks = [(); N].map(|()| Sink::open(Output::file(path.clone())).unwrap());
     (directory, path, sinks)
 }
 

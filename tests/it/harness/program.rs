@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -265,6 +265,14 @@ fn next_listener(said: &Receiver<String>) -> SocketAddr {
         all.push_str(&line);
         all.push('\n');
     }
+}
+
+/// Waits until a proxy that was started by hand listens: its address, and the rest of what it says.
+pub(crate) fn listening(proxy: &mut Child) -> (SocketAddr, BufReader<ChildStderr>) {
+    let mut said = BufReader::new(proxy.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    (line.split([' ', ',']).nth(2).unwrap().parse().unwrap(), said)
 }
 
 /// Waits for what will be so in the end, and fails when it is not in time.
