@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Does it run on the other systems, as far as Linux can play them? Runs the unit tests and the
 # demonstration as a Windows program under wine and as an aarch64 program under qemu. Neither tells all
-# that a kernel would of a connection: what is not told must be null in the record, and not 0.
+# that a kernel would of a connection: what is not told must be null in the record, and not 0. What reads
+# the kernel's structures is tested as an s390x program as well, whose byte order is the other one.
 #
-#   scripts/test-platforms.sh [windows] [aarch64]     without arguments: both
+#   scripts/test-platforms.sh [windows] [aarch64] [s390x]     without arguments: all
 #
 # Needs jq and Debian's wine, gcc-mingw-w64-x86-64-posix and qemu-user, which it installs when root runs
 # it, and what scripts/foreign-cargo needs.
@@ -13,7 +14,7 @@ cd "$(dirname "$0")/.."
 fail() { echo "test-platforms: $*" >&2; exit 1; }
 
 systems=("$@")
-[ $# -gt 0 ] || systems=(windows aarch64)
+[ $# -gt 0 ] || systems=(windows aarch64 s390x)
 # Emulated properties take their time. Nobody debugs these builds, which take gigabytes otherwise.
 export CARGO_TERM_COLOR=never PROPTEST_CASES=${PROPTEST_CASES:-16} RUST_BACKTRACE=0
 export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0
@@ -88,9 +89,18 @@ aarch64() {
     echo "test-platforms: the aarch64 program passes its tests under $(qemu-aarch64 --version | head -n 1)"
 }
 
+s390x() {
+    local target=s390x-unknown-linux-gnu runner="qemu-s390x -L /usr/s390x-linux-gnu"
+    need qemu-s390x qemu-user
+    export CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_RUNNER=$runner
+    # qemu passes on no TCP information that could be compared with a kernel's.
+    scripts/foreign-cargo $target test --quiet --lib -- tcp_info --skip live
+    echo "test-platforms: the kernel's structures are read in s390x's byte order under $(qemu-s390x --version | head -n 1)"
+}
+
 for system in "${systems[@]}"; do
     case $system in
-    windows | aarch64) (set -e; $system) ;;
-    *) fail "'$system': windows or aarch64, please" ;;
+    windows | aarch64 | s390x) (set -e; $system) ;;
+    *) fail "'$system': windows, aarch64 or s390x, please" ;;
     esac
 done
