@@ -504,6 +504,7 @@ fn chunks_that_cannot_be_read_end_the_pair() {
     let records = proxy.wait_for_records(2);
     for record in records {
         assert_eq!(record.outcome, Some(Outcome::Protocol));
+        assert_eq!(discarded(&record), None, "they are of the request, not behind it");
         let ending = record.ending.unwrap();
         assert_eq!(ending.error_code.as_deref(), Some("MALFORMED_REQUEST"));
         assert_eq!((ending.first_by, ending.first_how), (By::Client, How::Error));

@@ -118,18 +118,21 @@ impl RequestEditor {
             let write = Cow::Borrowed(bytes);
             return Edited { write, consumed: 0, authored: 0, then: Then::Pass };
         }
-        let (taken, then) = match self.body.advance(bytes) {
-            Ok(taken) => (taken, Then::Edit),
-            Err(reason) => (0, Then::Fail(malformed(reason))),
+        let taken = match self.body.advance(bytes) {
+            Ok(taken) => taken,
+            // These are of the request, not behind it.
+            Err(reason) => {
+                let then = Then::Fail(malformed(reason));
+                return Edited { consumed: bytes.len(), then, ..Edited::NOTHING };
+            }
         };
         let (body, behind) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
         let waits = self.exchange.upgrade.load(Relaxed) == upgrade::ASKED;
-        let then = match then {
+        let then = if waits && !behind.is_empty() {
             // They could be another request, or the beginning of the other protocol.
-            Then::Edit if waits && !behind.is_empty() => Then::Fail(malformed(
-                "more came behind a request to upgrade before it was answered",
-            )),
-            then => then,
+            Then::Fail(malformed("more came behind a request to upgrade before it was answered"))
+        } else {
+            Then::Edit
         };
         self.exchange.discarded.fetch_add(behind.len() as u64, Relaxed);
         Edited { write: Cow::Borrowed(body), consumed: behind.len(), authored: 0, then }
