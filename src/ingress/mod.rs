@@ -21,7 +21,7 @@ pub(crate) use answer::Answer;
 pub(crate) use dialogue::{Conditions, Dialogue, farewell};
 pub(crate) use diverted::original_destination;
 pub use forward::{Forward, ParseForwardError};
-pub(crate) use http::Exchange;
+pub(crate) use http::{Exchange, parse_status};
 pub use listen::{ListenAddr, ParseListenError};
 pub(crate) use proxy_protocol::Endpoints;
 pub use proxy_protocol::ProxyProtocol;

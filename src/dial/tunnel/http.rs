@@ -2,15 +2,9 @@
 
 use super::{Heard, Refusal};
 use crate::dial::via::Credentials;
-use crate::ingress::Target;
+use crate::ingress::{Parsed, Target, parse_status};
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
-
-/// A parent's head has no reason to be longer.
-const LONGEST_HEAD: usize = 16 * 1024;
-
-/// Header fields in it.
-const MOST_FIELDS: usize = 100;
 
 /// The request for a tunnel to `target`.
 pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Secret {
@@ -24,28 +18,23 @@ pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Sec
     }
 }
 
-/// Reads the answer to it, as far as it has come. After a head with 2xx the tunnel begins, whatever
-/// length its fields tell of.
+/// Reads the answer to it, as far as it has come, as any upstream's response is read. After a head with
+/// 2xx the tunnel begins, whatever length its fields tell of.
 pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut response = httparse::Response::new(&mut fields);
-    let mut config = httparse::ParserConfig::default();
-    // What can be read in one way only is read (RFC 9112 section 5).
-    config.allow_spaces_after_header_name_in_responses(true);
-    config.allow_obsolete_multiline_headers_in_responses(true);
-    let used = match config.parse_response(&mut response, bytes) {
-        Ok(httparse::Status::Complete(used)) if used <= LONGEST_HEAD => used,
-        Ok(httparse::Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(Heard::More),
-        Ok(_) => return Err(Refusal::malformed("the parent proxy's answer is too long")),
-        Err(_) => return Err(Refusal::malformed("the parent proxy's answer is not HTTP")),
+    let (status, used) = match parse_status(bytes) {
+        Parsed::Partial => return Ok(Heard::More),
+        Parsed::Complete(status, used) => (status, used),
+        Parsed::Bad(bad) => {
+            let text = format!("the parent proxy's answer: {}", bad.reason());
+            return Err(Refusal::malformed(text));
+        }
     };
-    match response.code {
-        Some(101) => Err(Refusal::malformed("the parent proxy switches to another protocol")),
+    match status {
+        101 => Err(Refusal::malformed("the parent proxy switches to another protocol")),
         // RFC 9110 section 15.2: others may come before the answer.
-        Some(100..=199) => Ok(Heard::Answered { used, say: Secret::default() }),
-        Some(200..=299) => Ok(Heard::Open { used }),
-        Some(status) => Err(refused(status)),
-        None => Err(Refusal::malformed("the parent proxy's answer has no status")),
+        100..=199 => Ok(Heard::Answered { used, say: Secret::default() }),
+        200..=299 => Ok(Heard::Open { used }),
+        status => Err(refused(status)),
     }
 }
 
@@ -107,11 +96,36 @@ mod tests {
 
     #[test]
     fn an_endless_head_and_what_is_not_http_are_refused() {
-        let endless = ["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(LONGEST_HEAD)].concat();
+        let endless = ["HTTP/1.1 200 OK\r\nX: ", &"x".repeat(64 * 1024)].concat();
         let with_end = [&endless, "\r\n\r\n"].concat();
-        let fields = ["HTTP/1.1 200 OK\r\n", &"a: b\r\n".repeat(MOST_FIELDS + 1), "\r\n"].concat();
+        let fields = ["HTTP/1.1 200 OK\r\n", &"a: b\r\n".repeat(101), "\r\n"].concat();
         for bytes in [&endless, &with_end, &fields, "SSH-2.0-x\r\n", "\x05\0"] {
             assert_eq!(hear(bytes.as_bytes()).unwrap_err().code, "PARENT_PROTOCOL");
+        }
+    }
+
+    #[test]
+    fn loose_heads_are_read_as_other_responses_are() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nVia: a\r\n b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nVia : a\r\n\r\n",
+            "HTTP/1.1 200 OK\nVia: a\n\n",
+            "\r\nHTTP/1.0 200\r\n\r\n",
+        ] {
+            assert_eq!(
+                hear(head.as_bytes()).unwrap(),
+                Heard::Open { used: head.len() },
+                "{head:?}"
+            );
+        }
+        for (head, words) in [
+            ("HTTP/1.1 200 OK\r\nVia: a\0b\r\n\r\n", "not allowed"),
+            ("HTTP/1.1 200 OK\r\nVia\r\n\r\n", "no field"),
+            ("HTTP/1.1 099 No\r\n\r\n", "below 100"),
+            ("SSH-2.0-x\r\n", "version"),
+        ] {
+            let refusal = hear(head.as_bytes()).unwrap_err();
+            assert!(refusal.text.contains(words), "{head:?}: {}", refusal.text);
         }
     }
 

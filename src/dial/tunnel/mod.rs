@@ -64,7 +64,7 @@ impl Heard {
 }
 
 impl Refusal {
-    fn malformed(text: &'static str) -> Self {
+    fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
         let code = "PARENT_PROTOCOL".into();
         Self { outcome: Outcome::Error, how: How::Error, code, text: text.into() }
     }

@@ -10,6 +10,7 @@ mod status;
 
 pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
 pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, parse_request};
+pub(crate) use response::parse_status;
 pub(crate) use status::Status;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {

@@ -50,11 +50,34 @@ impl ResponseHead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadResponse(pub(super) &'static str);
 
+impl BadResponse {
+    pub(crate) fn reason(self) -> &'static str {
+        self.0
+    }
+}
+
 /// Reads the head that `bytes` begin with.
 pub(crate) fn parse_response(
     bytes: &[u8],
     answering: Answering,
 ) -> Parsed<ResponseHead, BadResponse> {
+    parse_head(bytes, |status_line, status, minor, fields| {
+        read(status_line, status, minor, fields, answering)
+    })
+}
+
+/// Reads the status of the head that `bytes` begin with, of which nothing is passed on: what a parent
+/// proxy answers to CONNECT.
+pub(crate) fn parse_status(bytes: &[u8]) -> Parsed<u16, BadResponse> {
+    parse_head(bytes, |_, status, _, _| Ok(status))
+}
+
+/// Reads a head by the one rule for all of them; `read` gets its status line, status, minor version
+/// and fields.
+fn parse_head<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&[u8], u16, u8, &[Header<'_>]) -> Result<T, &'static str>,
+) -> Parsed<T, BadResponse> {
     let mut fields = room();
     let mut response = httparse::Response::new(&mut fields);
     let mut config = ParserConfig::default();
@@ -73,12 +96,15 @@ pub(crate) fn parse_response(
     let (Some(status), Some(minor)) = (response.code, response.version) else {
         return Parsed::Bad(BadResponse("its first line is no status line"));
     };
+    if status < 100 {
+        return Parsed::Bad(BadResponse("its status is below 100"));
+    }
     let values: Vec<_> = response.headers.iter().map(|field| unfolded(field.value)).collect();
     let names = response.headers.iter().map(|field| field.name);
     let fields = names.zip(&values).map(|(name, value)| Header { name, value });
     let fields: Vec<_> = fields.collect();
-    match read(status_line(head), status, minor, &fields, answering) {
-        Ok(head) => Parsed::Complete(head, end),
+    match read(status_line(head), status, minor, &fields) {
+        Ok(read) => Parsed::Complete(read, end),
         Err(reason) => Parsed::Bad(BadResponse(reason)),
     }
 }
@@ -102,9 +128,6 @@ fn read(
     fields: &[Header<'_>],
     answering: Answering,
 ) -> Result<ResponseHead, &'static str> {
-    if status < 100 {
-        return Err("its status is below 100");
-    }
     let body = framing::of_response(fields, minor)?;
     if status == 101 && !answering.upgrade {
         return Err("it switches to a protocol that nobody asked for");
