@@ -96,6 +96,11 @@ impl<'d> Dialogue<'d> {
         }
     }
 
+    /// What the client said that was not understood.
+    pub(super) fn heard(&self) -> &[u8] {
+        &self.heard
+    }
+
     /// What the client said after its request.
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut *self.heard)

@@ -110,8 +110,11 @@ pub(crate) async fn hear(
     match dialogue.first_byte().await.map_err(Refusal::silent)? {
         socks::VERSION_4 => socks_4(dialogue, users, asked).await,
         socks::VERSION_5 => socks_5(dialogue, users, asked).await,
-        // A method begins with a letter; tokens could begin with more, but none does.
-        byte if byte.is_ascii_alphabetic() => http(dialogue, users, asked).await,
+        // A method begins with a letter; tokens could begin with more, but none does. An empty line
+        // may come before it.
+        byte if byte.is_ascii_alphabetic() || matches!(byte, b'\r' | b'\n') => {
+            http(dialogue, users, asked).await
+        }
         // RFC 8446 section 5.1: a handshake record.
         0x16 => Err(Refusal::silent(malformed(
             "the client began with TLS; this proxy is spoken to in plain HTTP or SOCKS",
@@ -125,7 +128,11 @@ async fn http(
     users: Option<&Users>,
     asked: &mut Asked,
 ) -> Result<Request, Refusal> {
-    let request = dialogue.hear(http::parse_request).await.map_err(|unheard| match unheard {
+    let heard = dialogue.hear(http::parse_request).await;
+    if heard.is_err() {
+        asked.mode = http::mode_of(dialogue.heard());
+    }
+    let request = heard.map_err(|unheard| match unheard {
         Unheard::Bad(bad) => Refusal::of_head(bad),
         Unheard::Cut(failure) if failure.outcome == Outcome::Timeout => {
             Refusal::http(Status::RequestTimeout, failure, 1, false)
@@ -288,7 +295,7 @@ impl Refusal {
 
     fn of_head(bad: BadHead) -> Self {
         let failure = match bad.status {
-            Status::HeadTooLarge => Failure {
+            Status::HeadTooLarge | Status::UriTooLong => Failure {
                 phase: Phase::Request,
                 outcome: Outcome::Limit,
                 by: By::Proxy,

@@ -23,6 +23,8 @@ fn end(record: &Record) -> (Option<Outcome>, End, &str) {
 #[test]
 fn each_malformed_head_gets_its_status_and_leaves_nothing_behind() {
     let long = format!("GET http://a/{} HTTP/1.1\r\n", "a".repeat(70_000));
+    let long_field = format!("GET http://a/ HTTP/1.1\r\nX: {}\r\n", "y".repeat(70_000));
+    let without_end = format!("CONNECT {}", "a".repeat(70_000));
     let fields = format!("GET http://a/ HTTP/1.1\r\n{}", "X: y\r\n".repeat(101));
     let proxy = Proxy::serving(&[]);
     let descriptors = proxy.descriptors();
@@ -48,7 +50,11 @@ fn each_malformed_head_gets_its_status_and_leaves_nothing_behind() {
         ("CONNECT a:0 HTTP/1.1\r\n\r\n", 400, "port"),
         ("PRI * HTTP/2.0\r\n\r\n", 400, "version"),
         ("nonsense\r\n\r\n", 400, "request line"),
-        (&long, 431, "64 KiB"),
+        (&long, 414, "request line is too long"),
+        (&long_field, 431, "64 KiB"),
+        (&without_end, 414, "request line is too long"),
+        ("CONNECT ::1 HTTP/1.1\r\n\r\n", 400, "[ADDRESS]:PORT"),
+        ("CONNECT a:1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "no body"),
         (&fields, 431, "100 fields"),
     ];
     for (count, (head, status, words)) in heads.into_iter().enumerate() {
@@ -57,13 +63,18 @@ fn each_malformed_head_gets_its_status_and_leaves_nothing_behind() {
         assert!(answer.contains(words), "{head}: {answer}");
         let record = proxy.wait_for_records(count + 1).pop().unwrap();
         let expected = match status {
-            431 => (Outcome::Limit, (Phase::Request, By::Proxy, How::Limit)),
+            414 | 431 => (Outcome::Limit, (Phase::Request, By::Proxy, How::Limit)),
             _ => (Outcome::Protocol, (Phase::Request, By::Client, How::Error)),
         };
         let code = format!("HTTP_{status}");
         assert_eq!(end(&record), (Some(expected.0), expected.1, &*code), "{head}");
         assert!(answer.contains(record.ending.unwrap().error.unwrap().as_str()), "{answer}");
-        assert_eq!((record.mode, record.target, record.upstream), (None, None, None));
+        let mode = match head.split_once(' ').map(|(method, _)| method) {
+            Some("CONNECT") => Some(Mode::Connect),
+            Some(_) => Some(Mode::Http),
+            None => None,
+        };
+        assert_eq!((record.mode, record.target, record.upstream), (mode, None, None), "{head}");
         assert!(record.phases.request.is_some());
     }
     wait_until("all descriptors are closed", || proxy.descriptors() <= descriptors);
@@ -73,7 +84,7 @@ fn each_malformed_head_gets_its_status_and_leaves_nothing_behind() {
 fn what_is_neither_http_nor_socks_is_closed_cleanly() {
     let proxy = Proxy::serving(&[]);
     for (count, (first, words)) in
-        [(&b"\x16\x03\x01\x02\x00"[..], "TLS"), (b"\x00", "neither"), (b"\r\n", "neither")]
+        [(&b"\x16\x03\x01\x02\x00"[..], "TLS"), (b"\x00", "neither"), (b"\x80\r\n", "neither")]
             .into_iter()
             .enumerate()
     {
@@ -113,7 +124,27 @@ fn a_head_that_does_not_end_in_time_is_a_408() {
     let proxy = Proxy::serving(&["--request-timeout", "200ms"]);
     let answer = refused(&proxy, b"CONNECT a:1 HTTP/1.1\r\nX: ");
     assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
-    assert_eq!(proxy.the_record().outcome, Some(Outcome::Timeout));
+    let record = proxy.the_record();
+    assert_eq!((record.mode, record.outcome), (Some(Mode::Connect), Some(Outcome::Timeout)));
+}
+
+#[test]
+fn an_empty_line_before_a_request_is_skipped() {
+    let (_held, deaf) = deaf_port();
+    let proxy = Proxy::serving(&[]);
+    for (count, (request, mode)) in [
+        (format!("\r\nCONNECT {deaf} HTTP/1.1\r\n\r\n"), Mode::Connect),
+        (format!("\nGET http://{deaf}/ HTTP/1.1\r\nHost: {deaf}\r\n\r\n"), Mode::Http),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = refused(&proxy, request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{request:?}: {answer}");
+        let record = proxy.wait_for_records(count + 1).pop().unwrap();
+        assert_eq!((record.mode, record.target), (Some(mode), Some(deaf.to_string())));
+        assert_eq!(record.client.own_rx_bytes, request.len() as u64);
+    }
 }
 
 #[test]

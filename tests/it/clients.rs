@@ -164,6 +164,47 @@ fn wget_fetches_https_through_connect() {
     assert_tls_tunnelled(&proxy.the_record(), &target);
 }
 
+/// wget, Python and openssl name the target without brackets in CONNECT, curl with them.
+#[test]
+fn programs_reach_an_ipv6_upstream_through_connect() {
+    let name = "programs_reach_an_ipv6_upstream_through_connect";
+    if ["wget", "python3", "openssl", "curl", "sh"].iter().any(|tool| !has_tool(tool, name)) {
+        return;
+    }
+    const HTTP_CLIENT: &str = "import http.client, ssl, sys
+client = http.client.HTTPSConnection(sys.argv[1], context=ssl._create_unverified_context())
+client.set_tunnel('::1', int(sys.argv[2]))
+client.request('GET', '/')
+print(client.getresponse().read().decode())";
+    const URLLIB: &str = "import ssl, sys, urllib.request as r
+tls = r.HTTPSHandler(context=ssl._create_unverified_context())
+opener = r.build_opener(r.ProxyHandler({'https': 'http://' + sys.argv[1]}), tls)
+print(opener.open('https://[::1]:' + sys.argv[2] + '/').read().decode())";
+    const S_CLIENT: &str = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | \
+        openssl s_client -quiet -proxy $0 -connect [::1]:$1 2>/dev/null";
+    let server = TlsServer::start_as("localhost", &["-accept", "[::1]:0"]);
+    let proxy = Proxy::serving(&[]);
+    let (via, port) = (proxy.address().to_string(), server.address.port().to_string());
+    let url = format!("https://[::1]:{port}/");
+    let variable = format!("https_proxy=http://{via}/");
+    for (count, words) in [
+        &["wget", "-q", "-O", "-", "--no-check-certificate", "-e", &variable, &url][..],
+        &["python3", "-c", HTTP_CLIENT, &via, &port],
+        &["python3", "-c", URLLIB, &via, &port],
+        &["sh", "-c", S_CLIENT, &via, &port],
+        &["curl", "-sSk", "-x", &via, &url],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let page = client(Command::new(words[0]).args(&words[1..]));
+        let page = String::from_utf8_lossy(&page);
+        assert!(page.contains("Ciphers supported"), "{words:?}: {page}");
+        let record = proxy.wait_for_records(count + 1).pop().unwrap();
+        assert_tls_tunnelled(&record, &format!("[::1]:{port}"));
+    }
+}
+
 /// git without this machine's or user's settings.
 fn git() -> Command {
     let mut git = Command::new("git");

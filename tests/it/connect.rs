@@ -80,6 +80,18 @@ fn bytes_behind_the_head_in_the_same_packet_are_forwarded() {
 }
 
 #[test]
+fn content_length_of_connect_is_ignored() {
+    let proxy = Proxy::serving(&[]);
+    for length in ["0", "3", "5", "100"] {
+        let mut client = proxy.connect();
+        let request = format!("CONNECT {} HTTP/1.1\r\nContent-Length: {length}\r\n", echo_server());
+        client.write_all(format!("{request}\r\nearly").as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut client), [GRANTED, b"early"].concat(), "{length}");
+    }
+}
+
+#[test]
 fn a_head_may_come_in_one_byte_pieces() {
     let proxy = Proxy::serving(&[]);
     let mut client = proxy.connect();

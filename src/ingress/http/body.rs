@@ -209,6 +209,17 @@ mod tests {
     }
 
     #[test]
+    fn blanks_around_chunk_extensions_are_allowed() {
+        for body in
+            ["5 ;a\r\nhello\r\n0 ; b\r\n\r\n", "5\t; a = \"x y\" ;c\r\nhello\r\n0\t\r\n\r\n"]
+        {
+            let mut framing = Framing::chunked();
+            assert_eq!(framing.advance(body.as_bytes()), Ok(body.len()), "{body:?}");
+            assert!(framing.is_over());
+        }
+    }
+
+    #[test]
     fn chunks_that_could_be_read_in_two_ways_are_errors() {
         for bad in [
             &b"\r\n"[..],

@@ -84,9 +84,13 @@ fn response_length(fields: &[Header<'_>]) -> Result<Option<u64>, &'static str> {
 }
 
 /// Digits and nothing else: no sign, no list.
+pub(super) fn is_number(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(u8::is_ascii_digit)
+}
+
+/// Such a number, where it has 64 bits at most.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
+    std::str::from_utf8(value).ok().filter(|_| is_number(value))?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Finding the end of an HTTP/1 head, strictly: what two parsers may read in two ways is refused.
 
-use super::BadHead;
+use super::{BadHead, Status};
 
 /// Longest head that is taken, bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
@@ -31,9 +31,32 @@ pub(super) fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, BadHead> {
         }
     }
     if bytes.len() >= MAX_HEAD {
-        return Err(BadHead::over_limit("the head is longer than 64 KiB"));
+        return Err(too_long(bytes));
     }
     Ok(None)
+}
+
+/// Why a head that is longer than [`MAX_HEAD`] is refused: for its first line, where that alone takes
+/// most of it, and otherwise for its fields.
+fn too_long(bytes: &[u8]) -> BadHead {
+    match memchr::memchr(b'\n', bytes) {
+        Some(end) if end <= MAX_HEAD / 2 => BadHead::over_limit("the head is longer than 64 KiB"),
+        _ => BadHead::new(
+            Status::UriTooLong,
+            "the request line is too long: a head has 64 KiB at most",
+        ),
+    }
+}
+
+/// How many bytes an empty line takes that `bytes` begin with; `None` while that is not known. Some
+/// clients end a request's body with one, in front of the next request (RFC 9112 section 2.2).
+pub(super) fn empty_line(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\r'] => None,
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\n', ..] => Some(1),
+        _ => Some(0),
+    }
 }
 
 /// Room for the fields of a head.

@@ -9,7 +9,7 @@ mod response;
 mod status;
 
 pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
-pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, parse_request};
+pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, mode_of, parse_request};
 pub(crate) use response::parse_status;
 pub(crate) use status::Status;
 #[cfg(any(test, fuzzing))]

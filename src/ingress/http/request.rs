@@ -1,17 +1,20 @@
 //! The head of a request to an HTTP proxy: CONNECT, and absolute form (RFC 9112 section 3.2).
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 use httparse::Header;
 
 use super::body::Framing;
 use super::framing;
 use super::head::{
-    ConnectionOptions, end_of_head, is_for_all, is_for_one_hop, list, named, room, write_field,
+    ConnectionOptions, empty_line, end_of_head, is_for_all, is_for_one_hop, list, named, room,
+    write_field,
 };
 use super::{BadHead, Status};
 use crate::access::Credentials;
-use crate::ingress::{Parsed, Target};
+use crate::ingress::{ParseTargetError, Parsed, Target};
+use crate::record::Mode;
 
 /// A request to a proxy.
 #[derive(Debug)]
@@ -46,15 +49,29 @@ pub(crate) struct Absolute {
     pub(crate) upgrade: bool,
 }
 
-/// Reads the head that `bytes` begin with.
+/// Reads the head that `bytes` begin with, behind one empty line at most.
 pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<HttpRequest, BadHead> {
+    let Some(skipped) = empty_line(bytes) else { return Parsed::Partial };
+    let bytes = bytes.get(skipped..).unwrap_or_default();
     match end_of_head(bytes) {
         Ok(None) => Parsed::Partial,
         Ok(Some(end)) => match read_head(bytes.get(..end).unwrap_or_default()) {
-            Ok(request) => Parsed::Complete(request, end),
+            Ok(request) => Parsed::Complete(request, skipped + end),
             Err(bad) => Parsed::Bad(bad),
         },
         Err(bad) => Parsed::Bad(bad),
+    }
+}
+
+/// What a client asks for, as far as the beginning of its first line tells: also of a head that is
+/// not understood, or has not come to its end. `None` without a whole method.
+pub(crate) fn mode_of(bytes: &[u8]) -> Option<Mode> {
+    let line = bytes.get(empty_line(bytes)?..)?;
+    let end = memchr::memchr3(b' ', b'\r', b'\n', line)?;
+    match (line.get(..end)?, line.get(end)?) {
+        (b"CONNECT", b' ') => Some(Mode::Connect),
+        (_, b' ') => Some(Mode::Http),
+        _ => None,
     }
 }
 
@@ -79,9 +96,11 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     }
 
     if method == "CONNECT" {
-        let target = uri.parse::<Target>().map_err(|error| BadHead::malformed(error.reason()))?;
-        if framing != Framing::NONE {
-            return Err(BadHead::malformed("CONNECT has no body"));
+        let target = connect_target(uri)?;
+        // RFC 9110 section 9.3.6: it has no content, and what follows is the tunnel's, whatever
+        // Content-Length says. Who announces chunks would send their last line into the tunnel.
+        if let Framing::Chunked(_) = framing {
+            return Err(BadHead::malformed("CONNECT has no body, and so no Transfer-Encoding"));
         }
         return Ok(HttpRequest { target, minor, credentials, form: Form::Connect });
     }
@@ -105,6 +124,25 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
         upgrade: !upgrade.is_empty(),
     };
     Ok(HttpRequest { target, minor, credentials, form: Form::Absolute(Box::new(absolute)) })
+}
+
+/// The target of CONNECT, `host:port`. wget, Python's http.client and openssl leave out the brackets
+/// of an IPv6 address: what stands before the last colon is then one as a whole, or it is refused.
+fn connect_target(authority: &str) -> Result<Target, BadHead> {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if host.contains(':') && !host.starts_with('[') => {
+            let address = host.parse::<Ipv6Addr>().ok();
+            let target = address.and_then(|_| format!("[{host}]:{port}").parse().ok());
+            target.ok_or_else(|| {
+                BadHead::malformed(
+                    "its target is not HOST:PORT; an IPv6 address stands in brackets: [ADDRESS]:PORT",
+                )
+            })
+        }
+        _ => {
+            authority.parse().map_err(|error: ParseTargetError| BadHead::malformed(error.reason()))
+        }
+    }
 }
 
 /// Why httparse takes no request head.
@@ -164,7 +202,7 @@ impl<'u> Place<'u> {
             None => authority.contains(':'),
         };
         let target = if has_port { authority.parse() } else { format!("{authority}:80").parse() };
-        target.map_err(|error: crate::ingress::ParseTargetError| BadHead::malformed(error.reason()))
+        target.map_err(|error: ParseTargetError| BadHead::malformed(error.reason()))
     }
 
     /// An address in an odd spelling is passed on in the usual one: whoever gets it must not read
@@ -252,14 +290,20 @@ pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&[u8]>) 
     absolute
 }
 
+/// Most forwards that are passed on. RFC 9110 section 7.6.2 lets a recipient have such a limit, and
+/// this one is a number to every other.
+const MAX_FORWARDS: u64 = 0x7fff_ffff;
+
 /// RFC 9110 section 7.6.2: a proxy counts down, and answers itself at 0.
 fn one_less(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
-    match framing::number(max_forwards) {
+    // One that is beyond 64 bits is a number all the same.
+    let is_number = framing::is_number(max_forwards);
+    match is_number.then(|| framing::number(max_forwards).unwrap_or(u64::MAX)) {
         Some(0) => Err(BadHead::new(
             Status::MethodNotAllowed,
             "Max-Forwards is 0, and the proxy has nothing to say itself",
         )),
-        Some(left) => Ok((left - 1).to_string().into_bytes()),
+        Some(left) => Ok((left - 1).min(MAX_FORWARDS).to_string().into_bytes()),
         None => Err(BadHead::malformed("its Max-Forwards is not a number")),
     }
 }

@@ -41,10 +41,50 @@ fn connect_takes_names_and_addresses_of_both_families() {
         ("CONNECT 192.0.2.1:80 HTTP/1.0\r\n\r\n", "192.0.2.1:80", 0),
         ("CONNECT [2001:db8::1]:80 HTTP/1.1\r\n\r\n", "[2001:db8::1]:80", 1),
         ("CONNECT a:1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "a:1", 1),
+        ("CONNECT a:1 HTTP/1.1\r\nContent-Length: 5\r\n\r\n", "a:1", 1),
+        ("\r\nCONNECT a:1 HTTP/1.1\r\n\r\n", "a:1", 1),
+        ("\nCONNECT a:1 HTTP/1.1\r\n\r\n", "a:1", 1),
     ] {
         let request = parsed(head);
         assert_eq!((request.target.to_string().as_str(), request.minor), (target, minor));
         assert!(matches!(request.form, Form::Connect));
+    }
+}
+
+#[test]
+fn connect_takes_ipv6_without_brackets_in_one_reading() {
+    let head = |target: &str| format!("CONNECT {target} HTTP/1.0\r\n\r\n");
+    for (text, target) in [
+        ("::1:443", "[::1]:443"),
+        ("2001:db8::1:80", "[2001:db8::1]:80"),
+        ("1:2:3:4:5:6:7:8:443", "[1:2:3:4:5:6:7:8]:443"),
+        ("::ffff:192.0.2.1:443", "[::ffff:192.0.2.1]:443"),
+        ("2001:db8:::443", "[2001:db8::]:443"),
+    ] {
+        let target = target.parse::<Target>().unwrap();
+        assert_eq!(parsed(&head(text)).target, target, "{text}");
+        assert!(target.literal().is_some());
+    }
+    for text in ["::1", "2001:db8::", "1:2:3:4:5:6:7:8", "::1:abcd", "::1:0", "::1:70000", "a:b:80"]
+    {
+        let Parsed::Bad(bad) = parse_request(head(text).as_bytes()) else { panic!("{text}") };
+        assert!(bad.reason.contains("[ADDRESS]:PORT"), "{text}: {}", bad.reason);
+    }
+}
+
+#[test]
+fn mode_is_known_as_soon_as_the_method_is() {
+    for (head, mode) in [
+        ("CONNECT ", Some(Mode::Connect)),
+        ("\r\nCONNECT a", Some(Mode::Connect)),
+        ("GET /", Some(Mode::Http)),
+        ("\nCONNECTED a", Some(Mode::Http)),
+        ("CONNECT", None),
+        ("CONNECT\r\nX: a b", None),
+        ("\r", None),
+        ("", None),
+    ] {
+        assert_eq!(mode_of(head.as_bytes()), mode, "{head:?}");
     }
 }
 
@@ -150,8 +190,13 @@ fn max_forwards_is_counted_down() {
     let trace =
         |n: &str| format!("TRACE http://a/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: {n}\r\n\r\n");
     assert!(upstream_gets(&trace("10")).contains("Max-Forwards: 9\r\n"));
+    for large in ["2147483648", "99999999999", "99999999999999999999"] {
+        assert!(upstream_gets(&trace(large)).contains("Max-Forwards: 2147483647\r\n"), "{large}");
+    }
     assert_eq!(status_of(trace("0").as_bytes()), Some(405));
-    assert_eq!(status_of(trace("-1").as_bytes()), Some(400));
+    for malformed in ["-1", "+1", "1x", "1, 2", ""] {
+        assert_eq!(status_of(trace(malformed).as_bytes()), Some(400), "{malformed}");
+    }
 }
 
 #[test]
@@ -209,23 +254,32 @@ fn what_is_no_request_to_a_proxy_is_refused() {
         ("CONNECT a:b HTTP/1.1", 400),
         ("CONNECT http://a:80/ HTTP/1.1", 400),
         ("CONNECT u:p@a:80 HTTP/1.1", 400),
-        ("CONNECT ::1:80 HTTP/1.1", 400),
         ("CONNECT :80 HTTP/1.1", 400),
     ] {
         let head = format!("{line}\r\nHost: a\r\n\r\n");
         assert_eq!(status_of(head.as_bytes()), Some(status), "{line}");
     }
     assert_eq!(status_of(b"GET http://a/ HTTP/1.1\r\n\r\n"), Some(400), "no Host");
-    assert_eq!(status_of(b"\r\nGET http://a/ HTTP/1.0\r\n\r\n"), Some(400), "an empty line");
-    assert_eq!(status_of(b"CONNECT a:1 HTTP/1.1\r\nContent-Length: 1\r\n\r\n"), Some(400));
+    for lines in ["\r\n\r\n", "\n\n", "\r\n\n", "\r\r\n"] {
+        let head = format!("{lines}GET http://a/ HTTP/1.0\r\n\r\n");
+        assert_eq!(status_of(head.as_bytes()), Some(400), "{lines:?}");
+    }
+    let chunked = b"CONNECT a:1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(status_of(chunked), Some(400));
 }
 
 #[test]
 fn a_head_has_limits_that_do_not_wait_for_its_end() {
     let long = [b"GET http://a/".to_vec(), vec![b'a'; 64 * 1024]].concat();
-    assert_eq!(status_of(&long), Some(431));
+    assert_eq!(status_of(&long), Some(414));
     let complete = [&long[..], b" HTTP/1.0\r\n\r\n"].concat();
-    assert_eq!(status_of(&complete), Some(431));
+    assert_eq!(status_of(&complete), Some(414));
+    // Most of it is the first line's, or the fields'.
+    for (target, field, status) in [(40_000, 30_000, 414), (30_000, 40_000, 431)] {
+        let (target, field) = ("a".repeat(target), "y".repeat(field));
+        let head = format!("GET http://a/{target} HTTP/1.0\r\nX: {field}");
+        assert_eq!(status_of(head.as_bytes()), Some(status));
+    }
     let fields = |count: usize| format!("GET http://a/ HTTP/1.0\r\n{}", "X: y\r\n".repeat(count));
     assert_eq!(status_of(fields(101).as_bytes()), Some(431));
     assert_eq!(status_of(format!("{}\r\n", fields(100)).as_bytes()), None);
