@@ -70,6 +70,29 @@ fn socks_5_reaches_an_ipv6_address() {
 }
 
 #[test]
+fn a_name_in_brackets_is_an_ipv6_address() {
+    let proxy = Proxy::serving(&["--deny", "0.0.0.0/0"]);
+    let echo = echo_server_on("[::1]:0");
+    let port = port_bytes(echo.port());
+    let mut four = proxy.connect();
+    let request = [&[4, 1], &port[..], &[0, 0, 0, 1], b"\0[::1]\0"].concat();
+    let answer: [u8; 8] = ask(&mut four, &request);
+    assert_eq!(answer[..2], [0, 0x5a]);
+    let mut five = proxy.connect();
+    assert_eq!(ask(&mut five, GREETING.0), GREETING.1);
+    let answer: [u8; 22] = ask(&mut five, &named_5("[::1]", echo.port()));
+    assert_eq!(answer[..4], [5, 0, 0, 4]);
+    for mut client in [four, five] {
+        assert_eq!(exchange(&mut client, b"six"), b"six");
+    }
+    for record in proxy.wait_for_records(2) {
+        assert_eq!(record.target, Some(echo.to_string()));
+        assert_eq!(record.target_host.as_deref(), Some("::1"));
+        assert_eq!(record.resolve_source, Some(conniver::record::ResolveSource::Literal));
+    }
+}
+
+#[test]
 fn a_client_that_does_not_wait_for_answers_is_served_all_the_same() {
     let proxy = Proxy::serving(&[]);
     let echo = echo_server();

@@ -113,7 +113,8 @@ fn is_denied(record: &Record) -> bool {
 
 #[test]
 fn a_denied_target_is_denied_in_every_spelling_and_way() {
-    const HOSTS: [&str; 10] = [
+    const HOSTS: [&str; 11] = [
+        "[::1]",
         "127.1",
         "0x7f.0.0.1",
         "localhost",
