@@ -15,7 +15,7 @@ pub use exception::Exception;
 ///
 /// Written as a URL: `http://user:password@host:3128`, `socks5://host:1080` (names are looked up
 /// here) or `socks5h://host` (the parent looks them up). Without a scheme it is `http`; without a
-/// port 80 for `http` and 1080 for SOCKS. Characters of the user name and the password may be
+/// port 80 for `http` and 1080 for SOCKS. A path, a query and a fragment mean nothing. Characters of the user name and the password may be
 /// percent-encoded. `Display` and `Debug` show neither of the two.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,11 +128,12 @@ impl FromStr for Via {
             Some((scheme, rest)) => (Protocol::of_scheme(scheme)?, rest),
             None => (Protocol::Http, text),
         };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
         // RFC 3986 section 3.2: these end it, wherever they stand.
-        if authority.contains(['/', '?', '#']) {
+        let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // More likely in a password than in a path: then the host would be the user's name.
+        if rest.contains('@') {
             return Err(ParseViaError(
-                "something follows its host (in a password, / ? # are written %2F %3F %23)",
+                "an @ follows its host (in a password, / ? # are written %2F %3F %23)",
             ));
         }
         let (userinfo, host) = match authority.rsplit_once('@') {
@@ -187,6 +188,9 @@ mod tests {
         for (text, shown) in [
             ("http://proxy.example.com:3128", "http://proxy.example.com:3128"),
             ("proxy.example.com:3128/", "http://proxy.example.com:3128"),
+            ("http://proxy.example.com:3128//", "http://proxy.example.com:3128"),
+            ("http://user:s3cret@proxy:3128/path?x#y", "http://proxy:3128"),
+            ("socks5h://proxy?x", "socks5h://proxy:1080"),
             ("HTTP://proxy", "http://proxy:80"),
             ("socks5://user@[::1]", "socks5://[::1]:1080"),
             ("socks5h://us%3Aer:s3cret@[::1]:9", "socks5h://[::1]:9"),
@@ -219,7 +223,7 @@ mod tests {
             "http://user:s3cret@host:",
             "http://user:s3/cret@host",
             "http://user:s3#cret@host",
-            "http://user:s3cret@host/path",
+            "http://user:12/s3cret@host",
             "http://user:s3cret@::1:80",
             "http://us%3Aer:s3cret@host:1",
             "socks5://:s3cret@host",
