@@ -151,7 +151,8 @@ impl PairArgs {
             (_, true) => Family::V6,
             (false, false) => Family::Any,
         };
-        settings.via = self.via.as_ref().map(ViaArg::or_exit);
+        settings.tunnel_via = self.via.as_ref().map(ViaArg::or_exit);
+        settings.http_via.clone_from(&settings.tunnel_via);
         settings.drain = self.drain;
         settings.linger = self.linger;
         settings.events = Events::NONE;

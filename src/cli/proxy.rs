@@ -148,7 +148,7 @@ fn warn_if_others_read(file: &Path) {
 
 /// Warns of rules that cannot be applied to names, because a parent proxy looks them up.
 fn warn_of_unresolved_names(settings: &Settings) {
-    let Some(via) = settings.via.as_ref().filter(|via| via.looks_names_up()) else { return };
+    let Some(via) = settings.tunnel_via.as_ref().filter(|via| via.looks_names_up()) else { return };
     let Access { allow, deny, .. } = &settings.access;
     if deny.iter().any(TargetRule::is_of_network) {
         tracing::warn!(

@@ -108,18 +108,16 @@ pub(crate) enum LeadsTo<'v> {
 pub(crate) struct Dialler {
     family: Family,
     resolver: Resolver,
-    via: Option<Via>,
     sockets: Outgoing,
     own: Arc<OwnConnections>,
     extra_attempts: ExtraAttempts,
 }
 
 impl Dialler {
-    pub(crate) fn new(family: Family, via: Option<Via>, sockets: Outgoing) -> Self {
+    pub(crate) fn new(family: Family, sockets: Outgoing) -> Self {
         Self {
             family,
             resolver: Resolver::new(family),
-            via,
             sockets,
             own: Arc::default(),
             extra_attempts: ExtraAttempts::new(),
@@ -131,20 +129,21 @@ impl Dialler {
         &self.own
     }
 
-    /// Connects to `target`, or to the parent proxy that leads to it, by whichever of its addresses
-    /// answers first. When `abandoned` is ready before that, its failure is the result. `in_http`: the
+    /// Connects to `target`, or to the parent proxy that leads to it, `via` unless the target is one of
+    /// its exceptions, by whichever of its addresses answers first. When `abandoned` is ready before that, its failure is the result. `in_http`: the
     /// client's request is one that an HTTP parent takes as it is; many let nobody have a tunnel to
     /// port 80.
-    pub(crate) async fn dial(
+    pub(crate) async fn dial<'v>(
         &self,
         target: &Target,
+        via: Option<&'v Via>,
         in_http: bool,
         limits: Limits<'_>,
         log: &mut DialLog,
         mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-    ) -> Result<Dialled<'_>, Failure> {
+    ) -> Result<Dialled<'v>, Failure> {
         let deadline = crate::clock::after(Instant::now(), limits.timeout);
-        let tunnel = match self.via.as_ref().filter(|via| !via.excepts(target)) {
+        let tunnel = match via.filter(|via| !via.excepts(target)) {
             Some(via) => {
                 let abandoned = abandoned.as_mut();
                 let tunnel = self.tunnel(via, target, deadline, &limits, log, abandoned);

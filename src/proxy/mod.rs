@@ -109,7 +109,7 @@ impl Proxy {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::address).collect();
         let sockets = Outgoing { options: settings.sockets, mark: settings.mark };
-        let dialler = Dialler::new(settings.family, settings.via.clone(), sockets);
+        let dialler = Dialler::new(settings.family, sockets);
         for listener in &listeners {
             listener.set_options(&settings.sockets);
         }

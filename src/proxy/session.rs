@@ -10,13 +10,13 @@ use std::time::Instant;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Shared;
 use super::account::Account;
 use super::admission::{ClientPlace, Place};
 use super::ending::Finish;
 use super::listener::Entry;
 use super::loops;
 use super::sampler::Sampler;
+use super::{Settings, Shared};
 use crate::access::{Asker, Owner};
 use crate::caught::{Panicked, caught};
 use crate::clock;
@@ -328,7 +328,10 @@ async fn connect<'s>(
     mut abandoned: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<(Box<Leg>, Option<&'s Via>), (Failure, Option<Box<Leg>>)> {
     // Whoever is told of the client is the target.
-    let in_http = account.asked.exchange.is_some() && shared.settings.send_proxy.is_none();
+    let Settings { http_via, tunnel_via, send_proxy, .. } = &shared.settings;
+    let is_http = account.asked.exchange.is_some();
+    let via = if is_http { http_via } else { tunnel_via };
+    let in_http = is_http && send_proxy.is_none();
     let log = &mut account.dialled;
     let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
     let Dialled { stream, leads_to } = dialled.map_err(|failure| (failure, None))?;

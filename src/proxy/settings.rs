@@ -28,8 +28,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
     pub family: Family,
-    /// The parent proxy that targets are reached through. None.
-    pub via: Option<Via>,
+    /// The parent proxy of requests in absolute form, which are those for `http` URLs. None.
+    pub http_via: Option<Via>,
+    /// The parent proxy of all other connections. None.
+    pub tunnel_via: Option<Via>,
     /// The mark of all sockets to upstreams. None.
     pub mark: Option<Mark>,
     /// What is told to the sockets of both legs.
@@ -67,7 +69,8 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             family: Family::Any,
-            via: None,
+            http_via: None,
+            tunnel_via: None,
             mark: None,
             sockets: SocketOptions::default(),
             limits: Limits::default(),

@@ -177,7 +177,7 @@ impl Course {
         max_time: Option<Deadline>,
     ) -> Result<(Conn<tokio::net::TcpStream>, Form), Failure> {
         let url = &request.url;
-        let dialler = client.dialler(url);
+        let dialler = client.dialler();
         let (anywhere, any_name) = (|_| None, || None);
         let limits = Limits {
             timeout,
@@ -199,10 +199,10 @@ impl Course {
                 None => pending().await,
             }
         });
-        let dialled = dialler
-            .dial(url.target(), !url.is_secure(), limits, &mut self.dialled, abandoned.as_mut())
-            .await;
-        let dialled = dialled.map_err(|failure| {
+        let (target, via, in_http) = (url.target(), client.via(url), !url.is_secure());
+        let log = &mut self.dialled;
+        let dialling = dialler.dial(target, via, in_http, limits, log, abandoned.as_mut());
+        let dialled = dialling.await.map_err(|failure| {
             if failure.phase == crate::record::Phase::Connect {
                 self.dialling = Phase::Connect;
             }

@@ -197,9 +197,13 @@ impl Client {
     }
 
     /// A new one each time: it remembers what it looked up.
-    fn dialler(&self, url: &Url) -> Dialler {
-        let Settings { http_via, https_via, family, .. } = &self.settings;
-        let via = if url.is_secure() { https_via } else { http_via };
-        Dialler::new(*family, via.clone(), Outgoing::default())
+    fn dialler(&self) -> Dialler {
+        Dialler::new(self.settings.family, Outgoing::default())
+    }
+
+    /// The parent proxy for this URL.
+    fn via(&self, url: &Url) -> Option<&Via> {
+        let Settings { http_via, https_via, .. } = &self.settings;
+        if url.is_secure() { https_via.as_ref() } else { http_via.as_ref() }
     }
 }

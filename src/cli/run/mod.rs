@@ -20,6 +20,7 @@ use tokio::process::Command;
 
 use super::exit::{self, Failure};
 use super::pair::PairArgs;
+use super::parent;
 use super::signals::Stopper;
 use super::{Verbosity, diagnostics};
 use intercept::Interception;
@@ -86,8 +87,8 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     }
     // Elsewhere the system does not tell whose program a client is.
     settings.access.own_user_only = cfg!(target_os = "linux");
-    if settings.via.is_none() {
-        settings.via = environment::parent()?;
+    if settings.tunnel_via.is_none() {
+        (settings.http_via, settings.tunnel_via) = parent::of_environment()?;
     }
     let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
     let listener = Listener::proxy(listen).map_err(Failure::new)?;

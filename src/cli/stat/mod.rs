@@ -193,10 +193,7 @@ impl StatArgs {
         };
         (settings.http_via, settings.https_via) = match &self.via {
             Some(via) => (Some(via.or_exit()), Some(via.or_exit())),
-            None => (
-                parent::named_by(&["http_proxy", "all_proxy"])?,
-                parent::named_by(&["https_proxy", "all_proxy"])?,
-            ),
+            None => parent::of_environment()?,
         };
         settings.connect_timeout = self.connect_timeout;
         settings.max_time = self.max_time;
