@@ -114,6 +114,9 @@ pub struct VerdictTime {
 
 /// What a verdict rests on: the relay's waits in the direction that was looked at, and figures of the
 /// sockets on both ends of it.
+///
+/// Of a pair that carried no payload there is nothing to look at: its times are 0, and what may be null
+/// is null.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -151,16 +154,18 @@ pub struct Evidence {
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub rx_window_limited: Duration,
     /// Of it: time in which its own buffer held it, ns (`tcpi_sndbuf_limited`). Null on kernels
-    /// that do not count it.
+    /// that do not count it, and without payload.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub tx_buffer_limited: Option<Duration>,
-    /// Segments that the sending socket sent again. Null where the system does not tell.
+    /// Segments that the sending socket sent again. Null where the system does not tell, and without
+    /// payload.
     pub retransmits: Option<u64>,
-    /// Packets that the receiving socket got out of order. Linux 5.4 (`tcpi_rcv_ooopack`).
+    /// Packets that the receiving socket got out of order. Linux 5.4 (`tcpi_rcv_ooopack`). Null on older
+    /// kernels, and without payload.
     pub rx_out_of_order: Option<u32>,
     /// Packets that it got with a congestion mark (`tcpi_received_ce`). Null on kernels that do not
-    /// count them.
+    /// count them, and without payload.
     #[serde(rename = "receivedCE")]
     pub received_ce: Option<u32>,
 }
