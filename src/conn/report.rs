@@ -39,7 +39,9 @@ pub struct Report {
     pub last_rx_at: Option<i64>,
     /// Latest write that took bytes, Unix ns. `None` while none did.
     pub last_tx_at: Option<i64>,
-    /// When the peer's end of stream was read, Unix ns. `None` when it was not.
+    /// When the peer's end of stream was seen, Unix ns: when it was read, or, of a proxy's client, when it
+    /// came while the upstream was dialled; bytes before it may be read later then. `None` when it was
+    /// not.
     pub rx_eof_at: Option<i64>,
     /// Bytes read.
     pub rx_bytes: u64,

@@ -152,10 +152,13 @@ pub(crate) async fn farewell(leg: &mut Leg, reply: &[u8], stop: &CancellationTok
         leg.state.meter.tx.ended = Some(Moment::now());
         let mut unread = Vec::with_capacity(READ);
         let mut all = 0;
-        while all < most && !leg.state.gone && leg.state.meter.rx.ended.is_none() {
+        while all < most && !leg.state.gone {
             unread.clear();
             match read_some(&leg.stream, &mut unread).await {
-                Ok(0) => leg.state.reached_end(),
+                Ok(0) => {
+                    leg.state.reached_end();
+                    break;
+                }
                 Ok(bytes) => {
                     all += bytes;
                     leg.state.meter.rx.moved(bytes, Moment::now());

@@ -1,5 +1,6 @@
 //! One pair, from accept to record.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -19,7 +20,7 @@ use super::sampler::Sampler;
 use super::{Settings, Shared};
 use crate::access::{Asker, Owner};
 use crate::caught::{Panicked, caught};
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::conn::{Epoch, Meter};
 use crate::dial::{self, Dialled, Failure, LeadsTo, Via, hops_so_far, say};
 use crate::fault::Fault;
@@ -189,10 +190,11 @@ async fn reach(
     let target = &request.target;
     let hops = client.state.meter.remote.map_or(0, |from| hops_so_far(&client.stream, from));
     let refused = shared.settings.access.refuse_target(asker, target);
+    let mut client_ended = None;
     let connected = match refused.or_else(|| shared.refuse_hop(hops)) {
         Some(fault) => Err((denied(Phase::Request, fault), None)),
         None => {
-            let mut abandoned = pin!(abandoned(&shared, &client.stream));
+            let mut abandoned = pin!(abandoned(&shared, &client.stream, &mut client_ended));
             let limits = dial::Limits {
                 timeout: shared.settings.connect_timeout,
                 hops: Some(hops),
@@ -208,6 +210,17 @@ async fn reach(
             connect(&shared, account, target, limits, abandoned.as_mut()).await
         }
     };
+    // Dialling may have failed before anybody looked.
+    if let Err((failure, _)) = &connected
+        && failure.by != By::Client
+        && client_ended.is_none()
+        && has_ended(&client.stream).await
+    {
+        client_ended = Some(Moment::now());
+    }
+    if let Some(at) = client_ended {
+        client.state.meter.rx.ended.get_or_insert(at);
+    }
     let introduced = match connected {
         Ok((mut upstream, parent)) => match introduce(account, client, &mut upstream).await {
             Ok(()) => Ok((upstream, parent)),
@@ -308,10 +321,11 @@ async fn request(
     {
         let delay = shared.guesses.count(guesser.ip(), Instant::now());
         if !delay.is_zero() {
-            // Who has gone waits for nothing.
+            // Who has gone waits for nothing. Its end of stream is still to be read.
+            let mut ended = None;
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                _ = abandoned(&shared, &client.stream) => {}
+                _ = abandoned(&shared, &client.stream, &mut ended) => {}
             }
         }
     }
@@ -333,7 +347,9 @@ async fn connect<'s>(
     let via = if is_http { http_via } else { tunnel_via };
     let in_http = is_http && send_proxy.is_none();
     let log = &mut account.dialled;
-    let dialled = shared.dialler.dial(target, in_http, limits, log, abandoned.as_mut()).await;
+    let dialling =
+        shared.dialler.dial(target, via.as_ref(), in_http, limits, log, abandoned.as_mut());
+    let dialled = dialling.await;
     let Dialled { stream, leads_to } = dialled.map_err(|failure| (failure, None))?;
     let mut leg = account.upstream_leg(stream);
     let tunnel = match leads_to {
@@ -476,9 +492,16 @@ fn limited(fault: Fault) -> Failure {
 }
 
 /// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must
-/// stop. A client's end of stream is no reason: it may be all of its request.
-async fn abandoned(shared: &Shared, client: &TcpStream) -> Failure {
+/// stop. A client's end of stream is no reason, because it may be all of its request; when that was
+/// seen is noted in `ended`.
+async fn abandoned(shared: &Shared, client: &TcpStream, ended: &mut Option<Moment>) -> Failure {
+    let ending = async {
+        end_of_stream(client).await;
+        *ended = Some(Moment::now());
+        std::future::pending::<Infallible>().await
+    };
     tokio::select! {
+        biased;
         _ = client.ready(Interest::ERROR) => {
             let error = client.take_error().ok().flatten();
             let end = error.as_ref().map(PeerEnd::broken);
@@ -497,6 +520,32 @@ async fn abandoned(shared: &Shared, client: &TcpStream) -> Failure {
             how: How::Shutdown,
             fault: None,
         },
+        never = ending => match never {},
+    }
+}
+
+/// Waits for the peer's end of stream, which is not read.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+async fn end_of_stream(stream: &TcpStream) {
+    // Beside urgent data, which nobody has asked to be told of, this is ready for the end alone.
+    _ = stream.ready(Interest::PRIORITY).await;
+}
+
+/// The same, unless bytes come before it: they are not read either, and hide it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+async fn end_of_stream(stream: &TcpStream) {
+    let ready = stream.ready(Interest::READABLE).await;
+    if !ready.is_ok_and(|ready| ready.is_read_closed()) {
+        std::future::pending().await
+    }
+}
+
+/// Whether the peer's end of stream has come, as far as it can be seen without reading.
+async fn has_ended(stream: &TcpStream) -> bool {
+    tokio::select! {
+        biased;
+        () = end_of_stream(stream) => true,
+        () = std::future::ready(()) => false,
     }
 }
 

@@ -188,7 +188,8 @@ impl LegState {
     pub(crate) fn reached_end(&mut self) {
         if !self.gone {
             let at = Moment::now();
-            self.meter.rx.ended = Some(at);
+            // It may have been seen before it was read.
+            self.meter.rx.ended.get_or_insert(at);
             self.ended.get_or_insert_with(|| PeerEnd::boxed(at, How::Fin));
         }
     }

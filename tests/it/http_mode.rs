@@ -472,7 +472,7 @@ fn connection_closes_behind_the_response_of_an_upstream_that_keeps_its_own_open(
 }
 
 /// Bytes that wait unread at the other end of a connection of this machine's (ss shows its queue).
-fn unread_by(stream: &TcpStream) -> u64 {
+pub(crate) fn unread_by(stream: &TcpStream) -> u64 {
     let (here, there) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
     let filter = format!("src {there} dst {here}");
     let shown = crate::harness::run("ss", &["-tnH", &filter]);

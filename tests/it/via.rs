@@ -12,6 +12,7 @@ use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, deaf_port, echo_server, read_all, read_until_reset, reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
+use crate::http_mode::unread_by;
 
 /// A name that nobody can resolve (RFC 6761): only its parent can have been asked for it.
 const TARGET: &str = "Name.invalid:443";
@@ -313,6 +314,55 @@ fn a_client_that_resets_while_the_parent_is_silent_ends_the_conversation() {
     let ending = record.ending.unwrap();
     assert_eq!((ending.phase, ending.first_by), (Phase::Connect, By::Client));
     assert_eq!(parent.join(), b"", "the parent sees an end of stream");
+}
+
+#[test]
+fn end_of_stream_while_dialling_is_recorded_when_dialling_fails() {
+    for said in [&b""[..], b"request"] {
+        let parent = Upstream::once(|mut stream| read_all(&mut stream));
+        let proxy = through(&parent.address.to_string(), TARGET, &["--connect-timeout", "400ms"]);
+        let mut client = proxy.connect();
+        client.write_all(said).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_until_reset(&mut client), b"");
+        let record = proxy.the_record();
+        assert_eq!(record.outcome, Some(Outcome::Timeout));
+        let seen = record.client.rx_eof_at.expect("the end of stream was seen");
+        // The time to connect began after it was accepted.
+        assert!(seen < record.client.opened_at + 400_000_000, "{record:?}");
+        assert_eq!(record.client.rx_bytes, 0);
+        parent.join();
+    }
+}
+
+#[test]
+fn end_of_stream_while_dialling_passes_and_keeps_its_time() {
+    if !has_tool("ss", "end_of_stream_while_dialling_passes_and_keeps_its_time") {
+        return;
+    }
+    let (ended, told) = std::sync::mpsc::channel();
+    let parent = Upstream::once(move |mut stream| {
+        head(&mut stream);
+        told.recv_timeout(PATIENCE).unwrap();
+        // Whoever has read this has seen what came before it.
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+        wait_until("the proxy has read it", || unread_by(&stream) == 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        echo(&mut stream);
+    });
+    let proxy = through(&parent.address.to_string(), TARGET, &[]);
+    let mut client = proxy.connect();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    ended.send(()).unwrap();
+    assert_eq!(read_all(&mut client), b"hello");
+    parent.join();
+    let record = proxy.the_record();
+    assert_eq!((record.outcome, record.client.rx_bytes), (Some(Outcome::Ok), 5));
+    let seen = record.client.rx_eof_at.unwrap();
+    assert!(seen < record.client.first_rx_at.unwrap(), "{record:?}");
+    let ending = record.ending.unwrap();
+    assert_eq!((ending.first_by, ending.first_how), (By::Client, How::Fin));
 }
 
 #[test]
