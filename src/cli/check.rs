@@ -10,39 +10,39 @@ use conniver::record::{Check, Checked};
 
 use super::exit::{self, Failure};
 
-/// The exit status when something is wrong with the files, or when they cannot be read.
+/// The exit status when something is wrong with the files.
 const NOT_WHOLE: u8 = 1;
+
+/// The exit status when a file could not be read, as of wrong usage.
+const UNREAD: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Files of records, '-' for standard input. What a rotation took apart is best checked together
+    /// Files of records, '-' for standard input; also compressed by gzip or zstd. What a rotation took
+    /// apart is best checked together
     #[arg(required = true)]
     file: Vec<PathBuf>,
 }
 
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    let printed = check(&args.file).and_then(|checked| {
-        for finding in &checked.findings {
-            exit::print(&finding.to_string())?;
-        }
-        exit::print(&summary(&checked))?;
-        Ok(checked.findings.is_empty())
-    });
-    match printed {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(NOT_WHOLE),
-        Err(failure) => failure.report(NOT_WHOLE),
-    }
-}
-
-fn check(files: &[PathBuf]) -> Result<Checked, Failure> {
     let mut check = Check::default();
-    for file in files {
-        read(&mut check, file).map_err(|error| {
-            Failure::new(format!("reading records from '{}': {error}", file.display()))
-        })?;
+    let mut unread = 0;
+    for file in &args.file {
+        if let Err(error) = read(&mut check, file) {
+            unread += 1;
+            Failure::new(format!("reading records from '{}': {error}", file.display())).say();
+        }
     }
-    Ok(check.finish())
+    if unread == args.file.len() {
+        return ExitCode::from(UNREAD);
+    }
+    let checked = check.finish();
+    match (print(&checked), unread) {
+        (Err(failure), _) => failure.report(NOT_WHOLE),
+        (Ok(()), 1..) => ExitCode::from(UNREAD),
+        (Ok(()), 0) if checked.findings.is_empty() => ExitCode::SUCCESS,
+        (Ok(()), 0) => ExitCode::from(NOT_WHOLE),
+    }
 }
 
 fn read(check: &mut Check, file: &Path) -> io::Result<()> {
@@ -52,14 +52,27 @@ fn read(check: &mut Check, file: &Path) -> io::Result<()> {
     }
 }
 
-fn summary(Checked { lines, runs, closed, refused, found, .. }: &Checked) -> String {
+fn print(checked: &Checked) -> Result<(), Failure> {
+    for finding in &checked.findings {
+        exit::print(&finding.to_string())?;
+    }
+    for remark in &checked.remarks {
+        exit::print(&format!("note: {remark}"))?;
+    }
+    exit::print(&summary(checked))
+}
+
+fn summary(checked: &Checked) -> String {
+    let Checked { lines, runs, closed, refused, found, remarks, .. } = checked;
     let of = |count: u64, one: &str| match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
     };
-    let found = match found {
-        0 => "nothing is wrong".to_owned(),
-        count => of(*count, "finding"),
+    let found = match (found, lines) {
+        (0, 0) => return "no records: nothing can be said".to_owned(),
+        (0, _) if remarks.is_empty() => "nothing is wrong".to_owned(),
+        (0, _) => "nothing is wrong in these lines".to_owned(),
+        (count, _) => of(*count, "finding"),
     };
     let refused = match refused {
         0 => String::new(),

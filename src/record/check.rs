@@ -5,10 +5,10 @@ use std::io::{self, Read};
 
 use uuid::Uuid;
 
-use super::BriefLine;
 use super::finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
 use super::numbers::Numbers;
 use super::reader::{EmptyLines, ReadError, lines};
+use super::{BriefLine, Remark};
 
 /// Bytes that a check may take to remember runs, their gaps and their open pairs: some 400,000 runs, or
 /// a million open pairs. A file of a proxy's needs a few kilobytes and some 200 bytes for each pair that is open.
@@ -67,6 +67,8 @@ pub struct Checked {
     pub findings: Vec<Finding>,
     /// How many things are wrong, with those that [`Finding::More`] counts.
     pub found: u64,
+    /// What cannot be told from the files, though nothing is wrong with them.
+    pub remarks: Vec<Remark>,
 }
 
 #[derive(Debug, Default)]
@@ -80,8 +82,12 @@ struct Run {
     refused: u64,
     /// Bytes of the open pairs' texts.
     texts: usize,
+    /// The largest number of a pair that a line speaks of.
+    accepted: u64,
     /// `pairs` and `linesLost` of its `stop` line.
     stopped: Option<(u64, u64)>,
+    /// It is a proxy's, which may write a `stop` line.
+    is_proxy: bool,
 }
 
 impl Default for Check {
@@ -99,11 +105,11 @@ impl Default for Check {
 }
 
 impl Check {
-    /// Reads a file to its end, whatever is in it.
+    /// Reads a file to its end, whatever is in it. What gzip or zstd compressed is decompressed.
     ///
     /// # Errors
     ///
-    /// Reading fails.
+    /// Reading fails. Compressed data that are truncated or damaged are a finding instead.
     pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
         // In the order in which they are told.
         let mut bad = [(BadLine::Torn, 0_u64), (BadLine::NoRecord, 0), (BadLine::TooLong, 0)];
@@ -122,6 +128,16 @@ impl Check {
                 Err(ReadError::Line(error)) if error.is_eof() => BadLine::Torn,
                 Err(ReadError::Line(_)) => BadLine::NoRecord,
                 Err(ReadError::TooLong) => BadLine::TooLong,
+                Err(ReadError::Truncated(compression)) => {
+                    let (file, lines) = (name.to_owned(), number - 1);
+                    self.findings.push(Finding::Truncated { file, compression, lines });
+                    break;
+                }
+                Err(ReadError::Damaged(compression)) => {
+                    let (file, lines) = (name.to_owned(), number - 1);
+                    self.findings.push(Finding::Damaged { file, compression, lines });
+                    break;
+                }
             };
             self.lines += 1;
             if let Some((_, count)) = bad.iter_mut().find(|(kind, _)| *kind == what) {
@@ -170,7 +186,9 @@ impl Check {
 
     /// What was found in all that was read.
     pub fn finish(self) -> Checked {
-        let Self { lines, runs, mut findings, only_counted, .. } = self;
+        let Self { lines, runs, is_full, mut findings, only_counted, .. } = self;
+        // Of lines that were not remembered nothing is known.
+        let remarks = if is_full { Vec::new() } else { remarks(&runs) };
         let closed = runs.values().map(|run| run.closed.count()).sum();
         let refused = runs.values().fold(0, |sum: u64, run| sum.saturating_add(run.refused));
         let count = runs.len();
@@ -178,7 +196,7 @@ impl Check {
             run.findings(id, &mut findings);
         }
         let found = findings.len() as u64 + only_counted;
-        Checked { lines, runs: count, closed, refused, findings, found }
+        Checked { lines, runs: count, closed, refused, findings, found, remarks }
     }
 }
 
@@ -188,6 +206,7 @@ impl Run {
             self.repeated.insert(number);
             return;
         }
+        self.is_proxy |= !matches!(line, BriefLine::Stat(_));
         match line {
             BriefLine::Start(_) | BriefLine::Stat(_) => {}
             BriefLine::Stop(stop) => self.stopped = Some((stop.pairs, stop.lines_lost)),
@@ -208,6 +227,7 @@ impl Run {
     }
 
     fn is_open(&mut self, seq: u64, pair: impl FnOnce() -> OpenPair) {
+        self.accepted = self.accepted.max(seq);
         // The file with its end may have been read first.
         if !self.closed.contains(seq) && !self.open.contains_key(&seq) {
             let pair = Box::new(pair());
@@ -217,12 +237,28 @@ impl Run {
     }
 
     fn is_closed(&mut self, seq: u64) {
+        self.accepted = self.accepted.max(seq);
         if let Some(pair) = self.open.remove(&seq) {
             self.texts -= pair.texts();
         }
         if !self.closed.insert(seq) {
             self.closed_again.insert(seq);
         }
+    }
+
+    /// All its lines are there, up to the last one that is.
+    fn is_whole(&self) -> bool {
+        self.lines.len() == 1 && self.lines.contains(1)
+    }
+
+    /// Pairs that came before one that a line speaks of, and that no line does.
+    fn unrecorded(&self) -> u64 {
+        let accounted = self.closed.count().saturating_add(self.refused);
+        // Without any, `close` lines were not asked for.
+        if !self.is_whole() || accounted == 0 {
+            return 0;
+        }
+        self.accepted.saturating_sub(accounted.saturating_add(self.open.len() as u64))
     }
 
     fn findings(self, run: Uuid, findings: &mut Vec<Finding>) {
@@ -235,9 +271,8 @@ impl Run {
         if let Some((accepted, lost)) = self.stopped {
             let (closed, refused) = (self.closed.count(), self.refused);
             let accounted = closed.saturating_add(refused);
-            let is_whole = self.lines.ranges().count() == 1 && self.lines.contains(1);
             // Without any, `close` lines were not asked for.
-            if is_whole && accounted > 0 && accounted < accepted {
+            if self.is_whole() && accounted > 0 && accounted < accepted {
                 findings.push(Finding::Unaccounted { run, accepted, closed, refused });
             }
             if lost > 0 {
@@ -246,6 +281,19 @@ impl Run {
         }
         findings.extend(self.open.into_values().map(Finding::Open));
     }
+}
+
+/// What cannot be told of these runs.
+fn remarks(runs: &BTreeMap<Uuid, Run>) -> Vec<Remark> {
+    let firsts = runs.iter().filter_map(|(&run, Run { lines, .. })| Some((run, lines.first()?)));
+    let earlier = firsts.filter(|&(_, first)| first > 1);
+    let mut remarks: Vec<_> = earlier.map(|(run, first)| Remark::Earlier { run, first }).collect();
+    let unended = || runs.iter().filter(|(_, run)| run.is_proxy && run.stopped.is_none());
+    if let Some((&run, _)) = unended().next() {
+        let unrecorded = unended().fold(0, |sum: u64, (_, r)| sum.saturating_add(r.unrecorded()));
+        remarks.push(Remark::Unended { runs: unended().count() as u64, run, unrecorded });
+    }
+    remarks
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{BriefRecord, MAX_LINE, Printable, Sample};
+use super::{BriefRecord, Compression, MAX_LINE, Printable, Sample};
 
 /// Bad lines of each kind that are told one by one, in each file. Those beyond are counted.
 pub const MAX_BAD_LINES: u64 = 1000;
@@ -46,6 +46,24 @@ pub enum Finding {
         /// How many.
         lines: u64,
     },
+    /// A file is compressed and ends in the middle; what could be read of it was checked.
+    Truncated {
+        /// The name of the file.
+        file: String,
+        /// How it is compressed.
+        compression: Compression,
+        /// Lines that could be read.
+        lines: u64,
+    },
+    /// A file is compressed and damaged; what could be read of it was checked.
+    Damaged {
+        /// The name of the file.
+        file: String,
+        /// How it is compressed.
+        compression: Compression,
+        /// Lines that could be read.
+        lines: u64,
+    },
     /// Here is more to remember than a check has room for: what is found of runs is found in the lines
     /// before this one. Later lines are still read, and bad ones found.
     Overflow {
@@ -82,7 +100,7 @@ pub enum Finding {
         /// The last one's.
         last: u64,
     },
-    /// A pair that was opened and has no `close` line: its run still goes on, or ended by force.
+    /// A pair that was opened and has no `close` line: its run still goes on, or was killed.
     Open(Box<OpenPair>),
     /// A run that has ended, all of whose lines are there, accepted more pairs than its lines account
     /// for.
@@ -201,6 +219,16 @@ impl fmt::Display for Finding {
                     }
                 }
             }
+            Self::Truncated { file, compression, lines } => write!(
+                f,
+                "{}: the {compression} data end in the middle; {lines} lines could be read",
+                Printable(file)
+            ),
+            Self::Damaged { file, compression, lines } => write!(
+                f,
+                "{}: the {compression} data are damaged; {lines} lines before that could be read",
+                Printable(file)
+            ),
             Self::Overflow { file, line } => write!(
                 f,
                 "{}:{line}: more runs, gaps and open pairs than there is room to remember; what is \

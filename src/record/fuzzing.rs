@@ -31,7 +31,8 @@ fn checked(bytes: &[u8], piece: usize) -> Vec<String> {
     let checked = check.finish();
     let counts = format!("{} {} {} {}", checked.lines, checked.runs, checked.closed, checked.found);
     let findings = checked.findings.iter().map(ToString::to_string);
-    findings.chain([counts]).collect()
+    let remarks = checked.remarks.iter().map(ToString::to_string);
+    findings.chain(remarks).chain([counts]).collect()
 }
 
 struct Pieces<'b> {

@@ -15,6 +15,7 @@ mod file_lock;
 mod finding;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 pub(crate) mod fuzzing;
+mod input;
 mod json;
 mod numbers;
 mod observed;
@@ -22,6 +23,7 @@ mod phases;
 mod printable;
 mod reader;
 mod refused;
+mod remark;
 mod sample;
 #[cfg(feature = "proxy")]
 mod sink;
@@ -50,11 +52,13 @@ pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
+pub use input::Compression;
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use printable::Printable;
 pub use reader::{MAX_LINE, ReadError, read, read_brief};
 pub use refused::{Refused, RefusedClients, RefusedReason};
+pub use remark::Remark;
 pub use sample::{Sample, SampleReason, SampledLeg};
 #[cfg(feature = "proxy")]
 pub use sink::Output;

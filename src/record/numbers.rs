@@ -39,6 +39,11 @@ impl Numbers {
         self.ranges.len()
     }
 
+    /// The smallest one.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.ranges.first_key_value().map(|(&first, _)| first)
+    }
+
     /// First and last of each range, ascending.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ranges.iter().map(|(&first, &last)| (first, last))
@@ -68,6 +73,7 @@ mod tests {
                 prop_assert_eq!(ranges.insert(number), set.insert(number));
             }
             prop_assert_eq!(ranges.count(), set.len() as u64);
+            prop_assert_eq!(ranges.first(), set.first().copied());
             for number in 0..41 {
                 prop_assert_eq!(ranges.contains(number), set.contains(&number));
             }

@@ -7,14 +7,12 @@ use ndjson_stream::config::{EmptyLineHandling, NdjsonConfig};
 use ndjson_stream::engine::NdjsonEngine;
 use serde::de::DeserializeOwned;
 
-use super::{BriefLine, Line};
+use super::input::{BLOCK, Input};
+use super::{BriefLine, Compression, Line};
 
 /// Longest line that is read, in bytes: 4 MiB, some 400 times a full record. A longer one is skipped to
 /// its end, so that reading takes no more memory than this whatever the input is.
 pub const MAX_LINE: usize = 4 << 20;
-
-/// Bytes that are read at a time.
-const BLOCK: usize = 64 << 10;
 
 /// Why a line could not be read.
 #[derive(Debug)]
@@ -26,6 +24,12 @@ pub enum ReadError {
     Line(serde_json::Error),
     /// A line is longer than [`MAX_LINE`]. The next line is read all the same.
     TooLong,
+    /// The input is compressed and ends in the middle. Nothing follows; some lines before it may be
+    /// lost.
+    Truncated(Compression),
+    /// The input is compressed and cannot be decompressed from here on. Nothing follows; some lines
+    /// before it may be lost.
+    Damaged(Compression),
 }
 
 impl fmt::Display for ReadError {
@@ -36,6 +40,12 @@ impl fmt::Display for ReadError {
             Self::TooLong => {
                 write!(f, "reading records: a line is longer than {MAX_LINE} bytes; it is skipped")
             }
+            Self::Truncated(compression) => {
+                write!(f, "reading records: the {compression} data end in the middle")
+            }
+            Self::Damaged(compression) => {
+                write!(f, "reading records: the {compression} data are damaged")
+            }
         }
     }
 }
@@ -45,13 +55,14 @@ impl std::error::Error for ReadError {
         match self {
             Self::Io(error) => Some(error),
             Self::Line(error) => Some(error),
-            Self::TooLong => None,
+            Self::TooLong | Self::Truncated(_) | Self::Damaged(_) => None,
         }
     }
 }
 
 /// The lines of `input`, one after the other, as written with the detail `full` or `normal`. A last
-/// line without its line feed is read as well: whole, it is a record; torn, it is an error.
+/// line without its line feed is read as well: whole, it is a record; torn, it is an error. Input that
+/// gzip or zstd compressed is decompressed.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -92,7 +103,7 @@ pub(super) fn lines<L: DeserializeOwned, R: Read>(
 
 /// The lines of a reader. Of the input it holds one block and one line.
 struct Lines<L, R> {
-    input: R,
+    input: Input<R>,
     /// What was read last; from `next` on it is still to be parsed.
     block: Vec<u8>,
     next: usize,
@@ -114,7 +125,7 @@ impl<L: DeserializeOwned, R: Read> Lines<L, R> {
         let config =
             NdjsonConfig::default().with_empty_line_handling(handling).with_parse_rest(true);
         Self {
-            input,
+            input: Input::new(input),
             block: Vec::with_capacity(BLOCK),
             next: 0,
             parser: NdjsonEngine::with_config(config),
@@ -126,15 +137,10 @@ impl<L: DeserializeOwned, R: Read> Lines<L, R> {
     }
 
     /// Replaces the block by the next one, whose length is returned; 0 at the end.
-    fn read_block(&mut self) -> io::Result<usize> {
+    fn read_block(&mut self) -> Result<usize, ReadError> {
         self.next = 0;
         self.block.resize(BLOCK, 0);
-        let read = loop {
-            match self.input.read(&mut self.block) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
+        let read = self.input.read(&mut self.block);
         self.block.truncate(*read.as_ref().unwrap_or(&0));
         read
     }
@@ -184,7 +190,7 @@ impl<L: DeserializeOwned, R: Read> Iterator for Lines<L, R> {
                 Ok(_) => {}
                 Err(error) => {
                     self.is_over = true;
-                    return Some(Err(ReadError::Io(error)));
+                    return Some(Err(error));
                 }
             }
         }
@@ -205,6 +211,8 @@ mod tests {
                 Err(ReadError::Line(_)) => "bad",
                 Err(ReadError::TooLong) => "long",
                 Err(ReadError::Io(_)) => "error",
+                Err(ReadError::Truncated(_)) => "truncated",
+                Err(ReadError::Damaged(_)) => "damaged",
             })
             .collect()
     }

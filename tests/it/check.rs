@@ -1,13 +1,15 @@
 //! `conniver check`: what is wrong with a file of records is found, and nothing else.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use conniver::record::Line;
 use nix::sys::signal::Signal;
 
+use crate::harness::has_tool;
 use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_until};
 
@@ -52,13 +54,11 @@ fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
     let all = lines.join("\n");
     let clean = |summary: &str| (0, vec![summary.to_owned()]);
     assert_eq!(check_text(&all), clean("10 lines of 1 run, 4 pairs closed: nothing is wrong"));
-    let end = lines[5..].join("\n");
-    assert_eq!(check_text(&end), clean("5 lines of 1 run, 2 pairs closed: nothing is wrong"));
     let (others, _) = a_run();
     let mixed: Vec<_> = lines.iter().zip(&others).flat_map(|(a, b)| [&**a, &**b]).collect();
     let summary = "20 lines of 2 runs, 8 pairs closed: nothing is wrong";
     assert_eq!(check_text(&mixed.join("\n")), clean(summary));
-    assert_eq!(check_text(""), clean("0 lines of 0 runs, 0 pairs closed: nothing is wrong"));
+    assert_eq!(check_text(""), clean("no records: nothing can be said"));
 
     let directory = tempfile::TempDir::new().unwrap();
     let files = ["new", "old"].map(|name| directory.path().join(name));
@@ -66,6 +66,126 @@ fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
     std::fs::write(&files[1], lines[..3].join("\n")).unwrap();
     let output = check(&[&files[0], &files[1]]);
     assert!(output.status.success(), "{output:?}");
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("note: "));
+}
+
+#[test]
+fn what_a_file_cannot_tell_is_noted_and_is_no_finding() {
+    let (lines, run) = a_run();
+    let earlier =
+        format!("note: run {run}: lines 1 to 5 are not here: rotated into another file, or lost");
+    let summary = "5 lines of 1 run, 2 pairs closed: nothing is wrong in these lines".to_owned();
+    assert_eq!(check_text(&lines[5..].join("\n")), (0, vec![earlier, summary]));
+
+    let (other_lines, other) = a_run();
+    let unended = format!(
+        "note: run {run} has no stop line: it is still running, killed, or not told to write one \
+         (--events stop); pairs that were open at its end may have no line"
+    );
+    let summary = "9 lines of 1 run, 4 pairs closed: nothing is wrong in these lines".to_owned();
+    assert_eq!(check_text(&lines[..9].join("\n")), (0, vec![unended, summary]));
+    let both = [&lines[..9], &other_lines[..9]].concat().join("\n");
+    let (status, said) = check_text(&both);
+    assert!(said[0].starts_with("note: 2 runs have no stop line: each is"), "{other} {said:?}");
+    assert_eq!((status, said.len()), (0, 2));
+}
+
+#[test]
+fn a_pair_open_at_a_kill_is_missed_though_only_closes_are_written() {
+    let proxy = Proxy::forwarding_to(echo_server(), &[]);
+    let mut held = proxy.connect();
+    exchange(&mut held, b"x");
+    exchange(&mut proxy.connect(), b"x");
+    proxy.wait_for_records(1);
+    proxy.signal(Signal::SIGKILL);
+    let output = check(&[&proxy.records_file()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("; at least 1 pair that it accepted has no line\n"), "{said}");
+    assert!(said.ends_with("1 pair closed: nothing is wrong in these lines\n"), "{said}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// What `program` makes of this text: one member or frame, as log rotation appends them.
+fn compressed(program: &str, text: &str) -> Vec<u8> {
+    let mut command = Command::new(program);
+    command.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let text = text.to_owned();
+    let writing = std::thread::spawn(move || input.write_all(text.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writing.join().unwrap();
+    output.stdout
+}
+
+/// The status and the lines of what a check of these bytes on standard input says.
+fn check_bytes(bytes: &[u8]) -> (i32, Vec<String>) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    let output = Command::new(BINARY).args(["check", "-"]).stdin(file).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code().unwrap(), said.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn compressed_files_are_checked_whatever_their_names() {
+    let (lines, _) = a_run();
+    for program in ["gzip", "zstd"] {
+        if !has_tool(program, "compressed_files_are_checked_whatever_their_names") {
+            continue;
+        }
+        let part = |part: &[String]| compressed(program, &(part.join("\n") + "\n"));
+        let whole = [part(&lines[..3]), part(&lines[3..7]), part(&lines[7..])].concat();
+        let summary = "10 lines of 1 run, 4 pairs closed: nothing is wrong".to_owned();
+        assert_eq!(check_bytes(&whole), (0, vec![summary.clone()]), "{program}");
+        // Beside what is not compressed yet.
+        let directory = tempfile::TempDir::new().unwrap();
+        let files = ["records", "records.1"].map(|name| directory.path().join(name));
+        std::fs::write(&files[0], lines[7..].join("\n")).unwrap();
+        std::fs::write(&files[1], part(&lines[..7])).unwrap();
+        let output = check(&[&files[0], &files[1]]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), summary + "\n", "{program}");
+        assert_eq!(check_bytes(&compressed(program, "")).1, ["no records: nothing can be said"]);
+    }
+}
+
+#[test]
+fn truncated_or_damaged_compressed_files_are_findings() {
+    let (lines, _) = a_run();
+    for program in ["gzip", "zstd"] {
+        if !has_tool(program, "truncated_or_damaged_compressed_files_are_findings") {
+            continue;
+        }
+        let [first, second] =
+            [&lines[..7], &lines[7..]].map(|part| compressed(program, &(part.join("\n") + "\n")));
+        let cut = [&first, &second[..second.len() - 1]].concat();
+        let (status, said) = check_bytes(&cut);
+        let words = format!("standard input: the {program} data end in the middle; ");
+        assert!(said[0].starts_with(&words), "{said:?}");
+        assert_eq!(status, 1, "{said:?}");
+        // What comes before is checked.
+        let read = said[0].strip_prefix(&words).unwrap().split(' ').next().unwrap();
+        assert!(read.parse::<u64>().unwrap() >= 7, "{said:?}");
+        assert!(said.last().unwrap().starts_with(&format!("{read} lines of 1 run")), "{said:?}");
+
+        let mut damaged = [&first[..], &second].concat();
+        let last = damaged.len() - 1;
+        // gzip ends with a length, zstd with a checksum.
+        damaged[last] ^= 1;
+        let (status, said) = check_bytes(&damaged);
+        let words = format!("standard input: the {program} data are damaged; ");
+        assert!(said[0].starts_with(&words), "{said:?}");
+        assert_eq!(status, 1, "{said:?}");
+    }
+}
+
+#[test]
+fn other_compressed_files_are_named_with_what_reads_them() {
+    let (status, said) = check_bytes(b"\xfd7zXZ\0\0");
+    let words =
+        "conniver: reading records from '-': it is compressed; decompress it first, xz -dc FILE";
+    assert_eq!((status, said), (2, vec![words.to_owned()]));
 }
 
 #[test]
@@ -100,9 +220,20 @@ fn a_pair_that_a_finished_run_never_closed_is_noticed() {
 #[test]
 fn a_file_that_cannot_be_read_is_said_with_its_name() {
     let output = check(&[Path::new("/no/such/file")]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("conniver: reading records from '/no/such/file': No such"), "{said}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn other_files_are_checked_when_one_cannot_be_read() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "nonsense\n").unwrap();
+    let output = check(&[Path::new("/no/such/file"), file.path()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.ends_with("1 line of 0 runs, 0 pairs closed: 1 finding\n"), "{said}");
 }
 
 #[test]
@@ -166,5 +297,6 @@ fn after_a_kill_under_load_the_file_tells_exactly_which_pairs_were_open() {
     }
     assert_eq!(named, opened, "{said}");
     let torn = !std::fs::read(&file).unwrap().ends_with(b"\n");
-    assert_eq!(said.lines().count(), opened.len() + usize::from(torn) + 1, "{said}");
+    // What is left are a note that there is no stop line, and the summary.
+    assert_eq!(said.lines().count(), opened.len() + usize::from(torn) + 2, "{said}");
 }

@@ -6,75 +6,91 @@ use std::process::{Command, Output, Stdio};
 use crate::harness::has_tool;
 use crate::harness::program::BINARY;
 
-/// Checks what `write` writes to it, with 200 MB of memory, of which the program itself takes some.
-fn check(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Output {
-    let mut child = Command::new("prlimit")
+/// Ways in which input may come: as it is, or compressed by a program.
+const COMPRESSORS: [&str; 3] = ["cat", "gzip", "zstd"];
+
+/// Checks what `write` writes, compressed, with 200 MB of memory, of which the program itself takes
+/// some.
+fn check(compressor: &str, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Output {
+    let mut compressing = Command::new(compressor);
+    if compressor != "cat" {
+        compressing.arg("-c");
+    }
+    let mut compressing = compressing.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let child = Command::new("prlimit")
         .args(["--data=200000000", BINARY, "check", "-"])
-        .stdin(Stdio::piped())
+        .stdin(compressing.stdout.take().unwrap())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut input = child.stdin.take().unwrap();
+    let mut input = compressing.stdin.take().unwrap();
     // When it ends early, what it says is of more interest.
     let _ = write(&mut input);
     drop(input);
+    compressing.wait().unwrap();
     child.wait_with_output().unwrap()
 }
 
 #[test]
 fn bad_lines_beyond_a_thousand_are_counted() {
-    if !has_tool("prlimit", "bad_lines_beyond_a_thousand_are_counted") {
-        return;
-    }
     const BLANK: usize = 3_000_000;
-    let output = check(|to| {
-        to.write_all(b"nonsense\n")?;
-        for _ in 0..BLANK / 1000 {
-            to.write_all(&[b'\n'; 1000])?;
+    for compressor in COMPRESSORS {
+        let name = "bad_lines_beyond_a_thousand_are_counted";
+        if !has_tool("prlimit", name) || !has_tool(compressor, name) {
+            continue;
         }
-        to.write_all(b"nonsense\n")
-    });
-    let said = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<&str> = said.lines().collect();
-    let (told, rest) = (lines.len(), &lines[lines.len().saturating_sub(3)..]);
-    assert_eq!(output.status.code(), Some(1), "{rest:?}");
-    assert_eq!(told, 1004, "{rest:?}");
-    assert_eq!(
-        lines[..2],
-        ["standard input:1: the line is no record", "standard input:2: the line breaks off"]
-    );
-    assert_eq!(
-        rest,
-        [
-            "standard input:3000002: the line is no record",
-            "standard input: 2999000 more lines break off",
-            "3000002 lines of 0 runs, 0 pairs closed: 3000002 findings",
-        ]
-    );
+        let output = check(compressor, |to| {
+            to.write_all(b"nonsense\n")?;
+            for _ in 0..BLANK / 1000 {
+                to.write_all(&[b'\n'; 1000])?;
+            }
+            to.write_all(b"nonsense\n")
+        });
+        let said = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        let (told, rest) = (lines.len(), &lines[lines.len().saturating_sub(3)..]);
+        assert_eq!(output.status.code(), Some(1), "{compressor}: {rest:?}");
+        assert_eq!(told, 1004, "{compressor}: {rest:?}");
+        assert_eq!(
+            lines[..2],
+            ["standard input:1: the line is no record", "standard input:2: the line breaks off"]
+        );
+        assert_eq!(
+            rest,
+            [
+                "standard input:3000002: the line is no record",
+                "standard input: 2999000 more lines break off",
+                "3000002 lines of 0 runs, 0 pairs closed: 3000002 findings",
+            ]
+        );
+    }
 }
 
 #[test]
 fn a_line_without_end_takes_no_memory() {
-    if !has_tool("prlimit", "a_line_without_end_takes_no_memory") {
-        return;
-    }
-    let output = check(|to| {
-        let zeros = vec![0; 1 << 20];
-        for _ in 0..300 {
-            to.write_all(&zeros)?;
+    for compressor in COMPRESSORS {
+        let name = "a_line_without_end_takes_no_memory";
+        if !has_tool("prlimit", name) || !has_tool(compressor, name) {
+            continue;
         }
-        Ok(())
-    });
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        said.lines().collect::<Vec<_>>(),
-        [
-            "standard input:1: the line is longer than 4194304 bytes",
-            "1 line of 0 runs, 0 pairs closed: 1 finding"
-        ],
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(output.status.code(), Some(1));
+        let output = check(compressor, |to| {
+            let zeros = vec![0; 1 << 20];
+            for _ in 0..300 {
+                to.write_all(&zeros)?;
+            }
+            Ok(())
+        });
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(
+            said.lines().collect::<Vec<_>>(),
+            [
+                "standard input:1: the line is longer than 4194304 bytes",
+                "1 line of 0 runs, 0 pairs closed: 1 finding"
+            ],
+            "{compressor}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(output.status.code(), Some(1));
+    }
 }
