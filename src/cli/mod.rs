@@ -18,6 +18,7 @@ mod service;
 mod signals;
 #[cfg(feature = "stat")]
 mod stat;
+mod terminal;
 mod units;
 
 use std::process::ExitCode;

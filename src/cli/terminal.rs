@@ -1,0 +1,66 @@
+//! What is fitted to the terminal on which it is shown.
+
+use std::borrow::Cow;
+
+use terminal_size::{Width, terminal_size_of};
+
+/// Columns that are used where the width is not known: standard output or error is a file or a pipe.
+pub(super) const USUAL_WIDTH: usize = 80;
+
+/// The width of the terminal that `stream` is, in columns. `None` if it is no terminal.
+#[cfg(not(windows))]
+pub(super) fn width(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    terminal_size_of(stream).map(|(Width(columns), _)| columns.into())
+}
+
+/// The width of the terminal that `stream` is, in columns. `None` if it is no terminal.
+#[cfg(windows)]
+pub(super) fn width(stream: impl std::os::windows::io::AsHandle) -> Option<usize> {
+    terminal_size_of(stream).map(|(Width(columns), _)| columns.into())
+}
+
+/// `text` in at most `width` characters: what is left out of its middle is one `…`. A port at its
+/// end stays whole, even where that takes more room than there is.
+pub(super) fn shorten_middle(text: &str, width: usize) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= width {
+        return Cow::Borrowed(text);
+    }
+    let kept = width.saturating_sub(1);
+    let tail = (kept / 2).max(port_length(text));
+    let head = kept.saturating_sub(tail);
+    let head = text.chars().take(head);
+    Cow::Owned(head.chain(['…']).chain(text.chars().skip(length - tail)).collect())
+}
+
+/// How many characters `:PORT` takes at the end of `text`; 0 where there is none.
+fn port_length(text: &str) -> usize {
+    match text.rsplit_once(':') {
+        Some((_, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            port.len() + 1
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_shortened_in_the_middle_and_keeps_its_port() {
+        for (text, width, shown) in [
+            ("example.com:443", 15, "example.com:443"),
+            ("example.com:443", 14, "example…om:443"),
+            ("very-long-name.of.an.internal.example:443", 20, "very-long-…ample:443"),
+            ("[2001:db8::1234:5678]:65535", 12, "[2001…:65535"),
+            ("example.com:65535", 8, "e…:65535"),
+            ("example.com:65535", 3, "…:65535"),
+            ("the middle of this", 9, "the …this"),
+            ("bücher.example", 9, "büch…mple"),
+            ("text", 0, "…"),
+        ] {
+            assert_eq!(shorten_middle(text, width), shown, "{text} in {width}");
+        }
+    }
+}
