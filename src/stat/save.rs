@@ -111,8 +111,8 @@ fn decoded(value: &str) -> Option<String> {
     }
 }
 
-/// A name that leads to no other directory, is not hidden, and has no character that a common system
-/// forbids; empty where nothing is left.
+/// A name that leads to no other directory, is not hidden, is no option of a program, and has no
+/// character that a common system forbids or that is not seen; empty where nothing is left.
 fn harmless(name: &str) -> String {
     let forbidden_last = |c: char| c == '.' || c.is_whitespace();
     // Both separators, wherever we are.
@@ -120,8 +120,8 @@ fn harmless(name: &str) -> String {
     let mut harmless = String::new();
     for c in last.trim_end_matches(forbidden_last).chars() {
         let c = match c {
-            '.' if harmless.is_empty() => '_',
-            c if c.is_control() || "<>:\"|?*".contains(c) => '_',
+            '.' | '-' if harmless.is_empty() => '_',
+            c if c.is_control() || is_format(c) || "<>:\"|?*".contains(c) => '_',
             c => c,
         };
         if harmless.len() + c.len_utf8() > LONGEST_NAME {
@@ -133,12 +133,25 @@ fn harmless(name: &str) -> String {
     harmless
 }
 
+/// Whether it is one of Unicode's format characters (`Cf`) or ends a line or a paragraph: it is not seen,
+/// and may show others in another order.
+fn is_format(c: char) -> bool {
+    matches!(
+        u32::from(c),
+        0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x890..=0x891 | 0x8e2 | 0x180e
+            | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xfff9..=0xfffb
+            | 0x110bd | 0x110cd | 0x13430..=0x1343f | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a
+            | 0xe0001 | 0xe0020..=0xe007f
+    )
+}
+
 /// What the fuzz target runs: whatever a server says, the name is one file's in this directory.
 #[cfg(any(test, fuzzing))]
 pub(super) fn check(disposition: &str) {
     let Some(name) = named_in(disposition) else { return };
     let name = harmless(&name);
-    assert!(name.len() <= LONGEST_NAME && !name.starts_with('.'));
+    assert!(name.len() <= LONGEST_NAME && !name.starts_with(['.', '-']));
+    assert!(!name.chars().any(|c| c.is_control() || is_format(c)), "{name:?}");
     let parts: Vec<_> = std::path::Path::new(&name).components().collect();
     assert!(name.is_empty() || matches!(parts[..], [std::path::Component::Normal(_)]), "{name:?}");
     assert_eq!(harmless(&name), name);
@@ -192,6 +205,10 @@ mod tests {
             ("h/..%2f..%2fevil", None, "evil"),
             ("h/%2e%2e%2f", None, "index.html"),
             ("h/.ssh", None, "_ssh"),
+            ("h/a", Some("a; filename=-rf"), "_rf"),
+            ("h/--help", None, "_-help"),
+            ("h/a", Some("a; filename*=UTF-8''a%E2%80%AEgnp.exe"), "a_gnp.exe"),
+            ("h/a%E2%81%A6b%EF%BB%BF%F3%A0%81%81", None, "a_b__"),
         ] {
             assert_eq!(name_of(url, disposition), expected, "{url} {disposition:?}");
         }
@@ -200,7 +217,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_server_says_names_one_file_here(
-            name in "[./\\\\a-z\":%;' ]{0,20}|\\PC{0,300}", form in 0..3,
+            name in "[-./\\\\a-z\":%;' ]{0,20}|\\PC{0,300}", form in 0..3,
         ) {
             match form {
                 0 => check(&format!("a; filename=\"{name}\"")),

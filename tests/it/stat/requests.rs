@@ -83,6 +83,8 @@ fn a_body_is_saved_here_whatever_the_server_calls_it() {
             "/up" => "attachment; filename=\"../../up\"",
             "/hidden" => "attachment; filename=.profile",
             "/absolute" => "attachment; filename*=UTF-8''%2Ftmp%2Fabsolute-name",
+            "/option" => "attachment; filename=--help",
+            "/reordered" => "attachment; filename*=UTF-8''a%E2%80%AEgnp.exe",
             _ => "inline",
         };
         format!("HTTP/1.1 200 OK\r\nContent-Disposition: {name}\r\nContent-Length: 4\r\n\r\nbody")
@@ -94,6 +96,8 @@ fn a_body_is_saved_here_whatever_the_server_calls_it() {
         ("up", "up"),
         ("hidden", "_profile"),
         ("absolute", "absolute-name"),
+        ("option", "_-help"),
+        ("reordered", "a_gnp.exe"),
         ("a/c%2F..%2Fd", "d"),
         ("page.html", "page.html"),
         ("", "index.html"),
@@ -105,7 +109,7 @@ fn a_body_is_saved_here_whatever_the_server_calls_it() {
         assert_eq!(std::fs::read(here.join(file)).unwrap(), b"body");
     }
     let files = |at: &Path| std::fs::read_dir(at).unwrap().count();
-    assert_eq!((files(root.path()), files(&root.path().join("a")), files(&here)), (1, 1, 6));
+    assert_eq!((files(root.path()), files(&root.path().join("a")), files(&here)), (1, 1, 8));
 
     let url = format!("{url}/page.html");
     let output = stat(&["-O", &url]).current_dir(&here).output().unwrap();
