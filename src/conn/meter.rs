@@ -108,6 +108,13 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// The longest time in which bytes waited because the socket would not take them.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn longest_blocked(&self) -> Duration {
+        let until = self.closed.unwrap_or_else(Moment::now);
+        self.write_blocked.as_ref().map_or(Duration::ZERO, |blocked| blocked.longest(until))
+    }
+
     pub(crate) fn new(epoch: Epoch, opened: Moment) -> Self {
         Self {
             epoch,

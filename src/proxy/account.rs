@@ -289,8 +289,8 @@ impl Account {
                 delivery: &delivery,
                 exchange,
                 longest_blocked: (
-                    longest_blocked(meters.0),
-                    meters.1.map_or(Duration::ZERO, longest_blocked),
+                    meters.0.longest_blocked(),
+                    meters.1.map_or(Duration::ZERO, Meter::longest_blocked),
                 ),
                 clock_step: self.epoch.step(SystemTime::now(), Moment::now()),
             }),
@@ -327,12 +327,6 @@ impl Account {
                 .and_then(|(asked, answered)| answered.checked_since(asked)),
         }
     }
-}
-
-fn longest_blocked(meter: &Meter) -> Duration {
-    let blocked = meter.write_blocked.as_ref();
-    let until = meter.closed.unwrap_or_else(Moment::now);
-    blocked.map_or(Duration::ZERO, |blocked| blocked.longest(until))
 }
 
 /// On an accepted socket that has sent nothing yet, the age of the last data sent is the time

@@ -63,12 +63,16 @@ pub(super) fn warnings(known: &Known<'_>) -> Vec<Warning> {
     found.warnings
 }
 
-/// The warnings of a wrapped socket that we dialled, each once. Closed windows are not among them: the
-/// wrapper does not know its longest wait.
+/// The warnings of a wrapped socket that we dialled, each once. `longest_blocked` is the longest wait for it
+/// to take bytes.
 #[cfg(feature = "stat")]
-pub(crate) fn of_upstream(upstream: Option<&Report>, attempts: &[Attempt]) -> Vec<Warning> {
+pub(crate) fn of_upstream(
+    upstream: Option<&Report>,
+    attempts: &[Attempt],
+    longest_blocked: Duration,
+) -> Vec<Warning> {
     let mut found = Found::default();
-    found.of_upstream(upstream, attempts, None, Duration::ZERO);
+    found.of_upstream(upstream, attempts, None, longest_blocked);
     found.warnings
 }
 

@@ -19,8 +19,8 @@ use tokio_rustls::client::TlsStream;
 use super::failure::{Failure, of_http, of_stream};
 use super::http::Connection;
 use super::request::{Form, Request};
-use super::stream::{FirstByte, Held, Stream, Watched};
-use super::{Client, save};
+use super::stream::{FirstBytes, Held, Stream, Watched};
+use super::{Client, foreign, save};
 use crate::clock;
 use crate::conn::{Conn, Epoch};
 use crate::dial::{self, DialLog, LeadsTo, Limits};
@@ -68,10 +68,15 @@ struct Course {
     connected: Option<Instant>,
     /// When it took requests: after the TLS handshake, where there is one.
     ready: Option<Instant>,
-    first_byte: FirstByte,
+    /// What comes first, under TLS.
+    first_raw: Arc<FirstBytes>,
+    /// What comes first of HTTP.
+    first: Arc<FirstBytes>,
     last_byte: Option<Instant>,
     connection: Option<Held>,
     report: Option<Report>,
+    /// The longest time in which its socket took no more.
+    longest_blocked: Duration,
     /// Whom it waited for, and the direction in which more went.
     waited: Option<(Waited, Direction)>,
     tls: Option<Tls>,
@@ -96,10 +101,12 @@ impl Client {
             dialling: Phase::Resolve,
             connected: None,
             ready: None,
-            first_byte: FirstByte::default(),
+            first_raw: Arc::default(),
+            first: Arc::default(),
             last_byte: None,
             connection: None,
             report: None,
+            longest_blocked: Duration::ZERO,
             waited: None,
             tls: None,
             status: None,
@@ -124,7 +131,9 @@ impl Client {
         let ended = course.last_byte.unwrap_or_else(Instant::now);
         if let Some(connection) = course.connection.take() {
             course.waited = course.waited.or_else(|| connection.end());
-            course.report = connection.close();
+            if let Some((report, longest_blocked)) = connection.close() {
+                (course.report, course.longest_blocked) = (Some(report), longest_blocked);
+            }
         }
         course.into_done(request, result.err(), ended)
     }
@@ -235,7 +244,7 @@ impl Course {
         client: &Client,
         request: &Request,
         held: Held,
-    ) -> Result<TlsStream<Held>, Failure> {
+    ) -> Result<TlsStream<Watched>, Failure> {
         let failed = |text: String| Failure::new(Outcome::Error, "TLS_FAILED", text);
         let name = ServerName::try_from(request.url.target().host());
         let name = name.map_err(|error| failed(format!("its host is no server name: {error}")))?;
@@ -246,7 +255,9 @@ impl Course {
         let config = client.identity.config(alpn);
         let (config, verifier) = config.map_err(|error| failed(error.to_string()))?;
         let connector = TlsConnector::from(Arc::new(config));
-        let connected = connector.connect(name.clone(), held).await;
+        let (stream, first) = Watched::new(held);
+        self.first_raw = first;
+        let connected = connector.connect(name.clone(), stream).await;
         let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
         self.tls = Some(verifier.tls(&name, connection));
         connected.map_err(|error| of_stream(&error))
@@ -266,14 +277,14 @@ impl Course {
             let text = format!("the request cannot be written: {error}");
             Failure::new(Outcome::Error, "HTTP_REQUEST", text)
         })?;
-        let (stream, first_byte) = Watched::new(stream);
+        let (stream, first) = Watched::new(stream);
         if !is_http2 {
             // In HTTP/2 the server's first bytes are no response.
-            self.first_byte = first_byte;
+            self.first = first;
         }
         let mut connection = Connection::open(stream, is_http2).await?;
         let (head, body) = connection.send(message).await?.into_parts();
-        self.first_byte.get_or_init(Instant::now);
+        self.first.at.get_or_init(Instant::now);
         if let Some(held) = &self.connection {
             held.answered();
         }
@@ -317,8 +328,39 @@ impl Course {
         Ok(())
     }
 
+    /// When the response began.
+    fn first_byte(&self) -> Option<Instant> {
+        let is_other = self.status.is_none() && !foreign::is_http(&self.first.bytes());
+        self.first.at.get().copied().filter(|_| !is_other)
+    }
+
+    /// What comes instead of HTTP, or of TLS, explains why an exchange failed.
+    fn explained(&self, failure: Failure) -> Failure {
+        let failure = failure.explained_by(self.report.as_ref());
+        if self.status.is_some() || failure.outcome == Outcome::Timeout {
+            return failure;
+        }
+        let (raw, first) = (self.first_raw.bytes(), self.first.bytes());
+        let is_tls_expected = self.ready.is_none();
+        let (first, expected) = if is_tls_expected { (raw, "TLS") } else { (first, "HTTP") };
+        let is_expected = match is_tls_expected {
+            true => foreign::protocol(&first) == Some(foreign::TLS),
+            false => foreign::is_http(&first),
+        };
+        if first.is_empty() || is_expected {
+            return failure;
+        }
+        let code = match foreign::protocol(&first) {
+            Some(foreign::TLS) => "TLS_EXPECTED",
+            _ if is_tls_expected && foreign::is_http(&first) => "TLS_UNEXPECTED",
+            _ if is_tls_expected => "TLS_MALFORMED",
+            _ => "HTTP_MALFORMED",
+        };
+        Failure::new(Outcome::Protocol, code, foreign::sentence(&first, expected))
+    }
+
     fn phase(&self) -> Phase {
-        match (self.connected, self.ready, self.first_byte.get()) {
+        match (self.connected, self.ready, self.first_byte()) {
             (None, _, _) => self.dialling,
             (_, None, _) => Phase::Tls,
             (_, _, None) => Phase::Server,
@@ -327,7 +369,7 @@ impl Course {
     }
 
     fn phases(&self, is_secure: bool, ended: Instant) -> Phases {
-        let first_byte = self.first_byte.get().copied();
+        let first_byte = self.first_byte();
         let from = |start: Option<Instant>, end: Option<Instant>| {
             start.map(|start| end.unwrap_or(ended).saturating_duration_since(start))
         };
@@ -343,7 +385,7 @@ impl Course {
     fn into_done(self, request: &Request, failure: Option<Failure>, ended: Instant) -> Done {
         let url = &request.url;
         let upstream = self.report.as_ref();
-        let failure = failure.map(|failure| failure.explained_by(upstream));
+        let failure = failure.map(|failure| self.explained(failure));
         let closed = upstream.and_then(|report| report.closed_at);
         let ending = Ending {
             phase: self.phase(),
@@ -351,7 +393,7 @@ impl Course {
             error_code: failure.as_ref().map(|failure| failure.fault.code.to_string()),
         };
         let attempts = self.dialled.attempts(upstream);
-        let warnings = of_upstream(upstream, &attempts);
+        let warnings = of_upstream(upstream, &attempts, self.longest_blocked);
         let verdict = self.waited.zip(upstream);
         let verdict =
             verdict.and_then(|((waited, direction), leg)| of_exchange(waited, direction, leg));

@@ -14,6 +14,7 @@
 mod certificate;
 mod exchange;
 mod failure;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod http;

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -98,10 +98,12 @@ impl Held {
         }
     }
 
-    /// Closes it, whoever has it; `None` if it was closed before.
-    pub(super) fn close(&self) -> Option<Report> {
-        let socket = self.lock().take();
-        socket.map(|socket| socket.conn.close())
+    /// Closes it, whoever has it; its report, and the longest time in which it took no more. `None` if it
+    /// was closed before.
+    pub(super) fn close(&self) -> Option<(Report, Duration)> {
+        let Socket { mut conn, .. } = self.lock().take()?;
+        let longest = conn.parts().1.longest_blocked();
+        Some((conn.close(), longest))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Socket>> {
@@ -176,23 +178,45 @@ impl AsyncWrite for Held {
     }
 }
 
-/// When the first byte was read from a stream.
-pub(super) type FirstByte = Arc<OnceLock<Instant>>;
+/// So many of the first bytes that come are kept.
+const FIRST: usize = 256;
+
+/// What comes first from a stream.
+#[derive(Debug, Default)]
+pub(super) struct FirstBytes {
+    /// When the first one was read.
+    pub(super) at: OnceLock<Instant>,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl FirstBytes {
+    /// The first ones so far.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, more: &[u8]) {
+        self.at.get_or_init(Instant::now);
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = FIRST.saturating_sub(bytes.len());
+        bytes.extend(more.iter().take(room));
+    }
+}
 
 /// What HTTP goes over.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A stream that notes it. Boxed, so that hyper is compiled for one kind of stream alone.
+/// A stream that notes them. Boxed, so that hyper is compiled for one kind of stream alone.
 pub(super) struct Watched {
     stream: Box<dyn Stream>,
-    first_byte: FirstByte,
+    first: Arc<FirstBytes>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: impl Stream + 'static) -> (Self, FirstByte) {
-        let first_byte = FirstByte::default();
-        (Self { stream: Box::new(stream), first_byte: Arc::clone(&first_byte) }, first_byte)
+    pub(super) fn new(stream: impl Stream + 'static) -> (Self, Arc<FirstBytes>) {
+        let first = Arc::<FirstBytes>::default();
+        (Self { stream: Box::new(stream), first: Arc::clone(&first) }, first)
     }
 }
 
@@ -204,8 +228,8 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.first_byte.get_or_init(Instant::now);
+        if let Some(more) = buf.filled().get(before..).filter(|more| !more.is_empty()) {
+            self.first.add(more);
         }
         poll
     }

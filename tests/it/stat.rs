@@ -1,6 +1,7 @@
 //! `conniver stat`: what one request met, against real servers and beside curl.
 
 mod failures;
+mod foreign;
 mod phases;
 mod requests;
 mod secure;

@@ -22,6 +22,9 @@ pub(super) fn sentence(exchange: &Exchange) -> String {
 
 fn advice(exchange: &Exchange) -> Option<String> {
     let certificate = exchange.tls.as_ref().and_then(|tls| tls.certificates.first());
+    // It was reached, and asked.
+    let is_silent = matches!(exchange.ending.phase, Phase::Tls | Phase::Server)
+        && exchange.upstream.as_ref().is_some_and(|leg| leg.rx_bytes == 0);
     let advice = match exchange.ending.error_code.as_deref()? {
         "EAI_NONAME" | "EAI_NODATA" => "check how it is written",
         "EAI_AGAIN" | "EAI_FAIL" | "RESOLVE_TIMEOUT" => {
@@ -34,7 +37,6 @@ fn advice(exchange: &Exchange) -> Option<String> {
             "a firewall may drop it, or it is too far: --connect-timeout gives it longer"
         }
         "CONNECT_TIMEOUT" => "--connect-timeout gives it longer",
-        "MAX_TIME" => "--max-time gives it longer",
         "HTTP_407" | "SOCKS5_AUTH" | "SOCKS5_FF" => {
             "write them into the proxy's URL: http://USER:PASSWORD@HOST"
         }
@@ -57,11 +59,16 @@ fn advice(exchange: &Exchange) -> Option<String> {
                 }
             });
         }
-        "TLS_MALFORMED" => "perhaps the port is for http://",
+        "TLS_UNEXPECTED" => "ask for http://, or another port",
         "TLS_ALERT" => "the server may want a client's certificate, -E FILE, or another name",
-        "HTTP_MALFORMED" if !exchange.url.starts_with("https:") => {
-            "perhaps the port is for https://"
-        }
+        "TLS_EXPECTED" => "ask for https://, or another port",
+        "EOF" | "ECONNRESET" | "EPIPE" if is_silent => match exchange.ending.phase {
+            Phase::Tls => "it sent nothing at all: perhaps it does not speak TLS",
+            // Some servers of TLS leave so when they are spoken to without.
+            _ => "it sent nothing at all: perhaps it speaks TLS (https://), or another protocol",
+        },
+        "MAX_TIME" if is_silent => "the server has sent nothing so far: --max-time gives it longer",
+        "MAX_TIME" => "--max-time gives it longer",
         "ECONNRESET" | "EPIPE" => "the server broke it off, or something on the way did",
         "EEXIST" => "choose another file with -o FILE",
         _ => return None,

@@ -60,7 +60,7 @@ fn what_goes_wrong_is_told_with_its_phase_its_code_and_a_remedy() {
         ),
         (&[&url(breaking)], Reset, Phase::Transfer, "ECONNRESET", "broke it off"),
         (&[&url(ending)], Error, Phase::Transfer, "EOF", "too early"),
-        (&[&url(strange)], Protocol, Phase::Transfer, "HTTP_MALFORMED", "https://"),
+        (&[&url(strange)], Protocol, Phase::Server, "HTTP_MALFORMED", "SSH, not HTTP"),
         (&["-6", &url(deaf)], Denied, Phase::Connect, "ADDRESS_FAMILY", "-4 and -6"),
     ] {
         let (found, at, symbol, sentence) = failure(args);

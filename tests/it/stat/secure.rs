@@ -1,6 +1,6 @@
 //! TLS, and HTTP/2 over it.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use conniver::record::Outcome;
@@ -101,24 +101,6 @@ fn a_client_is_known_by_its_certificate() {
 
     let output = stat_failing(&["-E", &certificate, &url]);
     assert!(output.contains("reading a private key from") && output.contains("PEM"), "{output}");
-}
-
-#[test]
-fn http_and_tls_on_each_others_ports_are_told_apart() {
-    let name = "http_and_tls_on_each_others_ports_are_told_apart";
-    if !has_tool("openssl", name) {
-        return;
-    }
-    let plain = serve(|stream| {
-        (&stream).write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
-        let _ = std::io::copy(&mut &stream, &mut std::io::sink());
-    });
-    let (_, phase, code, sentence) = failure(&[&format!("https://{plain}/")]);
-    assert_eq!((phase, &*code), (Phase::Tls, "TLS_MALFORMED"));
-    assert!(sentence.contains("http://"), "{sentence}");
-    let server = TlsServer::start();
-    let (_, _, code, _) = failure(&[&format!("http://{}/", server.address)]);
-    assert!(["HTTP_MALFORMED", "EOF", "ECONNRESET"].contains(&&*code), "{code}");
 }
 
 #[test]
