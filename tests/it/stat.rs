@@ -1,5 +1,6 @@
 //! `conniver stat`: what one request met, against real servers and beside curl.
 
+mod drawn;
 mod failures;
 mod foreign;
 mod phases;

@@ -4,6 +4,7 @@ mod advice;
 mod drawing;
 mod repetition;
 mod report;
+mod wrap;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -22,6 +23,7 @@ use tokio::time::MissedTickBehavior;
 use super::exit::{self, Failure};
 use super::pair::{ViaArg, parse_duration};
 use super::signals::{self, Handlers, Stopper};
+use super::terminal::{USUAL_WIDTH, width};
 use super::{Verbosity, diagnostics, parent};
 use repetition::Repetitions;
 
@@ -266,7 +268,7 @@ fn show(args: &StatArgs, stat: &Stat) -> Result<(), Failure> {
     }
     match (args.verbosity.quiet, args.count) {
         (true, _) => Ok(()),
-        (false, None) => print(&report::whole(stat)),
+        (false, None) => print(&report::whole(stat, width(io::stdout()).unwrap_or(USUAL_WIDTH))),
         (false, Some(_)) => print(&report::brief(stat)),
     }
 }

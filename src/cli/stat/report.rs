@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use conniver::record::stat::{Certificate, Exchange, Stat, Tls};
-use conniver::record::{Basis, LimitedBy, Outcome, Printable, Report, Verdict};
+use conniver::record::{
+    Attempt, AttemptOutcome, Basis, LimitedBy, Outcome, Printable, Report, Verdict,
+};
 
 use super::drawing;
+use super::wrap::wrap;
+use crate::cli::terminal::shorten_middle;
 use crate::cli::units::human_bytes;
 
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -15,18 +19,25 @@ const BAD: Style = AnsiColor::Red.on_default();
 const ATTENTION: Style = AnsiColor::Yellow.on_default();
 const DIMMED: Style = Style::new().dimmed();
 
-/// All of it: every exchange with its head, drawing and figures.
-pub(super) fn whole(stat: &Stat) -> String {
+/// Hosts are not shortened beyond this, with their ports.
+const SHORTEST_HOST: usize = 20;
+
+/// All of it: every exchange with its head, drawing and figures, in lines of at most `width`. Header
+/// fields, and words that are longer, are left as they are.
+pub(super) fn whole(stat: &Stat, width: usize) -> String {
     let mut text = String::new();
     for exchange in &stat.redirects {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{}\n", Whole(exchange));
+        let _ = writeln!(text, "{}\n", Whole { exchange, width });
     }
-    let _ = write!(text, "{}", Whole(&stat.exchange));
+    let _ = write!(text, "{}", Whole { exchange: &stat.exchange, width });
     if stat.exchange.http.status.is_some() {
         let bytes = human_bytes(stat.exchange.http.body_bytes);
         let _ = match &stat.saved_to {
-            Some(file) => write!(text, "\nbody: {bytes}, saved to {}", Printable(file)),
+            Some(file) => {
+                let saved = format!("\nbody: {bytes}, saved to {}", Printable(file));
+                text.write_str(&wrap(&saved, width))
+            }
             None => write!(text, "\nbody: {bytes}, discarded"),
         };
     }
@@ -60,16 +71,36 @@ pub(super) fn rtt_at_end(exchange: &Exchange) -> Option<Duration> {
     exchange.upstream.as_ref()?.undisturbed_rtt()
 }
 
-struct Whole<'e>(&'e Exchange);
+struct Whole<'e> {
+    exchange: &'e Exchange,
+    width: usize,
+}
+
+/// A URL whose host is shortened until it has room, as far as that is of use; never its port.
+fn url_within(url: &str, width: usize) -> String {
+    let whole = Printable(url).to_string();
+    let too_long = whole.chars().count().saturating_sub(width);
+    let Some((scheme, rest)) = whole.split_once("://").filter(|_| too_long > 0) else {
+        return whole;
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let room = authority.chars().count().saturating_sub(too_long).max(SHORTEST_HOST);
+    format!("{scheme}://{}{path}", shorten_middle(authority, room))
+}
 
 impl fmt::Display for Whole<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exchange = self.0;
-        write!(f, "{} {}", Printable(&exchange.http.method), Printable(&exchange.url))?;
-        connection(f, exchange)?;
+        let Self { exchange, width } = *self;
+        let method = Printable(&exchange.http.method).to_string();
+        let room = width.saturating_sub(method.chars().count() + 1);
+        write!(f, "{method} {}", url_within(&exchange.url, room))?;
+        let mut head = String::new();
+        connection(&mut head, exchange, width)?;
         if let Some(tls) = &exchange.tls {
-            handshake(f, tls)?;
+            handshake(&mut head, tls)?;
         }
+        f.write_str(&wrap(&head, width))?;
         if let Some(status) = exchange.http.status {
             let version = exchange.http.version.as_deref().unwrap_or("HTTP");
             write!(f, "\n\n{GOOD}{} {status}{GOOD:#}", Printable(version))?;
@@ -78,37 +109,46 @@ impl fmt::Display for Whole<'_> {
                 write!(f, "\n{DIMMED}{name}:{DIMMED:#} {value}")?;
             }
         }
-        let Some(leg) = &exchange.upstream else { return Ok(()) };
-        write!(f, "\n\n{}", drawing::draw(&exchange.phases, exchange.url.starts_with("https:")))?;
-        tcp(f, leg, rtt_at_end(exchange))?;
+        write!(f, "\n\n{}", drawing::draw(exchange, width))?;
+        let mut figures = String::new();
+        if let Some(leg) = &exchange.upstream {
+            tcp(&mut figures, leg, rtt_at_end(exchange))?;
+        }
         if let Some(verdict) = &exchange.verdict {
-            write!(f, "\n{}", Limiter { verdict, is_direct: exchange.via.is_none() })?;
+            write!(figures, "\n{}", Limiter { verdict, is_direct: exchange.via.is_none() })?;
         }
         for warning in &exchange.warnings {
-            write!(f, "\n{ATTENTION}warning: {}{ATTENTION:#}", Printable(&warning.text))?;
+            write!(figures, "\n{ATTENTION}warning: {}{ATTENTION:#}", Printable(&warning.text))?;
         }
-        Ok(())
+        f.write_str(&wrap(&figures, width))
     }
 }
 
-fn connection(f: &mut fmt::Formatter<'_>, exchange: &Exchange) -> fmt::Result {
+fn connection(f: &mut String, exchange: &Exchange, width: usize) -> fmt::Result {
     if let Some(leg) = &exchange.upstream
         && let (Some(remote), Some(local)) = (leg.remote_addr, leg.local_addr)
     {
         write!(f, "\nconnected to {remote} from {local}")?;
         if let Some(via) = &exchange.via {
-            write!(f, ", the parent proxy {}", Printable(via))?;
+            write!(f, ", the parent proxy {}", url_within(via, width.saturating_sub(4)))?;
         }
     }
     for attempt in &exchange.attempts {
         if let Some(error) = &attempt.error {
             write!(f, "\n{ATTENTION}{}: {}{ATTENTION:#}", attempt.addr, Printable(error))?;
+        } else if attempt.outcome == AttemptOutcome::Cancelled {
+            let Attempt { addr, duration, .. } = attempt;
+            let why = match exchange.attempts.iter().any(|a| a.outcome == AttemptOutcome::Ok) {
+                true => "another address connected first",
+                false => "no time was left",
+            };
+            write!(f, "\n{DIMMED}{addr}: given up after {duration:.1?}: {why}{DIMMED:#}")?;
         }
     }
     Ok(())
 }
 
-fn handshake(f: &mut fmt::Formatter<'_>, tls: &Tls) -> fmt::Result {
+fn handshake(f: &mut String, tls: &Tls) -> fmt::Result {
     let parts = [&tls.version, &tls.cipher, &tls.key_exchange, &tls.alpn];
     let parts: Vec<_> = parts.into_iter().flatten().map(String::as_str).collect();
     if !parts.is_empty() {
@@ -130,7 +170,7 @@ fn handshake(f: &mut fmt::Formatter<'_>, tls: &Tls) -> fmt::Result {
     }
 }
 
-fn tcp(f: &mut fmt::Formatter<'_>, leg: &Report, rtt_at_end: Option<Duration>) -> fmt::Result {
+fn tcp(f: &mut String, leg: &Report, rtt_at_end: Option<Duration>) -> fmt::Result {
     let (opened, closed) = (leg.opened_info.as_ref(), leg.closed_info.as_ref());
     let linux = closed.and_then(|info| info.sys_info.linux());
     write!(f, "\n\nTCP: ")?;
