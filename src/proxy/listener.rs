@@ -205,7 +205,7 @@ impl Listener {
         let listening = SockRef::from(&self.socket);
         if let Err(error) = options.set(&listening) {
             let text = crate::fault::text_of(&error);
-            tracing::warn!("setting options on {}: {text}; it keeps the usual ones", self.address);
+            tracing::error!("setting options on {}: {text}; it keeps the usual ones", self.address);
         }
     }
 
@@ -302,7 +302,7 @@ impl Listener {
         let text = crate::fault::text_of(error);
         if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
             if shortage.begins() {
-                tracing::warn!(
+                tracing::error!(
                     "accepting on {}: {text}; new connections wait until others end (ulimit -n sets \
                      how many descriptors a process may have)",
                     self.address

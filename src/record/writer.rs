@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::sink::{Output, Sink};
 use super::{BriefLine, Line, json};
+use crate::counted::counted;
 use crate::episode::Episode;
 use crate::fault::text_of;
 
@@ -259,10 +260,11 @@ impl Shared {
             self.wake.notify_one();
         }
         if fills && self.fullness.lock().unwrap_or_else(PoisonError::into_inner).begins() {
-            tracing::warn!(
-                "{waiting} lines wait to be written, more than the queue may hold ({} bytes); new \
-                 connections wait as well, open ones go on",
-                self.most
+            tracing::error!(
+                "waiting to be written: {}, more than the queue may hold ({}); new connections wait as \
+                 well, open ones go on",
+                counted(waiting, "line"),
+                counted(self.most as u64, "byte")
             );
         }
     }
@@ -365,7 +367,8 @@ impl Shared {
                     // A little room is no end of it.
                     if failing && lines_in(done) > 0 {
                         failing = false;
-                        tracing::warn!("writing records to {}: works again", sink.output());
+                        // Who is shown errors alone must learn of this one's end.
+                        tracing::error!("writing records to {}: works again", sink.output());
                     }
                     if written == batch.len() && sink.was_removed() {
                         tracing::warn!("{} was removed; records go to a new one", sink.output());
@@ -384,7 +387,7 @@ impl Shared {
                     if !std::mem::replace(&mut failing, true) {
                         let (output, lines) = (sink.output(), self.tally().unwritten);
                         let text = text_of(&error);
-                        tracing::warn!(
+                        tracing::error!(
                             "writing records to {output}: {text}; waiting to be written: {lines}"
                         );
                     }

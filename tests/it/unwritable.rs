@@ -185,6 +185,30 @@ fn a_full_disk_gets_room_when_the_file_of_records_is_removed() {
 }
 
 #[test]
+fn quiet_still_says_that_records_are_not_written() {
+    let what = "quiet_still_says_that_records_are_not_written";
+    if !SmallDisk::available(what) {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    let _disk = SmallDisk::mount(&path, 4 << 20);
+    let ballast = path.join("ballast");
+    std::fs::write(&ballast, vec![0; 4_100_000]).unwrap();
+    let forward = format!("0:{}", echo_server());
+    let args = [&SMALL_QUEUE[..], &["-q"]].concat();
+    let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &args);
+    pairs(&proxy, 20);
+    proxy.wait_to_hear("No space left on device");
+    let (open, count) = fill_the_queue(&proxy, || std::fs::remove_file(&ballast).unwrap());
+    proxy.wait_to_hear("works again");
+    drop(open);
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    assert_complete(&left.lines, count + 20);
+}
+
+#[test]
 fn an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line() {
     let what = "an_output_that_fails_for_good_is_given_up_with_a_count_and_no_torn_line";
     if !SmallDisk::available(what) {

@@ -27,7 +27,7 @@ impl Default for Owners {
     fn default() -> Self {
         let own_uid = rustix::process::geteuid().as_raw();
         let sock_diag = SockDiag::open().map_err(|error| {
-            tracing::warn!("asking whose programs clients are: {}", text_of(&error));
+            tracing::error!("asking whose programs clients are: {}", text_of(&error));
         });
         let sock_diag = sock_diag.ok();
         let remembers = sock_diag.as_ref().map(|sock_diag| remembers(sock_diag, own_uid));

@@ -103,7 +103,7 @@ impl Cgroup {
                 Err(_) => tokio::time::sleep(pause).await,
             }
         }
-        tracing::warn!("removing the cgroup '{}' failed", self.directory.display());
+        tracing::error!("removing the cgroup '{}' failed", self.directory.display());
     }
 
     fn release_members(&self) {
