@@ -147,6 +147,12 @@ pub(crate) fn after(instant: Instant, duration: Duration) -> Instant {
     instant.checked_add(duration.min(CENTURY)).unwrap_or(instant)
 }
 
+/// When a time that ends something is over which began at `instant`. Zero is no limit.
+#[cfg(feature = "proxy")]
+pub(crate) fn deadline(instant: Instant, limit: Duration) -> Instant {
+    after(instant, if limit.is_zero() { Duration::MAX } else { limit })
+}
+
 #[cfg(all(test, feature = "proxy"))]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 /// `interval`; when `probes` of them have had no answer, the connection ends. Whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// How long the peer may be silent before it is asked.
+    /// How long the peer may be silent before it is asked. Zero: it is never asked.
     pub idle: Duration,
     /// From one probe to the next.
     pub interval: Duration,
@@ -69,8 +69,8 @@ impl Default for SocketOptions {
 
 impl SocketOptions {
     /// Tries these options on a socket. `user_timeout` is how long sent data may stay
-    /// unacknowledged before the connection ends (RFC 5482, Linux `TCP_USER_TIMEOUT`); without it
-    /// the system's retransmissions decide.
+    /// unacknowledged before the connection ends (RFC 5482, Linux `TCP_USER_TIMEOUT`); without it, and
+    /// where it is zero, the system's retransmissions decide.
     ///
     /// # Errors
     ///
@@ -79,6 +79,8 @@ impl SocketOptions {
         keepalive: Option<Keepalive>,
         user_timeout: Option<Duration>,
     ) -> Result<Self, SocketOptionsError> {
+        let keepalive = keepalive.filter(|keepalive| !keepalive.idle.is_zero());
+        let user_timeout = user_timeout.filter(|timeout| !timeout.is_zero());
         let options = Self { keepalive, user_timeout };
         let failed = |what| move |error| SocketOptionsError { what, error };
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));

@@ -142,7 +142,7 @@ impl Dialler {
         log: &mut DialLog,
         mut abandoned: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Dialled<'v>, Failure> {
-        let deadline = crate::clock::after(Instant::now(), limits.timeout);
+        let deadline = crate::clock::deadline(Instant::now(), limits.timeout);
         let tunnel = match via.filter(|via| !via.excepts(target)) {
             Some(via) => {
                 let abandoned = abandoned.as_mut();

@@ -88,6 +88,7 @@ impl Account {
     /// How long relaying may go on from here.
     pub(super) fn patience(&self) -> Option<Box<Patience>> {
         let Limits { idle, lifetime, .. } = self.shared.settings.limits;
+        let [idle, lifetime] = [idle, lifetime].map(|time| time.filter(|time| !time.is_zero()));
         let until = lifetime.map(|lifetime| clock::after(self.epoch.start().into(), lifetime));
         Patience::new(idle, until)
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::time::Sleep;
 
+use super::Settings;
 use super::account::Account;
 use crate::clock;
 use crate::conn::Meter;
@@ -56,7 +57,8 @@ struct Watched {
 impl<'p> Sampler<'p> {
     /// For a pair whose first looks these have.
     pub(super) fn new(account: &'p mut Account, client: &Meter, upstream: &Meter) -> Self {
-        let interval = account.shared.settings.sample_interval;
+        let interval =
+            account.shared.settings.sample_interval.max(Settings::SHORTEST_SAMPLE_INTERVAL);
         let due = clock::after(Instant::now(), interval);
         Self {
             account,

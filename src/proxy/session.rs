@@ -300,7 +300,8 @@ async fn request(
     if let (Some(target), false) = (&target, accept_proxy) {
         return Ok(Request::tunnel(target.clone(), Answer::Silent, Vec::new()));
     }
-    let deadline = clock::after(client.state.meter.opened.into(), shared.settings.request_timeout);
+    let (opened, limit) = (client.state.meter.opened.into(), shared.settings.request_timeout);
+    let deadline = clock::deadline(opened, limit);
     let remote = client.state.meter.remote;
     let mut dialogue = Dialogue::new(client, Conditions { deadline, stop: &shared.stop });
     let hearing = async {

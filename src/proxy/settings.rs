@@ -22,9 +22,10 @@ pub struct Settings {
     pub accept_proxy: bool,
     /// Upstreams are told of their clients by a PROXY protocol header. No.
     pub send_proxy: Option<ProxyProtocol>,
-    /// Longest time from accept until a client has said where it wants to go. 30 s.
+    /// Maximum time from accept until a client has said where it wants to go. 30 s; zero is no limit.
     pub request_timeout: Duration,
-    /// Longest time for the look-up, all attempts and a parent proxy's answer together. 10 s.
+    /// Maximum time for the look-up, all attempts and a parent proxy's answer together. 10 s; zero is
+    /// no limit.
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
     pub family: Family,
@@ -38,13 +39,16 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How much is taken on, and for how long.
     pub limits: Limits,
-    /// How long open pairs may go on after the proxy was told to stop. 5 s.
+    /// How long open pairs may go on after the proxy was told to stop. 5 s; with zero they are ended at
+    /// once.
     pub drain: Duration,
-    /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s.
+    /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s; zero does
+    /// not wait.
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
-    /// How far apart the samples of a pair are while bytes pass. 1 s.
+    /// How far apart the samples of a pair are while bytes pass. 1 s; what is shorter than
+    /// [`Self::SHORTEST_SAMPLE_INTERVAL`], zero too, counts as that.
     pub sample_interval: Duration,
     /// How much they tell. All.
     pub detail: Detail,
@@ -58,6 +62,11 @@ pub struct Settings {
     pub labels: BTreeMap<String, String>,
     /// This run, in every record.
     pub run_id: Uuid,
+}
+
+impl Settings {
+    /// The shortest [`sample_interval`](Self::sample_interval).
+    pub const SHORTEST_SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 }
 
 impl Default for Settings {
@@ -97,9 +106,10 @@ pub struct Limits {
     /// Connections of one client address at a time, announced ones counted by what is announced.
     /// Further ones are reset.
     pub per_client: Option<NonZeroUsize>,
-    /// Longest time in which a pair moves no byte either way. Then both sides are reset.
+    /// Maximum time in which a pair moves no byte either way. Then both sides are reset. `None`, and
+    /// zero: no limit.
     pub idle: Option<Duration>,
-    /// Longest time from accept. Then both sides are reset.
+    /// Maximum time from accept. Then both sides are reset. `None`, and zero: no limit.
     pub lifetime: Option<Duration>,
 }
 
