@@ -72,6 +72,7 @@
 mod caught;
 mod clock;
 mod conn;
+mod counted;
 #[cfg(feature = "proxy")]
 mod episode;
 mod fault;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Report;
+use crate::counted::counted;
 
 /// One line: the addresses, how long the connection lasted, the bytes each way, the round-trip time with
 /// its deviation at its beginning and at its end (from before our own end of stream, which disturbs
@@ -24,7 +25,8 @@ impl fmt::Display for Report {
             }
             None => f.write_str("open")?,
         }
-        write!(f, ", sent {} bytes, received {} bytes", self.tx_bytes, self.rx_bytes)?;
+        let (sent, received) = (counted(self.tx_bytes, "byte"), counted(self.rx_bytes, "byte"));
+        write!(f, ", sent {sent}, received {received}")?;
         let opened = self.opened_info.as_ref().map(|info| (info.rtt, info.rtt_var));
         let closed = self.closed_info.as_ref().map(|info| (info.rtt, info.rtt_var));
         let before_end = self.eof_info.as_ref().map(|info| (info.rtt, info.rtt_var));

@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use super::Metrics;
 use super::answer::Answerer;
 use crate::access::Access;
+use crate::counted::counted;
 use crate::descriptors;
 use crate::episode::Throttle;
 use crate::fault::text_of;
@@ -164,7 +165,9 @@ impl RefusalLog {
     fn tell(&mut self) {
         let count = self.throttle.take_untold();
         let last = self.last.map(|peer| format!(", the last one by {peer}")).unwrap_or_default();
-        tracing::warn!("{count} more connections asked for metrics and were refused{last}");
+        let more = counted(count, "more connection");
+        let were = if count == 1 { "was" } else { "were" };
+        tracing::warn!("{more} asked for metrics and {were} refused{last}");
     }
 }
 

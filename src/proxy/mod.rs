@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Asker, Guesses, Owner, Owners};
+use crate::counted::counted;
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::episode::Episode;
@@ -194,7 +195,8 @@ impl Proxy {
         while loops.join_next().await.is_some() {}
         pairs.close();
         if !pairs.is_empty() {
-            tracing::info!("waiting for {} open connections to end", pairs.len());
+            let open = counted(pairs.len() as u64, "open connection");
+            tracing::info!("waiting for {open} to end");
         }
         tokio::select! {
             () = pairs.wait() => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::counted::{counted, counted_were};
 use crate::ingress::Exchange;
 use crate::nanos;
 use crate::record::{
@@ -54,7 +55,7 @@ pub(super) fn warnings(known: &Known<'_>) -> Vec<Warning> {
     let wait = known.phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN);
     found.time(Code::AcceptQueue, wait, |ms| format!("the client waited {ms} ms to be accepted"));
     let syn_acks = known.client.opened_info.as_ref().and_then(|info| info.retransmits);
-    let text = |n| format!("{n} SYN-ACKs sent again");
+    let text = |n| format!("{} sent again", counted(n, "SYN-ACK"));
     found.count(Code::SynRetransmits, syn_acks, "segments", text);
     found.of_leg(known.client, known.delivery.to_client.as_ref(), known.longest_blocked.0);
 
@@ -112,10 +113,11 @@ impl Found {
         });
         let Some(exchange) = known.exchange else { return };
         self.leg = Some(Leg::Client);
-        let text = |n| format!("{n} bytes that came after the request were discarded");
+        let text = |n| format!("{} discarded that came after the request", counted_were(n, "byte"));
         self.count(Code::BytesAfterRequest, Some(exchange.discarded()), "bytes", text);
         self.leg = Some(Leg::Upstream);
-        let text = |n| format!("{n} bytes that came after the response were discarded");
+        let text =
+            |n| format!("{} discarded that came after the response", counted_were(n, "byte"));
         self.count(Code::BytesAfterResponse, Some(exchange.discarded_of_upstream()), "bytes", text);
         let bad = u64::from(exchange.has_bad_response());
         self.count(Code::ResponseNotHttp, Some(bad), "responses", |_| {
@@ -133,7 +135,7 @@ impl Found {
     ) {
         self.leg = Some(Leg::Upstream);
         let syns = attempts.iter().filter_map(|attempt| attempt.syn_retransmits).sum();
-        let text = |n| format!("{n} SYNs sent again");
+        let text = |n| format!("{} sent again", counted(n, "SYN"));
         self.count(Code::SynRetransmits, Some(syns), "segments", text);
         if let Some(upstream) = upstream {
             self.of_leg(upstream, delivered, blocked);
@@ -149,10 +151,11 @@ impl Found {
         };
         let retransmits =
             since_open(latest.and_then(|i| i.retransmits), opened.and_then(|i| i.retransmits));
-        let text = |n| format!("{n} segments sent again");
+        let text = |n| format!("{} sent again", counted(n, "segment"));
         self.count(Code::Retransmits, retransmits, "segments", text);
         let queued = delivered.and_then(Delivered::still_queued);
-        let text = |n| format!("{n} bytes were not acknowledged when the socket was closed");
+        let text =
+            |n| format!("{} not acknowledged when the socket was closed", counted_were(n, "byte"));
         self.count(Code::QueueNotEmptied, queued, "bytes", text);
 
         // Windows tells of timestamps alone, which it does not use unless it was told to.
@@ -165,10 +168,10 @@ impl Found {
         let at_open = opened.and_then(|info| info.sys_info.linux());
         let timeouts = |info: &LinuxInfo| info.total_rto.map(u64::from);
         let timeouts = since_open(timeouts(linux), at_open.and_then(timeouts));
-        let text = |n| format!("the retransmission timer ran out {n} times");
+        let text = |n| format!("the retransmission timer ran out {}", counted(n, "time"));
         self.count(Code::RetransmissionTimeouts, timeouts, "timeouts", text);
         let out_of_order = linux.rx_out_of_order.map(u64::from);
-        let text = |n| format!("{n} packets came out of order");
+        let text = |n| format!("{} came out of order", counted(n, "packet"));
         self.count(Code::OutOfOrder, out_of_order, "packets", text);
         let full = linux.rx_window_limited.map(|full| full.min(blocked));
         let text = |ms| format!("the peer's receive window had no room for {ms} ms on end");
