@@ -13,12 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::exit::{self, Failure};
-use super::{Verbosity, diagnostics};
+use super::{Verbosity, diagnostics, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// How much is sent each way, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = values::number(1..=65_536_u64, 8))]
     size: u64,
 
     #[command(flatten)]
@@ -68,9 +68,10 @@ async fn show(size: u64) -> Result<(), Failure> {
     }
 
     exit::say(&format!("the client sent {sent} bytes and received {received} in {took:.1?}"));
-    exit::say(
-        "the record of it is on standard output; try: cargo run --release -- demo | jq '.phases, .delivery'",
-    );
+    let program = std::env::args().next().unwrap_or_else(|| "conniver".to_owned());
+    exit::say(&format!(
+        "the record of it is on standard output; try: {program} demo | jq '.phases, .delivery'"
+    ));
     Ok(())
 }
 

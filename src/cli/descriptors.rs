@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 
 use conniver::proxy::Limits;
 
+use super::units::counted;
+
 /// How many connections may be open at a time: as many as are asked for, or as there are
 /// descriptors for, whichever is less. `None` where the system does not count them. The process
 /// takes all the descriptors that it may have.
@@ -14,13 +16,18 @@ pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
         Some(asked) if asked <= most => Some(asked),
         Some(asked) => {
             tracing::warn!(
-                "--max-connections {asked}: with {descriptors} descriptors (ulimit -Hn) there is \
-                 room for {most} connections"
+                "--max-connections {asked}: with {} (ulimit -Hn) there is room for {}",
+                counted(descriptors, "descriptor"),
+                counted(most.get() as u64, "connection")
             );
             Some(most)
         }
         None => {
-            tracing::info!("room for {most} connections ({descriptors} descriptors, ulimit -Hn)");
+            tracing::info!(
+                "room for {} ({}, ulimit -Hn)",
+                counted(most.get() as u64, "connection"),
+                counted(descriptors, "descriptor")
+            );
             Some(most)
         }
     }

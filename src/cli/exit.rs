@@ -8,6 +8,7 @@ use std::time::Duration;
 use conniver::record::{Printable, Recorder, Tally, Writer};
 
 use super::signals::StopRequests;
+use super::units::counted;
 
 /// After a second request to stop, the writer has this long.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -18,8 +19,15 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 pub(crate) struct Failure(String);
 
 impl Failure {
+    /// The system's numbers of errors are left out: their texts say the same.
     pub(crate) fn new(sentence: impl fmt::Display) -> Self {
-        Self(sentence.to_string())
+        let sentence = sentence.to_string();
+        let mut parts = sentence.split(" (os error ");
+        let mut words = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            words.push_str(part.split_once(')').map_or("", |(_number, rest)| rest));
+        }
+        Self(words)
     }
 
     /// Says it, in one line.
@@ -41,17 +49,16 @@ pub(crate) fn say(lines: &str) {
     let _ = io::stderr().write_all(lines.as_bytes());
 }
 
-/// Ends the program as clap does where what was typed for `command` makes no sense together. Exit
-/// status 2.
-pub(crate) fn wrong_usage<A: clap::Args>(command: &'static str, sentence: &str) -> ! {
-    let mut command = A::augment_args(clap::Command::new(command));
-    command.error(clap::error::ErrorKind::MissingRequiredArgument, sentence).exit()
+/// Ends the program as clap does where what was typed for the subcommand of this path makes no sense
+/// together. Exit status 2.
+pub(crate) fn wrong_usage(path: &[&str], sentence: &str) -> ! {
+    super::advice::usage_error(path, sentence).exit()
 }
 
 /// Ends the program as clap does for a malformed value, which is not repeated: it may have a password.
 /// Exit status 2.
 pub(crate) fn invalid_value(of: &str, why: impl fmt::Display) -> ! {
-    let text = format!("invalid value for '{of}': {why}\n");
+    let text = format!("invalid value for '{of}': {why}\n\nFor more information, try '--help'.\n");
     clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
 }
 
@@ -100,7 +107,8 @@ pub(crate) async fn finish(
     };
     match unwritten + lost {
         0 => {
-            tracing::info!("{written} lines were written, 0 lost");
+            let were = if written == 1 { "was" } else { "were" };
+            tracing::info!("{} {were} written, 0 lost", counted(written, "line"));
             Ok(())
         }
         1 => Err(Failure::new("1 record was not written")),

@@ -8,50 +8,54 @@ use conniver::proxy::{Keepalive, Settings, SocketOptions};
 
 use super::descriptors;
 use super::exit::Failure;
-use super::pair::parse_duration;
+use super::values;
 
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
-    /// How many connections may be open at a time; others wait to be accepted. By default as many as
-    /// there are descriptors for
-    #[arg(long, value_name = "N")]
-    max_connections: Option<NonZeroUsize>,
+    /// Maximum number of open connections; others wait to be accepted. By default, and with 0, as
+    /// many as there are descriptors for
+    #[arg(long, value_name = "N", value_parser = values::limit)]
+    max_connections: Option<usize>,
 
-    /// How many connections a client's address may have at a time; others are reset
-    #[arg(long, value_name = "N")]
-    max_per_client: Option<NonZeroUsize>,
+    /// Maximum number of open connections of a client's address; others are reset. By default, and
+    /// with 0, there is no limit
+    #[arg(long, value_name = "N", value_parser = values::limit)]
+    max_per_client: Option<usize>,
 
-    /// End connections on which nothing has moved for so long, either way
-    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    /// Close connections on which no byte has moved for TIME, either way. By default, and with 0,
+    /// there is no limit
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     idle_timeout: Option<Duration>,
 
-    /// End connections that have lasted so long
-    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    /// Close connections older than TIME. By default, and with 0, there is no limit
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     lifetime: Option<Duration>,
 
-    /// Ask a silent peer after so long whether it is still there; 0 never asks
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    /// Idle time before keepalive probes are sent, at least 1s; 0 turns them off
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = keepalive)]
     keepalive: Duration,
 
-    /// From one such question to the next
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    /// Keepalive probe interval, at least 1s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration_from(SECOND, "1s"))]
     keepalive_interval: Duration,
 
-    /// How many of them a peer may leave unanswered
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    /// Unanswered keepalive probes before the connection is closed, 1 to 127
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = values::number(1..=127_u32, 6))]
     keepalive_probes: u32,
 
-    /// Longest time that sent data may stay unacknowledged (TCP_USER_TIMEOUT). Linux; by default the
-    /// system gives up after a quarter of an hour or so
-    #[arg(long, value_name = "TIME", value_parser = parse_bound)]
+    /// Maximum time that sent data may stay unacknowledged (TCP_USER_TIMEOUT). Linux; by default, and
+    /// with 0, the system gives up after some 15 minutes
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
     user_timeout: Option<Duration>,
 }
 
-/// A time that ends something: none at all would end it at once.
-fn parse_bound(text: &str) -> Result<Duration, String> {
-    match parse_duration(text)? {
-        Duration::ZERO => Err("it must be longer than 0".to_owned()),
-        duration => Ok(duration),
+/// The kernel counts keepalive's times in seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+fn keepalive(text: &str) -> Result<Duration, String> {
+    match values::duration(text)? {
+        idle if idle.is_zero() || idle >= SECOND => Ok(idle),
+        _ => Err("expected at least 1s, or 0 for no keepalive probes".to_owned()),
     }
 }
 
@@ -64,8 +68,9 @@ impl LimitArgs {
         });
         let options = SocketOptions::new(keepalive, self.user_timeout);
         settings.sockets = options.map_err(Failure::new)?;
-        settings.limits.connections = descriptors::connections(self.max_connections);
-        settings.limits.per_client = self.max_per_client;
+        let most = |typed: Option<usize>| typed.and_then(NonZeroUsize::new);
+        settings.limits.connections = descriptors::connections(most(self.max_connections));
+        settings.limits.per_client = most(self.max_per_client);
         settings.limits.idle = self.idle_timeout;
         settings.limits.lifetime = self.lifetime;
         Ok(())

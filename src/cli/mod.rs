@@ -1,5 +1,6 @@
 //! The command line: what was typed, turned into settings; one file a subcommand.
 
+mod advice;
 mod check;
 mod demo;
 mod descriptors;
@@ -12,6 +13,7 @@ mod pair;
 mod parent;
 mod proxy;
 mod reference;
+mod requirements;
 mod rules;
 mod run;
 mod service;
@@ -20,6 +22,7 @@ mod signals;
 mod stat;
 mod terminal;
 mod units;
+mod values;
 
 use std::process::ExitCode;
 
@@ -79,7 +82,7 @@ struct Verbosity {
 
 /// Runs the command line of this process; wrong usage ends it with status 2.
 pub(crate) fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match advice::parse().command {
         Command::Proxy(args) => proxy::run(*args),
         // Its status is the program's.
         Command::Run(args) => return run::run(&args),

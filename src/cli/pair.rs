@@ -8,7 +8,7 @@ use clap::Args;
 use conniver::proxy::{Events, Family, ParseViaError, Settings, Via};
 use conniver::record::Detail;
 
-use super::exit;
+use super::{exit, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
@@ -16,8 +16,9 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
     events: Vec<Event>,
 
-    /// How far apart the sample lines of a connection are while bytes pass
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    /// Time between the sample lines of a connection while bytes pass, at least 10ms; needs sample
+    /// among the --events
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(Settings::SHORTEST_SAMPLE_INTERVAL, "10ms"))]
     sample_interval: Duration,
 
     /// How much they tell: brief is some 1 kB a pair, normal 5 kB, full has all that the kernel knows
@@ -29,7 +30,7 @@ pub(crate) struct PairArgs {
     raw: bool,
 
     /// Put this into every record; repeatable, the last value of a KEY counts
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_label)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::label)]
     label: Vec<(String, String)>,
 
     /// The machine's name in every record, instead of its own
@@ -40,8 +41,9 @@ pub(crate) struct PairArgs {
     #[arg(long)]
     no_process: bool,
 
-    /// Longest time to look up and connect to a target: 10s, 500ms; a bare number is seconds
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    /// Maximum time to look up and connect to a target: 10s, 500ms; a bare number is seconds; 0 means
+    /// no limit
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     connect_timeout: Duration,
 
     /// Reach targets through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT].
@@ -57,17 +59,19 @@ pub(crate) struct PairArgs {
     #[arg(short = '6', long)]
     ipv6: bool,
 
-    /// How long connections may go on that are still open at the end
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    /// Time that connections still open at the end have to finish; 0 ends them at once
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     drain: Duration,
 
-    /// How long to wait, after the last byte, until the peers have acknowledged everything
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    /// Maximum time to wait, after the last byte, for the peers to acknowledge everything; 0 does not
+    /// wait
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     linger: Duration,
 }
 
+/// A kind of line, as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Event {
+pub(super) enum Event {
     Start,
     Open,
     Sample,
@@ -90,32 +94,6 @@ impl From<DetailArg> for Detail {
             DetailArg::Normal => Self::Normal,
             DetailArg::Full => Self::Full,
         }
-    }
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
-}
-
-/// `5s`, `250ms`, `1m 30s`; a bare number is seconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-    let seconds = || text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
-    let friendly = || Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok();
-    seconds()
-        .or_else(friendly)
-        .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "expected a time such as 5s, 250ms or 1m, a year at most".to_owned())
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    const SHORTEST: Duration = Duration::from_millis(10);
-    match parse_duration(text)? {
-        interval if interval < SHORTEST => Err("expected at least 10ms".to_owned()),
-        interval => Ok(interval),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `conniver proxy`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +16,9 @@ use conniver::record::{Output, Recorder};
 use super::exit::{self, Failure};
 use super::inherited::Inherited;
 use super::limits::LimitArgs;
-use super::pair::{PairArgs, parse_duration};
+use super::pair::PairArgs;
 use super::signals::{self, Handlers, Stopper};
-use super::{Verbosity, diagnostics, output_watch, service};
+use super::{Verbosity, diagnostics, output_watch, service, values};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
@@ -68,8 +68,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "VERSION")]
     send_proxy: Option<SendProxy>,
 
-    /// Longest time until a client has said what it must, such as where it wants to go
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    /// Maximum time for a client to send its request, or what else it must; 0 means no limit
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     request_timeout: Duration,
 
     /// Where records go: a file to append to, or '-' for standard output
@@ -78,16 +78,17 @@ pub(crate) struct ProxyArgs {
 
     /// Permissions of the file when it is created, less the umask, in octal: 0640 lets its group read
     /// it. Unix
-    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = values::mode)]
     output_mode: u32,
 
-    /// How much may wait to be written before new connections wait as well: 64MiB, 500kB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    /// Size of the output queue: 64MiB, 500kB. When it is full, new connections wait; with 0, whenever
+    /// a record is not written yet
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
     queue: ByteSize,
 
     /// Mark connections to upstreams (SO_MARK), so that the kernel's rules can let them pass. Linux,
     /// needs CAP_NET_ADMIN
-    #[arg(long, value_name = "N", value_parser = parse_mark)]
+    #[arg(long, value_name = "N", value_parser = values::mark)]
     mark: Option<NonZeroU32>,
 
     /// Show Prometheus what the proxy does, under /metrics, and whether it is well, under /healthz.
@@ -109,24 +110,6 @@ pub(crate) struct ProxyArgs {
 enum SendProxy {
     V1,
     V2,
-}
-
-/// `7`, `0x7`.
-pub(super) fn parse_mark(text: &str) -> Result<NonZeroU32, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    let mark = number.ok().and_then(NonZeroU32::new);
-    mark.ok_or_else(|| "expected a number from 1 to 4294967295, or 0x and hex digits".to_owned())
-}
-
-/// `0640`: the permissions of a file, in octal, with which its owner can write to it.
-fn parse_mode(text: &str) -> Result<u32, String> {
-    let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
-    let expected = "expected permissions in octal that let the owner write, such as 0600 or 0640";
-    mode.filter(|mode| mode & 0o200 != 0).ok_or_else(|| expected.to_owned())
 }
 
 /// Warns of passwords that others than the file's owner can read.
@@ -163,30 +146,64 @@ fn warn_of_unresolved_names(settings: &Settings) {
 }
 
 impl ProxyArgs {
+    /// The addresses to listen on, each with its option.
+    fn listen_addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let forwards = self.forward.iter().map(|forward| ("-L", forward.listen));
+        let of = |option, addresses: &[ListenAddr]| {
+            let pairs: Vec<_> = addresses.iter().map(|address| (option, address.0)).collect();
+            pairs.into_iter()
+        };
+        forwards
+            .chain(of("-D", &self.dynamic))
+            .chain(of("--redirect", &self.redirect))
+            .chain(of("--tproxy", &self.tproxy))
+            .chain(of("--metrics", self.metrics.as_slice()))
+            .collect()
+    }
+
+    /// Two options that listen on one address would be an error of the system that blames somebody
+    /// else.
+    fn check_overlaps(&self) {
+        let all = self.listen_addresses();
+        for (at, (option, address)) in all.iter().enumerate() {
+            let later = all.get(at + 1..).unwrap_or_default();
+            let overlap = later
+                .iter()
+                .find_map(|(other, with)| Some((*other, *with, shared_address(*address, *with)?)));
+            let Some((other, with, shared)) = overlap else { continue };
+            let sentence = match *address == with {
+                true if *option == other => format!("{option} {address} is given twice"),
+                true => format!("{option} and {other} both listen on {address}"),
+                false => format!("{option} {address} and {other} {with} both listen on {shared}"),
+            };
+            let sentence = format!("{sentence}; choose another port for one of them");
+            exit::wrong_usage(&["proxy"], &sentence);
+        }
+    }
+
     /// Listening where other machines come in takes a word on who may. What is diverted was chosen
     /// by the kernel's rules, and whoever connects otherwise is refused. Who may announce clients is
     /// always to be said.
     fn check_exposure(&self) {
         let has_users = self.auth_file.is_some() && !self.accept_proxy;
-        let forwards = self.forward.iter().map(|forward| ("-L", forward.listen, false));
-        let dynamics = self.dynamic.iter().map(|dynamic| ("-D", dynamic.0, has_users));
-        let diverted = !self.accept_proxy;
-        let redirects = self.redirect.iter().map(|redirect| ("--redirect", redirect.0, diverted));
-        let tproxies = self.tproxy.iter().map(|tproxy| ("--tproxy", tproxy.0, diverted));
-        let metrics = self.metrics.iter().map(|metrics| ("--metrics", metrics.0, false));
-        let mut all = forwards.chain(dynamics).chain(redirects).chain(tproxies).chain(metrics);
+        let is_guarded = |option| match option {
+            "-D" => has_users,
+            "--redirect" | "--tproxy" => !self.accept_proxy,
+            _ => false,
+        };
         let exposed = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
-        let open = all.find(|(_, address, guarded)| {
-            self.allow_from.is_empty() && !guarded && exposed(address)
+        let all = self.listen_addresses();
+        let open = all.iter().find(|(option, address)| {
+            self.allow_from.is_empty() && !is_guarded(option) && exposed(address)
         });
-        if let Some((option, address, _)) = open {
+        if let Some((option, address)) = open {
             let or =
-                if option == "-D" && !self.accept_proxy { ", or --auth-file FILE" } else { "" };
+                if *option == "-D" && !self.accept_proxy { ", or --auth-file FILE" } else { "" };
             let sentence = format!(
                 "{option} {address} can be reached from other machines: say who may use it with \
                  --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
             );
-            exit::wrong_usage::<Self>("conniver proxy", &sentence);
+            exit::wrong_usage(&["proxy"], &sentence);
         }
     }
 
@@ -247,7 +264,23 @@ impl ProxyArgs {
     }
 }
 
+/// The address on which both listen, if there is one. Port 0 is any free one.
+fn shared_address(one: SocketAddr, other: SocketAddr) -> Option<SocketAddr> {
+    if one.port() != other.port() || one.port() == 0 {
+        return None;
+    }
+    let [(one_ip, one), (other_ip, other)] =
+        [one, other].map(|address| (address.ip().to_canonical(), address));
+    // A socket on every IPv6 address takes IPv4 too.
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    if one_ip == other_ip || covers(one_ip, other_ip) {
+        return Some(other);
+    }
+    covers(other_ip, one_ip).then_some(one)
+}
+
 pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
+    args.check_overlaps();
     args.check_exposure();
     diagnostics::start(&args.verbosity);
     let runtime = exit::runtime()?;
@@ -327,19 +360,4 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     };
     proxy.run(drain, requests.reach(2)).await;
     exit::finish(writer, &recorder, &requests).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mode_is_octal_and_lets_the_owner_write() {
-        for (text, mode) in [("0640", 0o640), ("600", 0o600), ("0200", 0o200), ("777", 0o777)] {
-            assert_eq!(parse_mode(text), Ok(mode));
-        }
-        for text in ["", "0o640", "+640", "0440", "0", "1777", "0689", "rw-r-----", "77777777777"] {
-            assert!(parse_mode(text).is_err(), "{text}");
-        }
-    }
 }

@@ -1,13 +1,13 @@
 //! `conniver rules`: the kernel's rules that divert connections to the proxy, as a shell script.
 
 use std::fmt::{self, Write};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
 use super::exit::{self, Failure};
-use super::proxy::parse_mark;
+use super::values;
 
 /// The mark by which routing leads what TPROXY is to divert to this machine itself, and the routing
 /// table that does it: the letters "cn".
@@ -33,15 +33,15 @@ enum By {
 #[derive(Debug, Args)]
 struct Diversion {
     /// The proxy's port
-    #[arg(long, value_name = "PORT")]
-    port: NonZeroU16,
+    #[arg(long, value_name = "PORT", value_parser = values::number(1..=u16::MAX, 15_001))]
+    port: u16,
 
     /// Divert connections to these ports alone: 80,443,8000-8099
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     ports: Vec<Ports>,
 
     /// Let connections with this mark pass: the proxy's own, by its --mark
-    #[arg(long, value_name = "N", value_parser = parse_mark)]
+    #[arg(long, value_name = "N", value_parser = values::mark)]
     mark: Option<NonZeroU32>,
 
     /// Let this user's connections pass: the proxy's own, where it runs as a user of its own
@@ -56,7 +56,7 @@ struct Diversion {
 
 /// A port, or the first and the last of several.
 #[derive(Debug, Clone, Copy)]
-struct Ports(NonZeroU16, NonZeroU16);
+struct Ports(u16, u16);
 
 impl FromStr for Ports {
     type Err = &'static str;
@@ -64,8 +64,10 @@ impl FromStr for Ports {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) if first <= last => Ok(Self(first, last)),
-            _ => Err("expected a port, or the first and the last of several, such as 8000-8099"),
+            (Ok(first @ 1..), Ok(last)) if first <= last => Ok(Self(first, last)),
+            _ => Err(
+                "expected a port, or the first and the last of several, such as 443 or 8000-8099",
+            ),
         }
     }
 }
@@ -88,15 +90,17 @@ impl FromStr for Word {
         let fits = |c: char| c.is_ascii_alphanumeric() || "_.:@-".contains(c);
         match !text.is_empty() && !text.starts_with('-') && text.chars().all(fits) {
             true => Ok(Self(text.to_owned())),
-            false => Err("expected a name of letters, digits and _ . : @ -"),
+            false => {
+                Err("expected a name of letters, digits and _ . : @ -, such as eth0 or conniver")
+            }
         }
     }
 }
 
 pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
     let script = match args.by {
-        By::Redirect(diversion) => diversion.checked().redirect(),
-        By::Tproxy(diversion) => diversion.checked().tproxy(),
+        By::Redirect(diversion) => diversion.checked("redirect").redirect(),
+        By::Tproxy(diversion) => diversion.checked("tproxy").tproxy(),
     };
     exit::print(script.trim_end())
 }
@@ -104,17 +108,17 @@ pub(crate) fn run(args: RulesArgs) -> Result<(), Failure> {
 impl Diversion {
     /// Ends the program where the rules would divert the proxy's own connections, or could not tell
     /// them from diverted ones.
-    fn checked(self) -> Self {
+    fn checked(self, by: &str) -> Self {
         if self.on.is_empty() && self.mark.is_none() && self.not_user.is_none() {
-            exit::wrong_usage::<Self>(
-                "conniver rules",
+            exit::wrong_usage(
+                &["rules", by],
                 "the proxy's own connections would be diverted to it, again and again: say how to \
                  tell them, by --mark N (and give the proxy the same) or by --not-user USER",
             );
         }
         if self.mark.is_some_and(|mark| mark.get() == DIVERTED) {
             let sentence = format!("--mark {DIVERTED:#x} is what the rules use themselves");
-            exit::wrong_usage::<Self>("conniver rules", &sentence);
+            exit::wrong_usage(&["rules", by], &sentence);
         }
         self
     }

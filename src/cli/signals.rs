@@ -61,7 +61,12 @@ pub(crate) fn listen(
     stopper: &Stopper,
     handlers: Handlers<impl Fn() + Send + 'static, impl Fn() + Send + 'static>,
 ) -> io::Result<()> {
-    if !is_ignored(SIGINT) {
+    if is_ignored(SIGINT) {
+        tracing::info!(
+            "SIGINT is ignored, because it was when the program started (a shell's '&' does that); \
+             SIGTERM stops it"
+        );
+    } else {
         // ctrlc without its `termination` feature, which would take SIGHUP as well.
         let interrupted = stopper.clone();
         ctrlc::set_handler(move || interrupted.request()).map_err(io::Error::other)?;

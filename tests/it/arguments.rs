@@ -3,12 +3,15 @@
 use std::net::TcpListener;
 use std::process::Command;
 
+use crate::harness::clients::without_proxies;
 use crate::harness::program::BINARY;
 use crate::harness::run;
 
 /// Runs it to its end: exit status and what it said on standard error.
-fn refused(args: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(BINARY).args(args).output().unwrap();
+pub(crate) fn refused(args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(BINARY);
+    without_proxies(&mut command);
+    let output = command.args(args).output().unwrap();
     assert!(output.stdout.is_empty(), "nothing but records goes to standard output");
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }

@@ -13,9 +13,11 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::harness::clients::without_proxies;
-use crate::harness::has_tool;
 use crate::harness::peers::{Upstream, deaf_port, noise, sha256};
-use crate::harness::program::{BINARY, Proxy, closed, read_lines, wait_for, wait_until};
+use crate::harness::program::{
+    BINARY, Proxy, closed, read_lines, reset_ignored_signals, wait_for, wait_until,
+};
+use crate::harness::{has_tool, skip};
 use crate::harness::tls::TlsServer;
 
 /// `conniver run` with its records in a file.
@@ -31,6 +33,7 @@ impl Run {
 
     /// Started by `command`, which may put it elsewhere.
     pub(crate) fn by(mut command: Command, options: &[&str], words: &[&str]) -> Self {
+        reset_ignored_signals();
         let directory = TempDir::new().unwrap();
         command.args(["run", "-o"]).arg(directory.path().join("records.ndjson"));
         command.args(options).arg("--").args(words);
@@ -206,8 +209,13 @@ fn curl_in_every_language_leaves_a_record_and_a_row_of_the_table() {
         let lines: Vec<&str> = said.lines().collect();
         let [count, header, row] = lines[..] else { panic!("{said}") };
         assert_eq!(count, "conniver: 1 connection");
-        let columns = "target sent received connect first byte RTT retransmits ended";
-        assert_eq!(header.split_whitespace().collect::<Vec<_>>().join(" "), columns);
+        // Which of them depends on how wide the figures are.
+        let columns = [
+            "target sent received connect first byte RTT retransmits ended",
+            "target sent recv connect TTFB RTT retr ended",
+        ];
+        let header = header.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(columns.contains(&&*header), "{header}");
         let cells: Vec<&str> = row.split_whitespace().collect();
         let bytes = sent.tx_bytes.to_string();
         assert_eq!(cells[..5], [&*target, &*bytes, "B", "10.1", "kB"]);
@@ -311,7 +319,7 @@ fn each_scheme_goes_through_the_parent_that_names_it() {
 /// Words before a command's, by which it runs as nobody; `None`, said loudly, where that cannot be.
 pub(crate) fn as_nobody(what: &str) -> Option<[&'static str; 4]> {
     if !nix::unistd::geteuid().is_root() {
-        crate::harness::skip(what, "it becomes another user, which needs root");
+        skip(what, "it becomes another user, which needs root");
         return None;
     }
     let all = has_tool("curl", what) && has_tool("setpriv", what);
@@ -382,6 +390,7 @@ fn kill_by_name(child: &Child, signal: &str) {
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored_for_the_program() {
     let words = ["sh", "-c", "\"$0\" run -q -- grep SigIgn /proc/self/status", BINARY];
+    reset_ignored_signals();
     let run = |script: &str| {
         let output = Command::new("sh").args(["-c", script]).args(words).output().unwrap();
         let mask = stdout(&output);
@@ -402,6 +411,7 @@ fn a_terminals_interrupt_is_for_the_program_and_conniver_outlives_it() {
     let inside = format!(
         "exec {BINARY} run -q -- sh -c 'trap \"echo interrupted; exit 9\" INT; echo ready; while :; do sleep 0.01; done'"
     );
+    reset_ignored_signals();
     let mut terminal = Command::new("script")
         .args(["-qec", &inside, "/dev/null"])
         .stdin(Stdio::piped())
@@ -439,4 +449,53 @@ fn what_the_program_left_in_the_background_is_drained_and_then_reset() {
     let [record] = &run.records()[..] else { panic!("one record") };
     assert_eq!(record.outcome, Some(Outcome::Shutdown));
     drop(held);
+}
+
+#[test]
+fn the_table_uses_the_width_of_its_terminal() {
+    let what = "the_table_uses_the_width_of_its_terminal";
+    if !has_tool("curl", what) || !has_tool("script", what) || !has_tool("stty", what) {
+        return;
+    }
+    let (_held, deaf) = deaf_port();
+    for (columns, head) in [(80, "retr "), (120, "retransmits ")] {
+        let inside = format!(
+            "stty rows 24 cols {columns}; unset http_proxy https_proxy all_proxy; \
+             exec {BINARY} run -- curl -sp -m 20 http://{deaf}/"
+        );
+        let mut terminal = Command::new("script");
+        terminal.args(["-qec", &inside, "/dev/null"]).stdin(Stdio::null());
+        let shown = stdout(&without_proxies(&mut terminal).output().unwrap());
+        let table: Vec<&str> = shown.lines().skip_while(|line| !line.contains("target")).collect();
+        let [header, row] = table[..] else { panic!("{shown}") };
+        assert!(header.contains(head), "{shown}");
+        assert!(row.contains("refused (ECONNREFUSED)"), "{shown}");
+        assert!(table.iter().all(|line| line.chars().count() <= columns), "{shown}");
+    }
+}
+
+#[test]
+fn orphans_are_reaped_and_the_programs_status_is_kept() {
+    let what = "orphans_are_reaped_and_the_programs_status_is_kept";
+    let namespace = ["--pid", "--fork", "--mount-proc"];
+    if !has_tool("unshare", what) {
+        return;
+    }
+    if !Command::new("unshare").args(namespace).arg("true").status().unwrap().success() {
+        skip(what, "it makes a namespace of processes, which needs root");
+        return;
+    }
+    // conniver is process 1, whose children orphans become. Zombies would stay in /proc.
+    let script = "
+        orphans=$(for n in 1 2 3; do (sh -c 'exit 3' >/dev/null & echo $!); done)
+        for orphan in $orphans; do
+            tries=2000
+            while [ -e /proc/$orphan ] && [ $tries -gt 0 ]; do sleep 0.01; tries=$((tries - 1)); done
+            [ -e /proc/$orphan ] && exit 1
+        done
+        exit 7";
+    let mut command = Command::new("unshare");
+    command.args(namespace).arg(BINARY);
+    let output = Run::by(command, &["-q"], &["sh", "-c", script]).output();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
 }

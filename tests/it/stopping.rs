@@ -41,6 +41,20 @@ fn sigterm_gives_every_open_pair_its_record_and_resets_its_client() {
 }
 
 #[test]
+fn an_interrupt_that_a_shell_ignores_is_said_at_the_start() {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", BINARY]);
+    let proxy = Proxy::start(&mut command, &[&format!("0:{}", echo_server())], &["-v"]);
+    proxy.signal(Signal::SIGINT);
+    exchange(&mut proxy.connect(), b"it goes on");
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    let said = "SIGINT is ignored, because it was when the program started (a shell's '&' does \
+        that); SIGTERM stops it";
+    assert_eq!(left.stderr.matches(said).count(), 1, "{}", left.stderr);
+}
+
+#[test]
 fn a_pair_that_ends_while_the_proxy_drains_ends_well() {
     let proxy = Proxy::forwarding_to(echo_server(), &["--drain", "20s"]);
     let mut client = proxy.connect();

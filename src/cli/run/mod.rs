@@ -3,6 +3,8 @@
 mod environment;
 #[cfg_attr(not(target_os = "linux"), path = "no_intercept.rs")]
 mod intercept;
+#[cfg(target_os = "linux")]
+mod orphans;
 mod program;
 mod summary;
 
@@ -22,7 +24,7 @@ use super::exit::{self, Failure};
 use super::pair::PairArgs;
 use super::parent;
 use super::signals::Stopper;
-use super::{Verbosity, diagnostics};
+use super::{Verbosity, diagnostics, terminal};
 use intercept::Interception;
 use program::{Program, Signals};
 use summary::Summary;
@@ -34,7 +36,7 @@ const OWN_FAILURE: u8 = 125;
 #[command(override_usage = "conniver run [OPTIONS] -- COMMAND [ARG]...")]
 pub(crate) struct RunArgs {
     /// The program to run, and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 
     /// Take every TCP connection of COMMAND and of what it starts, whatever it knows of proxies.
@@ -81,7 +83,8 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     if args.intercept {
         // The program's own variables stay: what they name is a target like any other.
         let (interception, listeners) = Interception::of(&mut command).await?;
-        let result = run_around(command, signals, args, settings, listeners).await;
+        let helper = interception.helper();
+        let result = run_around(command, helper, signals, args, settings, listeners).await;
         interception.end().await;
         return result;
     }
@@ -93,12 +96,14 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
     let listener = Listener::proxy(listen).map_err(Failure::new)?;
     environment::point_at(&mut command, listener.address());
-    run_around(command, signals, args, settings, vec![listener]).await
+    run_around(command, None, signals, args, settings, vec![listener]).await
 }
 
 /// Runs the program to its end, and the proxy to the end of its last pair: the program's status.
+/// `helper` is another process that was started.
 async fn run_around(
     command: Command,
+    helper: Option<u32>,
     mut signals: Signals,
     args: &RunArgs,
     mut settings: Settings,
@@ -130,6 +135,11 @@ async fn run_around(
         in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record);
     });
 
+    let own: Vec<u32> = program.id().into_iter().chain(helper).collect();
+    #[cfg(target_os = "linux")]
+    let orphans = orphans::reap(&own);
+    #[cfg(not(target_os = "linux"))]
+    let orphans = std::future::pending::<std::convert::Infallible>();
     let (stopper, requests) = Stopper::new();
     let mut status = None;
     let watching = async {
@@ -151,14 +161,16 @@ async fn run_around(
     let written = tokio::select! {
         written = serving => written,
         () = watching => Ok(()),
+        never = orphans => match never {},
     };
 
     if !args.verbosity.quiet {
         let summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-        exit::say(&summary.to_string());
+        let width = terminal::width(std::io::stderr()).unwrap_or(terminal::USUAL_WIDTH);
+        exit::say(&summary.shown(width));
         if summary.is_empty() && !args.intercept {
             exit::say(
-                "a program that does not heed the proxy variables goes past the proxy: --intercept",
+                "a program that ignores the proxy variables goes past the proxy: see --intercept",
             );
         }
     }

@@ -36,6 +36,11 @@ impl Program {
         })
     }
 
+    /// Its process, unless it was waited for.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.0.id()
+    }
+
     /// Waits for its end, passing signals on: its exit status, 128 + n when signal n ended it.
     pub(super) async fn wait(&mut self, signals: &mut Signals) -> io::Result<ExitCode> {
         loop {
@@ -93,6 +98,9 @@ mod signals {
             let (sender, receiver) = unbounded_channel();
             for passed_on in PASSED_ON {
                 if crate::cli::signals::is_ignored((passed_on as i32).unsigned_abs()) {
+                    tracing::info!(
+                        "{passed_on} is ignored, because it was when the program started"
+                    );
                     continue;
                 }
                 let mut arrivals = signal(SignalKind::from_raw(passed_on as i32))?;
@@ -122,7 +130,7 @@ mod signals {
             }
             let pid = program.id().and_then(|pid| i32::try_from(pid).ok());
             if let Some(Err(error)) = pid.map(|pid| kill(Pid::from_raw(pid), self.0)) {
-                tracing::warn!("passing {} on to COMMAND: {error}", self.0);
+                tracing::error!("passing {} on to COMMAND: {error}", self.0);
             }
         }
     }

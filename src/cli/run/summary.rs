@@ -1,12 +1,12 @@
 //! The table at the end: what the program's connections met.
 
-use std::fmt;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use conniver::record::{Outcome, Printable, Record};
 
-use crate::cli::units::human_bytes;
+use crate::cli::terminal::shorten_middle;
+use crate::cli::units::{counted, human_bytes, human_time};
 
 /// More connections than these are shown by target; of more targets, the rest together.
 const ROWS: usize = 40;
@@ -74,7 +74,7 @@ impl Summary {
     }
 
     /// What is shown: those with the most bytes, when they are too many, and the others together.
-    fn shown(&self) -> Vec<Row> {
+    fn rows_shown(&self) -> Vec<Row> {
         let mut rows = self.rows.clone();
         if rows.len() > ROWS {
             rows.sort_by_key(|row| std::cmp::Reverse(row.sent.max(row.received)));
@@ -143,13 +143,17 @@ impl Row {
         self.failed += other.failed;
     }
 
-    fn cells(&self, by_target: bool) -> Vec<String> {
+    fn cells(&self, form: Form, by_target: bool) -> Vec<String> {
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        let time = |time: Option<Duration>| text(time.map(|time| format!("{time:.1?}")));
+        let time = |time: Option<Duration>| text(time.map(human_time));
+        let reason = match form.has_codes {
+            true => &*self.ended,
+            false => self.ended.split(" (").next().unwrap_or_default(),
+        };
         let ended = match (self.failed, self.connections) {
-            (0, _) | (_, 1) => self.ended.clone(),
-            (failed, connections) if failed == connections => self.ended.clone(),
-            (failed, _) => format!("{failed} × {}", self.ended),
+            (0, _) | (_, 1) => reason.to_owned(),
+            (failed, connections) if failed == connections => reason.to_owned(),
+            (failed, _) => format!("{failed} × {reason}"),
         };
         let count = by_target.then(|| self.connections.to_string());
         let figures = [
@@ -165,35 +169,94 @@ impl Row {
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.connections {
-            0 => return f.write_str("conniver: no connections"),
-            1 => f.write_str("conniver: 1 connection")?,
-            n => write!(f, "conniver: {n} connections")?,
-        }
+/// How much room the table takes.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    /// What stands above the columns: the count's if there is one, then all others.
+    heads: [&'static str; 9],
+    /// Whether how a connection ended has its error's code.
+    has_codes: bool,
+}
+
+const LONG_HEADS: [&str; 9] = [
+    "target",
+    "connections",
+    "sent",
+    "received",
+    "connect",
+    "first byte",
+    "RTT",
+    "retransmits",
+    "ended",
+];
+
+const SHORT_HEADS: [&str; 9] =
+    ["target", "conns", "sent", "recv", "connect", "TTFB", "RTT", "retr", "ended"];
+
+/// From the most telling to the one that fits everywhere.
+const FORMS: [Form; 3] = [
+    Form { heads: LONG_HEADS, has_codes: true },
+    Form { heads: SHORT_HEADS, has_codes: true },
+    Form { heads: SHORT_HEADS, has_codes: false },
+];
+
+/// Spaces between two columns.
+const GAP: u16 = 2;
+
+/// Targets are shortened, but not to less while a form that takes less room leaves more.
+const ENOUGH_OF_A_TARGET: usize = 24;
+
+impl Summary {
+    /// The table for a terminal of so many columns.
+    pub(super) fn shown(&self, width: usize) -> String {
+        let mut text = match self.connections {
+            0 => return "conniver: no connections".to_owned(),
+            count => format!("conniver: {}", counted(count, "connection")),
+        };
         if self.is_by_target {
-            f.write_str("; by target, times and RTT are the longest")?;
+            text.push_str("; by target, times and RTT are the longest");
         }
-        let count = self.is_by_target.then_some("connections");
-        let figures = ["sent", "received", "connect", "first byte", "RTT", "retransmits", "ended"];
+        for line in self.table(width).lines() {
+            text.push('\n');
+            text.push_str(line.trim_end());
+        }
+        text
+    }
+
+    fn table(&self, width: usize) -> Table {
+        let shown = self.rows_shown();
+        let mut rows = Vec::new();
+        for form in FORMS {
+            let heads = form.heads.iter().enumerate();
+            let heads = heads.filter(|(at, _)| *at != 1 || self.is_by_target);
+            rows = vec![heads.map(|(_, head)| (*head).to_owned()).collect::<Vec<_>>()];
+            rows.extend(shown.iter().map(|row| row.cells(form, self.is_by_target)));
+            let columns = (0..rows[0].len())
+                .map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or_default());
+            let columns: Vec<usize> = columns.collect();
+            let others: usize =
+                columns.iter().skip(1).map(|column| column + usize::from(GAP)).sum();
+            let room = width.saturating_sub(others);
+            for row in rows.iter_mut().skip(1) {
+                row[0] = shorten_middle(&row[0], room).into_owned();
+            }
+            if room >= columns[0].min(ENOUGH_OF_A_TARGET) {
+                break;
+            }
+        }
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["target"].into_iter().chain(count).chain(figures));
-        for row in self.shown() {
-            table.add_row(row.cells(self.is_by_target));
-        }
-        let last = table.column_count().saturating_sub(1);
+        let last = rows[0].len() - 1;
+        let mut rows = rows.into_iter();
+        table.set_header(rows.next().unwrap_or_default());
+        table.add_rows(rows);
         for (at, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
+            column.set_padding((0, if at == last { 0 } else { GAP }));
             if at != 0 && at != last {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        for line in table.lines() {
-            write!(f, "\n{}", line.trim_end())?;
-        }
-        Ok(())
+        table
     }
 }
 
@@ -222,8 +285,8 @@ mod tests {
         together.add(row("one:1", 2000, 9, true));
         together.add(row("one:1", 500, 1, false));
         assert_eq!(
-            together.cells(true),
-            ["one:1", "3", "3.50 kB", "-", "9.0ms", "-", "-", "3", "1 × dns (EAI_NONAME)"]
+            together.cells(FORMS[0], true),
+            ["one:1", "3", "3.50 kB", "-", "9.00ms", "-", "-", "3", "1 × dns (EAI_NONAME)"]
         );
     }
 
@@ -234,7 +297,7 @@ mod tests {
             summary.merge(row(&format!("target-{number}:1"), number, 1, false));
         }
         assert_eq!(summary.rows.len(), TARGETS);
-        let shown = summary.shown();
+        let shown = summary.rows_shown();
         assert_eq!(shown.len(), ROWS + 1);
         assert_eq!(shown[0].target, "target-999:1");
         assert_eq!(shown[ROWS].target, "other targets");
@@ -242,5 +305,44 @@ mod tests {
             (shown.iter().filter_map(|row| row.sent).sum::<u64>(), 3 * TARGETS as u64);
         assert_eq!(sent, all * (all - 1) / 2);
         assert_eq!(shown.iter().map(|row| row.connections).sum::<u64>(), all);
+    }
+
+    /// Every column as wide as it gets.
+    fn wide(target: &str) -> Row {
+        Row {
+            target: target.to_owned(),
+            connections: 12_345,
+            sent: Some(9_990_000),
+            received: Some(9_990_000),
+            connect: Some(Duration::from_micros(99_900)),
+            first_byte: Some(Duration::from_micros(99_900)),
+            rtt: Some(Duration::from_micros(99_900)),
+            retransmits: Some(12_345),
+            failed: 12_345,
+            ended: "unreachable (EHOSTUNREACH)".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal_and_keeps_ports_whole() {
+        let target = "very-long-name.of.some.internal.example:65535";
+        for is_by_target in [false, true] {
+            let summary = Summary {
+                connections: 2,
+                rows: vec![wide(target), row("one:1", 1, 1, false)],
+                is_by_target,
+                others: None,
+            };
+            for width in [80, 100, 120, 200] {
+                let text = summary.shown(width);
+                let widest = text.lines().map(|line| line.chars().count()).max();
+                assert!(widest <= Some(width), "{width}:\n{text}");
+                let of_target = text.lines().nth(2).unwrap_or_default();
+                let shown = of_target.split(' ').next().unwrap_or_default();
+                assert!(shown.ends_with(":65535"), "{text}");
+                assert_eq!(shown == target, width == 200, "{text}");
+                assert_eq!(text.contains("EHOSTUNREACH"), width > 100, "{text}");
+            }
+        }
     }
 }

@@ -8,7 +8,6 @@ mod wrap;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -21,10 +20,10 @@ use conniver::stat::{Client, HeaderName, HeaderValue, Method, ParseUrlError, Sav
 use tokio::time::MissedTickBehavior;
 
 use super::exit::{self, Failure};
-use super::pair::{ViaArg, parse_duration};
+use super::pair::ViaArg;
 use super::signals::{self, Handlers, Stopper};
 use super::terminal::{USUAL_WIDTH, width};
-use super::{Verbosity, diagnostics, parent};
+use super::{Verbosity, diagnostics, parent, values};
 use repetition::Repetitions;
 
 #[derive(Debug, Args)]
@@ -34,7 +33,7 @@ pub(crate) struct StatArgs {
     url: UrlArg,
 
     /// The request's method [default: GET, or POST with -d]
-    #[arg(short = 'X', long, value_name = "METHOD")]
+    #[arg(short = 'X', long, value_name = "METHOD", value_parser = parse_method)]
     request: Option<Method>,
 
     /// Send this as the request's body; @FILE is what FILE has, @- standard input
@@ -90,12 +89,13 @@ pub(crate) struct StatArgs {
     #[arg(long, value_name = "URL")]
     via: Option<ViaArg>,
 
-    /// Longest time until the connection is there, TLS included: 10s, 500ms; a bare number is seconds
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    /// Maximum time to look up and connect, TLS included: 10s, 500ms; a bare number is seconds; 0 means
+    /// no limit
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     connect_timeout: Duration,
 
-    /// Longest time for all of it, redirects included [default: no limit]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Maximum time for all of it, redirects included. By default, and with 0, there is no limit
+    #[arg(short, long, value_name = "TIME", value_parser = values::duration)]
     max_time: Option<Duration>,
 
     /// Print one line of JSON a repetition instead of the drawing
@@ -103,11 +103,11 @@ pub(crate) struct StatArgs {
     json: bool,
 
     /// Ask so many times, and show the smallest, middle and 99th percentile of each time
-    #[arg(short = 'n', long, value_name = "N")]
-    count: Option<NonZeroU64>,
+    #[arg(short = 'n', long, value_name = "N", value_parser = values::number(1..=1_000_000_000_u64, 10))]
+    count: Option<u64>,
 
-    /// From one repetition's beginning to the next one's
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration, requires = "count")]
+    /// Time from the start of one repetition to the start of the next; with 0, one follows the other
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration, requires = "count")]
     interval: Duration,
 
     #[command(flatten)]
@@ -144,6 +144,10 @@ impl FromStr for HeaderArg {
     }
 }
 
+fn parse_method(text: &str) -> Result<Method, &'static str> {
+    text.parse().map_err(|_| "expected a method, such as GET or PUT")
+}
+
 fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
     match text {
         "-" => Err("standard output has the figures; name a file"),
@@ -168,8 +172,12 @@ impl StatArgs {
         let mut settings = Settings::new(url);
         settings.method = if self.head { Some(Method::HEAD) } else { self.request.clone() };
         let headers = self.header.iter().map(|HeaderArg(header)| {
-            let malformed =
-                || exit::invalid_value("--header <NAME: VALUE>", "expected NAME: VALUE");
+            let malformed = || {
+                exit::invalid_value(
+                    "--header <NAME: VALUE>",
+                    "expected NAME: VALUE, such as 'Accept: text/html'",
+                )
+            };
             header.clone().unwrap_or_else(malformed)
         });
         settings.headers = headers.collect();
@@ -197,8 +205,11 @@ impl StatArgs {
             Some(via) => (Some(via.or_exit()), Some(via.or_exit())),
             None => parent::of_environment()?,
         };
-        settings.connect_timeout = self.connect_timeout;
-        settings.max_time = self.max_time;
+        settings.connect_timeout = match self.connect_timeout {
+            Duration::ZERO => Duration::MAX,
+            timeout => timeout,
+        };
+        settings.max_time = self.max_time.filter(|time| !time.is_zero());
         settings.save = match &self.output {
             Some(file) => Save::To(file.clone()),
             None if self.remote_name => Save::UnderItsName,
@@ -235,7 +246,7 @@ async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
     let mut repetitions = Repetitions::default();
     let mut ticks = tokio::time::interval(args.interval.max(Duration::from_nanos(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for seq in 1..=args.count.map_or(1, NonZeroU64::get) {
+    for seq in 1..=args.count.unwrap_or(1) {
         let fetching = async {
             ticks.tick().await;
             client.fetch(seq).await

@@ -12,7 +12,7 @@ use conniver::record::{
 use super::drawing;
 use super::wrap::wrap;
 use crate::cli::terminal::shorten_middle;
-use crate::cli::units::human_bytes;
+use crate::cli::units::{counted, human_bytes};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -188,7 +188,7 @@ fn tcp(f: &mut String, leg: &Report, rtt_at_end: Option<Duration>) -> fmt::Resul
     let (sent, received) = (human_bytes(leg.tx_bytes), human_bytes(leg.rx_bytes));
     write!(f, "{sent} sent, {received} received")?;
     if let Some(count) = closed.and_then(|info| info.retransmits) {
-        write!(f, ", {count} retransmissions")?;
+        write!(f, ", {}", counted(count, "retransmission"))?;
     }
     if let Some(rate) = linux.and_then(|linux| linux.delivery_rate) {
         write!(f, ", delivery rate of sending {}/s", human_bytes(rate))?;

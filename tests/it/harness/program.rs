@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -81,6 +81,7 @@ impl Proxy {
     }
 
     fn spawn(directory: TempDir, command: &mut Command, forwards: &[&str], args: &[&str]) -> Self {
+        reset_ignored_signals();
         for forward in forwards {
             command.args(["-L", forward]);
         }
@@ -244,6 +245,25 @@ impl Left {
     pub(crate) fn records(self) -> Vec<Record> {
         closed(self.lines)
     }
+}
+
+/// From here on, programs that are started have the default action of every signal, although whoever
+/// started the tests ignores some (a shell's `&`, nohup): what is handled here is reset by exec(2).
+pub(crate) fn reset_ignored_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+            if mask & (1 << (signal as i32 - 1)) != 0 {
+                // The handler stays when this is dropped.
+                drop(tokio::signal::unix::signal((signal as i32).into()).unwrap());
+            }
+        }
+    });
 }
 
 /// The address in a line that begins with these words.

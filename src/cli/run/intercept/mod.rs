@@ -38,10 +38,15 @@ impl Interception {
         let mut listeners = vec![listen(Ipv4Addr::LOCALHOST.into()).map_err(Failure::new)?];
         match listen(Ipv6Addr::LOCALHOST.into()) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => tracing::warn!("{error}; IPv6 connections are not intercepted"),
+            Err(error) => tracing::error!("{error}; IPv6 connections are not intercepted"),
         }
         let table = Table::hold(cgroup.name(), &rules(&cgroup, &listeners)).await?;
         Ok((Self { cgroup, table }, listeners))
+    }
+
+    /// The process that holds the rules.
+    pub(super) fn helper(&self) -> Option<u32> {
+        self.table.process()
     }
 
     /// Takes the rules and the cgroup away.

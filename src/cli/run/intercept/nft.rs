@@ -72,12 +72,17 @@ impl Table {
         }
     }
 
+    /// The `nft` that holds it, unless that was waited for.
+    pub(super) fn process(&self) -> Option<u32> {
+        self.nft.id()
+    }
+
     /// Returns when the table is gone.
     pub(super) async fn release(self) {
         let Self { mut nft, pipe } = self;
         drop(pipe);
         if tokio::time::timeout(PATIENCE, nft.wait()).await.is_err() {
-            tracing::warn!("nft does not end; it is killed, and with it the rules of --intercept");
+            tracing::error!("nft does not end; it is killed, and with it the rules of --intercept");
             let _ = nft.kill().await;
         }
     }

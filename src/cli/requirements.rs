@@ -1,0 +1,86 @@
+//! Options that have no effect without another one: wrong usage, because whoever gives them expects
+//! one.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use super::advice::usage_error;
+use super::pair::Event;
+
+/// Of one subcommand, options by their ids, whether they have an effect, and what that takes.
+struct Requirement {
+    command: &'static str,
+    options: &'static [&'static str],
+    is_met: fn(&ArgMatches) -> bool,
+    what: &'static str,
+}
+
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement {
+        command: "proxy",
+        options: &["sample_interval"],
+        is_met: has_samples,
+        what: "'sample' among the --events, such as --events sample,close",
+    },
+    Requirement {
+        command: "proxy",
+        options: &["auth_file"],
+        is_met: |proxy| is_given(proxy, "dynamic"),
+        what: "-D",
+    },
+    Requirement {
+        command: "proxy",
+        options: &["allow"],
+        is_met: |proxy| ["dynamic", "redirect", "tproxy"].iter().any(|way| is_given(proxy, way)),
+        what: "-D, --redirect or --tproxy: the targets of -L are always allowed",
+    },
+    Requirement {
+        command: "proxy",
+        options: &["request_timeout"],
+        is_met: |proxy| is_given(proxy, "dynamic") || is_given(proxy, "accept_proxy"),
+        what: "-D or --accept-proxy: other clients need not say anything",
+    },
+    Requirement {
+        command: "proxy",
+        options: &["keepalive_interval", "keepalive_probes"],
+        is_met: |proxy| !proxy.get_one("keepalive").is_some_and(std::time::Duration::is_zero),
+        what: "keepalive probes, which --keepalive 0 turns off",
+    },
+    Requirement {
+        command: "run",
+        options: &["events", "sample_interval", "detail", "raw", "label", "host"],
+        is_met: |run| is_given(run, "output"),
+        what: "records, which are written with -o FILE",
+    },
+    Requirement {
+        command: "run",
+        options: &["sample_interval"],
+        is_met: has_samples,
+        what: "'sample' among the --events, such as --events sample,close",
+    },
+];
+
+/// Whether every option that was given has an effect.
+pub(super) fn check(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some((command, matches)) = matches.subcommand() else { return Ok(()) };
+    let without_effect = |requirement: &Requirement| {
+        let given = requirement.options.iter().find(|option| is_given(matches, option));
+        given.filter(|_| requirement.command == command && !(requirement.is_met)(matches)).copied()
+    };
+    let mut found = REQUIREMENTS.iter().filter_map(|r| Some((without_effect(r)?, r.what)));
+    let Some((option, what)) = found.next() else { return Ok(()) };
+    let option = option.replace('_', "-");
+    Err(usage_error(&[command], &format!("--{option} has no effect without {what}")))
+}
+
+/// Whether it was typed; a default is not.
+fn is_given(matches: &ArgMatches, option: &str) -> bool {
+    // Not every subcommand has every option.
+    let known = matches.try_contains_id(option).is_ok();
+    known && matches.value_source(option) == Some(ValueSource::CommandLine)
+}
+
+fn has_samples(matches: &ArgMatches) -> bool {
+    let events = matches.get_many("events").into_iter().flatten();
+    events.copied().any(|event: Event| event == Event::Sample)
+}

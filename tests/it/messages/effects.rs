@@ -1,0 +1,130 @@
+//! Options that are missing, that exclude each other, or that would have no effect.
+
+use super::{PROXY, RUN, STAT, assert_wrong_usage};
+
+#[test]
+fn options_that_exclude_each_other_are_named() {
+    let given =
+        |one: &str, other: &str| format!("the argument '{one}' cannot be used with '{other}'");
+    for (typed, one, other, usage) in [
+        ("proxy -4 -6 -D 0", "--ipv4", "--ipv6", PROXY),
+        ("proxy -q -v -D 0", "--quiet", "--verbose...", PROXY),
+        ("stat -4 -6 http://h", "--ipv4", "--ipv6", STAT),
+        ("stat -I -X GET http://h", "--head", "--request <METHOD>", STAT),
+        ("stat -I -d x http://h", "--head", "--data <DATA>", STAT),
+        ("stat -o f -n 2 http://h", "--output <FILE>", "--count <N>", STAT),
+        ("stat -O -n 2 http://h", "--remote-name", "--count <N>", STAT),
+        ("stat -O -o f http://h", "--remote-name", "--output <FILE>", STAT),
+    ] {
+        assert_wrong_usage(typed, &given(one, other), usage);
+    }
+    assert_wrong_usage(
+        "rules redirect --port 1 --not-user a --on b",
+        &given("--not-user <USER>", "--on <INTERFACE>"),
+        "conniver rules redirect --port <PORT> --not-user <USER>",
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let ways = "<-L <[BIND:]PORT:HOST:HOSTPORT>|-D <[BIND:]PORT>|--redirect <[BIND:]PORT>|--tproxy <[BIND:]PORT>>";
+    for (typed, missing, usage) in [
+        ("proxy", ways, PROXY),
+        ("run", "<COMMAND>...", RUN),
+        ("stat", "<URL>", STAT),
+        ("stat --interval 1 http://h", "--count <N>", STAT),
+        ("check", "<FILE>...", "conniver check <FILE>..."),
+        ("rules redirect", "--port <PORT>", "conniver rules redirect --port <PORT>"),
+    ] {
+        let said = format!("the following required arguments were not provided:\n  {missing}");
+        assert_wrong_usage(typed, &said, usage);
+    }
+}
+
+#[test]
+fn rules_that_would_divert_the_proxy_itself_are_refused() {
+    for by in ["redirect", "tproxy"] {
+        let usage = format!("conniver rules {by} [OPTIONS] --port <PORT>");
+        assert_wrong_usage(
+            &format!("rules {by} --port 15001"),
+            "the proxy's own connections would be diverted to it, again and again: say how to tell \
+             them, by --mark N (and give the proxy the same) or by --not-user USER",
+            &usage,
+        );
+        assert_wrong_usage(
+            &format!("rules {by} --port 15001 --mark 0x636e"),
+            "--mark 0x636e is what the rules use themselves",
+            &usage,
+        );
+    }
+}
+
+#[test]
+fn listening_beyond_loopback_says_who_may_be_let_in() {
+    let everyone = "'--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone";
+    for (typed, option, or) in [
+        ("proxy -D *:0", "-D [::]:0", ", or --auth-file FILE"),
+        ("proxy -L 0.0.0.0:0:h:1", "-L 0.0.0.0:0", ""),
+        ("proxy -D 0 --metrics *:9", "--metrics [::]:9", ""),
+        ("proxy --redirect *:9 --accept-proxy", "--redirect [::]:9", ""),
+    ] {
+        let said = format!(
+            "{option} can be reached from other machines: say who may use it with --allow-from \
+             CIDR{or}; {everyone}"
+        );
+        assert_wrong_usage(typed, &said, PROXY);
+    }
+}
+
+#[test]
+fn options_that_listen_on_the_same_address_are_named() {
+    for (typed, said) in [
+        ("proxy -D 1080 -D 1080", "-D 127.0.0.1:1080 is given twice"),
+        ("proxy -L 1080:h:1 -D 1080", "-L and -D both listen on 127.0.0.1:1080"),
+        ("proxy -D 1080 --metrics 1080", "-D and --metrics both listen on 127.0.0.1:1080"),
+        (
+            "proxy -D 0.0.0.0:1080 -L 1080:h:1",
+            "-L 127.0.0.1:1080 and -D 0.0.0.0:1080 both listen on 127.0.0.1:1080",
+        ),
+        (
+            "proxy -D *:1080 --metrics 127.0.0.2:1080",
+            "-D [::]:1080 and --metrics 127.0.0.2:1080 both listen on 127.0.0.2:1080",
+        ),
+    ] {
+        assert_wrong_usage(typed, &format!("{said}; choose another port for one of them"), PROXY);
+    }
+}
+
+#[test]
+fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
+    let samples = "'sample' among the --events, such as --events sample,close";
+    let records = "records, which are written with -o FILE";
+    let probes = "keepalive probes, which --keepalive 0 turns off";
+    for (typed, option, needs, usage) in [
+        ("proxy -D 0 --sample-interval 5s", "--sample-interval", samples, PROXY),
+        ("run -o f --sample-interval 5s true", "--sample-interval", samples, RUN),
+        ("run --sample-interval 5s true", "--sample-interval", records, RUN),
+        ("run --events open true", "--events", records, RUN),
+        ("run --detail brief true", "--detail", records, RUN),
+        ("run --raw true", "--raw", records, RUN),
+        ("run --label a=b true", "--label", records, RUN),
+        ("run --host h true", "--host", records, RUN),
+        ("proxy -L 0:h:1 --auth-file f", "--auth-file", "-D", PROXY),
+        (
+            "proxy -L 0:h:1 --allow *",
+            "--allow",
+            "-D, --redirect or --tproxy: the targets of -L are always allowed",
+            PROXY,
+        ),
+        (
+            "proxy -L 0:h:1 --request-timeout 1s",
+            "--request-timeout",
+            "-D or --accept-proxy: other clients need not say anything",
+            PROXY,
+        ),
+        ("proxy -D 0 --keepalive 0 --keepalive-interval 4", "--keepalive-interval", probes, PROXY),
+        ("proxy -D 0 --keepalive 0 --keepalive-probes 4", "--keepalive-probes", probes, PROXY),
+    ] {
+        assert_wrong_usage(typed, &format!("{option} has no effect without {needs}"), usage);
+    }
+}

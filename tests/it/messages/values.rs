@@ -1,0 +1,218 @@
+//! Values that are malformed: each message says what was expected, with an example.
+
+use crate::arguments::refused;
+
+const LISTEN: &str = "expected [BIND:]PORT, such as 1080";
+const FORWARD: &str = "expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80";
+const BIND: &str = "'h' is not an address to listen on; give an IPv4 address, an IPv6 address in \
+    brackets, localhost, or * for every address";
+const TIME: &str = "expected a time such as 5s, 250ms or 1m, a year at most";
+const PORT: &str = "expected a whole number from 1 to 65535, such as 15001";
+const LIMIT: &str = "expected a whole number such as 1000, or 0 for no limit";
+const MARK: &str = "expected a number from 1 to 4294967295, or 0x and hex digits, such as 7 or 0x7";
+const PARENT: &str = "expected [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT]";
+const URL: &str = "expected [http|https]://HOST[:PORT][/PATH]";
+
+fn assert_invalid(typed: &[&str], said: &str) {
+    let expected = format!("error: invalid value {said}\n\nFor more information, try '--help'.\n");
+    assert_eq!(refused(typed), (Some(2), expected), "conniver {typed:?}");
+}
+
+/// The last word is the value of the option before it, which is shown as `option`.
+fn assert_expected(typed: &str, option: &str, expected: &str) {
+    let words: Vec<&str> = typed.split(' ').collect();
+    let value = words[words.len() - 1];
+    assert_invalid(&words, &format!("'{value}' for '{option}': {expected}"));
+}
+
+#[test]
+fn addresses_say_the_form_that_is_expected() {
+    let parts = "it has too few parts, or an IPv6 address without brackets";
+    for (typed, option, problem, form) in [
+        ("proxy -L 8080", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
+        (
+            "proxy -L x:h:1",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "'x' is not a port to listen on (0 to 65535)",
+            FORWARD,
+        ),
+        ("proxy -L h:1:h:1", "-L <[BIND:]PORT:HOST:HOSTPORT>", BIND, FORWARD),
+        (
+            "proxy -L 1:h:0",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "'h:0' is not a target: its port is not a number from 1 to 65535",
+            FORWARD,
+        ),
+        ("proxy -D h:1", "-D <[BIND:]PORT>", BIND, LISTEN),
+        (
+            "proxy --redirect 1:2:3",
+            "--redirect <[BIND:]PORT>",
+            "it has too many parts, or an IPv6 address without brackets",
+            LISTEN,
+        ),
+        (
+            "proxy --tproxy 70000",
+            "--tproxy <[BIND:]PORT>",
+            "'70000' is not a port to listen on (0 to 65535)",
+            LISTEN,
+        ),
+        (
+            "proxy -D 0 --metrics x",
+            "--metrics <[BIND:]PORT>",
+            "'x' is not a port to listen on (0 to 65535)",
+            LISTEN,
+        ),
+    ] {
+        assert_expected(typed, option, &format!("{problem}; {form}"));
+    }
+    assert_expected(
+        "proxy -D 0 --allow-from x",
+        "--allow-from <CIDR>",
+        "'x' is not a network; expected one such as 10.0.0.0/8 or 2001:db8::/32, or an address",
+    );
+    for option in ["allow", "deny"] {
+        assert_expected(
+            &format!("proxy -D 0 --{option} a:b:c"),
+            &format!("--{option} <RULE>"),
+            "'a:b:c' names no targets; expected a network (10.0.0.0/8), a host name, *.SUFFIX or \
+             *, and perhaps :PORT, with IPv6 in brackets then",
+        );
+    }
+}
+
+#[test]
+fn times_say_which_ones_are_expected() {
+    for option in [
+        "request-timeout",
+        "connect-timeout",
+        "idle-timeout",
+        "lifetime",
+        "user-timeout",
+        "drain",
+        "linger",
+        "keepalive",
+        "keepalive-interval",
+        "sample-interval",
+    ] {
+        let shown = format!("--{option} <TIME>");
+        assert_expected(&format!("proxy -D 0 --{option} soon"), &shown, TIME);
+        assert_expected(&format!("proxy -D 0 --{option} 300y"), &shown, TIME);
+    }
+    for option in ["connect-timeout", "max-time", "interval"] {
+        let shown = format!("--{option} <TIME>");
+        assert_expected(&format!("stat -n 1 http://h --{option} soon"), &shown, TIME);
+    }
+    for (value, expected) in [
+        ("sample-interval 0", "10ms"),
+        ("sample-interval 9ms", "10ms"),
+        ("keepalive-interval 0", "1s"),
+    ] {
+        let option = value.split(' ').next().unwrap();
+        let expected = format!("expected at least {expected}");
+        let typed = format!("proxy -D 0 --events sample --{value}");
+        assert_expected(&typed, &format!("--{option} <TIME>"), &expected);
+    }
+    assert_expected(
+        "proxy -D 0 --keepalive 10ms",
+        "--keepalive <TIME>",
+        "expected at least 1s, or 0 for no keepalive probes",
+    );
+}
+
+#[test]
+fn numbers_and_sizes_say_which_ones_are_expected() {
+    let probes = "expected a whole number from 1 to 127, such as 6";
+    let mib = "expected a whole number from 1 to 65536, such as 8";
+    let count = "expected a whole number from 1 to 1000000000, such as 10";
+    let ports = "expected a port, or the first and the last of several, such as 443 or 8000-8099";
+    let word = "expected a name of letters, digits and _ . : @ -, such as eth0 or conniver";
+    for (typed, option, expected) in [
+        ("proxy -D 0 --max-connections many", "--max-connections <N>", LIMIT),
+        ("proxy -D 0 --max-per-client 1.5", "--max-per-client <N>", LIMIT),
+        ("proxy -D 0 --keepalive-probes 0", "--keepalive-probes <N>", probes),
+        ("proxy -D 0 --keepalive-probes 128", "--keepalive-probes <N>", probes),
+        ("proxy -D 0 --mark 0", "--mark <N>", MARK),
+        ("proxy -D 0 --mark 0xg", "--mark <N>", MARK),
+        (
+            "proxy -D 0 --queue lots",
+            "--queue <SIZE>",
+            "expected a size such as 64MiB, 500kB or 65536",
+        ),
+        ("demo --size 0", "--size <MIB>", mib),
+        ("demo --size x", "--size <MIB>", mib),
+        ("stat http://h -n 0", "--count <N>", count),
+        ("stat http://h -n x", "--count <N>", count),
+        ("rules redirect --port 0", "--port <PORT>", PORT),
+        ("rules tproxy --port x", "--port <PORT>", PORT),
+        ("rules redirect --port 1 --mark 0", "--mark <N>", MARK),
+        ("rules redirect --port 1 --ports 9-1", "--ports <LIST>", ports),
+        ("rules redirect --port 1 --ports 0", "--ports <LIST>", ports),
+        ("rules redirect --port 1 --on eth0;", "--on <INTERFACE>", word),
+        ("rules redirect --port 1 --not-user $me", "--not-user <USER>", word),
+    ] {
+        assert_expected(typed, option, expected);
+    }
+}
+
+#[test]
+fn words_say_which_ones_are_expected() {
+    let label = "expected KEY=VALUE, such as site=fra1";
+    for value in ["novalue", "=x"] {
+        assert_expected(&format!("proxy -D 0 --label {value}"), "--label <KEY=VALUE>", label);
+    }
+    assert_invalid(
+        &["stat", "-X", "A B", "http://h"],
+        "'A B' for '--request <METHOD>': expected a method, such as GET or PUT",
+    );
+    for (typed, option, choices) in [
+        ("proxy -D 0 --send-proxy v3", "--send-proxy <VERSION>", "v1, v2"),
+        ("proxy -D 0 --events closed", "--events <LIST>", "start, open, sample, close, stop"),
+        ("proxy -D 0 --detail much", "--detail <LEVEL>", "brief, normal, full"),
+        ("schema --detail much", "--detail <LEVEL>", "brief, normal, full"),
+    ] {
+        let words: Vec<&str> = typed.split(' ').collect();
+        let value = words[words.len() - 1];
+        let values = format!("\n  [possible values: {choices}]");
+        let tip = match value {
+            "closed" => "\n\n  tip: a similar value exists: 'close'",
+            _ => "",
+        };
+        assert_invalid(&words, &format!("'{value}' for '{option}'{values}{tip}"));
+    }
+}
+
+#[test]
+fn files_of_which_there_can_be_none_are_said_so() {
+    let run = "standard output is COMMAND's; name a file";
+    let stat = "standard output has the figures; name a file";
+    assert_invalid(&["run", "-o", "-", "true"], &format!("'-' for '--output <FILE>': {run}"));
+    assert_invalid(&["stat", "-o", "-", "h"], &format!("'-' for '--output <FILE>': {stat}"));
+}
+
+#[test]
+fn values_that_may_have_a_password_are_not_repeated() {
+    for (typed, said) in [
+        (
+            &["proxy", "-D", "0", "--via", "https://u:s3cret@h"][..],
+            format!(
+                "for '--via <URL>': this is no parent proxy: its scheme is not one that is spoken \
+                 to parents; {PARENT}"
+            ),
+        ),
+        (
+            &["stat", "ftp://u:s3cret@h"],
+            format!("for 'URL': its scheme is neither http nor https; {URL}"),
+        ),
+        (
+            &["stat", "http://u:s3cret@h:0"],
+            format!("for 'URL': its port is not a number from 1 to 65535; {URL}"),
+        ),
+        (
+            &["stat", "-H", "s3cret", "http://h"],
+            "for '--header <NAME: VALUE>': expected NAME: VALUE, such as 'Accept: text/html'"
+                .to_owned(),
+        ),
+    ] {
+        assert_invalid(typed, &said);
+    }
+}

@@ -1,0 +1,112 @@
+//! What 0 means: no limit for what ends something, no wait for what waits.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use conniver::proxy::{Keepalive, SocketOptions};
+use conniver::record::Outcome;
+
+use crate::harness::forwarding::Forwarding;
+use crate::harness::namespace::{Namespace, available};
+use crate::harness::peers::{Upstream, echo_server, exchange, reset};
+use crate::harness::program::{BINARY, Proxy};
+
+#[test]
+fn zero_limits_nothing_for_times_that_end_something() {
+    let args = [
+        &["--connect-timeout", "0", "--idle-timeout", "0", "--lifetime", "0"][..],
+        &["--user-timeout", "0", "--max-connections", "0", "--max-per-client", "0"],
+    ];
+    let proxy = Proxy::forwarding_to(echo_server(), &args.concat());
+    let mut clients: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
+    for client in clients.iter_mut().rev() {
+        exchange(client, b"x");
+    }
+    drop(clients);
+    let records = proxy.wait_for_records(3);
+    assert!(records.iter().all(|record| record.outcome == Some(Outcome::Ok)), "{records:?}");
+}
+
+#[test]
+fn zero_lets_a_client_take_its_time_with_its_request() {
+    let proxy = Proxy::serving(&["--request-timeout", "0"]);
+    let echo = echo_server();
+    let connect = |client: &mut TcpStream| {
+        write!(client, "CONNECT {echo} HTTP/1.1\r\nHost: {echo}\r\n\r\n").unwrap();
+        let mut head = [0; 12];
+        client.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+    };
+    let mut patient = proxy.connect();
+    for _ in 0..5 {
+        connect(&mut proxy.connect());
+    }
+    connect(&mut patient);
+}
+
+#[test]
+fn zero_limits_no_time_of_stat_and_repeats_without_a_pause() {
+    let began = Instant::now();
+    let pages = Upstream::on(TcpListener::bind("127.0.0.1:0").unwrap(), |stream| {
+        crate::curl::serve(stream, b"page")
+    });
+    let url = format!("http://{}/", pages.address);
+    let args = ["--connect-timeout", "0", "--max-time", "0", "-n", "1", "--interval", "0"];
+    let mut command = Command::new(BINARY);
+    crate::harness::clients::without_proxies(&mut command);
+    let output = command.arg("stat").args(args).arg(&url).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    pages.join();
+}
+
+#[test]
+fn a_queue_of_zero_lets_connections_wait_and_loses_no_record() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--queue", "0"]);
+    for _ in 0..20 {
+        exchange(&mut proxy.connect(), b"x");
+    }
+    let left = proxy.stop();
+    assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
+    assert_eq!(left.records().len(), 20);
+}
+
+#[test]
+fn zero_does_not_wait_for_open_connections_at_the_end() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--drain", "0"]);
+    let mut client = proxy.connect();
+    exchange(&mut client, b"x");
+    let began = Instant::now();
+    let left = proxy.stop();
+    assert!(began.elapsed() < Duration::from_secs(4), "the default is 5 s");
+    assert_eq!(left.records()[0].outcome, Some(Outcome::Shutdown));
+}
+
+#[test]
+fn zero_does_not_wait_for_acknowledgements() {
+    if !available("zero_does_not_wait_for_acknowledgements") {
+        return;
+    }
+    let namespace = Namespace::new();
+    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    let args = ["--linger", "0", "--events", "open,close"];
+    let forwarding = Forwarding::to(listener, &mut namespace.command(BINARY), &args);
+    let mut ends = forwarding
+        .pair_of(namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap()));
+    forwarding.proxy.wait_for_open(1);
+    namespace.swallow(&ends.upstream);
+    ends.client.write_all(b"into the void").unwrap();
+    reset(ends.client);
+    let record = forwarding.proxy.the_record();
+    assert!(record.duration < Duration::from_secs(8), "the default is 10 s: {record:?}");
+    assert_eq!(record.delivery.to_upstream.unwrap().undelivered, Some(13));
+}
+
+#[test]
+fn zero_turns_keepalive_off_in_the_library_too() {
+    let idle = |idle| Some(Keepalive { idle, ..Keepalive::default() });
+    let options = SocketOptions::new(idle(Duration::ZERO), Some(Duration::ZERO)).unwrap();
+    assert_eq!(options, SocketOptions::new(None, None).unwrap());
+}
