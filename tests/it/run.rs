@@ -17,8 +17,8 @@ use crate::harness::peers::{Upstream, deaf_port, noise, sha256};
 use crate::harness::program::{
     BINARY, Proxy, closed, read_lines, reset_ignored_signals, wait_for, wait_until,
 };
-use crate::harness::{has_tool, skip};
 use crate::harness::tls::TlsServer;
+use crate::harness::{has_tool, skip};
 
 /// `conniver run` with its records in a file.
 pub(crate) struct Run {
