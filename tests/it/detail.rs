@@ -108,7 +108,11 @@ fn every_path_of_brief_is_in_normal_and_every_path_of_normal_is_in_full() {
     let [brief, normal, full] =
         ["brief", "normal", "full"].map(|detail| paths_of(&a_run(&["--detail", detail]).1));
     for (less, more) in [(&brief, &normal), (&normal, &full)] {
-        assert_eq!(less.difference(more).collect::<Vec<_>>(), Vec::<&String>::new());
+        // What is null here may be an object there: a program may have ended before it was found.
+        let is_object =
+            |path: &str| more.iter().any(|other| other.starts_with(&format!("{path}.")));
+        let missing: Vec<_> = less.difference(more).filter(|path| !is_object(path)).collect();
+        assert_eq!(missing, [""; 0]);
         assert!(less.len() < more.len());
     }
     // What was recorded has every part: a path below null would be seen by nobody.

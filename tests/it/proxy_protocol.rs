@@ -194,10 +194,12 @@ fn nobody_else_than_who_is_allowed_may_announce_a_client() {
     assert_eq!(record.ending.unwrap().error_code.as_deref(), Some("CLIENT_DENIED"));
     assert_eq!(record.client_host.as_deref(), Some("127.0.0.1"));
 
-    let everywhere = ["--redirect", "--tproxy", "-D"].map(|option| [option, "0.0.0.0:0"]);
-    for listen in everywhere {
+    // A password is asked for on -D alone, and is none of who announces clients.
+    for (option, guard) in
+        [("--redirect", &[][..]), ("--tproxy", &[]), ("-D", &["--auth-file", "/dev/null"])]
+    {
         let mut command = Command::new(BINARY);
-        command.arg("proxy").args(listen).args(["--accept-proxy", "--auth-file", "/dev/null"]);
+        command.args(["proxy", option, "0.0.0.0:0", "--accept-proxy"]).args(guard);
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");

@@ -47,18 +47,16 @@ fn zero_lets_a_client_take_its_time_with_its_request() {
 }
 
 #[test]
-fn zero_limits_no_time_of_stat_and_repeats_without_a_pause() {
-    let began = Instant::now();
+fn zero_limits_no_time_of_stat() {
     let pages = Upstream::on(TcpListener::bind("127.0.0.1:0").unwrap(), |stream| {
         crate::curl::serve(stream, b"page")
     });
     let url = format!("http://{}/", pages.address);
-    let args = ["--connect-timeout", "0", "--max-time", "0", "-n", "1", "--interval", "0"];
+    let args = ["--connect-timeout", "0", "--max-time", "0"];
     let mut command = Command::new(BINARY);
     crate::harness::clients::without_proxies(&mut command);
     let output = command.arg("stat").args(args).arg(&url).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert!(began.elapsed() < Duration::from_secs(10));
     pages.join();
 }
 

@@ -50,7 +50,7 @@ fn files_that_cannot_be_used_are_named() {
                  each"
             ),
         ),
-        (&["check", "/no/such"], 1, format!("reading records from '/no/such': {gone}")),
+        (&["check", "/no/such"], 2, format!("reading records from '/no/such': {gone}")),
         (
             &["stat", "-d", "@/no/such", "http://h"],
             1,
