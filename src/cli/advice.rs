@@ -59,7 +59,7 @@ const HABITS: &[(&str, &[&str], &str)] = &[
     ),
     ("stat", &["-0", "--http1.0"], "the oldest version that is spoken is --http1.1"),
     ("stat", &["-J", "--remote-header-name"], "-O takes the name that the server gives"),
-    ("stat", &["--retry"], "repeat the request with -n N"),
+    ("stat", &["--retry", "-c", "--count"], "repeat the request with -n N"),
     // ssh's.
     ("proxy", &["-R"], "listen on this machine with -L or -D"),
     ("proxy", &["-N", "-T"], "leave it out: nothing is run"),
@@ -70,6 +70,12 @@ const HABITS: &[(&str, &[&str], &str)] = &[
         "listen on every address with -L '*:PORT:HOST:HOSTPORT' and --allow-from CIDR",
     ),
     ("proxy", &["-J", "-x", "--proxy"], "reach targets through a parent proxy with --via URL"),
+    // curl's, tcpdump's, nc's.
+    ("proxy", &["-u", "-U", "--user"], "names and passwords of clients stand in --auth-file FILE"),
+    ("proxy", &["-p", "--port"], "give the port to -D or -L, such as -D 1080"),
+    ("proxy", &["-i", "--interface"], "no packets are captured: send connections to -D or -L"),
+    ("proxy", &["-w", "--write"], "write records, which are lines of JSON, to a file with -o FILE"),
+    ("check", &["-o", "--output", "--json"], "send what it prints to a file with > FILE"),
 ];
 
 /// The command line of this process, as what it means. Help, and wrong usage with what was probably
@@ -99,6 +105,10 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     let words: Option<Vec<&str>> = typed.iter().map(|word| word.to_str()).collect();
     let kind = error.kind();
     let is_unknown = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
+    if is_unknown {
+        // That an option may be a value, behind `--`, is hardly ever what was meant.
+        error.remove(ContextKind::Suggested);
+    }
     if let Some(words) = words.filter(|_| is_unknown)
         && let Some(tip) = tip(&error, &words)
     {
@@ -128,6 +138,12 @@ fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     if let Some((_, _, tip)) = habit {
         return Some((*tip).to_owned());
     }
+    if let Some(option) = option_before_negative(words, unknown) {
+        return Some(format!("the value of {option} cannot be negative"));
+    }
+    if let Some(command) = command_with(words.first()?, unknown) {
+        return Some(format!("{unknown} is an option of conniver {command}"));
+    }
     let meant = guesses(words, unknown).into_iter().find(|guess| {
         let typed = ["conniver"].into_iter().chain(guess.iter().map(String::as_str));
         Cli::command().try_get_matches_from(typed).is_ok()
@@ -136,17 +152,55 @@ fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     Some(format!("did you mean: conniver {}", shown.join(" ")))
 }
 
+/// The option in front of a negative number, which clap takes for an option.
+fn option_before_negative<'w>(words: &[&'w str], unknown: &str) -> Option<&'w str> {
+    let is_negative = unknown.strip_prefix('-')?.starts_with(|c: char| c.is_ascii_digit());
+    // Of -5s clap takes -5 for an option.
+    let at = words.iter().position(|word| word.starts_with(unknown))?;
+    let option = words.get(at.checked_sub(1)?)?;
+    (is_negative && option.starts_with('-')).then_some(option)
+}
+
+/// Another subcommand that has this option.
+fn command_with(typed: &str, option: &str) -> Option<String> {
+    let mut command = Cli::command();
+    command.build();
+    // It has options in front of a subcommand, or of none.
+    command.find_subcommand(typed)?;
+    let has = |command: &&clap::Command| {
+        command.get_arguments().any(|argument| {
+            let long = argument.get_long().map(|long| format!("--{long}"));
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            [long, short].iter().flatten().any(|name| name == option)
+        })
+    };
+    // "proxy" is what most of them belong to, and comes first.
+    command.get_subcommands().find(has).map(|found| found.get_name().to_owned())
+}
+
 /// Command lines that may have been meant; most are none.
 fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     match words {
-        // The subcommand was left out.
+        // The subcommand was left out, or options stand in front of it.
         [option, ..] if option.starts_with('-') => {
+            let is_command = |word: &&str| Cli::command().find_subcommand(word).is_some();
+            let at = words.iter().position(is_command);
+            let behind = at.map(|at| {
+                let (options, rest) = words.split_at(at);
+                owned(&[&rest[..1], options, &rest[1..]].concat())
+            });
             let with = |command: &str| owned(&[&[command], words].concat());
-            ["proxy", "run", "stat"].map(with).to_vec()
+            behind.into_iter().chain(["proxy", "run", "stat"].map(with)).collect()
         }
         ["proxy", rest @ ..] => {
             let Some(at) = rest.iter().position(|word| *word == unknown) else { return Vec::new() };
+            // -L PORT HOST:PORT.
+            if let [.., "-L", port] = rest[..at] {
+                let forward = format!("{port}:{unknown}");
+                let before = &rest[..at - 1];
+                return vec![owned(&[&["proxy"], before, &[&forward], &rest[at + 1..]].concat())];
+            }
             match meaning(unknown).as_deref() {
                 Some([command, option, forward]) if command == "proxy" => {
                     let meant = [option.as_str(), forward.as_str()];

@@ -17,7 +17,15 @@ pub(crate) fn start(verbosity: &Verbosity) {
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let filter = EnvFilter::builder().with_default_directive(level.into());
+    let (filter, is_malformed) = match filter.try_from_env() {
+        Ok(filter) => (filter, false),
+        // It is not set, or not understood.
+        Err(_) => {
+            let default = EnvFilter::builder().with_default_directive(level.into());
+            (default.parse_lossy(""), std::env::var_os(EnvFilter::DEFAULT_ENV).is_some())
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .fmt_fields(fields())
@@ -25,6 +33,12 @@ pub(crate) fn start(verbosity: &Verbosity) {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
+    if is_malformed {
+        tracing::error!(
+            "RUST_LOG is ignored: expected off, error, warn, info, debug or trace, or such for parts \
+             of the program, as in conniver::dial=debug"
+        );
+    }
 }
 
 /// An event is one line, whatever those that are talked of have called themselves.

@@ -13,6 +13,10 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// `5s`, `250ms`, `1m 30s`; a bare number is seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    // Some write it for a point, others between thousands.
+    if text.contains(',') {
+        return Err("expected a time without commas, such as 1.5s or 1500ms".to_owned());
+    }
     let seconds = || text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
     let friendly = || Duration::try_from(text.parse::<jiff::SignedDuration>().ok()?).ok();
     seconds()

@@ -26,14 +26,17 @@ pub enum ParseForwardError {
     Listen(ParseListenError),
     /// The target is none.
     Target(ParseTargetError),
+    /// It has a URL in it.
+    Url,
 }
 
 impl fmt::Display for ParseForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Parts => f.write_str("it has too few parts, or an IPv6 address without brackets"),
+            Self::Parts => f.write_str("a part is missing, or an IPv6 address has no brackets"),
             Self::Listen(error) => f.write_str(&error.problem()),
             Self::Target(error) => write!(f, "{}", error.problem()),
+            Self::Url => f.write_str("a target is HOST:HOSTPORT, not a URL"),
         }?;
         f.write_str("; expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80")
     }
@@ -45,6 +48,9 @@ impl FromStr for Forward {
     type Err = ParseForwardError;
 
     fn from_str(text: &str) -> Result<Self, ParseForwardError> {
+        if text.contains("://") {
+            return Err(ParseForwardError::Url);
+        }
         let parts = split_outside_brackets(text);
         let (bind, port, target) = match parts[..] {
             [port, host, host_port] => (None, port, (host, host_port)),
@@ -93,6 +99,7 @@ mod tests {
             "[::1:8080:host:80",
             "8080:host:0",
             "8080::80",
+            "8080:http://example.com:80",
         ] {
             let error = text.parse::<Forward>().expect_err(text).to_string();
             assert!(error.contains("expected [BIND:]PORT:HOST:HOSTPORT"), "{error}");

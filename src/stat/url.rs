@@ -108,6 +108,10 @@ impl Url {
 
 const MALFORMED: ParseUrlError = ParseUrlError("this is no URL");
 
+const COLONS: ParseUrlError = ParseUrlError(
+    "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port",
+);
+
 /// Percent-encodes what stands in a URL and may not: strange characters, a `%` that encodes
 /// nothing, brackets behind the authority.
 fn tidied(text: &str) -> String {
@@ -168,7 +172,7 @@ impl TryFrom<Uri<String>> for Url {
         let port = port.ok_or(ParseUrlError("its port is not a number from 1 to 65535"))?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let target = Target::new(bare.unwrap_or(host), port)
-            .map_err(|_| ParseUrlError("its host is none"))?;
+            .map_err(|_| ParseUrlError("its host is not valid"))?;
         let path = match uri.path().as_str() {
             "" => "/".to_owned(),
             path => path.to_owned(),
@@ -200,11 +204,21 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, ParseUrlError> {
         let text = text.trim();
+        // As an address in one number it would be 0.0.x.x, which nobody asks for.
+        if text.parse::<u16>().is_ok() {
+            return Err(ParseUrlError("it is a port without a host, as in localhost:8080"));
+        }
         let text = match text.split_once("//") {
             Some((scheme, _)) if is_scheme(scheme) => tidied(text),
             _ => tidied(&format!("http://{text}")),
         };
-        Uri::parse(text).map_err(|_| MALFORMED)?.try_into()
+        let authority = text.split('/').nth(2).unwrap_or_default();
+        let has_brackets = authority.contains(['[', '@']);
+        let malformed = match authority.matches(':').count() {
+            2.. if !has_brackets => COLONS,
+            _ => MALFORMED,
+        };
+        Uri::parse(text.as_str()).map_err(|_| malformed)?.to_owned().try_into()
     }
 }
 

@@ -213,3 +213,22 @@ fn what_takes_privileges_says_which() {
         assert_fails(&mut command, status, &format!("conniver: {said}\n"));
     }
 }
+
+#[test]
+fn a_malformed_level_of_the_log_is_said_in_our_words() {
+    let run = |level: &str| {
+        let mut command = Command::new(BINARY);
+        let output = command.env("RUST_LOG", level).args(["run", "-q", "--", "true"]).output();
+        String::from_utf8(output.unwrap().stderr).unwrap()
+    };
+    let said = run("conniver=loud");
+    assert!(
+        said.ends_with(
+            "ERROR RUST_LOG is ignored: expected off, error, warn, info, debug or trace, or such for \
+             parts of the program, as in conniver::dial=debug\n"
+        ),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(run("warn"), "");
+}

@@ -24,6 +24,8 @@ fn a_subcommand_that_was_left_out_is_shown() {
         ("-D 1080 -v", "-D", "proxy -D 1080 -v"),
         ("--intercept sh", "--intercept", "run --intercept sh"),
         ("-I https://example.com", "-I", "stat -I https://example.com"),
+        ("-v proxy -D 1080", "-v", "proxy -v -D 1080"),
+        ("-q run -- true", "-q", "run -q -- true"),
     ] {
         let said = format!(
             "unexpected argument '{unknown}' found\n\n  tip: did you mean: conniver {meant}"
@@ -39,6 +41,7 @@ fn a_target_without_its_option_is_shown_with_it() {
         ("proxy 8080:host:80 -v", "8080:host:80", "proxy -L 8080:host:80 -v"),
         ("proxy -v 5432 -o a;b", "5432", "proxy -v -L 15432:localhost:5432 -o 'a;b'"),
         ("proxy https://example.com", "https://example.com", "stat https://example.com"),
+        ("proxy -L 8080 example.com:80 -v", "example.com:80", "proxy -L 8080:example.com:80 -v"),
     ] {
         let said =
             format!("unexpected argument '{word}' found\n\n  tip: did you mean: conniver {meant}");
@@ -54,6 +57,34 @@ fn passwords_are_not_repeated_in_what_was_meant() {
          tip: did you mean: conniver stat https://…@example.com/",
         ANY,
     );
+}
+
+#[test]
+fn an_option_of_another_subcommand_is_told_with_it() {
+    for (typed, option, command, usage) in [
+        ("proxy -D 1080 --intercept", "--intercept", "run", PROXY),
+        ("run -D 1080 -- true", "-D", "proxy", RUN),
+        ("run -L 1:h:1 -- true", "-L", "proxy", RUN),
+    ] {
+        let said = format!(
+            "unexpected argument '{option}' found\n\n  \
+             tip: {option} is an option of conniver {command}"
+        );
+        assert_wrong_usage(typed, &said, usage);
+    }
+}
+
+#[test]
+fn a_negative_value_is_told_with_its_option() {
+    for (typed, value, option, usage) in [
+        ("proxy -D 0 --idle-timeout -1", "-1", "--idle-timeout", PROXY),
+        ("stat -m -5s h", "-5", "-m", STAT),
+    ] {
+        let said = format!(
+            "unexpected argument '{value}' found\n\n  tip: the value of {option} cannot be negative"
+        );
+        assert_wrong_usage(typed, &said, usage);
+    }
 }
 
 #[test]
@@ -95,8 +126,7 @@ fn options_of_curl_and_ssh_are_answered_with_ours() {
 fn an_unknown_option_before_the_command_is_wrong_usage() {
     for (option, similar) in [("--detial", "--detail"), ("--interecpt", "--intercept")] {
         let said = format!(
-            "unexpected argument '{option}' found\n\n  tip: a similar argument exists: '{similar}'\n  \
-             tip: to pass '{option}' as a value, use '-- {option}'"
+            "unexpected argument '{option}' found\n\n  tip: a similar argument exists: '{similar}'"
         );
         assert_wrong_usage(&format!("run {option} true"), &said, RUN);
     }

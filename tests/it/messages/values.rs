@@ -27,7 +27,7 @@ fn assert_expected(typed: &str, option: &str, expected: &str) {
 
 #[test]
 fn addresses_say_the_form_that_is_expected() {
-    let parts = "it has too few parts, or an IPv6 address without brackets";
+    let parts = "a part is missing, or an IPv6 address has no brackets";
     for (typed, option, problem, form) in [
         ("proxy -L 8080", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
         (
@@ -37,6 +37,12 @@ fn addresses_say_the_form_that_is_expected() {
             FORWARD,
         ),
         ("proxy -L h:1:h:1", "-L <[BIND:]PORT:HOST:HOSTPORT>", BIND, FORWARD),
+        (
+            "proxy -L 1:http://h:1",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "a target is HOST:HOSTPORT, not a URL",
+            FORWARD,
+        ),
         (
             "proxy -L 1:h:0",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
@@ -97,6 +103,10 @@ fn times_say_which_ones_are_expected() {
         let shown = format!("--{option} <TIME>");
         assert_expected(&format!("proxy -D 0 --{option} soon"), &shown, TIME);
         assert_expected(&format!("proxy -D 0 --{option} 300y"), &shown, TIME);
+    }
+    for value in ["1,000ms", "0,5s", "1,5"] {
+        let expected = "expected a time without commas, such as 1.5s or 1500ms";
+        assert_expected(&format!("proxy -D 0 --drain {value}"), "--drain <TIME>", expected);
     }
     for option in ["connect-timeout", "max-time", "interval"] {
         let shown = format!("--{option} <TIME>");
@@ -187,6 +197,23 @@ fn files_of_which_there_can_be_none_are_said_so() {
     let stat = "standard output has the figures; name a file";
     assert_invalid(&["run", "-o", "-", "true"], &format!("'-' for '--output <FILE>': {run}"));
     assert_invalid(&["stat", "-o", "-", "h"], &format!("'-' for '--output <FILE>': {stat}"));
+}
+
+#[test]
+fn urls_say_what_is_wrong_with_them() {
+    let port = "it is a port without a host, as in localhost:8080";
+    let colons = "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port";
+    for (url, said) in [
+        ("8080", port),
+        ("::1", colons),
+        ("http://::1/", colons),
+        ("2001:db8::1", colons),
+        ("localhost:443:80", colons),
+        ("http://a b:80:80/", colons),
+        ("http://", "its host is not valid"),
+    ] {
+        assert_invalid(&["stat", url], &format!("for 'URL': {said}; {URL}"));
+    }
 }
 
 #[test]
