@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{BriefRecord, Compression, MAX_LINE, Printable, Sample};
+use crate::counted::counted;
 
 /// Bad lines of each kind that are told one by one, in each file. Those beyond are counted.
 pub const MAX_BAD_LINES: u64 = 1000;
@@ -221,13 +222,15 @@ impl fmt::Display for Finding {
             }
             Self::Truncated { file, compression, lines } => write!(
                 f,
-                "{}: the {compression} data end in the middle; {lines} lines could be read",
-                Printable(file)
+                "{}: the {compression} data end in the middle; {} could be read",
+                Printable(file),
+                counted(*lines, "line")
             ),
             Self::Damaged { file, compression, lines } => write!(
                 f,
-                "{}: the {compression} data are damaged; {lines} lines before that could be read",
-                Printable(file)
+                "{}: the {compression} data are damaged; {} before that could be read",
+                Printable(file),
+                counted(*lines, "line")
             ),
             Self::Overflow { file, line } => write!(
                 f,
@@ -253,7 +256,9 @@ impl fmt::Display for Finding {
                 }
                 f.write_str(", though it has ended")
             }
-            Self::Lost { run, lines } => write!(f, "run {run}: it says that it lost {lines} lines"),
+            Self::Lost { run, lines } => {
+                write!(f, "run {run}: it says that it lost {}", counted(*lines, "line"))
+            }
         }
     }
 }
