@@ -3,7 +3,7 @@
 mod environment;
 #[cfg_attr(not(target_os = "linux"), path = "no_intercept.rs")]
 mod intercept;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "no_orphans.rs")]
 mod orphans;
 mod program;
 mod summary;
@@ -136,10 +136,7 @@ async fn run_around(
     });
 
     let own: Vec<u32> = program.id().into_iter().chain(helper).collect();
-    #[cfg(target_os = "linux")]
     let orphans = orphans::reap(&own);
-    #[cfg(not(target_os = "linux"))]
-    let orphans = std::future::pending::<std::convert::Infallible>();
     let (stopper, requests) = Stopper::new();
     let mut status = None;
     let watching = async {
