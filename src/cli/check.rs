@@ -9,6 +9,7 @@ use clap::Args;
 use conniver::record::{Check, Checked};
 
 use super::exit::{self, Failure};
+use super::units::counted;
 
 /// The exit status when something is wrong with the files.
 const NOT_WHOLE: u8 = 1;
@@ -64,20 +65,16 @@ fn print(checked: &Checked) -> Result<(), Failure> {
 
 fn summary(checked: &Checked) -> String {
     let Checked { lines, runs, closed, refused, found, remarks, .. } = checked;
-    let of = |count: u64, one: &str| match count {
-        1 => format!("1 {one}"),
-        _ => format!("{count} {one}s"),
-    };
     let found = match (found, lines) {
         (0, 0) => return "no records: nothing can be said".to_owned(),
         (0, _) if remarks.is_empty() => "nothing is wrong".to_owned(),
         (0, _) => "nothing is wrong in these lines".to_owned(),
-        (count, _) => of(*count, "finding"),
+        (count, _) => counted(*count, "finding"),
     };
     let refused = match refused {
         0 => String::new(),
         count => format!(", {count} refused without a line of their own"),
     };
-    let (lines, runs) = (of(*lines, "line"), of(*runs as u64, "run"));
-    format!("{lines} of {runs}, {} closed{refused}: {found}", of(*closed, "pair"))
+    let (lines, runs) = (counted(*lines, "line"), counted(*runs as u64, "run"));
+    format!("{lines} of {runs}, {} closed{refused}: {found}", counted(*closed, "pair"))
 }

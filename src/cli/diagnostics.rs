@@ -21,10 +21,7 @@ pub(crate) fn start(verbosity: &Verbosity) {
     let (filter, is_malformed) = match filter.try_from_env() {
         Ok(filter) => (filter, false),
         // It is not set, or not understood.
-        Err(_) => {
-            let default = EnvFilter::builder().with_default_directive(level.into());
-            (default.parse_lossy(""), std::env::var_os(EnvFilter::DEFAULT_ENV).is_some())
-        }
+        Err(_) => (filter.parse_lossy(""), std::env::var_os(EnvFilter::DEFAULT_ENV).is_some()),
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)

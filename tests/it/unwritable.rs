@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, pipe};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -132,6 +133,14 @@ fn a_standard_output_that_does_not_block_gets_every_line_whole() {
     assert_complete(&read_lines(&file), count);
 }
 
+/// A disk of 4 MiB with room for a few records, and the file that takes the rest.
+fn nearly_full_disk(on: &Path) -> (SmallDisk<'_>, PathBuf) {
+    let disk = SmallDisk::mount(on, 4 << 20);
+    let ballast = on.join("ballast");
+    std::fs::write(&ballast, vec![0; 4_100_000]).unwrap();
+    (disk, ballast)
+}
+
 #[test]
 fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
     let what = "a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile";
@@ -140,9 +149,7 @@ fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
     }
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
-    let _disk = SmallDisk::mount(&path, 4 << 20);
-    let ballast = path.join("ballast");
-    std::fs::write(&ballast, vec![0; 4_100_000]).unwrap();
+    let (_disk, ballast) = nearly_full_disk(&path);
     let forward = format!("0:{}", echo_server());
     let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &SMALL_QUEUE);
     pairs(&proxy, 20);
@@ -192,9 +199,7 @@ fn quiet_still_says_that_records_are_not_written() {
     }
     let directory = TempDir::new().unwrap();
     let path = directory.path().to_owned();
-    let _disk = SmallDisk::mount(&path, 4 << 20);
-    let ballast = path.join("ballast");
-    std::fs::write(&ballast, vec![0; 4_100_000]).unwrap();
+    let (_disk, ballast) = nearly_full_disk(&path);
     let forward = format!("0:{}", echo_server());
     let args = [&SMALL_QUEUE[..], &["-q"]].concat();
     let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &args);
