@@ -1,6 +1,5 @@
 //! Peers that vanish without a word: keepalive finds them, although nobody sends anything.
 
-use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use conniver::record::{By, How, Outcome, Phase};
@@ -9,17 +8,12 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::harness::forwarding::Forwarding;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::read_until_reset;
-use crate::harness::program::BINARY;
 
 /// A quiet pair, one side of which vanishes. Keepalive of the proxy's own socket is set to its
 /// shortest from outside; that it takes two minutes by itself, a longer test shows.
 fn vanishes(side: By) {
     let namespace = Namespace::new();
-    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
-    let forwarding =
-        Forwarding::to(listener, &mut namespace.command(BINARY), &["--events", "open,close"]);
-    let ends = forwarding
-        .pair_of(namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap()));
+    let (forwarding, ends) = Forwarding::with_pair_in(&namespace, &["--events", "open,close"]);
     forwarding.proxy.wait_for_open(1);
     let (vanishing, mut other) = ends.from(side);
     let socket = forwarding.proxy.socket_facing(&vanishing);

@@ -48,10 +48,7 @@ fn wait_until_written(forwarding: &Forwarding, end: &TcpStream, bytes: usize) {
 
 /// A namespace with a pair in it that has exchanged a few bytes.
 fn pair_in(namespace: &Namespace, args: &[&str]) -> (Forwarding, Ends) {
-    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
-    let forwarding = Forwarding::to(listener, &mut namespace.command(BINARY), args);
-    let ends = forwarding
-        .pair_of(namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap()));
+    let (forwarding, ends) = Forwarding::with_pair_in(namespace, args);
     (&ends.client).write_all(b"hello").unwrap();
     (&ends.upstream).read_exact(&mut [0; 5]).unwrap();
     (forwarding, ends)

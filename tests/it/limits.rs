@@ -1,6 +1,6 @@
 //! Limits: on how much is taken on at a time, on time, and on descriptors.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -233,11 +233,8 @@ fn data_that_nobody_acknowledges_ends_the_pair_after_the_user_timeout() {
         return;
     }
     let namespace = Namespace::new();
-    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
     let args = ["--user-timeout", "500ms", "--events", "open,close"];
-    let forwarding = Forwarding::to(listener, &mut namespace.command(BINARY), &args);
-    let mut ends = forwarding
-        .pair_of(namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap()));
+    let (forwarding, mut ends) = Forwarding::with_pair_in(&namespace, &args);
     forwarding.proxy.wait_for_open(1);
     namespace.swallow(&ends.upstream);
     std::io::Write::write_all(&mut ends.client, b"into the void").unwrap();

@@ -88,11 +88,8 @@ fn zero_does_not_wait_for_acknowledgements() {
         return;
     }
     let namespace = Namespace::new();
-    let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
     let args = ["--linger", "0", "--events", "open,close"];
-    let forwarding = Forwarding::to(listener, &mut namespace.command(BINARY), &args);
-    let mut ends = forwarding
-        .pair_of(namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap()));
+    let (forwarding, mut ends) = Forwarding::with_pair_in(&namespace, &args);
     forwarding.proxy.wait_for_open(1);
     namespace.swallow(&ends.upstream);
     ends.client.write_all(b"into the void").unwrap();

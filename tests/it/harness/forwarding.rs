@@ -5,6 +5,7 @@ use std::process::Command;
 
 use conniver::record::By;
 
+use super::namespace::Namespace;
 use super::program::{BINARY, PATIENCE, Proxy};
 
 /// A listener, and a proxy that forwards to it.
@@ -28,6 +29,15 @@ impl Forwarding {
     /// With a listener that the test has prepared and a proxy that `command` starts.
     pub(crate) fn to(listener: TcpListener, command: &mut Command, args: &[&str]) -> Self {
         Self::through(Ipv4Addr::LOCALHOST.into(), listener, command, args)
+    }
+
+    /// All in a namespace, on its loopback, and a first pair.
+    pub(crate) fn with_pair_in(namespace: &Namespace, args: &[&str]) -> (Self, Ends) {
+        let listener = namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap());
+        let forwarding = Self::to(listener, &mut namespace.command(BINARY), args);
+        let client = namespace.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap());
+        let ends = forwarding.pair_of(client);
+        (forwarding, ends)
     }
 
     /// With a proxy that listens on this address.
