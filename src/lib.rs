@@ -90,6 +90,8 @@ mod dial;
 pub mod fuzzing;
 #[cfg(feature = "proxy")]
 pub mod ingress;
+#[cfg(feature = "proxy")]
+mod judge;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "proxy")]

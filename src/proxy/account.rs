@@ -8,16 +8,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::admission::{ClientPlace, Place};
-use super::delivery::Opened;
-use super::ending::{Finish, ending};
 use super::listener::Entry;
-use super::verdict;
-use super::warnings::{Known, warnings};
 use super::{Limits, Shared};
 use crate::clock::{self, Moment, Nanos};
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, OwnConnection, OwnStream};
 use crate::ingress::{Asked, Exchange, Target};
+use crate::judge::{Finish, Known, Opened, ending, verdict, warnings};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
@@ -239,7 +236,7 @@ impl Account {
         let (client, upstream) = (report(meters.0), meters.1.map(report));
         let verdict = match (&finish, &upstream) {
             (Some(Finish::Relayed(_, waited)), Some(upstream)) => {
-                verdict::of(*waited, &client, upstream)
+                verdict(*waited, &client, upstream)
             }
             _ => None,
         };

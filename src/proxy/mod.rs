@@ -20,16 +20,12 @@
 
 mod account;
 mod admission;
-mod delivery;
-mod ending;
 mod listener;
 mod loops;
 mod refusals;
 mod sampler;
 mod session;
 mod settings;
-mod verdict;
-mod warnings;
 
 use std::fmt;
 use std::future::Future;
@@ -58,8 +54,6 @@ pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
 use refusals::Refusals;
 pub use settings::{Events, Limits, Settings};
-#[cfg(feature = "stat")]
-pub(crate) use {verdict::of_exchange, warnings::of_upstream};
 
 pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};

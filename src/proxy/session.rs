@@ -13,7 +13,6 @@ use tokio::net::TcpStream;
 
 use super::account::Account;
 use super::admission::{ClientPlace, Place};
-use super::ending::Finish;
 use super::listener::Entry;
 use super::loops;
 use super::sampler::Sampler;
@@ -28,6 +27,7 @@ use crate::ingress::{
     Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,
     farewell, hear, hear_announced, original_destination,
 };
+use crate::judge::Finish;
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, abort, relay};

@@ -25,7 +25,7 @@ use crate::clock;
 use crate::conn::{Conn, Epoch};
 use crate::dial::{self, DialLog, LeadsTo, Limits};
 use crate::fault::Fault;
-use crate::proxy::{of_exchange, of_upstream};
+use crate::judge::{of_exchange, of_upstream};
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
 use crate::record::{By, Direction, How, Outcome, Report};
 use crate::relay::{Pulse, Waited};

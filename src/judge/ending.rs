@@ -7,7 +7,7 @@ use crate::record::{By, Ending, How, Outcome, Phase, Report};
 use crate::relay::{LegState, PeerEnd, RelayEnd, Waited};
 
 /// How a pair came to its end.
-pub(super) enum Finish {
+pub(crate) enum Finish {
     /// It never got to relaying.
     Failed(Failure),
     /// It was relayed, with these waits of its directions, to upstream and to client.
@@ -15,7 +15,7 @@ pub(super) enum Finish {
 }
 
 /// What the record says of it, from what was seen of each socket and what the record says of it.
-pub(super) fn ending(
+pub(crate) fn ending(
     client: (&LegState, &Report),
     upstream: Option<(&LegState, &Report)>,
     finish: Finish,

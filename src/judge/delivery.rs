@@ -5,7 +5,7 @@ use crate::tcp_info::State;
 
 /// Which side of a connection a socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opened {
+pub(crate) enum Opened {
     /// It was accepted: our SYN is not counted as acknowledged.
     Passively,
     /// It connected: our SYN counts as one acknowledged byte.
@@ -14,7 +14,7 @@ pub(super) enum Opened {
 
 impl Delivered {
     /// From a leg's latest look. `purged`: our reset threw away what was still queued then.
-    pub(super) fn of(leg: &Report, opened: Opened, purged: bool) -> Self {
+    pub(crate) fn of(leg: &Report, opened: Opened, purged: bool) -> Self {
         let written = leg.tx_bytes;
         let closed = leg.closed_info.as_ref();
         // tcp_ack() counts our FIN too once it is acknowledged; as it is the last of all, no more
@@ -28,7 +28,7 @@ impl Delivered {
     }
 
     /// Bytes still in the send queue at the last look, where that is why `undelivered` is null.
-    pub(super) fn still_queued(&self) -> Option<u64> {
+    pub(crate) fn still_queued(&self) -> Option<u64> {
         match self.undelivered {
             Some(_) => None,
             None => self.acked.map(|acked| self.written - acked),

@@ -33,21 +33,21 @@ const ENOUGH_SEGMENTS: u32 = 10;
 const CLOCK_GRAIN: Duration = Duration::from_millis(100);
 
 /// What is known of a pair.
-pub(super) struct Known<'r> {
-    pub(super) client: &'r Report,
-    pub(super) upstream: Option<&'r Report>,
-    pub(super) attempts: &'r [Attempt],
-    pub(super) phases: &'r Phases,
-    pub(super) delivery: &'r Delivery,
-    pub(super) exchange: Option<&'r Exchange>,
+pub(crate) struct Known<'r> {
+    pub(crate) client: &'r Report,
+    pub(crate) upstream: Option<&'r Report>,
+    pub(crate) attempts: &'r [Attempt],
+    pub(crate) phases: &'r Phases,
+    pub(crate) delivery: &'r Delivery,
+    pub(crate) exchange: Option<&'r Exchange>,
     /// The longest waits for the client's and for the upstream's socket to take bytes.
-    pub(super) longest_blocked: (Duration, Duration),
+    pub(crate) longest_blocked: (Duration, Duration),
     /// How far the wall clock was set since accept, ns.
-    pub(super) clock_step: i64,
+    pub(crate) clock_step: i64,
 }
 
 /// The warnings of a pair so far, each once.
-pub(super) fn warnings(known: &Known<'_>) -> Vec<Warning> {
+pub(crate) fn warnings(known: &Known<'_>) -> Vec<Warning> {
     let mut found = Found::default();
     found.of_the_pair(known);
 

@@ -98,7 +98,7 @@ struct Flow {
 
 /// The verdict on a pair that has ended, from the waits of its directions, to upstream and to
 /// client. `None` where the kernel lacks the figures.
-pub(super) fn of(waited: [Waited; 2], client: &Report, upstream: &Report) -> Option<Verdict> {
+pub(crate) fn of(waited: [Waited; 2], client: &Report, upstream: &Report) -> Option<Verdict> {
     let payload = [upstream, client].map(Report::payload_sent);
     let [to_upstream, to_client] = waited;
     Some(match payload {

@@ -1,0 +1,14 @@
+//! From what was measured of a pair to what its record states: how it ended, what arrived, what
+//! deserves a look, who was slow.
+
+mod delivery;
+mod ending;
+mod verdict;
+mod warnings;
+
+pub(crate) use delivery::Opened;
+pub(crate) use ending::{Finish, ending};
+pub(crate) use verdict::of as verdict;
+pub(crate) use warnings::{Known, warnings};
+#[cfg(feature = "stat")]
+pub(crate) use {verdict::of_exchange, warnings::of_upstream};
