@@ -95,6 +95,16 @@ impl Access {
         })
     }
 
+    /// The `deny` rule that forbids a target, as far as its name or its address tells.
+    pub fn denied_by(&self, target: &Target) -> Option<&TargetRule> {
+        let destination = target.literal().map(|address| Destination::new(address.ip()));
+        let covers = |rule: &TargetRule| {
+            let mut ips = destination.iter().flat_map(Destination::all);
+            ips.any(|ip| rule.covers(SocketAddr::new(ip, target.port())))
+        };
+        self.deny.iter().find(|rule| rule.names(target) || covers(rule))
+    }
+
     /// Why a target may not be reached, as far as its name tells.
     pub(crate) fn refuse_target(&self, asker: Asker, target: &Target) -> Option<Fault> {
         if self.deny.iter().any(|rule| rule.names(target)) {

@@ -80,6 +80,21 @@ enum Hosts {
     Suffix(String),
 }
 
+impl fmt::Display for TargetRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hosts {
+            Hosts::All => f.write_str("*")?,
+            Hosts::Network(Network(IpNet::V6(network))) if self.port.is_some() => {
+                write!(f, "[{network}]")?;
+            }
+            Hosts::Network(Network(network)) => write!(f, "{network}")?,
+            Hosts::Name(name) => f.write_str(name)?,
+            Hosts::Suffix(suffix) => write!(f, "*{suffix}")?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
 /// Why a text is no rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseRuleError(String);
@@ -262,7 +277,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_parsed_or_refused(text in "[\\[\\]:/a-z0-9.*]{0,30}|\\PC{0,40}") {
-            let _ = text.parse::<TargetRule>();
+            if let Ok(rule) = text.parse::<TargetRule>() {
+                prop_assert_eq!(rule.to_string().parse(), Ok(rule));
+            }
             let _ = text.parse::<Network>();
         }
     }

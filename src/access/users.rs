@@ -72,7 +72,11 @@ impl fmt::Display for UsersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "reading users from '{}': ", self.path.display())?;
         match &self.problem {
-            Problem::Unreadable(error) => f.write_str(&crate::fault::text_of(error)),
+            Problem::Unreadable(error) => write!(
+                f,
+                "{}; --auth-file takes a file of user:password lines",
+                crate::fault::text_of(error)
+            ),
             // Not the line itself: a password may stand in it.
             Problem::Malformed { line } => {
                 write!(f, "line {line} is not user:password, with at most {LONGEST} bytes each")

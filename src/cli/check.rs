@@ -18,6 +18,10 @@ const NOT_WHOLE: u8 = 1;
 const UNREAD: u8 = 2;
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 when nothing was found, 1 when something was, 2 for wrong usage or when a file \
+    could not be read."
+)]
 pub(crate) struct CheckArgs {
     /// Files of records, '-' for standard input; also compressed by gzip or zstd. What a rotation took
     /// apart is best checked together
@@ -27,23 +31,42 @@ pub(crate) struct CheckArgs {
 
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     let mut check = Check::default();
-    let mut unread = 0;
+    let mut read_files = Vec::new();
     for file in &args.file {
-        if let Err(error) = read(&mut check, file) {
-            unread += 1;
-            Failure::new(format!("reading records from '{}': {error}", file.display())).say();
+        match read(&mut check, file) {
+            Ok(()) => read_files.push(file),
+            Err(error) => unread(file, &error).say(),
         }
     }
-    if unread == args.file.len() {
-        return ExitCode::from(UNREAD);
-    }
+    let read_in = match read_files.as_slice() {
+        [] => return ExitCode::from(UNREAD),
+        [file] if file.as_os_str() == "-" => "in standard input".to_owned(),
+        [file] => format!("in '{}'", file.display()),
+        files => format!("in any of the {} files", files.len()),
+    };
     let checked = check.finish();
-    match (print(&checked), unread) {
+    match (print(&checked, &read_in), args.file.len() - read_files.len()) {
         (Err(failure), _) => failure.report(NOT_WHOLE),
         (Ok(()), 1..) => ExitCode::from(UNREAD),
         (Ok(()), 0) if checked.findings.is_empty() => ExitCode::SUCCESS,
         (Ok(()), 0) => ExitCode::from(NOT_WHOLE),
     }
+}
+
+fn unread(file: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::IsADirectory => "; name the files in it",
+        io::ErrorKind::NotFound => "; check the name, or give '-' for standard input",
+        io::ErrorKind::PermissionDenied => {
+            "; read it as the user who runs the proxy, or see its --output-mode"
+        }
+        _ => "",
+    };
+    let file = match file.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => format!("'{}'", file.display()),
+    };
+    Failure::new(format!("reading records from {file}: {error}{advice}"))
 }
 
 fn read(check: &mut Check, file: &Path) -> io::Result<()> {
@@ -53,20 +76,21 @@ fn read(check: &mut Check, file: &Path) -> io::Result<()> {
     }
 }
 
-fn print(checked: &Checked) -> Result<(), Failure> {
+/// `read_in` says which files they are.
+fn print(checked: &Checked, read_in: &str) -> Result<(), Failure> {
     for finding in &checked.findings {
         exit::print(&finding.to_string())?;
     }
     for remark in &checked.remarks {
         exit::print(&format!("note: {remark}"))?;
     }
-    exit::print(&summary(checked))
+    exit::print(&summary(checked, read_in))
 }
 
-fn summary(checked: &Checked) -> String {
+fn summary(checked: &Checked, read_in: &str) -> String {
     let Checked { lines, runs, closed, refused, found, remarks, .. } = checked;
     let found = match (found, lines) {
-        (0, 0) => return "no records: nothing can be said".to_owned(),
+        (0, 0) => return format!("no records {read_in}: nothing can be said"),
         (0, _) if remarks.is_empty() => "nothing is wrong".to_owned(),
         (0, _) => "nothing is wrong in these lines".to_owned(),
         (count, _) => counted(*count, "finding"),

@@ -18,11 +18,16 @@ use super::{Verbosity, diagnostics, values};
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// How much is sent each way, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = values::number(1..=65_536_u64, 8))]
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
     size: u64,
 
     #[command(flatten)]
     verbosity: Verbosity,
+}
+
+fn mebibytes(text: &str) -> Result<u64, String> {
+    let number = values::number(1..=65_536, 8)(text);
+    number.map_err(|expected| format!("{expected}: it counts MiB, without a unit"))
 }
 
 /// What the upstream lets pass before it answers, so that the record shows where it went.

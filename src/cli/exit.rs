@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use conniver::record::{Printable, Recorder, Tally, Writer};
 
+use super::advice;
 use super::signals::StopRequests;
+use super::terminal;
 use super::units::counted;
+use super::wrap::wrap_message;
 
 /// After a second request to stop, the writer has this long.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -30,15 +33,26 @@ impl Failure {
         Self(words)
     }
 
-    /// Says it, in one line.
+    /// Says it, in lines that fit.
     pub(crate) fn say(&self) {
-        say(&format!("conniver: {}", Printable(&self.0)));
+        let text = format!("conniver: {}", Printable(&self.0));
+        say(&wrap_message(&text, message_width()));
     }
 
     /// Says it, and is the exit status.
     pub(crate) fn report(self, status: u8) -> ExitCode {
         self.say();
         ExitCode::from(status)
+    }
+}
+
+/// The columns that a message on standard error may take. There is no limit in the journal, which
+/// takes every line for a message of its own.
+pub(crate) fn message_width() -> usize {
+    match terminal::width(io::stderr()) {
+        Some(width) => width,
+        None if std::env::var_os("JOURNAL_STREAM").is_some() => usize::MAX,
+        None => terminal::USUAL_WIDTH,
     }
 }
 
@@ -49,17 +63,17 @@ pub(crate) fn say(lines: &str) {
     let _ = io::stderr().write_all(lines.as_bytes());
 }
 
-/// Ends the program as clap does where what was typed for the subcommand of this path makes no sense
+/// Ends the program where what was typed for the subcommand of this path makes no sense
 /// together. Exit status 2.
 pub(crate) fn wrong_usage(path: &[&str], sentence: &str) -> ! {
-    super::advice::usage_error(path, sentence).exit()
+    advice::end(&advice::usage_error(path, sentence))
 }
 
-/// Ends the program as clap does for a malformed value, which is not repeated: it may have a password.
+/// Ends the program for a malformed value, which is not repeated: it may have a password.
 /// Exit status 2.
 pub(crate) fn invalid_value(of: &str, why: impl fmt::Display) -> ! {
     let text = format!("invalid value for '{of}': {why}\n\nFor more information, try '--help'.\n");
-    clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).exit()
+    advice::end(&clap::Error::raw(clap::error::ErrorKind::ValueValidation, text))
 }
 
 /// The runtime of a command.

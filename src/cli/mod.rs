@@ -2,6 +2,7 @@
 
 mod advice;
 mod check;
+mod circles;
 mod demo;
 mod descriptors;
 mod diagnostics;
@@ -23,6 +24,7 @@ mod stat;
 mod terminal;
 mod units;
 mod values;
+mod wrap;
 
 use std::process::ExitCode;
 

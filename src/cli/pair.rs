@@ -119,6 +119,11 @@ impl ViaArg {
 }
 
 impl PairArgs {
+    /// The parent proxy. Wrong usage ends the program.
+    pub(super) fn via(&self) -> Option<Via> {
+        self.via.as_ref().map(ViaArg::or_exit)
+    }
+
     /// What was typed, as what it means.
     pub(super) fn settings(&self) -> Settings {
         let mut settings = Settings::default();
@@ -129,7 +134,7 @@ impl PairArgs {
             (_, true) => Family::V6,
             (false, false) => Family::Any,
         };
-        settings.tunnel_via = self.via.as_ref().map(ViaArg::or_exit);
+        settings.tunnel_via = self.via();
         settings.http_via.clone_from(&settings.tunnel_via);
         settings.drain = self.drain;
         settings.linger = self.linger;

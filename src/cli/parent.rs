@@ -1,6 +1,6 @@
 //! The parent proxies that the environment names.
 
-use conniver::proxy::{Exception, Via};
+use conniver::proxy::{Exception, ParseViaError, Via};
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
@@ -45,8 +45,12 @@ fn named_in(
     let value = |name| value_in(name, &variable).map(Zeroizing::new);
     let mut values = variables.iter().filter_map(|name| Some((name, value(name)?)));
     let Some((name, url)) = values.next() else { return Ok(None) };
-    let mut via: Via = url.parse().map_err(|error| {
-        Failure::new(format!("{name}: {error}; unset it, or name a parent with --via"))
+    let mut via: Via = url.parse().map_err(|error: ParseViaError| {
+        Failure::new(format!(
+            "the variable {name} does not name a parent proxy: {}; unset it, or name a parent with \
+             --via URL",
+            error.problem()
+        ))
     })?;
     let exceptions = value_in("no_proxy", &variable);
     via.except = exceptions.map_or_else(Vec::new, |list| Exception::list(&list));

@@ -18,10 +18,13 @@ use super::inherited::Inherited;
 use super::limits::LimitArgs;
 use super::pair::PairArgs;
 use super::signals::{self, Handlers, Stopper};
-use super::{Verbosity, diagnostics, output_watch, service, values};
+use super::{Verbosity, circles, diagnostics, output_watch, service, values};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
+#[command(
+    after_help = "Exit status: 0 when a signal ended it; 1 when it could not start or a record was not written, 2 for wrong usage."
+)]
 #[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic", "redirect", "tproxy"])))]
 pub(crate) struct ProxyArgs {
     /// Forward a port to one target, as ssh does; repeatable. BIND is 127.0.0.1 unless given, PORT 0
@@ -207,6 +210,22 @@ impl ProxyArgs {
         }
     }
 
+    /// Options with which no connection could ever succeed.
+    fn check_contradictions(&self) {
+        let all = self.listen_addresses();
+        let parent = self.pair.via().and_then(|via| circles::own_parent(&via, &all));
+        let mut forwards = self.forward.iter();
+        let sentence = parent.or_else(|| {
+            forwards.find_map(|forward| {
+                circles::denied_target(forward, &self.deny)
+                    .or_else(|| circles::own_target(forward, &all))
+            })
+        });
+        if let Some(sentence) = sentence {
+            exit::wrong_usage(&["proxy"], &sentence);
+        }
+    }
+
     fn access(&self) -> Result<Access, Failure> {
         let mut access = Access::default();
         access.from.clone_from(&self.allow_from);
@@ -282,6 +301,7 @@ fn shared_address(one: SocketAddr, other: SocketAddr) -> Option<SocketAddr> {
 pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
     args.check_overlaps();
     args.check_exposure();
+    args.check_contradictions();
     diagnostics::start(&args.verbosity);
     let runtime = exit::runtime()?;
     let result = runtime.block_on(serve(args));

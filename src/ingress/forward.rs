@@ -57,6 +57,9 @@ impl FromStr for Forward {
             [bind, port, host, host_port] => (Some(bind), port, (host, host_port)),
             _ => return Err(ParseForwardError::Parts),
         };
+        if [port, target.0, target.1].contains(&"") {
+            return Err(ParseForwardError::Parts);
+        }
         let listen = listen_on(bind, port).map_err(ParseForwardError::Listen)?;
         let target =
             format!("{}:{}", target.0, target.1).parse().map_err(ParseForwardError::Target)?;

@@ -97,9 +97,13 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;
         let advice = match &*crate::fault::code_of(error) {
-            "EADDRINUSE" => "; another program listens there, or choose port 0 for any free one",
+            "EADDRINUSE" => {
+                "; stop the program that listens there, or choose another port (0 is any free one)"
+            }
             "EADDRNOTAVAIL" => "; this machine has no such address",
-            "EACCES" => "; ports below 1024 need more rights",
+            "EACCES" => {
+                "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose one above 1023"
+            }
             // IP_TRANSPARENT alone is refused with this one.
             "EPERM" => "; taking what TPROXY diverts needs CAP_NET_ADMIN, which root has",
             _ if error.kind() == io::ErrorKind::Unsupported => "; only Linux diverts connections",

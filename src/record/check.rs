@@ -113,11 +113,14 @@ impl Check {
     pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
         // In the order in which they are told.
         let mut bad = [(BadLine::Torn, 0_u64), (BadLine::NoRecord, 0), (BadLine::TooLong, 0)];
-        let mut read = Ok(());
+        let (mut records, mut first_bad) = (0_u64, None);
+        let (mut read, mut cut) = (Ok(()), None);
+        let before = self.findings.len();
         for (line, number) in lines(input, EmptyLines::Count).zip(1..) {
             let what = match line {
                 Ok(line) => {
                     self.lines += 1;
+                    records += 1;
                     self.take(&line, || (name.to_owned(), number));
                     continue;
                 }
@@ -130,16 +133,17 @@ impl Check {
                 Err(ReadError::TooLong) => BadLine::TooLong,
                 Err(ReadError::Truncated(compression)) => {
                     let (file, lines) = (name.to_owned(), number - 1);
-                    self.findings.push(Finding::Truncated { file, compression, lines });
+                    cut = Some(Finding::Truncated { file, compression, lines });
                     break;
                 }
                 Err(ReadError::Damaged(compression)) => {
                     let (file, lines) = (name.to_owned(), number - 1);
-                    self.findings.push(Finding::Damaged { file, compression, lines });
+                    cut = Some(Finding::Damaged { file, compression, lines });
                     break;
                 }
             };
             self.lines += 1;
+            first_bad.get_or_insert(what);
             if let Some((_, count)) = bad.iter_mut().find(|(kind, _)| *kind == what) {
                 *count += 1;
                 if *count <= MAX_BAD_LINES {
@@ -147,6 +151,14 @@ impl Check {
                 }
             }
         }
+        let lines = bad.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
+        if let Some(first) = first_bad.filter(|first| records == 0 && first.tells_a_file(lines)) {
+            // It is of something else, which its lines say again and again.
+            self.findings.truncate(before);
+            self.findings.push(Finding::NoRecords { file: name.to_owned(), lines, first });
+            bad = bad.map(|(what, _)| (what, 0));
+        }
+        self.findings.extend(cut);
         for (what, count) in bad {
             let lines = count.saturating_sub(MAX_BAD_LINES);
             if lines > 0 {

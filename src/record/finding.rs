@@ -38,6 +38,16 @@ pub enum Finding {
         /// Which line of it, from 1.
         line: u64,
     },
+    /// No line of a file is a record: it is a file of something else. Its lines are not told one by
+    /// one.
+    NoRecords {
+        /// The name of the file.
+        file: String,
+        /// How many lines it has.
+        lines: u64,
+        /// What is wrong with the first one.
+        first: BadLine,
+    },
     /// More such lines of a file, beside the first [`MAX_BAD_LINES`] of each kind.
     More {
         /// The name of the file.
@@ -151,6 +161,12 @@ pub enum BadLine {
 }
 
 impl BadLine {
+    /// Whether a file with so many lines, none of them a record, of which the first is this, is one of
+    /// something else. A proxy that was killed at its first record leaves one line that breaks off.
+    pub(super) fn tells_a_file(self, lines: u64) -> bool {
+        lines > 1 || self == Self::NoRecord
+    }
+
     pub(super) fn at(self, file: &str, line: u64) -> Finding {
         let file = file.to_owned();
         match self {
@@ -202,6 +218,18 @@ impl fmt::Display for Finding {
             }
             Self::TooLong { file, line } => {
                 write!(f, "{}:{line}: the line is longer than {MAX_LINE} bytes", Printable(file))
+            }
+            Self::NoRecords { file, lines, first } => {
+                write!(f, "{}: not a file of records: ", Printable(file))?;
+                match lines {
+                    1 => f.write_str("its only line ")?,
+                    _ => write!(f, "none of its {lines} lines is one, and line 1 ")?,
+                }
+                match first {
+                    BadLine::Torn => f.write_str("breaks off"),
+                    BadLine::NoRecord => f.write_str("is not the JSON of a record"),
+                    BadLine::TooLong => write!(f, "is longer than {MAX_LINE} bytes"),
+                }
             }
             Self::More { file, what, lines } => {
                 let file = Printable(file);

@@ -123,7 +123,8 @@ impl Settings {
     }
 }
 
-/// Why nothing can be asked for: a file of certificates that cannot be read.
+/// Why nothing can be asked for: a file of certificates that cannot be read, or a file for the body
+/// that cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetupError(String);
 
@@ -148,8 +149,10 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// One of their files cannot be read, or has nothing to the purpose.
+    /// One of their files cannot be read, or has nothing to the purpose; or the file for the body
+    /// cannot be written.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        save::check_writable(&settings.save).map_err(SetupError)?;
         let identity = Identity::new(&settings)?;
         let host = dns_lookup::get_hostname().unwrap_or_default();
         Ok(Self { settings, identity, host })

@@ -1,7 +1,8 @@
 //! Where a body goes.
 
 use std::fs::{File, OpenOptions};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use hyper::HeaderMap;
 use hyper::header::CONTENT_DISPOSITION;
@@ -42,6 +43,54 @@ pub(super) fn open(
             Err(Failure { outcome, fault: Fault { text: text.into(), ..fault } })
         }
     }
+}
+
+/// Whether a file for the body could be opened, as far as can be told without making or emptying
+/// one: whoever made a request would have lost its answer.
+///
+/// # Errors
+///
+/// A sentence on why it could not.
+pub(super) fn check_writable(save: &Save) -> Result<(), String> {
+    let (path, shown) = match save {
+        Save::Nothing => return Ok(()),
+        Save::To(path) => (path.as_path(), format!("'{}'", path.display())),
+        Save::UnderItsName => (Path::new("./name"), "a file in this directory".to_owned()),
+    };
+    writable(path).map_err(|error| {
+        let text = crate::fault::text_of(&error);
+        format!("opening {shown} for the body: {text}; choose another file with -o FILE")
+    })
+}
+
+fn writable(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        // To open anything else, such as a pipe, may mean something to who is at its other end.
+        Ok(metadata) if metadata.is_file() || metadata.is_dir() => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let directory = directory.unwrap_or(Path::new("."));
+            if !std::fs::metadata(directory)?.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::NotADirectory));
+            }
+            may_create_in(directory)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn may_create_in(directory: &Path) -> io::Result<()> {
+    use nix::unistd::{AccessFlags, access};
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
+}
+
+#[cfg(not(unix))]
+fn may_create_in(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// The name that the server gives the body, or else the last segment of the URL's path: one that

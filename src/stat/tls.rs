@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -46,7 +46,11 @@ impl Identity {
         let named = settings.cacert.as_deref().map(certificates).transpose()?;
         let client = settings.client_cert.as_deref().map(|path| {
             let key = PrivateKeyDer::from_pem_file(path);
-            let key = key.map_err(|error| unreadable("a private key", path, &error))?;
+            let key = key.map_err(|error| match error {
+                // The certificate may be there.
+                pem::Error::NoItemsFound => unreadable("a private key", path, &error),
+                _ => unreadable("a certificate and its private key", path, &error),
+            })?;
             Ok((certificates(path)?, key))
         });
         Ok(Self {
@@ -102,19 +106,26 @@ impl Identity {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let read: Vec<_> = read.map_err(|error| unreadable("certificates", path, &error))?;
+    let read: Vec<_> = read.map_err(|error| unreadable(CERTIFICATES, path, &error))?;
     match read.is_empty() {
-        true => Err(unreadable("certificates", path, &rustls::pki_types::pem::Error::NoItemsFound)),
+        true => Err(unreadable(CERTIFICATES, path, &pem::Error::NoItemsFound)),
         false => Ok(read),
     }
 }
 
-fn unreadable(what: &str, path: &Path, error: &rustls::pki_types::pem::Error) -> SetupError {
-    use rustls::pki_types::pem::Error::*;
+/// What is read where the server is to be trusted.
+const CERTIFICATES: &str = "certificates";
+
+fn unreadable(what: &str, path: &Path, error: &pem::Error) -> SetupError {
+    use pem::Error::*;
     let reason = match error {
-        Io(error) => crate::fault::text_of(error).into_owned(),
+        Io(error) => {
+            let option = if what == CERTIFICATES { "--cacert" } else { "-E" };
+            format!("{}; name another file with {option}", crate::fault::text_of(error))
+        }
         NoItemsFound => "it has none; PEM is expected, -----BEGIN …-----".to_owned(),
-        other => other.to_string(),
+        // The library's words show its types.
+        _ => "it is damaged; PEM is expected, -----BEGIN …----- to -----END …-----".to_owned(),
     };
     SetupError(format!("reading {what} from '{}': {reason}", path.display()))
 }

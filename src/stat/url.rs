@@ -106,7 +106,7 @@ impl Url {
     }
 }
 
-const MALFORMED: ParseUrlError = ParseUrlError("this is no URL");
+const MALFORMED: ParseUrlError = ParseUrlError("it is not a URL");
 
 const COLONS: ParseUrlError = ParseUrlError(
     "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port",
@@ -138,6 +138,18 @@ fn authority_end(text: &str) -> usize {
     };
     let rest = text.get(begin..).unwrap_or_default();
     rest.find(['/', '?', '#']).map_or(text.len(), |end| begin + end)
+}
+
+/// Whether it is `http:/host`, `http:host` or `http//host`. `http:80` is a host and its port.
+fn lacks_slashes(text: &str) -> bool {
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (scheme, rest) = text.split_at(end);
+    let is_scheme = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let is_cut = match rest.strip_prefix(':') {
+        Some(after) => !after.starts_with("//") && !after.starts_with(|c: char| c.is_ascii_digit()),
+        None => rest.starts_with("//"),
+    };
+    is_scheme && is_cut
 }
 
 /// `https:`, or another word and a colon.
@@ -208,13 +220,22 @@ impl FromStr for Url {
         if text.parse::<u16>().is_ok() {
             return Err(ParseUrlError("it is a port without a host, as in localhost:8080"));
         }
+        if lacks_slashes(text) {
+            return Err(ParseUrlError(
+                "its scheme is not followed by ://, as in http://localhost/",
+            ));
+        }
         let text = match text.split_once("//") {
             Some((scheme, _)) if is_scheme(scheme) => tidied(text),
             _ => tidied(&format!("http://{text}")),
         };
         let authority = text.split('/').nth(2).unwrap_or_default();
-        let has_brackets = authority.contains(['[', '@']);
+        let is_bracketed = authority.contains('[') && authority.contains(']');
+        let has_brackets = is_bracketed || authority.contains('@');
         let malformed = match authority.matches(':').count() {
+            2.. if is_bracketed && authority.contains('%') => {
+                ParseUrlError("an IPv6 address has no zone (%eth0) in a URL")
+            }
             2.. if !has_brackets => COLONS,
             _ => MALFORMED,
         };

@@ -344,7 +344,7 @@ fn a_rule_a_network_or_a_file_that_makes_no_sense_is_an_error_that_names_it() {
         (["-D", "host"], 2, "expected [BIND:]PORT"),
     ] {
         let output = Command::new(BINARY).args(["proxy", "-D", "0"]).args(args).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let said = crate::arguments::unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(status), "{said}");
         assert!(said.contains(words), "{said}");
     }

@@ -7,13 +7,35 @@ use crate::harness::clients::without_proxies;
 use crate::harness::program::BINARY;
 use crate::harness::run;
 
-/// Runs it to its end: exit status and what it said on standard error.
+/// Runs it to its end: exit status and what it said on standard error, see [`unwrapped`].
 pub(crate) fn refused(args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(BINARY);
     without_proxies(&mut command);
     let output = command.args(args).output().unwrap();
     assert!(output.stdout.is_empty(), "nothing but records goes to standard output");
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    (output.status.code(), unwrapped(&String::from_utf8(output.stderr).unwrap()))
+}
+
+/// Messages without the breaks that fit them into 80 columns, for which only single words may be too
+/// long.
+pub(crate) fn unwrapped(text: &str) -> String {
+    for line in text.lines() {
+        let is_word = !line.trim().contains(' ');
+        assert!(is_word || line.chars().count() <= 80, "too wide: {line}");
+    }
+    let mut whole = String::new();
+    for line in text.split_inclusive('\n') {
+        // What goes on is indented by four at least.
+        match line.strip_prefix("    ") {
+            Some(continued) => {
+                whole.truncate(whole.trim_end_matches('\n').len());
+                whole.push(' ');
+                whole.push_str(continued.trim_start_matches(' '));
+            }
+            None => whole.push_str(line),
+        }
+    }
+    whole
 }
 
 #[test]
@@ -70,8 +92,8 @@ fn a_port_in_use_is_an_error_that_names_the_port() {
     assert_eq!(
         said,
         format!(
-            "conniver: listening on 127.0.0.1:{port}: Address already in use; another program \
-             listens there, or choose port 0 for any free one\n"
+            "conniver: listening on 127.0.0.1:{port}: Address already in use; stop the program \
+             that listens there, or choose another port (0 is any free one)\n"
         )
     );
 }

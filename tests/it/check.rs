@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use conniver::record::Line;
 use nix::sys::signal::Signal;
 
+use crate::arguments::unwrapped;
 use crate::harness::has_tool;
 use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_until};
@@ -58,7 +59,7 @@ fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
     let mixed: Vec<_> = lines.iter().zip(&others).flat_map(|(a, b)| [&**a, &**b]).collect();
     let summary = "20 lines of 2 runs, 8 pairs closed: nothing is wrong";
     assert_eq!(check_text(&mixed.join("\n")), clean(summary));
-    assert_eq!(check_text(""), clean("no records: nothing can be said"));
+    assert_eq!(check_text(""), clean("no records in 'FILE': nothing can be said"));
 
     let directory = tempfile::TempDir::new().unwrap();
     let files = ["new", "old"].map(|name| directory.path().join(name));
@@ -124,7 +125,8 @@ fn check_bytes(bytes: &[u8]) -> (i32, Vec<String>) {
     file.write_all(bytes).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
     let output = Command::new(BINARY).args(["check", "-"]).stdin(file).output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    let [said, failed] = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap());
+    let said = said + &unwrapped(&failed);
     (output.status.code().unwrap(), said.lines().map(str::to_owned).collect())
 }
 
@@ -146,7 +148,10 @@ fn compressed_files_are_checked_whatever_their_names() {
         std::fs::write(&files[1], part(&lines[..7])).unwrap();
         let output = check(&[&files[0], &files[1]]);
         assert_eq!(String::from_utf8(output.stdout).unwrap(), summary + "\n", "{program}");
-        assert_eq!(check_bytes(&compressed(program, "")).1, ["no records: nothing can be said"]);
+        assert_eq!(
+            check_bytes(&compressed(program, "")).1,
+            ["no records in standard input: nothing can be said"]
+        );
     }
 }
 
@@ -183,8 +188,7 @@ fn truncated_or_damaged_compressed_files_are_findings() {
 #[test]
 fn other_compressed_files_are_named_with_what_reads_them() {
     let (status, said) = check_bytes(b"\xfd7zXZ\0\0");
-    let words =
-        "conniver: reading records from '-': it is compressed; decompress it first, xz -dc FILE";
+    let words = "conniver: reading records from standard input: it is compressed; decompress it first, xz -dc FILE";
     assert_eq!((status, said), (2, vec![words.to_owned()]));
 }
 
@@ -206,6 +210,68 @@ fn what_is_torn_or_missing_or_there_twice_is_named() {
     assert_eq!(said[3], format!("run {run}: line 8 is missing"));
     assert_eq!(said[4], format!("run {run}: line 7 is there more than once"));
     assert_eq!(said.last().unwrap(), "10 lines of 1 run, 3 pairs closed: 5 findings");
+}
+
+#[test]
+fn a_file_of_something_else_is_one_finding() {
+    let (lines, _) = a_run();
+    let not = "FILE: not a file of records:";
+    let json = "is not the JSON of a record";
+    for (text, finding) in [
+        ("root:x:0:0\n".repeat(3), format!("{not} none of its 3 lines is one, and line 1 {json}")),
+        (
+            "{\"a\":1}\n[]\n".to_owned(),
+            format!("{not} none of its 2 lines is one, and line 1 {json}"),
+        ),
+        ("\n\nx\n".to_owned(), format!("{not} none of its 3 lines is one, and line 1 breaks off")),
+        ("nonsense".to_owned(), format!("{not} its only line {json}")),
+        // A proxy that was killed at its first record.
+        (lines[0][..20].to_owned(), "FILE:1: the line breaks off".to_owned()),
+    ] {
+        let (status, said) = check_text(&text);
+        assert_eq!((status, said.len(), &said[0]), (1, 2, &finding), "{text}");
+        assert!(said[1].ends_with(": 1 finding"), "{said:?}");
+    }
+    // Beside a file of records, that one is told as ever.
+    let directory = tempfile::TempDir::new().unwrap();
+    let files = ["records", "other"].map(|name| directory.path().join(name));
+    std::fs::write(&files[0], lines[..2].join("\n") + "\nx\ny").unwrap();
+    std::fs::write(&files[1], "x\ny\n").unwrap();
+    let said = String::from_utf8(check(&[&files[0], &files[1]]).stdout).unwrap();
+    let [records, other] = files.each_ref().map(|file| file.display().to_string());
+    assert_eq!(
+        said.lines().take(3).collect::<Vec<_>>(),
+        [
+            format!("{records}:3: the line is no record"),
+            format!("{records}:4: the line is no record"),
+            format!(
+                "{other}: not a file of records: none of its 2 lines is one, and line 1 {json}"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn empty_files_are_counted_where_there_are_several() {
+    let files = [tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap()];
+    let output = check(&[files[0].path(), files[1].path()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, "no records in any of the 2 files: nothing can be said\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_help_of_subcommands_tells_their_exit_status() {
+    for (command, meaning) in [
+        ("check", "1 when something was"),
+        ("run", "127 when it was not found"),
+        ("stat", "1 when a request failed"),
+        ("proxy", "1 when it could not start"),
+    ] {
+        let help = crate::harness::run(BINARY, &[command, "--help"]);
+        let (_, status) = help.split_once("Exit status: ").unwrap_or_else(|| panic!("{help}"));
+        assert!(status.replace('\n', " ").contains(meaning), "{status}");
+    }
 }
 
 #[test]

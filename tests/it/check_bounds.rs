@@ -32,6 +32,10 @@ fn check(compressor: &str, write: impl FnOnce(&mut dyn Write) -> std::io::Result
     child.wait_with_output().unwrap()
 }
 
+/// A record, the shortest that there is.
+const STOP: &str = r#"{"event":"stop","schema":1,"time":"2026-01-01T00:00:00Z","host":"","labels":{},"runId":"00000000-0000-0000-0000-000000000001","duration":0,"pairs":0,"linesLost":0,"line":1}
+"#;
+
 #[test]
 fn bad_lines_beyond_a_thousand_are_counted() {
     const BLANK: usize = 3_000_000;
@@ -42,6 +46,7 @@ fn bad_lines_beyond_a_thousand_are_counted() {
         }
         let output = check(compressor, |to| {
             to.write_all(b"nonsense\n")?;
+            to.write_all(STOP.as_bytes())?;
             for _ in 0..BLANK / 1000 {
                 to.write_all(&[b'\n'; 1000])?;
             }
@@ -54,17 +59,32 @@ fn bad_lines_beyond_a_thousand_are_counted() {
         assert_eq!(told, 1004, "{compressor}: {rest:?}");
         assert_eq!(
             lines[..2],
-            ["standard input:1: the line is no record", "standard input:2: the line breaks off"]
+            ["standard input:1: the line is no record", "standard input:3: the line breaks off"]
         );
         assert_eq!(
             rest,
             [
-                "standard input:3000002: the line is no record",
+                "standard input:3000003: the line is no record",
                 "standard input: 2999000 more lines break off",
-                "3000002 lines of 0 runs, 0 pairs closed: 3000002 findings",
+                "3000003 lines of 1 run, 0 pairs closed: 3000002 findings",
             ]
         );
     }
+}
+
+#[test]
+fn a_large_file_of_something_else_is_one_finding() {
+    let name = "a_large_file_of_something_else_is_one_finding";
+    if !has_tool("prlimit", name) {
+        return;
+    }
+    let output = check("cat", |to| (0..300).try_for_each(|_| to.write_all(&b"x\n".repeat(5000))));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "standard input: not a file of records: none of its 1500000 lines is one, and line 1 is not \
+         the JSON of a record\n1500000 lines of 0 runs, 0 pairs closed: 1 finding\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

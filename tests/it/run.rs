@@ -112,8 +112,12 @@ fn the_exit_status_is_the_programs_or_tells_why_there_is_none() {
         (&["sh", "-c", "exit 42"], 42, ""),
         (&["sh", "-c", "kill -TERM $$"], 128 + 15, ""),
         (&["sh", "-c", "kill -KILL $$"], 128 + 9, ""),
-        (&["no-such-program"], 127, "conniver: running 'no-such-program': it was not found\n"),
-        (&[no_program], 126, "Permission denied"),
+        (
+            &["no-such-program"],
+            127,
+            "conniver: running 'no-such-program': it was not found; no directory of PATH has\n    it; what only a shell knows is run with sh -c 'LINE'\n",
+        ),
+        (&[no_program], 126, "it may not be executed"),
     ] {
         let output = Run::new(&["-q"], words).output();
         assert_eq!(output.status.code(), Some(status), "{words:?} {output:?}");
@@ -126,7 +130,7 @@ fn the_exit_status_is_the_programs_or_tells_why_there_is_none() {
 fn the_exit_status_is_125_when_it_is_conniver_that_fails() {
     for (options, environment, said) in [
         (&["-o", "/no/such/file"][..], "", "opening '/no/such/file' for records"),
-        (&[], "socks4://ann:s3cret@127.0.0.1:9", "all_proxy: this is no parent proxy"),
+        (&[], "socks4://ann:s3cret@127.0.0.1:9", "all_proxy does not name a parent proxy"),
     ] {
         let mut command = Command::new(BINARY);
         command.arg("run").args(options).args(["--", "echo", "it ran"]);

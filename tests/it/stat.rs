@@ -19,6 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::arguments::unwrapped;
 use crate::contract::assert_keys;
 use crate::harness::clients::without_proxies;
 use crate::harness::peers::deaf_port;
@@ -57,7 +58,7 @@ fn failure(args: &[&str]) -> (Outcome, Phase, String, String) {
     let (stat, is_ok) = record(args);
     let output = self::stat(args).output().unwrap();
     assert_eq!((is_ok, output.status.code()), (false, Some(1)), "{}", said(&output.stdout));
-    let sentence = said(&output.stderr).to_owned();
+    let sentence = unwrapped(said(&output.stderr));
     assert_eq!(sentence.lines().count(), 1, "{sentence}");
     let ending = stat.exchange.ending;
     assert!(sentence.contains(&ending.error.unwrap()), "{sentence}");
@@ -222,7 +223,7 @@ fn what_a_server_says_commands_no_terminal() {
 fn stat_failing(args: &[&str]) -> String {
     let output = stat(args).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    said(&output.stderr).to_owned()
+    unwrapped(said(&output.stderr))
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod intercept;
 #[cfg_attr(not(target_os = "linux"), path = "no_orphans.rs")]
 mod orphans;
 mod program;
+mod refused;
 mod summary;
 
 use std::ffi::OsString;
@@ -34,6 +35,9 @@ const OWN_FAILURE: u8 = 125;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver run [OPTIONS] -- COMMAND [ARG]...")]
+#[command(
+    after_help = "Exit status: COMMAND's own, 128 + N when signal N ended it, 126 when it could not be run, 127 when it was not found; 125 when conniver itself failed, 2 for wrong usage."
+)]
 pub(crate) struct RunArgs {
     /// The program to run, and its arguments
     #[arg(required = true, trailing_var_arg = true)]
@@ -124,7 +128,7 @@ async fn run_around(
         tracing::info!("listening on {listener}");
     }
 
-    let mut program = match Program::start(command) {
+    let mut program = match Program::start(command, &args.command) {
         Ok(program) => program,
         Err(status) => return Ok(status),
     };
@@ -167,7 +171,7 @@ async fn run_around(
         exit::say(&summary.shown(width));
         if summary.is_empty() && !args.intercept {
             exit::say(
-                "a program that ignores the proxy variables goes past the proxy: see --intercept",
+                "conniver: what ignores the proxy variables goes past the proxy: see --intercept",
             );
         }
     }

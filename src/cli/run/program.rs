@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 
 use tokio::process::{Child, Command};
 
+use super::refused;
 use crate::cli::exit::Failure;
 
 /// Exit statuses of the shell (POSIX, "Exit Status for Commands").
@@ -25,14 +26,13 @@ pub(super) struct Program(Child);
 
 impl Program {
     /// Starts it. When that fails, why has been said: the exit status.
-    pub(super) fn start(mut command: Command) -> Result<Self, ExitCode> {
+    pub(super) fn start(mut command: Command, words: &[OsString]) -> Result<Self, ExitCode> {
         command.spawn().map(Self).map_err(|error| {
-            let program = command.as_std().get_program().display();
-            if error.kind() == io::ErrorKind::NotFound {
-                let failure = Failure::new(format!("running '{program}': it was not found"));
-                return failure.report(NOT_FOUND);
-            }
-            Failure::new(format!("running '{program}': {error}")).report(CANNOT_BE_RUN)
+            let status = match error.kind() {
+                io::ErrorKind::NotFound => NOT_FOUND,
+                _ => CANNOT_BE_RUN,
+            };
+            Failure::new(refused::sentence(words, &error)).report(status)
         })
     }
 

@@ -4,7 +4,6 @@ mod advice;
 mod drawing;
 mod repetition;
 mod report;
-mod wrap;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -28,6 +27,9 @@ use repetition::Repetitions;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver stat [OPTIONS] URL")]
+#[command(
+    after_help = "Exit status: 0 when there was an answer, whatever its status; 1 when a request failed, 2 for wrong usage."
+)]
 pub(crate) struct StatArgs {
     /// What to ask for; http unless it says https://
     url: UrlArg,
@@ -186,7 +188,10 @@ impl StatArgs {
             Some((data, None)) => Some(data.to_owned().into()),
             Some((_, Some(file))) => {
                 let body = read(file).map_err(|error| {
-                    Failure::new(format!("reading '{file}' for the request's body: {error}"))
+                    Failure::new(format!(
+                        "reading '{file}' for the request's body: {error}; -d @FILE takes a file, @- \
+                         standard input"
+                    ))
                 })?;
                 Some(body.into())
             }
@@ -257,7 +262,7 @@ async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
         };
         show(args, &stat)?;
         if stat.exchange.outcome != Outcome::Ok {
-            Failure::new(advice::sentence(&stat.exchange)).say();
+            Failure::new(advice::sentence(&stat.exchange, args)).say();
         }
         repetitions.add(&stat);
     }

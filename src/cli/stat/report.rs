@@ -10,9 +10,9 @@ use conniver::record::{
 };
 
 use super::drawing;
-use super::wrap::wrap;
 use crate::cli::terminal::shorten_middle;
 use crate::cli::units::{counted, human_bytes};
+use crate::cli::wrap::wrap;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();

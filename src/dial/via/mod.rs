@@ -53,7 +53,7 @@ impl fmt::Display for ParseViaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "this is no parent proxy: {}; expected [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT]",
+            "not a parent proxy: {}; expected [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT]",
             self.0
         )
     }
@@ -61,7 +61,19 @@ impl fmt::Display for ParseViaError {
 
 impl std::error::Error for ParseViaError {}
 
+impl ParseViaError {
+    /// What is wrong, without the form that is expected.
+    pub fn problem(&self) -> &'static str {
+        self.0
+    }
+}
+
 impl Via {
+    /// Host and port of the parent.
+    pub fn parent(&self) -> &Target {
+        &self.parent
+    }
+
     /// Whether the parent looks names up, so that their addresses are not known here.
     pub fn looks_names_up(&self) -> bool {
         match self.protocol {
@@ -109,7 +121,7 @@ impl Protocol {
     fn of_scheme(scheme: &str) -> Result<Self, ParseViaError> {
         let known = [Self::Http, Self::Socks5, Self::Socks5h];
         let found = known.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.scheme()));
-        found.ok_or(ParseViaError("its scheme is not one that is spoken to parents"))
+        found.ok_or(ParseViaError("its scheme is not http, socks5 or socks5h"))
     }
 
     fn default_port(self) -> u16 {
@@ -140,12 +152,17 @@ impl FromStr for Via {
             Some((userinfo, host)) => (Some(userinfo), host),
             None => (None, authority),
         };
+        if host.matches(':').count() > 1 && !host.starts_with('[') {
+            return Err(ParseViaError(
+                "an IPv6 address stands in brackets, as in http://[::1]:3128",
+            ));
+        }
         let has_port = host.contains(':') && !host.ends_with(']');
         let host = match has_port {
             true => host.to_owned(),
             false => format!("{host}:{}", protocol.default_port()),
         };
-        let parent = host.parse().map_err(|_| ParseViaError("its host or its port is none"))?;
+        let parent = host.parse().map_err(|_| ParseViaError("invalid host or port"))?;
         let credentials =
             userinfo.map(|userinfo| Credentials::parse(userinfo, protocol)).transpose()?;
         Ok(Self { protocol, parent, credentials, except: Vec::new() })

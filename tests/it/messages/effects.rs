@@ -27,17 +27,68 @@ fn options_that_exclude_each_other_are_named() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let ways = "<-L <[BIND:]PORT:HOST:HOSTPORT>|-D <[BIND:]PORT>|--redirect <[BIND:]PORT>|--tproxy <[BIND:]PORT>>";
     for (typed, missing, usage) in [
-        ("proxy", ways, PROXY),
         ("run", "<COMMAND>...", RUN),
         ("stat", "<URL>", STAT),
         ("stat --interval 1 http://h", "--count <N>", STAT),
+        ("stat http://h --interval 1", "--count <N>", STAT),
         ("check", "<FILE>...", "conniver check <FILE>..."),
         ("rules redirect", "--port <PORT>", "conniver rules redirect --port <PORT>"),
     ] {
         let said = format!("the following required arguments were not provided:\n  {missing}");
         assert_wrong_usage(typed, &said, usage);
+    }
+}
+
+#[test]
+fn a_proxy_without_a_way_in_is_told_all_of_them() {
+    let said = "nothing to listen on: give -D PORT, -L PORT:HOST:HOSTPORT, --redirect PORT or --tproxy \
+        PORT";
+    for typed in ["proxy", "proxy -v", "proxy --allow x"] {
+        assert_wrong_usage(typed, said, PROXY);
+    }
+}
+
+#[test]
+fn a_parent_or_a_target_that_is_the_proxy_itself_is_refused() {
+    let round = "connections would go round in a circle; name another";
+    for (typed, shown, own) in [
+        ("-D 1080 --via 127.0.0.1:1080", "http://127.0.0.1:1080", "-D 127.0.0.1:1080"),
+        ("-D 1080 --via socks5://localhost", "socks5://localhost:1080", "-D 127.0.0.1:1080"),
+        ("-L 3128:h:1 --via [::ffff:127.0.0.1]:3128", "", "-L 127.0.0.1:3128"),
+        ("-D *:1080 --allow-from ::1 --via 127.0.0.1:1080", "", "-D [::]:1080"),
+    ] {
+        let shown = match shown {
+            "" => format!("http://{}", typed.rsplit(' ').next().unwrap()),
+            shown => shown.to_owned(),
+        };
+        let said = format!("--via {shown} is this proxy's own {own}: {round} proxy");
+        assert_wrong_usage(&format!("proxy {typed}"), &said, PROXY);
+    }
+    for (typed, forward, own) in [
+        ("-L 8080:127.0.0.1:8080", "127.0.0.1:8080:127.0.0.1:8080", "-L 127.0.0.1:8080"),
+        ("-L 0:0.0.0.0:1080 -D 1080", "127.0.0.1:0:0.0.0.0:1080", "-D 127.0.0.1:1080"),
+    ] {
+        let said = format!("-L {forward} leads to this proxy's own {own}: {round} target");
+        assert_wrong_usage(&format!("proxy {typed}"), &said, PROXY);
+    }
+}
+
+#[test]
+fn a_rule_that_forbids_the_only_target_is_refused() {
+    for (target, rule) in [
+        ("10.1.2.3:80", "10.0.0.0/8"),
+        ("10.1.2.3:80", "10.1.2.3/32:80"),
+        ("[2001:db8::1]:80", "[2001:db8::/32]:80"),
+        ("db.example.com:5432", "*.example.com"),
+        ("db.example.com:5432", "db.example.com:5432"),
+        ("db.example.com:5432", "*"),
+    ] {
+        let said = format!(
+            "--deny {rule} forbids the only target of -L 127.0.0.1:1:{target}; leave one of the two \
+             out"
+        );
+        assert_wrong_usage(&format!("proxy -L 1:{target} --deny {rule}"), &said, PROXY);
     }
 }
 

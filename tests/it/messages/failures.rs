@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::arguments::refused;
+use crate::arguments::{refused, unwrapped};
 use crate::harness::clients::without_proxies;
 use crate::harness::has_tool;
 use crate::harness::program::BINARY;
@@ -15,7 +15,7 @@ use crate::run::as_nobody;
 /// The exit status, and what is said on standard error.
 fn assert_fails(command: &mut Command, status: i32, said: &str) {
     let output = without_proxies(command).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
+    let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), &*text), (Some(status), said), "{command:?}");
 }
 
@@ -40,7 +40,9 @@ fn files_that_cannot_be_used_are_named() {
         (
             &["proxy", "-D", "0", "--auth-file", "/no/such"],
             1,
-            format!("reading users from '/no/such': {gone}"),
+            format!(
+                "reading users from '/no/such': {gone}; --auth-file takes a file of user:password lines"
+            ),
         ),
         (
             &["proxy", "-D", "0", "--auth-file", text],
@@ -50,16 +52,28 @@ fn files_that_cannot_be_used_are_named() {
                  each"
             ),
         ),
-        (&["check", "/no/such"], 2, format!("reading records from '/no/such': {gone}")),
+        (
+            &["check", "/no/such"],
+            2,
+            format!(
+                "reading records from '/no/such': {gone}; check the name, or give '-' for standard \
+                 input"
+            ),
+        ),
         (
             &["stat", "-d", "@/no/such", "http://h"],
             1,
-            format!("reading '/no/such' for the request's body: {gone}"),
+            format!(
+                "reading '/no/such' for the request's body: {gone}; -d @FILE takes a file, @- standard \
+                 input"
+            ),
         ),
         (
             &["stat", "--cacert", "/no/such", "https://h"],
             1,
-            format!("reading certificates from '/no/such': {gone}"),
+            format!(
+                "reading certificates from '/no/such': {gone}; name another file with --cacert"
+            ),
         ),
         (
             &["stat", "--cacert", text, "https://h"],
@@ -71,13 +85,116 @@ fn files_that_cannot_be_used_are_named() {
         (
             &["stat", "-E", "/no/such", "https://h"],
             1,
-            format!("reading a private key from '/no/such': {gone}"),
+            format!(
+                "reading a certificate and its private key from '/no/such': {gone}; name another file \
+                 with -E"
+            ),
         ),
-        (&["run", "--", text], 126, format!("running '{text}': Permission denied")),
-        (&["run", "--", "--version"], 127, "running '--version': it was not found".to_owned()),
+        (
+            &["stat", "-o", "/no/such/x", "http://h"],
+            1,
+            format!("opening '/no/such/x' for the body: {gone}; choose another file with -o FILE"),
+        ),
+        (
+            &["stat", "-o", ".", "http://h"],
+            1,
+            "opening '.' for the body: Is a directory; choose another file with -o FILE".to_owned(),
+        ),
     ] {
         assert_eq!(refused(args), (Some(status), format!("conniver: {said}\n")), "{args:?}");
     }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_says_why_and_what_to_write() {
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, content: &[u8], mode: u32| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (text, orphan) = (file("text", b"x", 0o600), file("orphan", b"#!/no/such\n", 0o700));
+    let binary = file("binary", b"\x01\x02", 0o700);
+    let here = directory.path().to_str().unwrap();
+    let lost = "it was not found";
+    for (words, status, why) in [
+        (&["ls -l"][..], 127, format!("{lost}; write: conniver run -- ls -l")),
+        (&["ls -l", "a"], 127, format!("{lost}; write: conniver run -- ls -l a")),
+        (&["ls | wc"], 127, format!("{lost}; write: conniver run -- sh -c 'ls | wc'")),
+        (
+            &["KEY=s3cret", "ls"],
+            127,
+            format!("{lost}; to set a variable: conniver run -- env KEY=VALUE COMMAND"),
+        ),
+        (&["--version"], 127, format!("{lost}; options of conniver stand in front of the --")),
+        (
+            &["s", "--", "true"],
+            127,
+            format!(
+                "{lost}; only options of conniver stand in front of the --: is it a part of a value?"
+            ),
+        ),
+        (&["/no/such"], 127, format!("{lost}; check the path")),
+        (&[""], 127, format!("{lost}; name a program behind the --")),
+        (&[here], 126, "it is a directory; name a program".to_owned()),
+        (
+            &[&*text],
+            126,
+            format!(
+                "it may not be executed; chmod +x {text}, or run it by its interpreter, as in: sh \
+                 {text}"
+            ),
+        ),
+        (
+            &[&*orphan],
+            127,
+            "its interpreter was not found; check its first line (#!), or that it was built for this \
+             machine"
+                .to_owned(),
+        ),
+        (
+            &[&*binary],
+            126,
+            "it is not a program of this machine; a script has #! and its interpreter in the first \
+             line"
+                .to_owned(),
+        ),
+    ] {
+        let args = [&["run", "-q", "--"], words].concat();
+        let shown = words[0].replace("KEY=s3cret", "KEY=…");
+        let said = format!("conniver: running '{shown}': {why}\n");
+        assert_eq!(refused(&args), (Some(status), said), "{words:?}");
+    }
+}
+
+#[test]
+fn an_output_of_stat_is_tried_before_the_request_and_left_as_it_is() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", server.local_addr().unwrap());
+    let (status, said) = refused(&["stat", "-o", "/no/such/x", &url]);
+    assert_eq!(status, Some(1), "{said}");
+    server.set_nonblocking(true).unwrap();
+    let asked = server.accept().map_err(|error| error.kind());
+    assert_eq!(asked.err(), Some(std::io::ErrorKind::WouldBlock));
+    // Nobody listens any more: the file keeps what it had, and no new one is made.
+    drop(server);
+    let directory = TempDir::new().unwrap();
+    let [old, new] = ["old", "new"].map(|name| directory.path().join(name));
+    std::fs::write(&old, "x").unwrap();
+    for file in [&old, &new] {
+        let output = refused_anyhow(&["stat", "-o", file.to_str().unwrap(), &url]);
+        assert!(output.contains("Connection refused"), "{output}");
+    }
+    assert_eq!(std::fs::read(&old).unwrap(), b"x");
+    assert!(!new.exists());
+}
+
+/// What it says on standard error, whatever it prints.
+fn refused_anyhow(args: &[&str]) -> String {
+    let output = without_proxies(&mut Command::new(BINARY)).args(args).output().unwrap();
+    unwrapped(&String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]
@@ -87,8 +204,8 @@ fn an_address_in_use_or_elsewhere_is_named() {
     let port = taken.port().to_string();
     for args in [&["proxy", "-D", &port][..], &["proxy", "-D", "0", "--metrics", &port]] {
         let said = format!(
-            "conniver: listening on {taken}: Address already in use; another program listens \
-             there, or choose port 0 for any free one\n"
+            "conniver: listening on {taken}: Address already in use; stop the program that \
+             listens there, or choose another port (0 is any free one)\n"
         );
         assert_eq!(refused(args), (Some(1), said), "{args:?}");
     }
@@ -126,11 +243,10 @@ fn a_parent_in_the_environment_that_is_none_names_the_variable() {
         without_proxies(&mut command).args(args).env(variable, "socks4://u:s3cret@h:1");
         let output = command.output().unwrap();
         let said = format!(
-            "conniver: {variable}: this is no parent proxy: its scheme is not one that is spoken to \
-             parents; expected [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT]; unset it, or \
-             name a parent with --via\n"
+            "conniver: the variable {variable} does not name a parent proxy: its scheme is not http, \
+             socks5 or socks5h; unset it, or name a parent with --via URL\n"
         );
-        let text = String::from_utf8(output.stderr).unwrap();
+        let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!((output.status.code(), text), (Some(status), said));
     }
 }
@@ -165,7 +281,7 @@ fn sockets_that_were_handed_over_and_do_not_fit_are_named() {
     let socket = std::os::fd::OwnedFd::from(listener);
     assert_fails(&mut with(Stdio::from(socket)), 1, &said);
     let output = with(Stdio::null()).output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
+    let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
     let begins = "conniver: taking socket 1 of those that were handed over (LISTEN_FDS): ";
     let ends = "; it must be a listening TCP socket (ListenStream= with a port)\n";
     assert!(text.starts_with(begins) && text.ends_with(ends), "{text}");

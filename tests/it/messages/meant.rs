@@ -50,6 +50,148 @@ fn a_target_without_its_option_is_shown_with_it() {
 }
 
 #[test]
+fn a_stray_word_is_shown_in_its_place() {
+    let proxy = |meant: &str| format!("proxy {meant}");
+    let tproxy = "conniver rules tproxy [OPTIONS] --port <PORT>";
+    for (typed, word, meant, usage) in [
+        ("proxy -D 0 --drain 5 min", "min", proxy("-D 0 --drain 5min"), PROXY),
+        ("proxy -D 0 --queue 64 MiB -v", "MiB", proxy("-D 0 --queue 64MiB -v"), PROXY),
+        ("proxy -D 0 --events open close", "close", proxy("-D 0 --events open,close"), PROXY),
+        (
+            "proxy --events open sample close -D 0",
+            "sample",
+            proxy("--events open,sample,close -D 0"),
+            PROXY,
+        ),
+        ("proxy -L 8080 host 80", "host", proxy("-L 8080:host:80"), PROXY),
+        ("stat h 9", "9", "stat h:9".to_owned(), STAT),
+        ("stat GET http://h", "http://h", "stat -X GET http://h".to_owned(), STAT),
+        ("stat HEAD http://h -v", "http://h", "stat -I http://h -v".to_owned(), STAT),
+        ("demo 8", "8", "demo --size 8".to_owned(), "conniver demo [OPTIONS]"),
+        ("schema brief", "brief", "schema --detail brief".to_owned(), "conniver schema [OPTIONS]"),
+        ("rules tproxy 1080", "1080", "rules tproxy --port 1080 --mark 7".to_owned(), tproxy),
+        (
+            "rules tproxy 1080 --mark 9",
+            "1080",
+            "rules tproxy --port 1080 --mark 9".to_owned(),
+            tproxy,
+        ),
+    ] {
+        let said =
+            format!("unexpected argument '{word}' found\n\n  tip: did you mean: conniver {meant}");
+        assert_wrong_usage(typed, &said, usage);
+    }
+    assert_wrong_usage(
+        "rules 1080",
+        "unrecognized subcommand '1080'\n\n  \
+         tip: did you mean: conniver rules redirect --port 1080 --mark 7",
+        "conniver rules <COMMAND>",
+    );
+}
+
+#[test]
+fn values_with_blanks_are_told_to_be_quoted() {
+    for (typed, word, tip) in [
+        (
+            "stat -H Authorization: s3cret http://h",
+            "http://h",
+            "put the header field in quotes: -H 'NAME: VALUE'",
+        ),
+        (
+            "stat http://h http://i",
+            "http://i",
+            "one URL is asked for at a time, and a value with blanks stands in quotes",
+        ),
+    ] {
+        let said = format!("unexpected argument '{word}' found\n\n  tip: {tip}");
+        assert_wrong_usage(typed, &said, STAT);
+    }
+}
+
+#[test]
+fn an_option_that_took_what_is_missing_is_told() {
+    for (typed, missing, option, usage) in [
+        ("stat -H http://h", "<URL>", "-H", STAT),
+        ("stat -n 2 --cacert http://h", "<URL>", "--cacert", STAT),
+        ("run -o ls", "<COMMAND>...", "-o", RUN),
+    ] {
+        let said = format!(
+            "the following required arguments were not provided:\n  {missing}\n\n  \
+             tip: the word behind {option} is its value: is that missing?"
+        );
+        assert_wrong_usage(typed, &said, usage);
+    }
+}
+
+#[test]
+fn words_of_other_programs_for_a_subcommand_are_answered() {
+    for (typed, tip) in [
+        ("help stats", "did you mean: conniver help stat"),
+        ("help prxy", "did you mean: conniver help proxy"),
+        ("version", "print the version with conniver --version"),
+        ("serve", "the proxy is started with conniver proxy"),
+        ("validate f", "files of records are checked with conniver check FILE"),
+        ("man", "the manual of each subcommand is printed by conniver help SUBCOMMAND"),
+    ] {
+        let word = typed.strip_prefix("help ").unwrap_or(typed).split(' ').next().unwrap();
+        let said = format!("unrecognized subcommand '{word}'\n\n  tip: {tip}");
+        assert_wrong_usage(typed, &said, ANY);
+    }
+    assert_wrong_usage(
+        "help rules redirct",
+        "unrecognized subcommand 'redirct'\n\n  tip: did you mean: conniver help rules redirect",
+        "conniver rules <COMMAND>",
+    );
+}
+
+#[test]
+fn a_stray_word_without_a_place_is_told_what_there_is() {
+    let proxy = "forward a port with -L PORT:HOST:HOSTPORT, or serve HTTP and SOCKS with -D PORT";
+    for (typed, word, tip, usage) in [
+        ("proxy TCP-LISTEN:8080 TCP:host:80", "TCP-LISTEN:8080", proxy, PROXY),
+        ("demo 8MiB", "8MiB", "say how many MiB are sent with --size 8", "conniver demo [OPTIONS]"),
+        (
+            "schema json",
+            "json",
+            "it is JSON; choose a --detail LEVEL, or --markdown",
+            "conniver schema [OPTIONS]",
+        ),
+    ] {
+        let said = format!("unexpected argument '{word}' found\n\n  tip: {tip}");
+        assert_wrong_usage(typed, &said, usage);
+    }
+    for (typed, word, tip, usage) in [
+        (
+            "rules iptables",
+            "iptables",
+            "say by what they divert: conniver rules redirect, or rules tproxy",
+            "conniver rules <COMMAND>",
+        ),
+        (
+            "rules redirct",
+            "redirct",
+            "a similar subcommand exists: 'redirect'",
+            "conniver rules <COMMAND>",
+        ),
+        ("PROXY -D 1", "PROXY", "did you mean: conniver proxy -D 1", ANY),
+    ] {
+        let said = format!("unrecognized subcommand '{word}'\n\n  tip: {tip}");
+        assert_wrong_usage(typed, &said, usage);
+    }
+}
+
+#[test]
+fn what_is_repeated_is_short_and_harmless() {
+    let long = "x".repeat(300);
+    let short = format!("{}…{}", "x".repeat(30), "x".repeat(29));
+    assert_wrong_usage(&long, &format!("unrecognized subcommand '{short}'"), ANY);
+    let said = "unrecognized subcommand 'a\\u{a}b\\u{1b}[31m'";
+    assert_wrong_usage("a\nb\u{1b}[31m", said, ANY);
+    let (_, text) = crate::arguments::refused(&["proxy", "-D", "\u{1b}[31m"]);
+    assert!(text.contains("\\u{1b}[31m") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
 fn passwords_are_not_repeated_in_what_was_meant() {
     assert_wrong_usage(
         "https://user:s3cret@example.com/",
@@ -114,6 +256,21 @@ fn options_of_curl_and_ssh_are_answered_with_ours() {
              -H 'Authorization: ...'",
             STAT,
         ),
+        (
+            "stat -t 5 h",
+            "-t",
+            "limit all of it with --max-time TIME, or connecting with --connect-timeout TIME",
+            STAT,
+        ),
+        (
+            "proxy --listen-port 8080",
+            "--listen-port",
+            "listen with -D PORT, or -L PORT:HOST:HOSTPORT",
+            PROXY,
+        ),
+        ("proxy -D 1 --mode x", "--mode", "choose it by -D, -L, --redirect or --tproxy", PROXY),
+        ("run -c true", "-c", "run a line of a shell with: conniver run -- sh -c 'LINE'", RUN),
+        ("check -f x", "-f", "write the file's name without an option", "conniver check <FILE>..."),
         ("proxy -N -L 1:h:1", "-N", "leave it out: nothing is run", PROXY),
         ("proxy -R 1:h:1", "-R", "listen on this machine with -L or -D", PROXY),
     ] {

@@ -30,6 +30,8 @@ fn addresses_say_the_form_that_is_expected() {
     let parts = "a part is missing, or an IPv6 address has no brackets";
     for (typed, option, problem, form) in [
         ("proxy -L 8080", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
+        ("proxy -L 8080::1:80", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
+        ("proxy -L 8080::80", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
         (
             "proxy -L x:h:1",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
@@ -132,7 +134,7 @@ fn times_say_which_ones_are_expected() {
 #[test]
 fn numbers_and_sizes_say_which_ones_are_expected() {
     let probes = "expected a whole number from 1 to 127, such as 6";
-    let mib = "expected a whole number from 1 to 65536, such as 8";
+    let mib = "expected a whole number from 1 to 65536, such as 8: it counts MiB, without a unit";
     let count = "expected a whole number from 1 to 1000000000, such as 10";
     let ports = "expected a port, or the first and the last of several, such as 443 or 8000-8099";
     let word = "expected a name of letters, digits and _ . : @ -, such as eth0 or conniver";
@@ -202,6 +204,7 @@ fn files_of_which_there_can_be_none_are_said_so() {
 #[test]
 fn urls_say_what_is_wrong_with_them() {
     let port = "it is a port without a host, as in localhost:8080";
+    let slashes = "its scheme is not followed by ://, as in http://localhost/";
     let colons = "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port";
     for (url, said) in [
         ("8080", port),
@@ -211,6 +214,11 @@ fn urls_say_what_is_wrong_with_them() {
         ("localhost:443:80", colons),
         ("http://a b:80:80/", colons),
         ("http://", "its host is not valid"),
+        ("http:/h", slashes),
+        ("https:h/x", slashes),
+        ("http//h", slashes),
+        ("http://[::1", colons),
+        ("http://[fe80::1%lo]/", "an IPv6 address has no zone (%eth0) in a URL"),
     ] {
         assert_invalid(&["stat", url], &format!("for 'URL': {said}; {URL}"));
     }
@@ -222,8 +230,14 @@ fn values_that_may_have_a_password_are_not_repeated() {
         (
             &["proxy", "-D", "0", "--via", "https://u:s3cret@h"][..],
             format!(
-                "for '--via <URL>': this is no parent proxy: its scheme is not one that is spoken \
-                 to parents; {PARENT}"
+                "for '--via <URL>': not a parent proxy: its scheme is not http, socks5 or socks5h; {PARENT}"
+            ),
+        ),
+        (
+            &["proxy", "-D", "0", "--via", "u:s3cret@::1:80"],
+            format!(
+                "for '--via <URL>': not a parent proxy: an IPv6 address stands in brackets, as in \
+                 http://[::1]:3128; {PARENT}"
             ),
         ),
         (

@@ -6,6 +6,8 @@ use conniver::record::Outcome;
 use conniver::record::stat::Phase;
 use tempfile::TempDir;
 
+use crate::arguments::unwrapped;
+
 use super::{answering, failure, ok, record, record_of, redirect, said, stat};
 use crate::harness::has_tool;
 use crate::harness::peers::deaf_port;
@@ -177,5 +179,5 @@ fn proxies_of_the_environment_are_gone_through_as_curl_does() {
 fn stat_with(args: &[&str], variable: &str, value: &str) -> String {
     let output = stat(args).env(variable, value).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    said(&output.stderr).to_owned()
+    unwrapped(said(&output.stderr))
 }

@@ -5,17 +5,38 @@ use anstream::adapter::strip_str;
 /// Breaks the lines of `text` that are longer than `width` at spaces. What follows a break is indented
 /// as its line is, or by four. A word alone may be longer; styles take no room.
 pub(super) fn wrap(text: &str, width: usize) -> String {
-    let lines: Vec<_> = text.split('\n').map(|line| wrap_line(line, width)).collect();
-    lines.join("\n")
+    wrap_lines(text, width, |own| if own > 0 { own } else { CONTINUED })
 }
 
-fn wrap_line(line: &str, width: usize) -> String {
+/// Like [`wrap`], where a line that goes on must not look like the next one: what follows a break is
+/// indented by four more than its line.
+pub(super) fn wrap_message(text: &str, width: usize) -> String {
+    wrap_lines(text, width, |own| own + CONTINUED)
+}
+
+/// A space at which no line breaks: a command stays whole, to be copied.
+const NO_BREAK: &str = "\u{a0}";
+
+/// `command` as [`wrap`] and [`wrap_message`] keep it together.
+pub(super) fn unbroken(command: &str) -> String {
+    command.replace(' ', NO_BREAK)
+}
+
+/// How far what follows a break is indented.
+const CONTINUED: usize = 4;
+
+fn wrap_lines(text: &str, width: usize, indent: fn(usize) -> usize) -> String {
+    let lines: Vec<_> = text.split('\n').map(|line| wrap_line(line, width, indent)).collect();
+    lines.join("\n").replace(NO_BREAK, " ")
+}
+
+fn wrap_line(line: &str, width: usize, indent: fn(usize) -> usize) -> String {
     if columns(line) <= width {
         return line.to_owned();
     }
     let content = line.trim_start_matches(' ');
     let own_indent = line.len() - content.len();
-    let indent = if own_indent > 0 { own_indent } else { 4 };
+    let indent = indent(own_indent);
     let mut wrapped = " ".repeat(own_indent);
     let mut used = own_indent;
     for (at, word) in content.split(' ').enumerate() {
@@ -34,13 +55,26 @@ fn wrap_line(line: &str, width: usize) -> String {
     wrapped
 }
 
-fn columns(text: &str) -> usize {
+/// How many columns `text` takes.
+pub(super) fn columns(text: &str) -> usize {
     strip_str(text).to_string().chars().count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_that_goes_on_is_indented_beyond_its_line() {
+        for (text, wrapped) in [
+            ("one two three", "one two three"),
+            ("one two three four five", "one two three\n    four five"),
+            ("  tip: one two three", "  tip: one\n      two\n      three"),
+            (&format!("say: {}", unbroken("one two three")), "say:\n    one two three"),
+        ] {
+            assert_eq!(wrap_message(text, 13), wrapped);
+        }
+    }
 
     #[test]
     fn long_lines_break_at_spaces_and_keep_their_indentation() {

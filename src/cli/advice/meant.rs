@@ -1,0 +1,199 @@
+//! What was probably meant: command lines near the one that was typed, of which those are shown that
+//! are understood.
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use conniver::ingress::{Forward, Target};
+
+use super::habits::{COMMANDS, HABITS};
+use super::without_credentials;
+use crate::cli::Cli;
+use crate::cli::wrap::unbroken;
+
+/// What to do instead of what was typed.
+pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        let is_positional = matches!(
+            error.get(ContextKind::InvalidArg),
+            Some(ContextValue::Strings(missing)) if missing.iter().all(|what| what.starts_with('<'))
+        );
+        return swallowed(words).filter(|_| is_positional);
+    }
+    let unknown =
+        [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].map(|kind| error.get(kind));
+    let unknown = match unknown.into_iter().flatten().next() {
+        Some(ContextValue::String(unknown)) => unknown.as_str(),
+        _ => "",
+    };
+    if let ["help", topic @ ..] = words {
+        let command = similar_command(topic)?;
+        let known = topic.iter().take_while(|word| **word != unknown).copied();
+        let path: Vec<_> = known.chain([&*command]).collect();
+        return Some(format!("did you mean: conniver help {}", path.join(" ")));
+    }
+    let command =
+        COMMANDS.iter().find(|(names, _)| words.first().is_some_and(|w| names.contains(w)));
+    if let Some((_, tip)) = command {
+        return Some((*tip).to_owned());
+    }
+    let habit = HABITS
+        .iter()
+        .find(|(command, options, _)| words.first() == Some(command) && options.contains(&unknown));
+    if let Some((_, _, tip)) = habit {
+        return Some((*tip).to_owned());
+    }
+    if let Some(option) = option_before_negative(words, unknown) {
+        return Some(format!("the value of {option} cannot be negative"));
+    }
+    if let Some(command) = command_with(words.first()?, unknown) {
+        return Some(format!("{unknown} is an option of conniver {command}"));
+    }
+    let guesses = super::stray::guesses(words, unknown).into_iter().chain(guesses(words, unknown));
+    let meant = guesses.into_iter().find(|guess| {
+        let typed = ["conniver"].into_iter().chain(guess.iter().map(String::as_str));
+        Cli::command().try_get_matches_from(typed).is_ok()
+    });
+    let Some(meant) = meant else {
+        // What clap finds similar is nearer than a general word.
+        let is_similar = error.get(ContextKind::SuggestedSubcommand).is_some();
+        return super::stray::tip(words, unknown).filter(|_| !is_similar);
+    };
+    let shown: Vec<_> = meant.iter().map(|word| quoted(&without_credentials(word))).collect();
+    Some(format!("did you mean: {}", unbroken(&format!("conniver {}", shown.join(" ")))))
+}
+
+/// The subcommand that the last word of this path is nearly the name of.
+fn similar_command(path: &[&str]) -> Option<String> {
+    let typed = ["conniver"].iter().chain(path);
+    let error = Cli::command().try_get_matches_from(typed).err()?;
+    match error.get(ContextKind::SuggestedSubcommand)? {
+        ContextValue::String(name) => Some(name.clone()),
+        ContextValue::Strings(names) => names.first().cloned(),
+        _ => None,
+    }
+}
+
+/// What is missing may have been taken for the value of an option. It may be a secret, and is not
+/// repeated.
+fn swallowed(words: &[&str]) -> Option<String> {
+    let [_, .., option, value] = words else { return None };
+    let takes_it = option.starts_with('-') && !option.contains('=') && !value.starts_with('-');
+    takes_it.then(|| format!("the word behind {option} is its value: is that missing?"))
+}
+
+/// The option in front of a negative number, which clap takes for an option.
+fn option_before_negative<'w>(words: &[&'w str], unknown: &str) -> Option<&'w str> {
+    let is_negative = unknown.strip_prefix('-')?.starts_with(|c: char| c.is_ascii_digit());
+    // Of -5s clap takes -5 for an option.
+    let at = words.iter().position(|word| word.starts_with(unknown))?;
+    let option = words.get(at.checked_sub(1)?)?;
+    (is_negative && option.starts_with('-')).then_some(option)
+}
+
+/// Another subcommand that has this option.
+fn command_with(typed: &str, option: &str) -> Option<String> {
+    let mut command = Cli::command();
+    command.build();
+    // It has options in front of a subcommand, or of none.
+    command.find_subcommand(typed)?;
+    let has = |command: &&clap::Command| {
+        command.get_arguments().any(|argument| {
+            let long = argument.get_long().map(|long| format!("--{long}"));
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            [long, short].iter().flatten().any(|name| name == option)
+        })
+    };
+    // "proxy" is what most of them belong to, and comes first.
+    command.get_subcommands().find(has).map(|found| found.get_name().to_owned())
+}
+
+/// Command lines that may have been meant; most are none.
+fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    match words {
+        // The subcommand was left out, or options stand in front of it.
+        [option, ..] if option.starts_with('-') => {
+            let is_command = |word: &&str| Cli::command().find_subcommand(word).is_some();
+            let at = words.iter().position(is_command);
+            let behind = at.map(|at| {
+                let (options, rest) = words.split_at(at);
+                owned(&[&rest[..1], options, &rest[1..]].concat())
+            });
+            let with = |command: &str| owned(&[&[command], words].concat());
+            behind.into_iter().chain(["proxy", "run", "stat"].map(with)).collect()
+        }
+        ["proxy", rest @ ..] => {
+            let Some(at) = rest.iter().position(|word| *word == unknown) else { return Vec::new() };
+            // -L PORT HOST:PORT.
+            if let [.., "-L", port] = rest[..at] {
+                let forward = format!("{port}:{unknown}");
+                let before = &rest[..at - 1];
+                return vec![owned(&[&["proxy"], before, &[&forward], &rest[at + 1..]].concat())];
+            }
+            match meaning(unknown).as_deref() {
+                Some([command, option, forward]) if command == "proxy" => {
+                    let meant = [option.as_str(), forward.as_str()];
+                    vec![owned(&[&["proxy"], &rest[..at], &meant, &rest[at + 1..]].concat())]
+                }
+                Some(other) => vec![other.to_vec()],
+                None => Vec::new(),
+            }
+        }
+        [command, ..] if Cli::command().find_subcommand(command).is_some() => Vec::new(),
+        [command, rest @ ..]
+            if Cli::command().find_subcommand(command.to_ascii_lowercase()).is_some() =>
+        {
+            vec![[vec![command.to_ascii_lowercase()], owned(rest)].concat()]
+        }
+        [target, rest @ ..] => {
+            let with_rest = |meant: Vec<String>| [meant, owned(rest)].concat();
+            meaning(target).map(with_rest).into_iter().collect()
+        }
+        [] => Vec::new(),
+    }
+}
+
+/// The beginning of a command line that does what somebody wants who types this word alone.
+fn meaning(word: &str) -> Option<Vec<String>> {
+    let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+    // A free port is likelier beyond the well-known ones.
+    let near = |port: u16| port.checked_add(10_000).unwrap_or(0);
+    if word.parse::<Forward>().is_ok() {
+        return words(&["proxy", "-L", word]);
+    }
+    if let Ok(port @ 1..) = word.parse::<u16>() {
+        return words(&["proxy", "-L", &format!("{}:localhost:{port}", near(port))]);
+    }
+    if word.starts_with("http://") || word.starts_with("https://") {
+        return words(&["stat", word]);
+    }
+    if let Ok(target) = word.parse::<Target>() {
+        return words(&["proxy", "-L", &format!("{}:{target}", near(target.port()))]);
+    }
+    if is_program(word) {
+        return words(&["run", "--", word]);
+    }
+    let is_host = word == "localhost" || word.contains('.');
+    let host = word.split('/').next().unwrap_or(word);
+    if is_host && Target::new(host, 80).is_ok() {
+        return words(&["stat", word]);
+    }
+    None
+}
+
+/// Whether a shell would find a program of this name.
+fn is_program(name: &str) -> bool {
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    !name.is_empty()
+        && std::env::split_paths(&path).any(|directory| directory.join(&file).is_file())
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@=,+%…".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}

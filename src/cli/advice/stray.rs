@@ -1,0 +1,122 @@
+//! Words that nothing takes: parts of a value that was torn apart, or values without their option.
+
+/// Of HTTP (RFC 9110 section 9, RFC 5789).
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+type Line = Vec<String>;
+
+/// Command lines in which this word has a place; most are not understood.
+pub(super) fn guesses(words: &[&str], unknown: &str) -> Vec<Line> {
+    let mut guesses = by_diversion(words).into_iter().collect::<Vec<_>>();
+    for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == unknown) {
+        guesses.extend(with_option(words, at));
+        guesses.extend(with_method(words, at));
+        guesses.extend(joined(words, at));
+    }
+    guesses
+}
+
+/// What to do where no command line is near.
+pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
+    if unknown.starts_with('-') {
+        return None;
+    }
+    let of_others = match words {
+        ["proxy", ..] => {
+            "forward a port with -L PORT:HOST:HOSTPORT, or serve HTTP and SOCKS with -D PORT"
+        }
+        ["rules", "redirect" | "tproxy", ..] => "name the proxy's port with --port PORT",
+        ["rules", ..] => "say by what they divert: conniver rules redirect, or rules tproxy",
+        ["demo", ..] => "say how many MiB are sent with --size 8",
+        ["schema", ..] => "it is JSON; choose a --detail LEVEL, or --markdown",
+        _ => "",
+    };
+    if !of_others.is_empty() {
+        return Some(of_others.to_owned());
+    }
+    if words.first() != Some(&"stat") {
+        return None;
+    }
+    let is_field = |pair: &[&str]| matches!(pair, ["-H" | "--header", name] if name.ends_with(':'));
+    // It may be a secret, and is not repeated.
+    let tip = match words.windows(2).any(is_field) {
+        true => "put the header field in quotes: -H 'NAME: VALUE'",
+        false => "one URL is asked for at a time, and a value with blanks stands in quotes",
+    };
+    Some(tip.to_owned())
+}
+
+fn line(parts: &[&[&str]]) -> Line {
+    parts.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// The only option that could take the word.
+fn with_option(words: &[&str], at: usize) -> Option<Line> {
+    let (before, rest) = words.split_at_checked(at)?;
+    match before {
+        ["demo", ..] => Some(line(&[before, &["--size"], rest])),
+        ["schema", ..] => Some(line(&[before, &["--detail"], rest])),
+        ["rules", ..] => Some(line(&[before, &["--port"], rest, own_mark(words)])),
+        _ => None,
+    }
+}
+
+/// `rules` without saying by what.
+fn by_diversion(words: &[&str]) -> Option<Line> {
+    let ["rules", rest @ ..] = words else { return None };
+    let option: &[&str] = match rest.first()?.parse::<u16>() {
+        Ok(_) => &["--port"],
+        Err(_) => &[],
+    };
+    Some(line(&[&["rules", "redirect"], option, rest, own_mark(words)]))
+}
+
+/// What rules need that divert what this machine sends.
+fn own_mark(words: &[&str]) -> &'static [&'static str] {
+    let is_said =
+        |word: &&str| ["--mark", "--not-user", "--on"].iter().any(|o| word.starts_with(o));
+    if words.iter().any(is_said) { &[] } else { &["--mark", "7"] }
+}
+
+/// `stat GET URL`.
+fn with_method(words: &[&str], at: usize) -> Option<Line> {
+    let (before, rest) = words.split_at_checked(at)?;
+    let [before @ .., method] = before else { return None };
+    let is_method = METHODS.contains(method);
+    let option: &[&str] = if *method == "HEAD" { &["-I"] } else { &["-X", method] };
+    (before.first() == Some(&"stat") && is_method).then(|| line(&[before, option, rest]))
+}
+
+/// The word and some that follow as one with the word before: `5 min`, `open close`, `HOST 80`.
+fn joined(words: &[&str], at: usize) -> Vec<Line> {
+    let Some((before, [value, rest @ ..])) =
+        at.checked_sub(1).and_then(|before| words.split_at_checked(before))
+    else {
+        return Vec::new();
+    };
+    let Some(next) = rest.first() else { return Vec::new() };
+    let separator = match before {
+        [.., "--events" | "--ports"] => ",",
+        [.., "-L"] => ":",
+        ["stat", ..] if next.parse::<u16>().is_ok() && is_host(value) => ":",
+        [.., option] if option.starts_with('-') && is_quantity(value, next) => "",
+        _ => return Vec::new(),
+    };
+    (1..=rest.len())
+        .filter_map(|count| {
+            let (more, after) = rest.split_at_checked(count)?;
+            let value = [&[*value], more].concat().join(separator);
+            Some(line(&[before, &[&value], after]))
+        })
+        .collect()
+}
+
+/// Whether a port may follow.
+fn is_host(word: &str) -> bool {
+    !word.is_empty() && !word.starts_with('-') && !word.contains(['/', ':', '@'])
+}
+
+/// A number and its unit.
+fn is_quantity(number: &str, unit: &str) -> bool {
+    number.ends_with(|c: char| c.is_ascii_digit()) && unit.bytes().all(|b| b.is_ascii_alphabetic())
+}

@@ -1,0 +1,102 @@
+//! A COMMAND that could not be run: why, and what to do.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use crate::cli::advice::quoted;
+use crate::cli::wrap::unbroken;
+
+/// What a shell would make something of, and the system does not.
+const OF_A_SHELL: [char; 7] = ['|', '&', ';', '<', '>', '$', '*'];
+
+/// The sentence on a COMMAND of these words.
+pub(super) fn sentence(words: &[OsString], error: &io::Error) -> String {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let (program, arguments) = match words.split_first() {
+        Some((program, arguments)) => (&**program, arguments),
+        None => ("", &[][..]),
+    };
+    let shown = match variable(program) {
+        // Its value may be a secret.
+        Some(name) => format!("{name}=…"),
+        None => program.to_owned(),
+    };
+    let path = Path::new(program);
+    let is_path = program.contains('/');
+    let (why, advice) = match error.kind() {
+        ErrorKind::NotFound if is_path && path.exists() => (
+            "its interpreter was not found".to_owned(),
+            "check its first line (#!), or that it was built for this machine".to_owned(),
+        ),
+        ErrorKind::NotFound => ("it was not found".to_owned(), not_found(program, arguments)),
+        ErrorKind::PermissionDenied if path.is_dir() => {
+            ("it is a directory".to_owned(), "name a program".to_owned())
+        }
+        ErrorKind::PermissionDenied if path.is_file() => (
+            "it may not be executed".to_owned(),
+            format!("chmod +x {}, or run it by its interpreter, as in: sh {0}", quoted(program)),
+        ),
+        ErrorKind::ArgumentListTooLong => {
+            (error.to_string(), "give it fewer or shorter arguments".to_owned())
+        }
+        _ if is_no_program(error) => (
+            "it is not a program of this machine".to_owned(),
+            "a script has #! and its interpreter in the first line".to_owned(),
+        ),
+        _ => (error.to_string(), String::new()),
+    };
+    match advice.is_empty() {
+        true => format!("running '{shown}': {why}"),
+        false => format!("running '{shown}': {why}; {advice}"),
+    }
+}
+
+/// The name in `NAME=VALUE`, as a shell takes it in front of a command.
+fn variable(word: &str) -> Option<&str> {
+    let (name, _) = word.split_once('=')?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!name.is_empty() && name.bytes().all(fits)).then_some(name)
+}
+
+fn not_found(program: &str, arguments: &[std::borrow::Cow<'_, str>]) -> String {
+    let all = || [&[program.into()], arguments].concat().join(" ");
+    if program.is_empty() {
+        return "name a program behind the --".to_owned();
+    }
+    if program.starts_with('-') {
+        return "options of conniver stand in front of the --".to_owned();
+    }
+    if let Some(name) = variable(program) {
+        let command = unbroken(&format!("conniver run -- env {name}=VALUE COMMAND"));
+        return format!("to set a variable: {command}");
+    }
+    if arguments.iter().any(|word| word == "--") {
+        return "only options of conniver stand in front of the --: is it a part of a value?"
+            .to_owned();
+    }
+    let is_line = program.contains(char::is_whitespace);
+    if is_line && program.contains(OF_A_SHELL) {
+        return format!(
+            "write: {}",
+            unbroken(&format!("conniver run -- sh -c {}", quoted(&all())))
+        );
+    }
+    if is_line {
+        return format!("write: {}", unbroken(&format!("conniver run -- {}", all())));
+    }
+    if program.contains('/') {
+        return "check the path".to_owned();
+    }
+    "no directory of PATH has it; what only a shell knows is run with sh -c 'LINE'".to_owned()
+}
+
+#[cfg(unix)]
+fn is_no_program(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32)
+}
+
+#[cfg(not(unix))]
+fn is_no_program(_: &io::Error) -> bool {
+    false
+}
