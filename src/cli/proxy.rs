@@ -99,6 +99,11 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "[BIND:]PORT")]
     metrics: Option<ListenAddr>,
 
+    /// Label metrics with the first N targets that clients choose, up to 1000; others are "other".
+    /// Those of -L always have labels
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::number(0..=1000_usize, 20))]
+    metrics_targets: usize,
+
     #[command(flatten)]
     limits: LimitArgs,
 
@@ -268,6 +273,7 @@ impl ProxyArgs {
             SendProxy::V2 => ProxyProtocol::V2,
         });
         settings.request_timeout = self.request_timeout;
+        settings.metrics_targets = self.metrics_targets;
         warn_of_unresolved_names(&settings);
         self.limits.apply(&mut settings)?;
         settings.mark = self.mark.map(Mark::new).transpose().map_err(Failure::new)?;
@@ -359,7 +365,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     if let Some(listen) = args.metrics {
         let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
         listening.push(format!("showing metrics on {}", listener.address()));
-        let metrics = Metrics::new(proxy.opened(), proxy.refused(), recorder.clone());
+        let metrics = Metrics::new(proxy.counters(), recorder.clone());
         let (counting, stopping) = (metrics.clone(), requests.clone());
         proxy = proxy.on_close(move |record| counting.count(record));
         let queue = recorder.clone();

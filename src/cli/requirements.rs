@@ -42,6 +42,12 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         command: "proxy",
+        options: &["metrics_targets"],
+        is_met: |proxy| is_given(proxy, "metrics"),
+        what: "--metrics",
+    },
+    Requirement {
+        command: "proxy",
         options: &["keepalive_interval", "keepalive_probes"],
         is_met: |proxy| !proxy.get_one("keepalive").is_some_and(std::time::Duration::is_zero),
         what: "keepalive probes, which --keepalive 0 turns off",

@@ -136,6 +136,12 @@ impl Meter {
         }
     }
 
+    /// Bytes written, without those of a proxy's own.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn payload_sent(&self) -> u64 {
+        self.tx.bytes.saturating_sub(self.own_tx)
+    }
+
     /// What has passed until now was a proxy's own conversation.
     #[cfg(feature = "proxy")]
     pub(crate) fn payload_begins(&mut self) {

@@ -72,6 +72,11 @@ impl DialLog {
         self.source
     }
 
+    /// Whether an address was dialled.
+    pub(crate) fn has_attempts(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+
     /// How long connecting took, with a parent proxy to its answer.
     pub(crate) fn connect(&self) -> Option<Duration> {
         self.connect.map(Nanos::get)

@@ -43,7 +43,7 @@ pub(crate) enum Parsed<T, B> {
 }
 
 /// What the connections of a listener speak.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Way {
     /// Nothing that concerns the proxy: all go to one target.
     Forward(Target),

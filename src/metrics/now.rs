@@ -1,52 +1,34 @@
-//! What is so at the moment of asking.
+//! What is computed at scrape time: counters of what passes, gauges.
 
 use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 
+use super::Labels;
+use crate::proxy::{Connected, Counters};
 use crate::record::{Recorder, Tally};
 use crate::relay;
 
-/// Asks for it.
+/// Computes it.
+#[derive(Debug)]
 pub(super) struct Now {
-    pub(super) opened: Box<dyn Fn() -> u64 + Send + Sync>,
-    pub(super) refused: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) counters: Counters,
     pub(super) recorder: Recorder,
-    pub(super) ended: Counter,
-}
-
-impl fmt::Debug for Now {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Now").finish_non_exhaustive()
-    }
 }
 
 impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_connections(&mut encoder)?;
+        self.encode_payload(&mut encoder)?;
         let mut show = |name: &str, help: &str, metric: &dyn EncodeMetric| {
             let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
             metric.encode(encoder)
         };
-        // What has ended is counted first: so it never exceeds what was opened.
-        let refused = (self.refused)();
-        let ended = self.ended.get().saturating_add(refused);
-        let opened = (self.opened)();
-        show(
-            "conniver_pairs_opened",
-            "Pairs whose client was accepted",
-            &ConstCounter::new(opened),
-        )?;
-        let open = ConstGauge::new(opened.saturating_sub(ended));
-        show("conniver_pairs_open", "Pairs that have not ended", &open)?;
-
-        show(
-            "conniver_pairs_refused",
-            "Pairs that were refused without a record of their own",
-            &ConstCounter::new(refused),
-        )?;
 
         let Tally { written, unwritten, lost } = self.recorder.tally();
         show("conniver_lines_written", "Lines written whole", &ConstCounter::new(written))?;
@@ -58,6 +40,60 @@ impl Collector for Now {
         if let Some((open, most)) = descriptors() {
             show("process_open_fds", "Descriptors that are open", &ConstGauge::new(open))?;
             show("process_max_fds", "Descriptors that may be open", &ConstGauge::new(most))?;
+        }
+        Ok(())
+    }
+}
+
+impl Now {
+    fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let connections = self.counters.connections();
+        let mut show = |name: &str, help: &str, kind, value: &dyn Fn(&Connected) -> u64| {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (listener, connected) in &connections {
+                let labels: Labels<1> = [("listener", listener.clone())];
+                let value = value(connected);
+                let encoder = family.encode_family(&labels)?;
+                match kind {
+                    MetricType::Gauge => ConstGauge::new(value).encode(encoder)?,
+                    _ => ConstCounter::new(value).encode(encoder)?,
+                }
+            }
+            Ok(())
+        };
+        show(
+            "conniver_pairs_opened",
+            "Pairs whose client was accepted",
+            MetricType::Counter,
+            &|connected| connected.opened,
+        )?;
+        show(
+            "conniver_pairs_open",
+            "Pairs that have not ended",
+            MetricType::Gauge,
+            &Connected::open,
+        )?;
+        show(
+            "conniver_pairs_refused",
+            "Pairs that were refused without a record of their own",
+            MetricType::Counter,
+            &|connected| connected.refused,
+        )
+    }
+
+    fn encode_payload(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = ("conniver_payload", "Payload carried, also by pairs that are open");
+        let kind = MetricType::Counter;
+        let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), kind)?;
+        for ((listener, target), passed) in self.counters.payload() {
+            for (direction, bytes) in ["to_upstream", "to_client"].into_iter().zip(passed) {
+                let labels: Labels<3> = [
+                    ("listener", listener.clone()),
+                    ("target", target.clone()),
+                    ("direction", direction.to_owned()),
+                ];
+                ConstCounter::new(bytes).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

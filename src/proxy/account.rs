@@ -2,12 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Context;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::admission::{ClientPlace, Place};
+use super::counters::Added;
 use super::listener::Entry;
 use super::{Limits, Shared};
 use crate::clock::{self, Moment, Nanos};
@@ -21,7 +24,7 @@ use crate::record::{
     self, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record, Report, Sample,
     SampleReason, SampledLeg,
 };
-use crate::relay::{Leg, LegState, Patience};
+use crate::relay::{Leg, LegState, Patience, Side, Watch};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -42,14 +45,25 @@ pub(super) struct Account {
     seq: u64,
     epoch: Epoch,
     pub(super) entry: Arc<Entry>,
-    /// Bytes to upstream and to client that earlier lines reported.
-    reported: (u64, u64),
+    /// Payload that was counted while the pair was open.
+    added: Added,
+    /// Bytes to upstream and to client that earlier lines reported. Boxed, because most pairs have none.
+    reported: Option<Box<(u64, u64)>>,
     is_recorded: bool,
+    /// The end was counted.
+    is_counted: bool,
+}
+
+impl Watch for Account {
+    fn poll(&mut self, client: &Side<'_>, upstream: &Side<'_>, _: &mut Context<'_>) {
+        self.count_payload(&client.state.meter, Some(&upstream.state.meter));
+    }
 }
 
 impl Drop for Account {
     /// A pair whose task ended in a panic where it has no record to give is accounted for as well.
     fn drop(&mut self) {
+        self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
             self.shared.recorder.lose();
         }
@@ -77,8 +91,10 @@ impl Account {
             seq,
             epoch,
             entry,
-            reported: (0, 0),
+            added: Added::default(),
+            reported: None,
             is_recorded: false,
+            is_counted: false,
         }
     }
 
@@ -157,12 +173,14 @@ impl Account {
 
     /// Whether bytes were relayed since the pair's previous line.
     pub(super) fn has_news(&self, [client, upstream]: [&Meter; 2]) -> bool {
-        (upstream.tx.bytes, client.tx.bytes) != self.reported
+        (upstream.tx.bytes, client.tx.bytes)
+            != self.reported.as_deref().copied().unwrap_or_default()
     }
 
     /// What was relayed since the pair's previous line, with this one.
     fn delta(&mut self, to_upstream: u64, to_client: u64) -> Delta {
-        let before = std::mem::replace(&mut self.reported, (to_upstream, to_client));
+        let now = Box::new((to_upstream, to_client));
+        let before = self.reported.replace(now).as_deref().copied().unwrap_or_default();
         Delta { to_upstream: to_upstream - before.0, to_client: to_client - before.1 }
     }
 
@@ -179,6 +197,8 @@ impl Account {
         finish: Finish,
     ) {
         (self.place, self.client_place, self.own_connection) = (None, None, None);
+        self.count_payload(&client.meter, upstream.map(|leg| &leg.meter));
+        self.count_end();
         let shared = Arc::clone(&self.shared);
         let is_written = shared.settings.events.close;
         if is_written || shared.on_close.is_some() {
@@ -196,7 +216,29 @@ impl Account {
 
     /// The pair ends without a record: it was counted.
     pub(super) fn leave_unrecorded(&mut self) {
-        self.is_recorded = true;
+        self.entry.connections.refused.fetch_add(1, Ordering::Relaxed);
+        (self.is_recorded, self.is_counted) = (true, true);
+    }
+
+    /// Counts from here on what passes as going to this target, if it was dialled.
+    pub(super) fn count_by_target(&mut self, target: &Target) {
+        if self.dialled.has_attempts()
+            && let Some(entry) = self.shared.counters.entry_for(&self.entry, target)
+        {
+            self.entry = entry;
+        }
+    }
+
+    /// Adds the payload that has passed since it last did.
+    pub(super) fn count_payload(&mut self, client: &Meter, upstream: Option<&Meter>) {
+        let passed = [upstream.map_or(0, Meter::payload_sent), client.payload_sent()];
+        self.added.add_rest(passed, &self.entry.payload);
+    }
+
+    fn count_end(&mut self) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.entry.connections.ended.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Queues a line, with as much of it as is asked for.

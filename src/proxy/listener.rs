@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::admission::Place;
+use super::counters::{Connections, Payload};
 use super::session::{Admitted, Session};
 use super::{Shared, loops};
 use crate::dial::Origin;
@@ -38,12 +39,17 @@ pub struct Listener {
     is_inherited: bool,
 }
 
-/// How connections come in. All pairs of a listener share it.
+/// How connections come in, and what is counted of them. Pairs of a listener share it, those that go
+/// to targets with a label of their own one for each of these.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) way: Way,
     /// The listener's address, as records show it.
     pub(super) listener: String,
+    /// The listener's.
+    pub(super) connections: Arc<Connections>,
+    /// Of these pairs.
+    pub(super) payload: Payload,
 }
 
 /// Where to listen.
@@ -195,7 +201,8 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = listen().map_err(|error| BindError { address, error })?;
-        let entry = Arc::new(Entry { way, listener: address.to_string() });
+        let (connections, payload) = (Arc::default(), Payload::default());
+        let entry = Arc::new(Entry { way, listener: address.to_string(), connections, payload });
         Ok(Self { socket, address, entry, is_inherited })
     }
 
@@ -213,8 +220,12 @@ impl Listener {
         }
     }
 
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
     pub(super) fn describe(&self) -> Listening {
-        let Entry { way, listener } = &*self.entry;
+        let Entry { way, listener, .. } = &*self.entry;
         let target = match way {
             Way::Forward(target) => Some(target.to_string()),
             Way::Proxy | Way::Redirect | Way::Tproxy => None,

@@ -20,6 +20,7 @@
 
 mod account;
 mod admission;
+mod counters;
 mod listener;
 mod loops;
 mod refusals;
@@ -50,6 +51,9 @@ use crate::record::{self, Line, Record, Recorder};
 use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
 use admission::Admission;
+#[cfg(feature = "metrics")]
+pub(crate) use counters::Connected;
+pub use counters::Counters;
 pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
 use refusals::Refusals;
@@ -76,7 +80,8 @@ struct Shared {
     owners: Option<Owners>,
     /// What was said of clients that may not.
     refused: Mutex<Episode>,
-    seq: Arc<AtomicU64>,
+    seq: AtomicU64,
+    counters: Counters,
     listening: Vec<SocketAddr>,
     on_close: Option<OnClose>,
     pulse: Arc<Pulse>,
@@ -108,6 +113,7 @@ impl Proxy {
         for listener in &listeners {
             listener.set_options(&settings.sockets);
         }
+        let counters = Counters::new(settings.metrics_targets, &listeners);
         let Limits { connections, per_client, .. } = settings.limits;
         let processes = if settings.process { Finder::start() } else { None };
         let owners = settings.access.own_user_only.then(Owners::default);
@@ -118,7 +124,8 @@ impl Proxy {
             processes,
             owners,
             refused: Mutex::default(),
-            seq: Arc::default(),
+            seq: AtomicU64::new(0),
+            counters,
             listening,
             on_close: None,
             pulse: Arc::default(),
@@ -132,23 +139,16 @@ impl Proxy {
     }
 
     /// Calls `callback` with the record of every pair that has ended, whether or not it is also
-    /// written; not for those that [`refused`](Self::refused) counts. It is called by the pair's task, and should return soon. Its panic ends it alone.
+    /// written; not for those that are refused without one. It is called by the pair's task, and should return
+    /// soon. Its panic ends it alone.
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.shared.on_close = Some(OnClose(Box::new(callback)));
         self
     }
 
-    /// Tells how many pairs were opened so far, also while the proxy runs.
-    pub fn opened(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let seq = Arc::clone(&self.shared.seq);
-        move || seq.load(Ordering::Relaxed)
-    }
-
-    /// Tells how many pairs were refused so far without a record of their own, because more came than
-    /// get one; also while the proxy runs. `opened` counts them as well.
-    pub fn refused(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let counted = self.shared.refusals.counted();
-        move || counted.load(Ordering::Relaxed)
+    /// What it counts while it runs, which the metrics show.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.clone()
     }
 
     /// Accepts and relays until `drain` is ready; then accepts no more and gives open pairs the

@@ -56,7 +56,7 @@ struct Watched {
 
 impl<'p> Sampler<'p> {
     /// For a pair whose first looks these have.
-    pub(super) fn new(account: &'p mut Account, client: &Meter, upstream: &Meter) -> Self {
+    pub(super) fn new(account: &'p mut Account, [client, upstream]: [&Meter; 2]) -> Self {
         let interval =
             account.shared.settings.sample_interval.max(Settings::SHORTEST_SAMPLE_INTERVAL);
         let due = clock::after(Instant::now(), interval);
@@ -131,6 +131,7 @@ impl<'p> Sampler<'p> {
 
 impl Watch for Sampler<'_> {
     fn poll(&mut self, client: &Side<'_>, upstream: &Side<'_>, cx: &mut Context<'_>) {
+        self.account.poll(client, upstream, cx);
         if !self.is_armed {
             if passed(&client.state.meter, &upstream.state.meter) == self.passed {
                 return;

@@ -72,7 +72,7 @@ impl Session {
         meter.look_at_open(&stream);
         meter.local = local;
         meter.remote = Some(peer);
-        let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let seq = shared.next_seq(&entry);
         let account = Box::new(Account::new(shared, seq, epoch, entry, place));
         Self { account, client: Leg::boxed(stream, meter), owner }
     }
@@ -111,8 +111,9 @@ impl Session {
         entry: Arc<Entry>,
         failure: &Failure,
     ) -> Option<Self> {
-        let seq = shared.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let seq = shared.next_seq(&entry);
         if !shared.has_record(Some(peer.ip()), failure) {
+            entry.connections.refused.fetch_add(1, Ordering::Relaxed);
             abort(stream);
             return None;
         }
@@ -151,11 +152,16 @@ impl Session {
             let Shared { settings, stop, pulse, .. } = &*shared;
             let patience = account.patience();
             let terms = Terms { linger: settings.linger, patience, stop, pulse };
-            let sampler = settings.events.sample.then(|| -> Box<dyn Watch> {
-                Box::new(Sampler::new(&mut account, &client.state.meter, &upstream.state.meter))
-            });
+            let mut sampler;
+            let watch: &mut dyn Watch = if settings.events.sample {
+                let meters = [&client.state.meter, &upstream.state.meter];
+                sampler = Box::new(Sampler::new(&mut account, meters));
+                &mut *sampler
+            } else {
+                &mut *account
+            };
             let Relayed { end, client, upstream, waited } =
-                relay(client, upstream, halves, terms, sampler).await;
+                relay(client, upstream, halves, terms, Some(watch)).await;
             let finish = match account.has_returned() {
                 true => Finish::Failed(denied(Phase::Relay, loops::returned())),
                 false => Finish::Relayed(end, waited),
@@ -207,7 +213,9 @@ async fn reach(
                 refuse_name: &|| shared.settings.access.refuse_unresolved(asker, target),
                 refuse_parent: &|address| shared.refuse_loop(address),
             };
-            connect(&shared, account, target, limits, abandoned.as_mut()).await
+            let connected = connect(&shared, account, target, limits, abandoned.as_mut()).await;
+            account.count_by_target(target);
+            connected
         }
     };
     // Dialling may have failed before anybody looked.
@@ -456,6 +464,12 @@ async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unre
 }
 
 impl Shared {
+    /// The number of a new connection, which is counted by that.
+    fn next_seq(&self, entry: &Entry) -> u64 {
+        entry.connections.opened.fetch_add(1, Ordering::Relaxed);
+        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// The place of a new connection among its client's, if those are counted. Why it is refused, as far
     /// as its address tells.
     fn admit(&self, peer: SocketAddr) -> Result<Option<Box<ClientPlace>>, Failure> {

@@ -54,6 +54,9 @@ pub struct Settings {
     pub detail: Detail,
     /// Whether they have the kernel's structures as bytes beside what those say. No.
     pub raw: bool,
+    /// How many targets that clients choose are counted by name, the first that are dialled; the others
+    /// are counted together. None. Those of forwarding listeners are always counted by name.
+    pub metrics_targets: usize,
     /// Whether the local programs that are clients are looked for. Yes. Linux alone tells.
     pub process: bool,
     /// The machine's name in every record.
@@ -89,6 +92,7 @@ impl Default for Settings {
             sample_interval: Duration::from_secs(1),
             detail: Detail::default(),
             raw: false,
+            metrics_targets: 0,
             process: true,
             host: dns_lookup::get_hostname().unwrap_or_default(),
             labels: BTreeMap::new(),

@@ -110,7 +110,7 @@ pub(crate) fn relay<'p>(
     mut upstream: Box<Leg>,
     mut halves: Box<Halves>,
     terms: Terms<'p>,
-    mut watch: Option<Box<dyn Watch + 'p>>,
+    mut watch: Option<&'p mut dyn Watch>,
 ) -> impl Future<Output = Relayed> + Send {
     let Terms { linger, mut patience, stop, pulse } = terms;
     halves.to_upstream.heed(pulse);
@@ -167,7 +167,7 @@ struct Relaying<'r, 'p> {
     /// When a client that has all that it was to get must have ended its connection.
     grace: Deadline,
     patience: &'r mut Option<Box<Patience>>,
-    watch: &'r mut Option<Box<dyn Watch + 'p>>,
+    watch: &'r mut Option<&'p mut dyn Watch>,
 }
 
 impl<'r, 'p: 'r> Relaying<'r, 'p> {

@@ -39,6 +39,7 @@ mod loops;
 mod messages;
 mod metrics;
 mod metrics_clients;
+mod metrics_open;
 mod namespaces;
 mod observed;
 mod output;

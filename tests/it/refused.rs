@@ -110,10 +110,10 @@ fn clients_that_may_not_connect_cost_few_records_and_are_counted() {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap();
             line.rsplit(' ').next().unwrap().parse().unwrap()
         };
-        let refused = value("conniver_pairs_refused_total ");
+        let refused = value("conniver_pairs_refused_total{");
         assert!(refused > COUNT as u64 / 2, "{text}");
-        value("conniver_pairs_opened_total ") == COUNT as u64 + 1
-            && value("conniver_pairs_open ") == 0
+        value("conniver_pairs_opened_total{") == COUNT as u64 + 1
+            && value("conniver_pairs_open{") == 0
     });
     let (text, lines) = lines_at_the_end(proxy);
     let Some(Line::Stop(stop)) = lines.last() else { panic!("{:?}", lines.last()) };

@@ -175,6 +175,7 @@ fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
         ),
         ("proxy -D 0 --keepalive 0 --keepalive-interval 4", "--keepalive-interval", probes, PROXY),
         ("proxy -D 0 --keepalive 0 --keepalive-probes 4", "--keepalive-probes", probes, PROXY),
+        ("proxy -D 0 --metrics-targets 4", "--metrics-targets", "--metrics", PROXY),
     ] {
         assert_wrong_usage(typed, &format!("{option} has no effect without {needs}"), usage);
     }
