@@ -16,8 +16,8 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
     events: Vec<Event>,
 
-    /// Time between the sample lines of a connection while bytes pass, at least 10ms; needs sample
-    /// among the --events
+    /// Time between the sample lines of a connection while bytes pass, at least 10ms; while none do,
+    /// it is at least a minute. Needs sample among the --events
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(Settings::SHORTEST_SAMPLE_INTERVAL, "10ms"))]
     sample_interval: Duration,
 

@@ -1,6 +1,7 @@
 //! Samples of an open pair: at intervals, and when something begins that holds it up.
 //!
-//! The pair's own task looks, and only while bytes pass or wait: a quiet pair has no timer.
+//! The pair's own task looks, and often only while bytes pass or wait: a quiet pair is looked at once a
+//! minute.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -29,8 +30,14 @@ pub(super) struct Sampler<'p> {
     interval: Duration,
     /// Before this, only what begins is told.
     due: Instant,
+    /// How long nothing is told of a quiet pair.
+    quiet_interval: Duration,
+    /// When something is told again though the pair is quiet.
+    quiet_due: Instant,
+    /// Of the next look.
     timer: Pin<Box<Sleep>>,
-    is_armed: bool,
+    /// Nothing passed or waited, and all that had passed was told: the next look may come late.
+    is_quiet: bool,
     /// What had passed at the last look.
     passed: Passed,
     client: Watched,
@@ -57,15 +64,19 @@ struct Watched {
 impl<'p> Sampler<'p> {
     /// For a pair whose first looks these have.
     pub(super) fn new(account: &'p mut Account, [client, upstream]: [&Meter; 2]) -> Self {
-        let interval =
-            account.shared.settings.sample_interval.max(Settings::SHORTEST_SAMPLE_INTERVAL);
-        let due = clock::after(Instant::now(), interval);
+        let settings = &account.shared.settings;
+        let interval = settings.sample_interval.max(Settings::SHORTEST_SAMPLE_INTERVAL);
+        let quiet_interval = settings.quiet_sample_interval.max(interval);
+        let now = Instant::now();
+        let quiet_due = clock::after(now, quiet_interval);
         Self {
             account,
             interval,
-            due,
-            timer: Box::pin(tokio::time::sleep_until(due.into())),
-            is_armed: false,
+            due: clock::after(now, interval),
+            quiet_interval,
+            quiet_due,
+            timer: Box::pin(tokio::time::sleep_until(quiet_due.into())),
+            is_quiet: true,
             passed: passed(client, upstream),
             client: Watched::from(client),
             upstream: Watched::from(upstream),
@@ -74,10 +85,9 @@ impl<'p> Sampler<'p> {
 
     fn wake_at(&mut self, at: Instant) {
         self.timer.as_mut().reset(at.into());
-        self.is_armed = true;
     }
 
-    /// Tells what is to be told, and sets the time of the next look if one will be of use.
+    /// Tells what is to be told, and sets the time of the next look.
     fn look(&mut self, client: &Side<'_>, upstream: &Side<'_>) {
         let now = Instant::now();
         let raw = self.account.shared.settings.raw;
@@ -98,16 +108,20 @@ impl<'p> Sampler<'p> {
         if now >= self.due && (is_waiting || self.account.has_news(meters)) {
             self.tell(SampleReason::Interval, None, meters, &infos, now);
             self.due = clock::after(now, self.interval);
+        } else if now >= self.quiet_due {
+            self.tell(SampleReason::Quiet, None, meters, &infos, now);
         }
 
         let passed = passed(meters[0], meters[1]);
         let is_moving = std::mem::replace(&mut self.passed, passed) != passed;
+        self.is_quiet = false;
         if is_moving || is_waiting {
             self.wake_at(clock::after(now, self.interval.min(PACE)));
         } else if self.account.has_news(meters) {
             self.wake_at(self.due);
         } else {
-            self.is_armed = false;
+            self.is_quiet = true;
+            self.wake_at(self.quiet_due);
         }
     }
 
@@ -119,6 +133,7 @@ impl<'p> Sampler<'p> {
         [client_info, upstream_info]: &[Option<TcpInfo>; 2],
         now: Instant,
     ) {
+        self.quiet_due = clock::after(now, self.quiet_interval);
         // What an open pair has to say must not fill the memory while nothing can be written.
         if self.account.shared.recorder.is_full() {
             return;
@@ -132,13 +147,11 @@ impl<'p> Sampler<'p> {
 impl Watch for Sampler<'_> {
     fn poll(&mut self, client: &Side<'_>, upstream: &Side<'_>, cx: &mut Context<'_>) {
         self.account.poll(client, upstream, cx);
-        if !self.is_armed {
-            if passed(&client.state.meter, &upstream.state.meter) == self.passed {
-                return;
-            }
+        if self.is_quiet && passed(&client.state.meter, &upstream.state.meter) != self.passed {
+            self.is_quiet = false;
             self.wake_at(clock::after(Instant::now(), self.interval.min(PACE)));
         }
-        while self.is_armed && self.timer.as_mut().poll(cx).is_ready() {
+        while self.timer.as_mut().poll(cx).is_ready() {
             self.look(client, upstream);
         }
     }

@@ -50,6 +50,9 @@ pub struct Settings {
     /// How far apart the samples of a pair are while bytes pass. 1 s; what is shorter than
     /// [`Self::SHORTEST_SAMPLE_INTERVAL`], zero too, counts as that.
     pub sample_interval: Duration,
+    /// How far apart the samples of a pair are on which nothing passes, if that is longer than
+    /// [`sample_interval`](Self::sample_interval). 1 min.
+    pub quiet_sample_interval: Duration,
     /// How much they tell. All.
     pub detail: Detail,
     /// Whether they have the kernel's structures as bytes beside what those say. No.
@@ -90,6 +93,7 @@ impl Default for Settings {
             linger: Duration::from_secs(10),
             events: Events::default(),
             sample_interval: Duration::from_secs(1),
+            quiet_sample_interval: Duration::from_secs(60),
             detail: Detail::default(),
             raw: false,
             metrics_targets: 0,
@@ -133,8 +137,8 @@ pub struct Events {
     pub start: bool,
     /// One when a pair is connected on both sides.
     pub open: bool,
-    /// Some while a pair is open: at intervals, if bytes pass or wait, and when a peer's window
-    /// closes, a retransmission timer runs out, or waiting bytes stall.
+    /// Some while a pair is open: at intervals, longer ones while nothing passes or waits, and when a
+    /// peer's window closes, a retransmission timer runs out, or waiting bytes stall.
     pub sample: bool,
     /// One when a pair has ended.
     pub close: bool,

@@ -47,7 +47,7 @@ pub struct Sample {
     pub duration: Duration,
     /// Why the look is told.
     pub reason: SampleReason,
-    /// The socket that the reason is about. Null with `interval`.
+    /// The socket that the reason is about. Null with `interval` and `quiet`.
     pub leg: Option<Leg>,
     /// The socket to the client.
     pub client: SampledLeg,
@@ -67,6 +67,9 @@ pub struct Sample {
 pub enum SampleReason {
     /// The interval is over, and bytes have passed or wait.
     Interval,
+    /// Nothing has passed or waited since the pair's previous sample, for a minute or the interval if
+    /// that is longer.
+    Quiet,
     /// The peer began to announce a window of zero: it takes nothing more. Linux 5.19
     /// (`tcpi_snd_wnd`).
     ZeroWindow,

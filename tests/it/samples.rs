@@ -1,18 +1,25 @@
 //! Open pairs are seen by their samples.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use conniver::record::{Leg, Line, Record, Sample, SampleReason, WarningCode};
+use conniver::ingress::Forward;
+use conniver::proxy::{Listener, Settings};
+use conniver::record::{
+    self, Leg, Line, Output, Record, Recorder, Sample, SampleReason, WarningCode,
+};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use tokio::sync::oneshot;
 
 use crate::contract::assert_keys;
 use crate::harness::forwarding::{Ends, Forwarding};
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::noise::{Noise, receive, send};
-use crate::harness::peers::noise;
+use crate::harness::peers::{self, echo_server, noise};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
 use crate::harness::run;
 
@@ -134,7 +141,7 @@ fn a_sample_has_exactly_its_keys_and_tells_only_what_has_changed() {
 }
 
 #[test]
-fn a_quiet_pair_writes_no_samples() {
+fn a_quiet_pair_writes_no_samples_for_a_while() {
     let args = ["--events", "sample", "--sample-interval", "10ms"];
     let forwarding = Forwarding::new(&args);
     let silent = forwarding.pair();
@@ -211,6 +218,90 @@ fn a_retransmission_timeout_and_the_stall_behind_it_are_told() {
     assert_eq!(stalled.leg, Some(Leg::Client));
     let reasons: Vec<_> = samples(&forwarding.proxy).iter().map(|sample| sample.reason).collect();
     assert_eq!(reasons, [SampleReason::RetransmissionTimeout, SampleReason::Stall], "each once");
+}
+
+/// What a proxy in this process writes with these settings while `work` has a client of an echo server.
+async fn lines_within(
+    settings: Settings,
+    work: impl FnOnce(&mut TcpStream, &Path) + Send + 'static,
+) -> Vec<Line> {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("records.ndjson");
+    let (recorder, writer) =
+        Recorder::start(Output::file(file.clone()), record::QUEUE, || {}).unwrap();
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
+    let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
+    let address = listener.address();
+    let proxy = conniver::proxy::Proxy::new(settings, recorder, vec![listener]);
+    let (done, stop) = oneshot::channel::<()>();
+    let running = tokio::spawn(proxy.run(async { drop(stop.await) }, std::future::pending()));
+    let path = file.clone();
+    let working = move || work(&mut TcpStream::connect(address).unwrap(), &path);
+    tokio::task::spawn_blocking(working).await.unwrap();
+    drop(done);
+    running.await.unwrap();
+    tokio::task::spawn_blocking(|| writer.finish()).await.unwrap();
+    read_lines(&file)
+}
+
+fn quiet_ones(lines: &[Line]) -> Vec<&Sample> {
+    let samples = of_pair(lines, 1).0.into_iter();
+    samples.filter(|sample| sample.reason == SampleReason::Quiet).collect()
+}
+
+fn assert_apart(samples: &[&Sample], least: Duration) {
+    for two in samples.windows(2) {
+        let apart = two[1].duration - two[0].duration;
+        assert!(apart >= least, "{apart:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_pair_is_sampled_at_a_slow_pace_and_a_busy_one_at_its_own() {
+    const QUIET: Duration = Duration::from_millis(150);
+    let mut settings = Settings::default();
+    settings.events.sample = true;
+    settings.sample_interval = Duration::from_millis(10);
+    settings.quiet_sample_interval = QUIET;
+    let lines = lines_within(settings, |client, file| {
+        let wait_for = |count: usize| {
+            wait_until("quiet samples come", || quiet_ones(&read_lines(file)).len() >= count);
+        };
+        // Nothing has ever passed; then something, and then nothing again.
+        wait_for(3);
+        assert_eq!(peers::exchange(client, &noise(1000)).len(), 1000);
+        wait_for(5);
+    })
+    .await;
+    let (samples, closed) = of_pair(&lines, 1);
+    let quiet = quiet_ones(&lines);
+    assert_apart(&quiet, QUIET);
+    for sample in &quiet {
+        assert_eq!((sample.leg, sample.delta.to_client, sample.delta.to_upstream), (None, 0, 0));
+    }
+    assert_eq!(quiet.last().unwrap().client.tx_bytes, 1000);
+    // What passed was told long before the pair counted as quiet.
+    let told = samples.iter().position(|sample| sample.delta.to_client > 0).unwrap();
+    assert_eq!(samples[told].reason, SampleReason::Interval);
+    let after = quiet.iter().find(|sample| sample.duration > samples[told].duration).unwrap();
+    assert!(after.duration - samples[told].duration >= QUIET);
+    assert_eq!(closed.unwrap().delta.to_client, 0);
+}
+
+#[tokio::test]
+async fn a_quiet_pair_is_sampled_no_more_often_than_a_busy_one() {
+    const INTERVAL: Duration = Duration::from_millis(200);
+    let mut settings = Settings::default();
+    settings.events.sample = true;
+    settings.sample_interval = INTERVAL;
+    settings.quiet_sample_interval = Duration::from_millis(1);
+    let lines = lines_within(settings, |_, file| {
+        wait_until("quiet samples come", || quiet_ones(&read_lines(file)).len() >= 3);
+    })
+    .await;
+    let quiet = quiet_ones(&lines);
+    assert_apart(&quiet, INTERVAL);
+    assert!(quiet[0].duration >= INTERVAL, "{:?}", quiet[0].duration);
 }
 
 #[test]
