@@ -1,7 +1,7 @@
 //! Instants of one connection: a wall clock read once, and monotonic time since.
 
 use std::num::NonZeroU64;
-use std::ops::AddAssign;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +38,31 @@ impl Default for Nanos {
 impl AddAssign for Nanos {
     fn add_assign(&mut self, more: Self) {
         self.0 = self.0.saturating_add(more.count());
+    }
+}
+
+/// Less than nothing is nothing.
+impl SubAssign for Nanos {
+    fn sub_assign(&mut self, less: Self) {
+        *self = *self - less;
+    }
+}
+
+/// Less than nothing is nothing.
+impl Sub for Nanos {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(self.count().saturating_sub(less.count())))
+    }
+}
+
+impl Add for Nanos {
+    type Output = Self;
+
+    fn add(mut self, more: Self) -> Self {
+        self += more;
+        self
     }
 }
 
@@ -81,6 +106,18 @@ impl Moment {
     #[cfg(feature = "proxy")]
     pub(crate) fn elapsed(self) -> Duration {
         Self::now().saturating_since(self)
+    }
+
+    /// So much later.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn after(self, time: Nanos) -> Self {
+        Self(self.0 + time)
+    }
+
+    /// `duration` after this moment.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.get().saturating_add(duration).into())
     }
 
     /// `duration` before this moment, but not before the start.

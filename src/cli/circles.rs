@@ -36,7 +36,7 @@ pub(super) fn denied_target(forward: &Forward, deny: &[TargetRule]) -> Option<St
     access.deny = deny.to_vec();
     let rule = access.denied_by(target)?;
     Some(format!(
-        "--deny {rule} forbids the only target of -L {listen}:{target}; leave one of the two out"
+        "--deny {rule} forbids the only target of -L {listen}:{target}: every connection to it is refused"
     ))
 }
 

@@ -220,14 +220,19 @@ impl ProxyArgs {
         let all = self.listen_addresses();
         let parent = self.pair.via().and_then(|via| circles::own_parent(&via, &all));
         let mut forwards = self.forward.iter();
-        let sentence = parent.or_else(|| {
-            forwards.find_map(|forward| {
-                circles::denied_target(forward, &self.deny)
-                    .or_else(|| circles::own_target(forward, &all))
-            })
-        });
+        let sentence =
+            parent.or_else(|| forwards.find_map(|forward| circles::own_target(forward, &all)));
         if let Some(sentence) = sentence {
             exit::wrong_usage(&["proxy"], &sentence);
+        }
+    }
+
+    /// A rule may be one for many forwardings, and what it refuses is recorded.
+    fn warn_of_denied_targets(&self) {
+        for forward in &self.forward {
+            if let Some(sentence) = circles::denied_target(forward, &self.deny) {
+                tracing::warn!("{sentence}");
+            }
         }
     }
 
@@ -239,6 +244,7 @@ impl ProxyArgs {
         if let Some(file) = &self.auth_file {
             warn_if_others_read(file);
         }
+        self.warn_of_denied_targets();
         access.allow.clone_from(&self.allow);
         access.deny.clone_from(&self.deny);
         Ok(access)

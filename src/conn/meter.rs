@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::clock::{Epoch, Moment, Nanos};
 use crate::fault::Fault;
+#[cfg(feature = "proxy")]
+use crate::tcp_info::LinuxInfo;
 use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 
 /// One direction of one socket.
@@ -37,12 +39,21 @@ impl Flow {
     }
 }
 
+/// A wait that is shorter says nothing of the peer's window: a sender probes one that is closed after so
+/// long at the earliest (Linux: TCP_RTO_MIN), and windows that have no room for shorter are any fast
+/// transfer's. Looks at it are so far apart.
+#[cfg(feature = "proxy")]
+pub(crate) const WINDOW_PROBE: Duration = Duration::from_millis(200);
+
 /// The time in which bytes waited because the socket would not take them.
 #[derive(Debug, Default)]
 pub(crate) struct Blocked {
     since: Option<Moment>,
+    /// The present wait is one in which the peer's window was found closed.
+    is_closed: bool,
     total: Nanos,
-    longest: Nanos,
+    /// The longest of those waits.
+    longest_closed: Nanos,
 }
 
 #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
@@ -56,15 +67,25 @@ impl Blocked {
         let since = self.since.take()?;
         let waited = at.since(since);
         self.total += waited;
-        self.longest = self.longest.max(waited);
+        if std::mem::take(&mut self.is_closed) {
+            self.longest_closed = self.longest_closed.max(waited);
+        }
         Some(since)
     }
 
-    /// The longest wait, the one that is present at `at` included.
+    /// Bytes wait now.
     #[cfg(feature = "proxy")]
-    pub(crate) fn longest(&self, at: Moment) -> Duration {
-        let present = self.since.map(|since| at.saturating_since(since));
-        self.longest.get().max(present.unwrap_or_default())
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// The longest wait in which the peer's window was found closed, the one that is present at `at`
+    /// included.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn longest_closed(&self, at: Moment) -> Duration {
+        let present = self.since.filter(|_| self.is_closed);
+        let present = present.map(|since| at.saturating_since(since));
+        self.longest_closed.get().max(present.unwrap_or_default())
     }
 
     /// The total at `at`, the present wait included.
@@ -108,11 +129,29 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// The longest time in which bytes waited because the socket would not take them.
+    /// The longest time in which bytes waited because the peer's window was closed, as far as looks at it
+    /// tell.
     #[cfg(feature = "proxy")]
-    pub(crate) fn longest_blocked(&self) -> Duration {
+    pub(crate) fn longest_closed(&self) -> Duration {
         let until = self.closed.unwrap_or_else(Moment::now);
-        self.write_blocked.as_ref().map_or(Duration::ZERO, |blocked| blocked.longest(until))
+        self.write_blocked.as_ref().map_or(Duration::ZERO, |blocked| blocked.longest_closed(until))
+    }
+
+    /// Looks at the peer's window if bytes have waited for it long enough; when the next look is due, as
+    /// long as they wait.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn look_at_window(&mut self, socket: &impl Socket, now: Moment) -> Option<Moment> {
+        let blocked = self.write_blocked.as_mut()?;
+        let due = blocked.since?.saturating_add(WINDOW_PROBE);
+        if now < due {
+            return Some(due);
+        }
+        if !blocked.is_closed {
+            let info = Snapshot::structure(socket).ok().map(|look| look.decode());
+            let linux = info.as_ref().and_then(|info| info.sys_info.linux());
+            blocked.is_closed = linux.is_some_and(LinuxInfo::has_closed_window);
+        }
+        Some(now.saturating_add(WINDOW_PROBE))
     }
 
     pub(crate) fn new(epoch: Epoch, opened: Moment) -> Self {
@@ -140,6 +179,13 @@ impl Meter {
     #[cfg(feature = "proxy")]
     pub(crate) fn payload_sent(&self) -> u64 {
         self.tx.bytes.saturating_sub(self.own_tx)
+    }
+
+    /// Whether the peer is on this machine: packets from an address to itself take the loopback device.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_local(&self) -> bool {
+        let [local, remote] = [self.local, self.remote].map(|address| address.map(|a| a.ip()));
+        remote.is_some_and(|remote| remote.is_loopback() || local == Some(remote))
     }
 
     /// What has passed until now was a proxy's own conversation.

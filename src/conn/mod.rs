@@ -24,6 +24,8 @@ use context::Context;
 #[cfg(feature = "tokio")]
 pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
+#[cfg(feature = "proxy")]
+pub(crate) use meter::WINDOW_PROBE;
 pub use report::{EofInfo, Report};
 
 use crate::tcp_info::Socket;

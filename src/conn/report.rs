@@ -11,7 +11,7 @@ use super::meter::Meter;
 use crate::clock::Moment;
 use crate::fault::Fault;
 use crate::nanos;
-use crate::tcp_info::{State, TcpInfo};
+use crate::tcp_info::{State, TcpInfo, TcpOption};
 
 /// One socket as its owner saw it, and as the kernel did. `rx` is what was received from the peer,
 /// `tx` what was sent to it.
@@ -70,6 +70,12 @@ pub struct Report {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
+    /// Segments that were sent and really lost: those sent again since open, SYNs not counted, less those
+    /// of which the peer reported that it got them twice. The rest of what `retransmits` counts was sent
+    /// in vain. Known at close, when all is acknowledged; of a peer that reset, an upper bound.
+    /// `None` while the socket is open, without selective acknowledgements, and where the system does
+    /// not tell. Linux (`tcpi_total_retrans`, `tcpi_dsack_dups`).
+    pub lost: Option<u64>,
     /// TCP information right after accept or connect. `None` when the kernel gave none, and where it was
     /// not asked: for a client that was refused for its address.
     pub opened_info: Option<TcpInfo>,
@@ -159,6 +165,14 @@ impl Report {
         before_our_end.or_else(|| self.closed_info.as_ref()?.rtt)
     }
 
+    /// Whether the peer is on this machine: packets from an address to itself take the loopback device.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_local(&self) -> bool {
+        let [local, remote] =
+            [self.local_addr, self.remote_addr].map(|address| address.map(|a| a.ip()));
+        remote.is_some_and(|remote| remote.is_loopback() || local == Some(remote))
+    }
+
     /// Of `tx_bytes`: those that the proxy only passed on. A report that was read from a file may say
     /// anything of itself.
     #[cfg(feature = "proxy")]
@@ -229,12 +243,23 @@ impl From<&Meter> for Report {
                 .eof_look
                 .as_ref()
                 .and_then(|look| EofInfo::before_our_end(&look.decode())),
+            lost: lost(opened_info.as_ref(), closed_info.as_ref()),
             opened_info,
             closed_info,
             warnings,
             context: Context::default(),
         }
     }
+}
+
+/// Segments sent again between the two looks, but for those that came twice (RFC 2883).
+fn lost(opened: Option<&TcpInfo>, closed: Option<&TcpInfo>) -> Option<u64> {
+    let (opened, closed) = (opened?.sys_info.linux()?, closed?.sys_info.linux()?);
+    // Without SACK, nobody reports what came twice.
+    let has_sack = opened.tx_options.as_ref()?.contains(&TcpOption::Sack);
+    let resent = closed.total_retrans?.saturating_sub(opened.total_retrans?);
+    let twice = closed.dsack_dups?.saturating_sub(opened.dsack_dups?);
+    has_sack.then(|| resent.saturating_sub(twice).into())
 }
 
 /// From the latest look alone: its counters hold all that came before.
@@ -250,6 +275,31 @@ mod tests {
 
     use super::*;
     use crate::clock::Epoch;
+    use crate::tcp_info::{LinuxInfo, SysInfo};
+
+    #[test]
+    fn lost_is_what_was_sent_again_and_did_not_come_twice() {
+        let look = |resent, twice| {
+            let mut linux = LinuxInfo::default();
+            linux.tx_options = Some(vec![TcpOption::Sack]);
+            (linux.total_retrans, linux.dsack_dups) = (Some(resent), twice);
+            linux
+        };
+        let lost = |opened: LinuxInfo, closed: LinuxInfo| {
+            let [opened, closed] =
+                [opened, closed].map(|linux| SysInfo::Linux(Box::new(linux)).normalise(280));
+            (super::lost(Some(&opened), Some(&closed)), super::lost(Some(&opened), None))
+        };
+        // Two SYNs were sent again before it was open.
+        assert_eq!(lost(look(2, Some(0)), look(9, Some(3))), (Some(4), None));
+        assert_eq!(lost(look(0, Some(0)), look(3, Some(3))), (Some(0), None));
+        // Packets that the network doubles are reported as well.
+        assert_eq!(lost(look(0, Some(0)), look(1, Some(3))), (Some(0), None));
+        assert_eq!(lost(look(0, None), look(9, None)), (None, None), "an older kernel");
+        let mut without = look(0, Some(0));
+        without.tx_options = Some(vec![TcpOption::Timestamps]);
+        assert_eq!(lost(without, look(9, Some(0))), (None, None), "nobody would report it");
+    }
 
     #[test]
     fn a_report_that_makes_no_sense_has_no_payload() {

@@ -1,17 +1,22 @@
 //! How a pair ended, from what was seen of its two sockets.
 
+use super::delivery::Opened;
 use crate::caught::Panicked;
 use crate::dial::Failure;
 use crate::fault::Fault;
-use crate::record::{By, Ending, How, Outcome, Phase, Report};
-use crate::relay::{LegState, PeerEnd, RelayEnd, Waited};
+use crate::record::{By, Delivered, Ending, How, Outcome, Phase, Report};
+use crate::relay::{LegState, PassedBefore, PeerEnd, RelayEnd, Story};
+
+/// A protocol's last words have no more bytes: a close_notify of TLS, a GOAWAY of HTTP/2 and one behind
+/// it.
+const FAREWELL: u64 = 256;
 
 /// How a pair came to its end.
 pub(crate) enum Finish {
     /// It never got to relaying.
     Failed(Failure),
-    /// It was relayed, with these waits of its directions, to upstream and to client.
-    Relayed(RelayEnd, [Waited; 2]),
+    /// It was relayed, and this is its story.
+    Relayed(RelayEnd, Box<Story>),
 }
 
 /// What the record says of it, from what was seen of each socket and what the record says of it.
@@ -44,10 +49,16 @@ fn relayed(
     upstream: Option<(&LegState, &Report)>,
     end: RelayEnd,
 ) -> (Outcome, Ending) {
-    let (_, client_leg) = client;
     let sides = [(By::Client, Some(client)), (By::Upstream, upstream)];
     let ends = sides.into_iter().filter_map(|(by, leg)| Some((by, peer_end(leg?)?)));
     let mut ends: Vec<(By, PeerEnd)> = ends.collect();
+    let report = |side| match side {
+        By::Upstream => upstream.map(|(_, report)| report),
+        _ => Some(client.1),
+    };
+    let is_good = |(side, end): &(By, PeerEnd)| {
+        end.fault.is_none() || report(*side).is_some_and(|leg| had_closed(*side, end, leg))
+    };
     ends.sort_by_key(|(_, end)| end.at);
     let by = |(side, end): &(By, PeerEnd)| {
         if is_unreachable(end) { By::Network } else { *side }
@@ -60,11 +71,7 @@ fn relayed(
         (Some(cut), ..) => cut.outcome,
         (_, _, None) => Outcome::Ok,
         _ if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
-        (_, [(By::Client, first), rest @ ..], _)
-            if had_closed(first, client_leg) && rest.iter().all(|(_, end)| end.fault.is_none()) =>
-        {
-            Outcome::Ok
-        }
+        _ if ends.iter().all(is_good) => Outcome::Ok,
         (_, _, Some(fault)) => Outcome::of_error(&fault.code),
     };
     // Where nobody ended before the proxy, it has sent its end of stream behind a whole answer.
@@ -90,14 +97,21 @@ fn relayed(
 ///
 /// `EPIPE` is what a socket says that had the peer's end of stream before its reset. But it says the
 /// same to a write when its first word on the reset is lost, and splice(2) loses it when it had
-/// written something before. Then the kernel's count of the end of stream decides.
+/// written something before. And behind our own end of stream it says `ECONNRESET`, whether or not the
+/// peer's came before. Then the kernel's count of the end of stream decides.
 fn peer_end((leg, report): (&LegState, &Report)) -> Option<PeerEnd> {
     let mut end = leg.ended.as_deref()?.clone();
-    let is_pipe = end.fault.as_ref().is_some_and(|fault| fault.code == "EPIPE");
+    let code = end.fault.as_ref().map(|fault| &*fault.code);
     let kernel = report.closed_info.as_ref().and_then(|info| info.sys_info.linux());
     let received = kernel.and_then(|kernel| kernel.bytes_received);
-    if end.how == How::Fin && is_pipe && received.is_none_or(|bytes| bytes <= report.rx_bytes) {
-        end.how = How::Reset;
+    match (end.how, code) {
+        (How::Fin, Some("EPIPE")) if received.is_none_or(|bytes| bytes <= report.rx_bytes) => {
+            end.how = How::Reset;
+        }
+        (How::Reset, Some("ECONNRESET")) if received == Some(report.rx_bytes + 1) => {
+            end.how = How::Fin;
+        }
+        _ => {}
     }
     if leg.said_all {
         end.fault = None;
@@ -134,25 +148,38 @@ impl Cut {
     }
 }
 
-/// Whether the client's end of stream was its last act, and the reset that followed is no more than
-/// its kernel's answer to what still came. Clients of TLS end so: they do not wait for the server's
-/// last words.
+/// Whether a peer's end of stream was its last act, and the reset that followed is no more than its
+/// kernel's answer to what still came: what is sent to a side that has ended is lost without harm. TLS
+/// ends so: who gets the other one's last words has closed already, or answers a side that has.
 ///
 /// A socket that was closed, with nothing left unread, acknowledges nothing that comes after its
-/// FIN and answers it with a reset (RFC 9293 section 3.6.1). So a client broke the connection off
+/// FIN and answers it with a reset (RFC 9293 section 3.6.1). So a peer broke the connection off
 /// when it has acknowledged anything since its FIN, because then it was still reading; when nothing
 /// was under way to it, because then its reset answers nothing; and when its window is closed,
 /// because then it has not read what it got.
-fn had_closed(client: &PeerEnd, leg: &Report) -> bool {
+///
+/// A client that closes has what it wanted. An upstream that closes while it is spoken to has gone in
+/// the middle of an upload: unless the client has only said farewell, the last word must have been the
+/// upstream's, and nothing under way to it.
+fn had_closed(by: By, end: &PeerEnd, leg: &Report) -> bool {
     let is_reset =
-        client.fault.as_ref().is_some_and(|fault| matches!(&*fault.code, "ECONNRESET" | "EPIPE"));
+        end.fault.as_ref().is_some_and(|fault| matches!(&*fault.code, "ECONNRESET" | "EPIPE"));
     let kernel = leg.closed_info.as_ref().and_then(|info| info.sys_info.linux());
-    let Some(kernel) = kernel.filter(|_| is_reset) else { return false };
-    // On a socket that was accepted, it counts no SYN of ours.
-    let acked = kernel.bytes_acked;
+    let Some(kernel) = kernel.filter(|_| is_reset && end.how == How::Fin) else { return false };
+    let opened = if by == By::Upstream { Opened::Actively } else { Opened::Passively };
+    let Some(acked) = Delivered::of(leg, opened, false).acked else { return false };
     let sent = kernel.not_sent_bytes.map(|rest| leg.tx_bytes.saturating_sub(rest.into()));
-    let read_all = kernel.tx_window != Some(0);
-    acked.is_some() && acked == client.acked && sent > acked && read_all
+    let is_answer = sent > Some(acked) && kernel.tx_window != Some(0);
+    let is_farewell = leg.tx_bytes - acked <= FAREWELL;
+    is_answer
+        && match end.passed {
+            Some(PassedBefore { acked: Some((before, unacked)), peer_was_last }) => {
+                let was_spoken_to = unacked > FAREWELL || !peer_was_last;
+                acked == before && (by != By::Upstream || is_farewell || !was_spoken_to)
+            }
+            // It came unread, with the reset behind it.
+            Some(PassedBefore { acked: None, .. }) | None => is_farewell,
+        }
 }
 
 /// A router's word that the peer cannot be reached.

@@ -85,7 +85,11 @@ impl Ended {
         let pair = [listener.clone(), target.clone(), ("mode", mode), ("outcome", outcome)];
         self.pairs.get_or_create(&pair).inc();
         observe(&self.connect, &place, record.phases.connect);
-        observe(&self.first_byte, &place, record.phases.first_byte);
+        observe(
+            &self.first_byte,
+            &place,
+            record.phases.first_byte.filter(|_| record.is_answered()),
+        );
         if let Some(verdict) = &record.verdict {
             let limited_by = with("limited_by", &verdict.limited_by.to_string());
             self.verdicts.get_or_create(&limited_by).inc();

@@ -37,6 +37,13 @@ impl Exchange {
         self.0.get().is_some()
     }
 
+    /// Whether it leads to another protocol, in which requests and answers need not take turns: the preface
+    /// of HTTP/2 (RFC 9113 section 3.4) looks like a request, and 101 is an answer.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        let begun = self.0.get();
+        begun.is_some_and(|begun| begun.method == "PRI" || begun.status.get() == Some(&101))
+    }
+
     /// As the record shows it; `None` without a request.
     pub(super) fn seen(&self) -> Option<Http> {
         let Begun { method, host, status } = &**self.0.get()?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::record::{Http, Tls};
-use crate::relay::Observe;
+use crate::relay::{Observe, Speech};
 #[cfg(feature = "stat")]
 pub(crate) use tls::{cipher_name, version_name};
 
@@ -29,6 +29,11 @@ impl Sight {
     /// As the record shows it.
     pub(crate) fn tls(&self) -> Option<Tls> {
         self.tls.seen()
+    }
+
+    /// Whether the protocol carries many conversations at once, as far as can be seen.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.tls.is_http2() || self.http.is_multiplexed()
     }
 
     /// As the record shows it.
@@ -57,6 +62,13 @@ impl ClientObserver {
 }
 
 impl Observe for ClientObserver {
+    fn speech(&self) -> Speech {
+        match &self.language {
+            Some(ClientLanguage::Tls(client)) => client.speech(),
+            _ => Speech::Payload,
+        }
+    }
+
     fn see(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let language = match (&mut self.language, bytes.first()) {
             (Some(language), _) => language,
@@ -93,6 +105,13 @@ impl UpstreamObserver {
 }
 
 impl Observe for UpstreamObserver {
+    fn speech(&self) -> Speech {
+        match &self.language {
+            Some(ServerLanguage::Tls(server)) => server.speech(),
+            _ => Speech::Payload,
+        }
+    }
+
     fn see(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let language = match &mut self.language {
             Some(language) => language,

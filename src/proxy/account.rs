@@ -17,14 +17,14 @@ use crate::clock::{self, Moment, Nanos};
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, OwnConnection, OwnStream};
 use crate::ingress::{Asked, Exchange, Target};
-use crate::judge::{Finish, Known, Opened, ending, verdict, warnings};
+use crate::judge::{Course, Finish, Known, Opened, Setup, ending, turns, verdict, warnings};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phases, Record, Report, Sample,
-    SampleReason, SampledLeg,
+    self, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phase, Phases, Record, Report,
+    Sample, SampleReason, SampledLeg,
 };
-use crate::relay::{Leg, LegState, Patience, Side, Watch};
+use crate::relay::{Leg, LegState, Patience, Side, Story, Turns, Watch};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -189,6 +189,12 @@ impl Account {
         format!("{}-{}", run_id.encode_lower(&mut Uuid::encode_buffer()), self.seq)
     }
 
+    /// What the pair's time was spent on while it was relayed. Both sockets are closed.
+    pub(super) fn story(&self, turns: Turns, client: &LegState, upstream: &LegState) -> Box<Story> {
+        let is_multiplexed = self.sight.as_ref().is_some_and(|sight| sight.is_multiplexed());
+        Box::new(turns.finish(client, upstream, is_multiplexed))
+    }
+
     /// The pair's end. Both sockets are closed: there is time to decode.
     pub(super) fn record(
         &mut self,
@@ -264,6 +270,10 @@ impl Account {
             let upstream = upstream.and_then(|leg| leg.meter.closed);
             client.meter.closed.max(upstream).unwrap_or_else(Moment::now)
         });
+        let is_relayed = match &finish {
+            None | Some(Finish::Relayed(..)) => true,
+            Some(Finish::Failed(failure)) => failure.phase == Phase::Relay,
+        };
         let (client_purged, upstream_purged) =
             (client.purged, upstream.is_some_and(|leg| leg.purged));
         let states = (client, upstream);
@@ -276,16 +286,22 @@ impl Account {
             report
         };
         let (client, upstream) = (report(meters.0), meters.1.map(report));
-        let verdict = match (&finish, &upstream) {
-            (Some(Finish::Relayed(_, waited)), Some(upstream)) => {
-                verdict(*waited, &client, upstream)
-            }
+        let attempts = self.dialled.attempts(upstream.as_ref());
+        let story = match &finish {
+            Some(Finish::Relayed(_, story)) => Some(&**story),
             _ => None,
         };
+        let opened = meters.1.map(|leg| leg.opened);
+        let verdict = finish.as_ref().and_then(|_| {
+            let setup = self.setup(story, (meters.0, opened), upstream.as_ref(), &attempts);
+            verdict(&setup, story, &client, upstream.as_ref())
+        });
+        let turns = story.and_then(|story| turns(story, self.epoch));
         let ends = finish
             .map(|finish| ending((states.0, &client), states.1.zip(upstream.as_ref()), finish));
         let (outcome, ending) = ends.unzip();
-        let phases = self.phases(meters.1, &client);
+        let relayed = states.1.filter(|_| is_relayed);
+        let phases = self.phases(relayed, closed, &client);
 
         let delivery = Delivery {
             to_upstream: upstream
@@ -295,7 +311,6 @@ impl Account {
         };
         let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
-        let attempts = self.dialled.attempts(upstream.as_ref());
         let settings = &self.shared.settings;
         let exchange = self.asked.exchange.as_deref();
         let sight = self.sight.as_deref();
@@ -328,9 +343,9 @@ impl Account {
                 phases: &phases,
                 delivery: &delivery,
                 exchange,
-                longest_blocked: (
-                    meters.0.longest_blocked(),
-                    meters.1.map_or(Duration::ZERO, Meter::longest_blocked),
+                longest_closed: (
+                    meters.0.longest_closed(),
+                    meters.1.map_or(Duration::ZERO, Meter::longest_closed),
                 ),
                 clock_step: self.epoch.step(SystemTime::now(), Moment::now()),
             }),
@@ -343,6 +358,7 @@ impl Account {
             delivery,
             ending,
             verdict,
+            turns,
             tls: sight.and_then(Sight::tls),
             http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
             process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
@@ -351,16 +367,50 @@ impl Account {
         }
     }
 
-    fn phases(&self, upstream: Option<&Meter>, client: &Report) -> Phases {
-        let asked = upstream.and_then(|leg| leg.tx.first);
-        let answered = upstream.and_then(|leg| leg.rx.first);
+    fn setup(
+        &self,
+        story: Option<&Story>,
+        (client, opened): (&Meter, Option<Moment>),
+        upstream: Option<&Report>,
+        attempts: &[record::Attempt],
+    ) -> Setup {
+        let start = self.epoch.start();
+        let first_byte = client.own_first.as_ref().map_or(client.rx.first, |own| own.rx);
+        Setup::of(&Course {
+            total: story.map(|story| story.began().saturating_since(start)),
+            request: self.request.map(Nanos::get),
+            until_first_byte: first_byte.map(|at| at.saturating_since(start)),
+            dialled: &self.dialled,
+            attempts,
+            upstream,
+            parent: self
+                .dialled
+                .tunnelled()
+                .zip(opened)
+                .and_then(|(at, from)| at.checked_since(from)),
+        })
+    }
+
+    /// `closed` is when the pair ended, if it has.
+    fn phases(
+        &self,
+        upstream: Option<&LegState>,
+        closed: Option<Moment>,
+        client: &Report,
+    ) -> Phases {
+        let asked = upstream.and_then(|leg| leg.meter.tx.first);
+        // An upstream that never answered was waited for as long as it might have.
+        let answered = upstream.and_then(|leg| {
+            let ended = leg.ended.as_ref().map(|end| end.at);
+            leg.meter.rx.first.or(closed.map(|closed| ended.unwrap_or(closed)))
+        });
         Phases {
             accept_queue: accept_queue(client),
             request: self.request.map(Nanos::get),
             resolve: self.dialled.resolve(),
             connect: self.dialled.connect(),
             first_byte: upstream.and_then(|leg| {
-                leg.rx.first?.checked_since(self.dialled.tunnelled().unwrap_or(leg.opened))
+                answered?.checked_since(self.dialled.tunnelled().unwrap_or(leg.meter.opened))
             }),
             response: asked
                 .zip(answered)

@@ -30,7 +30,9 @@ use crate::ingress::{
 use crate::judge::Finish;
 use crate::observe::{ClientObserver, Sight, UpstreamObserver};
 use crate::record::{By, How, Mode, Outcome, Phase};
-use crate::relay::{Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Watch, abort, relay};
+use crate::relay::{
+    Half, Halves, Leg, Observed, PeerEnd, Relayed, Terms, Turns, Watch, abort, relay,
+};
 
 /// A pair that has its client.
 pub(super) struct Session {
@@ -149,9 +151,9 @@ impl Session {
             };
             account.record_open(&client, &upstream);
             let shared = Arc::clone(&account.shared);
-            let Shared { settings, stop, pulse, .. } = &*shared;
+            let Shared { settings, stop, .. } = &*shared;
             let patience = account.patience();
-            let terms = Terms { linger: settings.linger, patience, stop, pulse };
+            let terms = Terms { linger: settings.linger, patience, stop };
             let mut sampler;
             let watch: &mut dyn Watch = if settings.events.sample {
                 let meters = [&client.state.meter, &upstream.state.meter];
@@ -160,11 +162,11 @@ impl Session {
             } else {
                 &mut *account
             };
-            let Relayed { end, client, upstream, waited } =
+            let Relayed { end, client, upstream, turns } =
                 relay(client, upstream, halves, terms, Some(watch)).await;
             let finish = match account.has_returned() {
                 true => Finish::Failed(denied(Phase::Relay, loops::returned())),
-                false => Finish::Relayed(end, waited),
+                false => Finish::Relayed(end, account.story(turns, &client, &upstream)),
             };
             account.record(&client, Some(&upstream), finish);
         }
@@ -253,9 +255,15 @@ async fn reach(
     let granted = request.answer.granted(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
     let editors = request.editors.unwrap_or_else(|| observers(account, &request.first));
+    let is_local = [&client.state.meter, &upstream.state.meter].map(Meter::is_local);
+    let mut turns = Turns::new(Some(Arc::clone(&shared.pulse)), Moment::now(), is_local);
+    if !request.first.is_empty() {
+        turns.begin_with(editors.to_upstream.speech());
+    }
     let mut halves = Box::new(Halves {
         to_upstream: Half::beginning_with(request.first),
         to_client: Half::beginning_with(granted),
+        turns,
     });
     halves.to_upstream.edit_by(editors.to_upstream);
     halves.to_client.edit_by(editors.to_client);

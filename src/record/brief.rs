@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     By, Delivered, Delta, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome, Phase, Phases,
-    Process, Record, Refused, Report, Sample, Start, Stop, Tls, Verdict, Warning, WarningCode,
-    time,
+    Process, Record, Refused, Report, Sample, Shape, Start, Stop, Tls, TurnTime, TurnWait, Turns,
+    Verdict, Warning, WarningCode, time,
 };
 use crate::nanos;
 use crate::record::stat::Stat;
@@ -86,6 +86,8 @@ pub struct BriefRecord<'r> {
     pub ending: Option<BriefEnding<'r>>,
     /// Who was slow. Null while that is not told.
     pub verdict: Option<BriefVerdict>,
+    /// Requests and their answers. Null while the pair is open, and where nobody asked for anything.
+    pub turns: Option<BriefTurns>,
     /// What the TLS handshake shows. Null when the client did not begin with a ClientHello.
     pub tls: Option<BriefTls<'r>>,
     /// The local program that is the client. Null when that is not known.
@@ -112,7 +114,8 @@ pub struct BriefPhases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub connect: Option<Duration>,
-    /// From the upstream's connection to its first byte, ns.
+    /// From the upstream's connection to its first byte, ns; when none came, to its end. Null when it was
+    /// not reached.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub first_byte: Option<Duration>,
@@ -134,6 +137,9 @@ pub struct BriefLeg<'r> {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
+    /// Segments that were sent and really lost. Null while the socket is open, and where that is not
+    /// told.
+    pub lost: Option<u64>,
     /// From right before our own end of stream. Null if the peer's reset came first.
     pub eof_info: Option<BriefEofInfo<'r>>,
     /// From right before the socket was closed.
@@ -248,6 +254,28 @@ pub struct BriefVerdict {
     pub active: Duration,
 }
 
+/// [`Turns`] in brief.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct BriefTurns {
+    /// How many there were.
+    pub count: u64,
+    /// Of these: without an answer, 0 or 1.
+    pub unanswered: u64,
+    /// From a request's first byte until its last one was written to the upstream's socket.
+    pub request: TurnTime,
+    /// From there to the answer's first byte. Null where `shape` is `mixed`.
+    pub wait: Option<TurnWait>,
+    /// From there until the answer's last byte was written to the client's socket.
+    pub answer: TurnTime,
+    /// Whether requests and answers take turns.
+    pub shape: Shape,
+    /// Of `count`: whose answers may answer others.
+    pub crossed: u64,
+}
+
 /// [`Tls`] in brief.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -320,6 +348,7 @@ impl<'r> From<&'r Record> for BriefRecord<'r> {
             },
             ending: record.ending.as_ref().map(BriefEnding::from),
             verdict: record.verdict.as_ref().map(BriefVerdict::from),
+            turns: record.turns.as_ref().map(BriefTurns::from),
             tls: record.tls.as_ref().map(BriefTls::from),
             process: record.process.as_ref().map(BriefProcess::from),
             warnings: record.warnings.iter().map(BriefWarning::from).collect(),
@@ -346,6 +375,7 @@ impl<'r> From<&'r Report> for BriefLeg<'r> {
             rx_bytes: leg.rx_bytes,
             tx_bytes: leg.tx_bytes,
             write_blocked: leg.write_blocked,
+            lost: leg.lost,
             eof_info: leg.eof_info.as_ref().map(BriefEofInfo::from),
             closed_info: leg.closed_info.as_ref().map(BriefInfo::from),
         }
@@ -385,6 +415,13 @@ impl<'r> From<&'r Ending> for BriefEnding<'r> {
 impl From<&Verdict> for BriefVerdict {
     fn from(&Verdict { limited_by, share, active, .. }: &Verdict) -> Self {
         Self { limited_by, share, active }
+    }
+}
+
+impl From<&Turns> for BriefTurns {
+    fn from(turns: &Turns) -> Self {
+        let &Turns { count, unanswered, request, wait, answer, shape, crossed, .. } = turns;
+        Self { count, unanswered, request, wait, answer, shape, crossed }
     }
 }
 

@@ -12,8 +12,9 @@ use crate::nanos;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Both sides ended their streams; or the client did, and had closed its connection when more
-    /// came for it: `delivery` says how much it never got.
+    /// Both sides ended their streams; or one did, and had closed its connection when more came for
+    /// it, such as the last words of TLS: `delivery` says how much it never got. An upstream that closes
+    /// while it is spoken to, before it has answered, is a `reset`.
     Ok,
     /// The target's name could not be resolved.
     Dns,

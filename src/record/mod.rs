@@ -28,6 +28,7 @@ mod sample;
 #[cfg(feature = "proxy")]
 mod sink;
 pub mod stat;
+mod turns;
 mod verdict;
 mod warning;
 #[cfg(feature = "proxy")]
@@ -45,7 +46,8 @@ pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
 pub use brief::{
     BriefDelivered, BriefDelivery, BriefEnding, BriefEofInfo, BriefInfo, BriefLeg, BriefLine,
-    BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefVerdict, BriefWarning,
+    BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefTurns, BriefVerdict,
+    BriefWarning,
 };
 pub use check::{Check, Checked};
 pub use delivery::{Delivered, Delivery, Delta};
@@ -62,6 +64,7 @@ pub use remark::Remark;
 pub use sample::{Sample, SampleReason, SampledLeg};
 #[cfg(feature = "proxy")]
 pub use sink::Output;
+pub use turns::{Shape, Turn, TurnTime, TurnWait, Turns};
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
@@ -172,9 +175,12 @@ pub struct Record {
     pub delivery: Delivery,
     /// Who ended it, and how. Null while the pair is open.
     pub ending: Option<Ending>,
-    /// Who was slow. Null while the pair is open, when it was not relayed, and where the kernel keeps
-    /// no such figures (it takes Linux 4.10).
+    /// Who kept whom waiting. Null while the pair is open, and where the kernel keeps no such figures (it
+    /// takes Linux 4.10).
     pub verdict: Option<Verdict>,
+    /// Requests and their answers, told apart by who speaks. Null while the pair is open, and where
+    /// nobody asked for anything.
+    pub turns: Option<Turns>,
     /// What the TLS handshake shows to anyone on the path. Null when the client did not begin with a
     /// whole ClientHello of at most 16 KiB.
     pub tls: Option<Tls>,
@@ -192,6 +198,13 @@ pub struct Record {
     /// 1, 2, 3… of the lines of this run; a gap is a line that was lost. The last key: it is
     /// written when the line takes its place in the queue.
     pub line: u64,
+}
+
+impl Record {
+    /// Whether the target has said anything, so that `phases.firstByte` tells when.
+    pub fn is_answered(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|leg| leg.rx_bytes > leg.own_rx_bytes)
+    }
 }
 
 /// The first line of a run.

@@ -34,13 +34,15 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub connect: Option<Duration>,
-    /// From the upstream's connection, or the parent proxy's answer, to the target's first byte, ns.
-    /// Null when none came.
+    /// From the upstream's connection, or the parent proxy's answer, to the target's first byte, ns; when
+    /// none came, to the end of the target's stream or connection, or else of the pair. Null when the
+    /// target was not reached, and while the pair is open and none has come.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub first_byte: Option<Duration>,
-    /// From the first byte that the upstream was sent to its own first byte after it, ns. Null if
-    /// the upstream spoke first.
+    /// From the first byte that the upstream was sent to its own first byte after it, ns; when none came,
+    /// as long as `firstByte` lasts. Null when it was sent nothing, when it spoke first or had ended its
+    /// stream before, and while the pair is open and none has come.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub response: Option<Duration>,

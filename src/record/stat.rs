@@ -78,9 +78,9 @@ pub struct Exchange {
     pub upstream: Option<Report>,
     /// How it ended.
     pub ending: Ending,
-    /// Who was slow, from the request's first byte to the response's last; conniver itself is the
-    /// client, so there is no proxy and no path to the client. Null when no request was sent, and where the
-    /// system does not tell what it takes (all but Linux).
+    /// Who was slow, from looking up to the response's last byte; conniver itself is the client, so there is
+    /// no proxy and no path to the client. Null without a connection, and where the system does not tell
+    /// what it takes (all but Linux).
     pub verdict: Option<Verdict>,
     /// The TLS connection. Null for `http:`, and when it did not get there.
     pub tls: Option<Tls>,

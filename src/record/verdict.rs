@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::nanos;
 
-/// Who limited the transfer, in the direction that carried most payload, between its first and its
-/// last payload byte. The relay's own waits decide; the kernel's timers only divide them.
+/// Who kept whom waiting, over all the time in which somebody waited: from the client's acceptance over
+/// looking up and connecting to the end of the last wait, whoever ended it. What follows an answer until the
+/// next request is idle time, and nobody's.
 ///
-/// A share below one half, or less than 50 ms in all, is too little to tell.
+/// The relay's own waits decide, and what the kernel knows of the sockets divides them: `docs/verdict.md` says
+/// what is charged to whom. A share below one half, or less than 50 ms in all, is too little to tell.
 ///
-/// Of a `stat` line it is who limited the exchange, from the request's first byte to the response's last:
-/// the client is conniver itself, at work or standing still, and there is no proxy. An upstream's wait to
-/// answer is its own but for the smallest round-trip time (`minRTT`), which the path takes at least.
+/// Of a `stat` line it is who limited the exchange, to the response's last byte: the client is conniver itself,
+/// at work or standing still, and there is no proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -23,17 +24,17 @@ pub struct Verdict {
     pub limited_by: LimitedBy,
     /// Its share of `active`, 0.5 to 1.0. Null with `none`.
     pub share: Option<f64>,
-    /// The direction that was looked at. Null when nothing was carried.
+    /// The direction of what was waited for longest of all that is charged to it. Null with `none`,
+    /// `resolver` and `proxy`, and where that is connecting alone.
     pub direction: Option<Direction>,
-    /// From the first payload byte that the relay read in this direction to the last that it wrote,
-    /// ns. Of a `stat` line, from its request's beginning to the last byte of the response.
+    /// The time in which somebody waited, ns. With `time.idle` it is the time from the pair's beginning to the
+    /// end of the last wait.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub active: Duration,
     /// What `active` was spent on.
     pub time: VerdictTime,
-    /// Which end's figures it rests on. Null with `none` and
-    /// `proxy`, and with a `stat` line's `client`.
+    /// Which end's figures it rests on. Null where `direction` is, and with a `stat` line's `client`.
     pub basis: Option<Basis>,
     /// The figures that it rests on.
     pub evidence: Evidence,
@@ -53,6 +54,8 @@ pub enum LimitedBy {
     NetworkClient,
     /// The path to the upstream.
     NetworkUpstream,
+    /// The resolver: a name was looked up.
+    Resolver,
     /// The proxy: it was at work, or stood still.
     Proxy,
     /// Nobody stands out, or there is too little to tell.
@@ -83,26 +86,31 @@ pub enum Basis {
     Receiver,
 }
 
-/// Time charged to each, ns; together `active`.
+/// Time charged to each, ns. Every moment is charged once; all but `idle` make up `active`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerdictTime {
-    /// To the client: it sent nothing, or took nothing.
+    /// To the resolver: a name was looked up.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub resolver: Duration,
+    /// To the client: it had begun to ask and sent no more, or it took no more of an answer.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub client: Duration,
-    /// To the upstream: it sent nothing, or took nothing.
+    /// To the upstream: it had a request and sent nothing, or it took no more of a request.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub upstream: Duration,
-    /// To the path to the client: it took no more, or packets came out of order.
+    /// To the path to the client: it took no more, packets came out of order, or an answer and the next
+    /// request were on it.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network_client: Duration,
-    /// To the path to the upstream: it took no more, packets came out of order, or, in `stat`, a
-    /// request and its answer were on it.
+    /// To the path to the upstream: connecting, it took no more, packets came out of order, or a request
+    /// and its answer were on it.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network_upstream: Duration,
@@ -110,30 +118,30 @@ pub struct VerdictTime {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub proxy: Duration,
+    /// To nobody: nothing had been asked for that was not answered.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub idle: Duration,
 }
 
-/// What a verdict rests on: the relay's waits in the direction that was looked at, and figures of the
-/// sockets on both ends of it.
+/// What a verdict rests on: the relay's waits, both ways, and figures of the sockets on both ends of the
+/// direction that carried most payload.
 ///
-/// Of a pair that carried no payload there is nothing to look at: its times are 0, and what may be null
-/// is null.
+/// Of a pair that carried no payload its times are 0, and what may be null is null.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Evidence {
-    /// Time in which the relay waited to read, with nothing in hand and nothing unsent, ns.
+    /// Time in which the relay waited to read, with nothing in hand and nothing unsent, and somebody
+    /// waited for it, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub starved: Duration,
-    /// Of it: until the receiver last sent something, such as a request, ns.
+    /// Of it: charged to a path, because packets came out of order, late, or a round trip apart, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
-    pub starved_by_receiver: Duration,
-    /// Of it: for the sender, while packets came from it out of order or marked for congestion, ns.
-    #[serde(with = "nanos")]
-    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
-    pub starved_out_of_order: Duration,
+    pub starved_by_path: Duration,
     /// Time in which bytes were in hand, or in the sending socket and unsent, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
@@ -145,6 +153,11 @@ pub struct Evidence {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked_by_window: Duration,
+    /// Of all that is charged: what may have been another one's. It stands with the likelier one, who is not
+    /// named for it.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub doubtful: Duration,
     /// The sending socket's time with data to send or in flight, ns (`tcpi_busy_time`).
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]

@@ -44,10 +44,15 @@ pub enum WarningCode {
     RetransmissionTimeouts,
     /// Packets came out of order: some before them were lost or overtaken. Linux.
     OutOfOrder,
-    /// The peer's receive window had no room for 200 ms or more on end: its program does not read.
-    /// That is the longest wait for the socket to take bytes, as far as the kernel charges it to the
-    /// window. Linux (`tcpi_rwnd_limited`).
+    /// The peer's receive window was closed for 200 ms or more on end: its program does not read.
+    /// Looks at the socket found it closed (zero, or bytes to send and none in flight) while bytes
+    /// waited for it to take them, or at its close; that is the longest such wait, as far as the kernel
+    /// charges it to the window. Linux (`tcpi_snd_wnd`, `tcpi_rwnd_limited`).
     ZeroWindow,
+    /// The peer's receive window held us for 200 ms or more, and for a fifth of the time in which there was
+    /// something to send, but was never found closed: it is smaller than the path needs. Its program has a
+    /// small receive buffer, or reads just slower than the path brings. Linux (`tcpi_rwnd_limited`).
+    WindowLimited,
     /// Our segments are smaller than the path's packets allow, by more than any headers: the peer
     /// or something between announces or probes less. Not told of loopback. Linux (`tcpi_snd_mss`,
     /// `tcpi_pmtu`).

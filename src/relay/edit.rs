@@ -11,11 +11,26 @@ pub(crate) trait Edit: Debug + Send {
     /// ([`Then::PassBytes`]) have passed.
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b>;
 
+    /// What the bytes were that it saw last.
+    fn speech(&self) -> Speech {
+        Speech::Payload
+    }
+
     /// What becomes of the bytes that were held back, because there is no more to come: the source has
     /// ended its stream, or its connection has broken.
     fn end(&mut self, _is_broken: bool) -> Edited<'static> {
         Edited::NOTHING
     }
+}
+
+/// What bytes are, as far as whoever sees them can tell.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// What the program on a side has to say, or what nobody can tell.
+    #[default]
+    Payload,
+    /// Nothing but a part of a handshake of TLS.
+    Handshake,
 }
 
 /// What becomes of bytes that were read.

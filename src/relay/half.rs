@@ -3,18 +3,18 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::Interest;
 
-use super::edit::{Edit, Edited, Then};
+use super::edit::{Edit, Edited, Speech, Then};
 use super::leg::Side;
+use super::looks::Sockets;
 use super::pipe::{self, Pipe};
-use super::pulse::Pulse;
-use super::waits::{Waited, Waits};
+use super::turns::{Spoken, Turns, Written};
 use crate::clock::Moment;
+use crate::record::Direction;
 
 /// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
 /// keeps only what the other side would not take.
@@ -45,7 +45,6 @@ pub(crate) struct Half {
     /// What is read goes nowhere: the sink is of no use any more, and the source is not to be reset.
     discards: bool,
     done: bool,
-    waits: Waits,
 }
 
 /// Whether the sink gets its end of stream before the source has ended.
@@ -130,6 +129,63 @@ impl Pace {
     }
 }
 
+/// One direction's sides, and the story of its pair.
+pub(super) struct Way<'w, 'l> {
+    pub(super) direction: Direction,
+    pub(super) source: &'w mut Side<'l>,
+    pub(super) sink: &'w mut Side<'l>,
+    pub(super) turns: &'w mut Turns,
+}
+
+/// Bytes that were read, when, and when the last ones before them were.
+struct Read {
+    bytes: usize,
+    at: Moment,
+    last: Option<Moment>,
+}
+
+impl Way<'_, '_> {
+    /// Counts what was read.
+    fn have_read(&mut self, bytes: usize) -> Read {
+        let rx = &mut self.source.state.meter.rx;
+        let read = Read { bytes, at: Moment::now(), last: rx.last };
+        rx.moved(bytes, read.at);
+        read
+    }
+
+    /// The source has said this.
+    fn has_spoken(&mut self, Read { bytes, at, last }: Read, speech: Speech) {
+        let (source, sink) = (&self.source, &self.sink);
+        match self.direction {
+            Direction::ToUpstream => {
+                let looks = Sockets { client: source.stream, upstream: sink.stream };
+                let spoken = Spoken { bytes, speech, client_last: last, client_ended: None };
+                self.turns.client_spoke(spoken, &looks, at);
+            }
+            Direction::ToClient => {
+                let looks = Sockets { client: sink.stream, upstream: source.stream };
+                let rx = &sink.state.meter.rx;
+                let spoken = Spoken { bytes, speech, client_last: rx.last, client_ended: rx.ended };
+                self.turns.upstream_spoke(spoken, &looks, at);
+            }
+        }
+    }
+
+    fn have_written(&mut self, written: Written, now: Moment) {
+        let (source, sink) = (self.source.stream, self.sink.stream);
+        match self.direction {
+            Direction::ToUpstream => {
+                let looks = Sockets { client: source, upstream: sink };
+                self.turns.request_written(written, &looks, now);
+            }
+            Direction::ToClient => {
+                let looks = Sockets { client: sink, upstream: source };
+                self.turns.answer_written(written, &looks, now);
+            }
+        }
+    }
+}
+
 impl Half {
     /// A half that writes these bytes before any that it reads.
     pub(crate) fn beginning_with(bytes: Vec<u8>) -> Self {
@@ -145,16 +201,6 @@ impl Half {
     /// Gives it an editor of all that it reads.
     pub(crate) fn edit_by(&mut self, editor: Box<dyn Edit>) {
         self.pace = Pace::Editing(editor);
-    }
-
-    /// Tells its waits when the proxy stands still.
-    pub(super) fn heed(&mut self, pulse: &Arc<Pulse>) {
-        self.waits.heed(pulse);
-    }
-
-    /// Whom it has waited for so far.
-    pub(crate) fn waited(&self) -> Waited {
-        self.waits.waited()
     }
 
     /// Whether this direction has ended.
@@ -194,28 +240,22 @@ impl Half {
 
     /// Moves what can be moved from `source` to `sink`. After the source's end of stream the sink
     /// has got ours; a broken socket is noted in its state.
-    pub(super) fn poll(
-        &mut self,
-        source: &mut Side<'_>,
-        sink: &mut Side<'_>,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn poll(&mut self, way: &mut Way<'_, '_>, cx: &mut Context<'_>) {
         for _ in 0..TURN {
             if self.done {
                 return;
             }
             if self.finish == Finish::Due && self.is_reading() {
-                self.finish(source, sink);
+                self.finish(way);
                 continue;
             }
-            let moved = if self.is_reading() {
-                self.poll_read(source, sink, cx)
-            } else {
-                self.poll_write(sink, cx)
-            };
+            let moved =
+                if self.is_reading() { self.poll_read(way, cx) } else { self.poll_write(way, cx) };
             if moved.is_pending() {
-                self.waits.waiting(self.is_reading());
-                self.read_ahead(source);
+                if self.is_reading() {
+                    way.turns.reading(way.direction);
+                }
+                self.read_ahead(way);
                 return;
             }
         }
@@ -223,28 +263,23 @@ impl Half {
     }
 
     /// Waits for the source, reads once, and writes what was read.
-    fn poll_read(
-        &mut self,
-        source: &mut Side<'_>,
-        sink: &mut Side<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        match ready!(source.stream.poll_read_ready(cx)) {
-            Ok(()) if self.spliced(source, sink) => {}
-            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.copy(source, sink, buffer)),
-            Err(error) => self.source_failed(source, sink, &error),
+    fn poll_read(&mut self, way: &mut Way<'_, '_>, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(way.source.stream.poll_read_ready(cx)) {
+            Ok(()) if self.spliced(way) => {}
+            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.copy(way, buffer)),
+            Err(error) => self.source_failed(way, &error),
         }
         Poll::Ready(())
     }
 
     /// Splices once, if this half streams; `false` if that proved nothing. Then recv decides: neither
     /// "try again" nor an end of stream is true as long as an urgent mark holds splice up.
-    fn spliced(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
+    fn spliced(&mut self, way: &mut Way<'_, '_>) -> bool {
         let limit = self.pace.limit();
         let streams = |method: &&mut Method| matches!(method, Method::Streaming { .. });
         let Some(method) = self.pace.method().filter(streams) else { return false };
         let Some(pipe) = pipe::take() else { return false };
-        match pipe.fill(source.stream, limit) {
+        match pipe.fill(way.source.stream, limit) {
             Ok(bytes @ 1..) => {
                 if let Method::Streaming { short } = method {
                     *short = if bytes < SHORT { *short + 1 } else { 0 };
@@ -252,10 +287,11 @@ impl Half {
                         *method = Method::default();
                     }
                 }
-                self.have_read(source, sink, bytes);
+                let read = way.have_read(bytes);
+                way.has_spoken(read, Speech::Payload);
                 self.in_hand = InHand::Piped { pipe, bytes };
-                self.passed(source, sink, bytes);
-                self.write(sink);
+                self.passed(way, bytes);
+                self.write(way);
                 true
             }
             nothing => {
@@ -264,7 +300,7 @@ impl Half {
                     Err(error) if pipe::is_refusal(&error) => *method = Method::CopyingOnly,
                     // The socket's error is told once: recv would see an end of stream now.
                     Err(error) if !is_again(&error) => {
-                        self.source_failed(source, sink, &error);
+                        self.source_failed(way, &error);
                         return true;
                     }
                     Ok(_) | Err(_) => {}
@@ -275,35 +311,35 @@ impl Half {
     }
 
     /// While the sink takes no more, what the source has received may as well wait in the pipe.
-    fn read_ahead(&mut self, source: &mut Side<'_>) {
+    fn read_ahead(&mut self, way: &mut Way<'_, '_>) {
         // What an editor has not let pass may not get into the pipe.
         if let InHand::Piped { pipe, bytes } = &mut self.in_hand
             && *bytes < pipe.size() / 2
             && let Pace::Passing(_) = self.pace
         {
-            match pipe.fill(source.stream, usize::MAX) {
+            match pipe.fill(way.source.stream, usize::MAX) {
                 Ok(0) => {}
                 Ok(more) => {
-                    source.state.meter.rx.moved(more, Moment::now());
+                    way.source.state.meter.rx.moved(more, Moment::now());
                     *bytes += more;
                 }
                 Err(error) if is_again(&error) || pipe::is_refusal(&error) => {}
                 // What is in hand is still to be delivered; after it, recv shows an end.
-                Err(error) => source.state.read_failed(&error),
+                Err(error) => way.source.state.read_failed(&error),
             }
         }
     }
 
     /// Reads once into `buffer` and writes what was read.
-    fn copy(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, buffer: &mut [u8]) {
+    fn copy(&mut self, way: &mut Way<'_, '_>, buffer: &mut [u8]) {
         let most = self.pace.limit().min(buffer.len());
         let buffer = &mut buffer[..most];
-        let bytes = match source.receive(buffer) {
-            Ok(0) if self.end_edit(source, sink) => return,
-            Ok(0) => return self.reached_end(source, sink),
+        let bytes = match way.source.receive(buffer) {
+            Ok(0) if self.end_edit(way) => return,
+            Ok(0) => return self.reached_end(way),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,
-            Err(error) => return self.source_failed(source, sink, &error),
+            Err(error) => return self.source_failed(way, &error),
         };
         if let Some(method) = self.pace.method()
             && let Method::Copying { full } = method
@@ -313,21 +349,27 @@ impl Half {
                 *method = Method::Streaming { short: 0 };
             }
         }
-        self.have_read(source, sink, bytes);
-        if self.discards {
-            source.state.meter.own_rx += bytes as u64;
-        } else if let Pace::Editing(editor) = &mut self.pace {
+        let read = way.have_read(bytes);
+        if let Pace::Editing(editor) = &mut self.pace
+            && !self.discards
+        {
             let edited = editor.edit(&buffer[..bytes]);
-            self.hand_over_edited(source, sink, edited);
+            way.has_spoken(read, editor.speech());
+            return self.hand_over_edited(way, edited);
+        }
+        if self.discards {
+            // What goes nowhere says nothing.
+            way.source.state.meter.own_rx += bytes as u64;
         } else {
-            self.hand_over(sink, &buffer[..bytes]);
-            self.passed(source, sink, bytes);
+            way.has_spoken(read, Speech::Payload);
+            self.hand_over(way, &buffer[..bytes]);
+            self.passed(way, bytes);
         }
     }
 
     /// So many bytes passed as they are. After the last one that may, the editor is asked what comes
     /// next.
-    fn passed(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, bytes: usize) {
+    fn passed(&mut self, way: &mut Way<'_, '_>, bytes: usize) {
         let Pace::PassingSome(some) = &mut self.pace else { return };
         some.left = some.left.saturating_sub(bytes as u64);
         if some.left > 0 {
@@ -337,21 +379,14 @@ impl Half {
             let mut editor = some.editor;
             let edited = editor.edit(&[]);
             self.pace = Pace::Editing(editor);
-            self.hand_over_edited(source, sink, edited);
+            self.hand_over_edited(way, edited);
         }
     }
 
-    fn have_read(&mut self, source: &mut Side<'_>, sink: &Side<'_>, bytes: usize) {
-        let now = Moment::now();
-        let receiver_sent = sink.state.meter.rx.last;
-        self.waits.have_read(source.stream, sink.stream, receiver_sent, now);
-        source.state.meter.rx.moved(bytes, now);
-    }
-
     /// Writes once of these bytes, and keeps the rest in hand.
-    fn hand_over(&mut self, sink: &mut Side<'_>, bytes: &[u8]) {
-        let result = sink.send(bytes);
-        if let Some(taken) = self.taken(sink, result, bytes.len())
+    fn hand_over(&mut self, way: &mut Way<'_, '_>, bytes: &[u8]) {
+        let result = way.sink.send(bytes);
+        if let Some(taken) = self.taken(way, result, bytes.len())
             && taken < bytes.len()
         {
             self.in_hand = InHand::Bytes { bytes: bytes[taken..].to_vec(), written: 0 };
@@ -362,12 +397,11 @@ impl Half {
     /// nothing to write.
     fn hand_over_edited(
         &mut self,
-        source: &mut Side<'_>,
-        sink: &mut Side<'_>,
+        way: &mut Way<'_, '_>,
         Edited { write, consumed, authored, then }: Edited<'_>,
     ) {
-        source.state.meter.own_rx += consumed as u64;
-        sink.state.meter.own_tx += authored as u64;
+        way.source.state.meter.own_rx += consumed as u64;
+        way.sink.state.meter.own_tx += authored as u64;
         match then {
             Then::Edit => {}
             Then::Pass => self.pace = Pace::default(),
@@ -380,54 +414,54 @@ impl Half {
             Then::Finish(fault) => {
                 self.finish = Finish::Due;
                 match fault {
-                    None => source.state.said_all = true,
-                    Some(fault) => source.state.broke_protocol(fault),
+                    None => way.source.state.said_all = true,
+                    Some(fault) => way.source.state.broke_protocol(fault),
                 }
             }
             Then::Fail(fault) => {
-                source.state.broke_protocol(fault);
+                way.source.state.broke_protocol(fault);
                 return self.give_up();
             }
         }
-        if !write.is_empty() && !sink.state.gone {
-            self.hand_over(sink, &write);
+        if !write.is_empty() && !way.sink.state.gone {
+            self.hand_over(way, &write);
         }
     }
 
     /// Tells the editor, if there is one, that no more comes; whether that leaves anything to do
     /// for the sink before it gets its end.
-    fn end_edit(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) -> bool {
+    fn end_edit(&mut self, way: &mut Way<'_, '_>) -> bool {
         let Pace::Editing(mut editor) = std::mem::take(&mut self.pace) else { return false };
         let was_finishing = self.is_finishing();
-        let edited = editor.end(source.state.gone);
+        let edited = editor.end(way.source.state.gone);
         let is_empty = edited.write.is_empty();
-        self.hand_over_edited(source, sink, edited);
+        self.hand_over_edited(way, edited);
         !is_empty || self.is_finishing() != was_finishing
     }
 
     /// Gives the sink its end of stream, though the source has not ended.
-    fn finish(&mut self, source: &Side<'_>, sink: &mut Side<'_>) {
+    fn finish(&mut self, way: &mut Way<'_, '_>) {
         self.finish = Finish::Done;
-        self.done = source.state.gone;
-        send_end(sink);
+        self.done = way.source.state.gone;
+        send_end(way.sink);
     }
 
     /// Waits for the sink and writes what is in hand.
-    fn poll_write(&mut self, sink: &mut Side<'_>, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(sink.stream.poll_write_ready(cx)) {
-            Ok(()) => self.write(sink),
-            Err(error) => self.sink_failed(sink, &error),
+    fn poll_write(&mut self, way: &mut Way<'_, '_>, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(way.sink.stream.poll_write_ready(cx)) {
+            Ok(()) => self.write(way),
+            Err(error) => self.sink_failed(way, &error),
         }
         Poll::Ready(())
     }
 
     /// Writes once of what is in hand.
-    fn write(&mut self, sink: &mut Side<'_>) {
+    fn write(&mut self, way: &mut Way<'_, '_>) {
         match std::mem::take(&mut self.in_hand) {
             InHand::Nothing => {}
             InHand::Bytes { bytes, mut written } => {
-                let result = sink.stream.try_write(&bytes[written..]);
-                if let Some(taken) = self.taken(sink, result, bytes.len() - written) {
+                let result = way.sink.stream.try_write(&bytes[written..]);
+                if let Some(taken) = self.taken(way, result, bytes.len() - written) {
                     written += taken;
                     if written < bytes.len() {
                         self.in_hand = InHand::Bytes { bytes, written };
@@ -435,12 +469,12 @@ impl Half {
                 }
             }
             InHand::Piped { pipe, bytes } => {
-                let stream = sink.stream;
+                let stream = way.sink.stream;
                 let result = stream.try_io(Interest::WRITABLE, || pipe.drain(stream, bytes));
                 if result.as_ref().is_err_and(pipe::is_refusal) {
-                    return self.take_out(sink, pipe, bytes);
+                    return self.take_out(way, pipe, bytes);
                 }
-                match self.taken(sink, result, bytes) {
+                match self.taken(way, result, bytes) {
                     Some(taken) if taken == bytes => pipe::give_back(pipe),
                     Some(taken) => self.in_hand = InHand::Piped { pipe, bytes: bytes - taken },
                     None => pipe::discard(pipe),
@@ -450,7 +484,7 @@ impl Half {
     }
 
     /// The sink takes no spliced bytes: from here on this half copies, beginning with those.
-    fn take_out(&mut self, sink: &mut Side<'_>, pipe: Pipe, bytes: usize) {
+    fn take_out(&mut self, way: &mut Way<'_, '_>, pipe: Pipe, bytes: usize) {
         if let Some(method) = self.pace.method() {
             *method = Method::CopyingOnly;
         }
@@ -461,7 +495,7 @@ impl Half {
             }
             Err(error) => {
                 pipe::discard(pipe);
-                self.sink_failed(sink, &error);
+                self.sink_failed(way, &error);
             }
         }
     }
@@ -469,7 +503,7 @@ impl Half {
     /// Counts what the sink took of `offered` bytes; `None` when it is broken.
     fn taken(
         &mut self,
-        sink: &mut Side<'_>,
+        way: &mut Way<'_, '_>,
         result: io::Result<usize>,
         offered: usize,
     ) -> Option<usize> {
@@ -477,12 +511,12 @@ impl Half {
             Ok(taken) => taken,
             Err(error) if is_again(&error) => 0,
             Err(error) => {
-                self.sink_failed(sink, &error);
+                self.sink_failed(way, &error);
                 return None;
             }
         };
         let now = Moment::now();
-        let meter = &mut sink.state.meter;
+        let meter = &mut way.sink.state.meter;
         if taken > 0 {
             meter.tx.moved(taken, now);
         }
@@ -491,25 +525,30 @@ impl Half {
         if taken < offered {
             blocked.begin(now);
         }
-        self.waits.have_written(sink.stream, blocked_since, now);
+        let written = Written {
+            bytes: taken,
+            is_short: taken < offered,
+            was_blocked: blocked_since.is_some(),
+        };
+        way.have_written(written, now);
         Some(taken)
     }
 
-    fn reached_end(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>) {
-        source.reached_end();
+    fn reached_end(&mut self, way: &mut Way<'_, '_>) {
+        way.source.reached_end();
         self.done = true;
-        if !source.state.gone && !self.is_finishing() {
-            send_end(sink);
+        if !way.source.state.gone && !self.is_finishing() {
+            send_end(way.sink);
         }
     }
 
-    fn source_failed(&mut self, source: &mut Side<'_>, sink: &mut Side<'_>, error: &io::Error) {
-        source.state.read_failed(error);
-        self.done = !self.end_edit(source, sink);
+    fn source_failed(&mut self, way: &mut Way<'_, '_>, error: &io::Error) {
+        way.source.state.read_failed(error);
+        self.done = !self.end_edit(way);
     }
 
-    fn sink_failed(&mut self, sink: &mut Side<'_>, error: &io::Error) {
-        sink.state.write_failed(error);
+    fn sink_failed(&mut self, way: &mut Way<'_, '_>, error: &io::Error) {
+        way.sink.state.write_failed(error);
         self.give_up();
     }
 }

@@ -44,14 +44,23 @@ pub(crate) struct PeerEnd {
     pub(crate) at: Moment,
     pub(crate) how: How,
     pub(crate) fault: Option<Fault>,
-    /// Bytes that the peer had acknowledged when its end of stream was read, where that was how it
-    /// ended. `None` where the system does not tell.
-    pub(crate) acked: Option<u64>,
+    /// What had passed when its end of stream was read, where that was how it ended.
+    pub(crate) passed: Option<PassedBefore>,
+}
+
+/// What had passed on a socket before its peer's end of stream was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PassedBefore {
+    /// Bytes that the peer had acknowledged, and those that it was still to acknowledge. `None` where
+    /// the system does not tell.
+    pub(crate) acked: Option<(u64, u64)>,
+    /// The last bytes were the peer's.
+    pub(crate) peer_was_last: bool,
 }
 
 impl PeerEnd {
     fn boxed(at: Moment, how: How) -> Box<Self> {
-        Box::new(Self { at, how, fault: None, acked: None })
+        Box::new(Self { at, how, fault: None, passed: None })
     }
 
     /// The connection broke, by what its socket says.
@@ -63,7 +72,7 @@ impl PeerEnd {
             "ETIMEDOUT" => How::Timeout,
             _ => How::Error,
         };
-        Self { at: Moment::now(), how, fault: Some(error.into()), acked: None }
+        Self { at: Moment::now(), how, fault: Some(error.into()), passed: None }
     }
 }
 
@@ -153,13 +162,17 @@ impl Side<'_> {
         let is_first = self.state.ended.is_none();
         self.state.reached_end();
         let LegState { meter, ended, .. } = &mut *self.state;
-        // Behind an end of stream of ours, the queue holds more than bytes.
         if let Some(end) = ended
             && is_first
-            && meter.tx.ended.is_none()
         {
-            let queued = tcp_info::send_queue(self.stream);
-            end.acked = queued.and_then(|queued| meter.tx.bytes.checked_sub(queued));
+            // An end of stream of ours waits in the queue as well, behind all bytes.
+            let our_end = u64::from(meter.tx.ended.is_some());
+            let acked = tcp_info::send_queue(self.stream).and_then(|queued| {
+                let unacked = queued.saturating_sub(our_end);
+                Some((meter.tx.bytes.checked_sub(unacked)?, unacked))
+            });
+            let peer_was_last = meter.rx.last > meter.tx.last;
+            end.passed = Some(PassedBefore { acked, peer_was_last });
         }
     }
 

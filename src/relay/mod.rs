@@ -9,23 +9,32 @@
 //! ```
 
 mod bounds;
+mod charges;
+mod charging;
 mod edit;
 mod error_watch;
+#[cfg(feature = "stat")]
+mod exchange;
+mod finish;
 mod half;
 mod leg;
+mod looks;
 mod observe;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
 mod pulse;
+mod quantiles;
 mod send_queue;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
-mod waits;
+mod tally;
+mod turns;
 mod watch;
+mod window;
+mod window_watch;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -34,20 +43,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::caught::caught;
 use crate::clock;
+use crate::record::Direction;
 use crate::tcp_info::send_queue;
 pub(crate) use bounds::Patience;
-pub(crate) use edit::{Edit, Edited, Then};
+pub(crate) use charges::Cause;
+#[cfg(test)]
+pub(crate) use charges::Charges;
+pub(crate) use edit::{Edit, Edited, Speech, Then};
 use error_watch::ErrorWatch;
+#[cfg(feature = "stat")]
+pub(crate) use exchange::Exchange;
+pub(crate) use finish::Story;
 pub(crate) use half::Half;
-pub(crate) use leg::{Leg, LegState, PeerEnd, Side, abort};
+use half::Way;
+pub(crate) use leg::{Leg, LegState, PassedBefore, PeerEnd, Side, abort};
+#[cfg(test)]
+pub(crate) use looks::Doubts;
+#[cfg(feature = "stat")]
+pub(crate) use looks::{Looks, Peer, figures};
 pub(crate) use observe::{Observe, Observed};
 #[cfg(feature = "metrics")]
 pub(crate) use pipe::open as open_pipes;
 pub(crate) use pulse::Pulse;
-pub(crate) use waits::Waited;
+pub(crate) use tally::{Spent, Told};
+pub(crate) use turns::Turns;
 #[cfg(feature = "stat")]
-pub(crate) use waits::Waits;
+pub(crate) use turns::Written;
 pub(crate) use watch::Watch;
+use window_watch::WindowWatch;
 
 /// How long a client may keep its connection that has all that it was to get, and our end of stream
 /// (RFC 9112 section 9.6).
@@ -69,11 +92,12 @@ pub(crate) enum RelayEnd {
     Panicked,
 }
 
-/// The two directions of a pair. Boxed where they are passed on, as legs are.
-#[derive(Debug, Default)]
+/// The two directions of a pair, and its story. Boxed where they are passed on, as legs are.
+#[derive(Debug)]
 pub(crate) struct Halves {
     pub(crate) to_upstream: Half,
     pub(crate) to_client: Half,
+    pub(crate) turns: Turns,
 }
 
 /// What relaying is held to.
@@ -87,8 +111,6 @@ pub(crate) struct Terms<'p> {
     pub(crate) patience: Option<Box<Patience>>,
     /// So does this.
     pub(crate) stop: &'p CancellationToken,
-    /// Tells waits for peers from waits for the proxy itself.
-    pub(crate) pulse: &'p Arc<Pulse>,
 }
 
 /// What is left of a pair when both sockets are closed.
@@ -97,8 +119,7 @@ pub(crate) struct Relayed {
     pub(crate) end: RelayEnd,
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
-    /// Whom the two directions waited for, to upstream and to client.
-    pub(crate) waited: [Waited; 2],
+    pub(crate) turns: Turns,
 }
 
 /// Relays until both directions have ended, then waits until what was sent has arrived, and closes
@@ -112,9 +133,7 @@ pub(crate) fn relay<'p>(
     terms: Terms<'p>,
     mut watch: Option<&'p mut dyn Watch>,
 ) -> impl Future<Output = Relayed> + Send {
-    let Terms { linger, mut patience, stop, pulse } = terms;
-    halves.to_upstream.heed(pulse);
-    halves.to_client.heed(pulse);
+    let Terms { linger, mut patience, stop } = terms;
     async move {
         let end = {
             let relaying = Relaying {
@@ -123,6 +142,7 @@ pub(crate) fn relay<'p>(
                 halves: &mut halves,
                 client_error: ErrorWatch::default(),
                 upstream_error: ErrorWatch::default(),
+                windows: WindowWatch::default(),
                 linger,
                 deadline: Deadline::default(),
                 grace: Deadline::default(),
@@ -148,9 +168,9 @@ pub(crate) fn relay<'p>(
         let is_finishing = halves.to_client.is_finishing();
         let reset_client = if is_finishing { client.state.gone } else { broken };
         let reset_upstream = if is_finishing { end != RelayEnd::ByPeers } else { broken };
-        let waited = [halves.to_upstream.waited(), halves.to_client.waited()];
+        let Halves { turns, .. } = *halves;
         let (client, upstream) = (client.close(reset_client), upstream.close(reset_upstream));
-        Relayed { end, client, upstream, waited }
+        Relayed { end, client, upstream, turns }
     }
 }
 
@@ -161,6 +181,7 @@ struct Relaying<'r, 'p> {
     halves: &'r mut Halves,
     client_error: ErrorWatch<'r>,
     upstream_error: ErrorWatch<'r>,
+    windows: WindowWatch,
     linger: Duration,
     /// When all that was sent must have arrived.
     deadline: Deadline,
@@ -187,9 +208,11 @@ impl<'r, 'p: 'r> Relaying<'r, 'p> {
     /// Runs both halves until they are done, or until something ends the pair before that.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RelayEnd>> {
         let Self { client, upstream, .. } = self;
-        let Halves { to_upstream, to_client } = &mut *self.halves;
-        to_upstream.poll(client, upstream, cx);
-        to_client.poll(upstream, client, cx);
+        let Halves { to_upstream, to_client, turns } = &mut *self.halves;
+        let direction = Direction::ToUpstream;
+        to_upstream.poll(&mut Way { direction, source: client, sink: upstream, turns }, cx);
+        let direction = Direction::ToClient;
+        to_client.poll(&mut Way { direction, source: upstream, sink: client, turns }, cx);
         // While nobody reads from a peer, because its end of stream was read long ago or because
         // the other side takes no more, nothing that a half waits for shows its reset.
         if !to_upstream.is_reading() {
@@ -231,6 +254,7 @@ impl<'r, 'p: 'r> Relaying<'r, 'p> {
         if done {
             return Poll::Ready(Ok(()));
         }
+        self.windows.poll(client, upstream, cx);
         if let Some(watch) = self.watch {
             watch.poll(client, upstream, cx);
         }
@@ -291,13 +315,14 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_pair_with_a_reset_to_both_sides_and_keeps_its_counters() {
         let ((client, mut client_peer), (upstream, mut upstream_peer)) = (leg().await, leg().await);
-        let mut halves = Box::new(Halves::default());
+        let turns = Turns::new(None, Moment::now(), [true; 2]);
+        let (to_upstream, to_client) = Default::default();
+        let mut halves = Box::new(Halves { to_upstream, to_client, turns });
         halves.to_upstream.edit_by(Box::new(Panics));
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
-        let pulse = Arc::default();
         let linger = Duration::from_secs(10);
-        let terms = Terms { linger, patience: None, stop: &stop, pulse: &pulse };
+        let terms = Terms { linger, patience: None, stop: &stop };
         let relayed = relay(client, upstream, halves, terms, None).await;
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);

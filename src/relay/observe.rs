@@ -4,12 +4,17 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
-use super::edit::{Edit, Edited, Then};
+use super::edit::{Edit, Edited, Speech, Then};
 
 /// Sees what a half has read, until it has seen enough.
 pub(crate) trait Observe: Debug + Send {
     /// What comes next; breaks when it need not see what follows.
     fn see(&mut self, bytes: &[u8]) -> ControlFlow<()>;
+
+    /// What the bytes were that it saw last.
+    fn speech(&self) -> Speech {
+        Speech::Payload
+    }
 }
 
 /// Passes on at once, as it is, what its observer has seen.
@@ -35,6 +40,10 @@ impl<O: Observe> Observed<O> {
 }
 
 impl<O: Observe> Edit for Observed<O> {
+    fn speech(&self) -> Speech {
+        self.observer.speech()
+    }
+
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
         self.see(bytes);
         let then = if self.over { Then::Pass } else { Then::Edit };

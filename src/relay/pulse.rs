@@ -1,6 +1,5 @@
 //! Noticing that the proxy itself stood still: stopped, starved of processors, or stuck.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,8 +17,8 @@ const ROUND: u32 = 10;
 /// A beat that is late by no more than this says nothing: timers and busy processors do that.
 const GRAIN: Duration = Duration::from_millis(50);
 
-/// Late beats that are remembered. Pairs ask when a wait has ended, so these are of that wait.
-const REMEMBERED: usize = 64;
+/// Whatever the proxy does within so much of a late beat it does when it goes on again.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// A beat ten times a second, as long as pairs move bytes. When it came too late, whatever pairs
 /// seemed to wait for meanwhile, they waited for the proxy.
@@ -34,8 +33,8 @@ pub(crate) struct Pulse {
 struct Beats {
     /// When the next beat is due. `None` while there is none to come.
     due: Option<Instant>,
-    /// Due and come, of those that came too late.
-    late: VecDeque<(Instant, Instant)>,
+    /// Due and come, of the last one that came too late.
+    late: Option<(Instant, Instant)>,
 }
 
 impl Pulse {
@@ -66,11 +65,7 @@ impl Pulse {
         tokio::time::sleep_until(due.into()).await;
         let come = Instant::now();
         if come - due > GRAIN {
-            let mut beats = self.beats();
-            if beats.late.len() == REMEMBERED {
-                beats.late.pop_front();
-            }
-            beats.late.push_back((due, come));
+            self.beats().late = Some((due, come));
         }
     }
 
@@ -82,9 +77,10 @@ impl Pulse {
         }
     }
 
-    /// Of the time from `from` to `to`, which is now: how long the proxy stood still. `None` when that
-    /// is too short to tell, as most waits are.
-    pub(super) fn stood_still(&self, from: Moment, to: Moment) -> Option<Duration> {
+    /// Of the time from `from` to `to`, which is now: how long the proxy has stood still at its end. A stall
+    /// that was over before took nothing from whoever was waited for. `None` when there was none, or when
+    /// the time is too short to tell, as most waits are.
+    pub(super) fn stalled_until(&self, from: Moment, to: Moment) -> Option<Duration> {
         if to.since(from) <= const { Nanos::of(GRAIN) } {
             return None;
         }
@@ -92,8 +88,10 @@ impl Pulse {
         let beats = self.beats();
         // Whoever waited may wake before the pulse does.
         let overdue = beats.due.filter(|&due| to.saturating_duration_since(due) > GRAIN);
-        let late = beats.late.iter().copied().chain(overdue.map(|due| (due, to)));
-        Some(late.map(|(due, come)| come.min(to).saturating_duration_since(due.max(from))).sum())
+        let last = beats.late;
+        let late = overdue.map(|due| (due, to)).or(last).filter(|&(_, come)| come + AT_ONCE >= to);
+        let still = late.map(|(due, _)| to.saturating_duration_since(due.max(from)));
+        still.filter(|still| !still.is_zero())
     }
 
     /// Consistent after every statement, so a panic elsewhere does not spoil it.
@@ -111,17 +109,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_wait_only_the_part_under_late_beats_is_the_proxys() {
+    fn of_a_wait_only_a_stall_that_ended_it_is_the_proxys() {
         let pulse = Pulse::default();
         let start = Instant::from(Moment::now());
-        pulse.beats().late.push_back((start + ms(100), start + ms(400)));
-        pulse.beats().late.push_back((start + ms(500), start + ms(900)));
+        pulse.beats().late = Some((start + ms(500), start + ms(900)));
         let still =
-            |from, to| pulse.stood_still((start + ms(from)).into(), (start + ms(to)).into());
-        assert_eq!(still(0, 1000), Some(ms(700)));
-        assert_eq!(still(200, 600), Some(ms(300)));
-        assert_eq!(still(400, 500), Some(ms(0)));
-        assert_eq!(still(300, 340), None);
+            |from, to| pulse.stalled_until((start + ms(from)).into(), (start + ms(to)).into());
+        assert_eq!(still(0, 900), Some(ms(400)));
+        assert_eq!(still(600, 905), Some(ms(305)), "it woke a moment after the pulse");
+        assert_eq!(still(0, 1000), None, "it was over before");
+        assert_eq!(still(870, 910), None, "too short to tell");
     }
 
     #[test]
@@ -129,9 +126,9 @@ mod tests {
         let pulse = Pulse::default();
         let start = Instant::from(Moment::now());
         pulse.beats().due = Some(start + ms(100));
-        let still = |to| pulse.stood_still(start.into(), (start + ms(to)).into());
-        assert_eq!(still(90), Some(ms(0)));
-        assert_eq!(still(150), Some(ms(0)), "within the grain");
+        let still = |to| pulse.stalled_until(start.into(), (start + ms(to)).into());
+        assert_eq!(still(90), None);
+        assert_eq!(still(150), None, "within the grain");
         assert_eq!(still(1100), Some(ms(1000)));
     }
 

@@ -25,10 +25,10 @@ use crate::clock;
 use crate::conn::{Conn, Epoch};
 use crate::dial::{self, DialLog, LeadsTo, Limits};
 use crate::fault::Fault;
-use crate::judge::{of_exchange, of_upstream};
+use crate::judge::{Course as SetUp, Setup, of_exchange, of_upstream};
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
-use crate::record::{By, Direction, How, Outcome, Report};
-use crate::relay::{Pulse, Waited};
+use crate::record::{By, How, Outcome, Report};
+use crate::relay::{Pulse, Story};
 
 /// An exchange that is over.
 pub(super) struct Done {
@@ -76,9 +76,9 @@ struct Course {
     connection: Option<Held>,
     report: Option<Report>,
     /// The longest time in which its socket took no more.
-    longest_blocked: Duration,
-    /// Whom it waited for, and the direction in which more went.
-    waited: Option<(Waited, Direction)>,
+    longest_closed: Duration,
+    /// What its time was spent on from connecting on.
+    story: Option<Story>,
     tls: Option<Tls>,
     status: Option<u16>,
     version: Option<Version>,
@@ -106,8 +106,8 @@ impl Client {
             last_byte: None,
             connection: None,
             report: None,
-            longest_blocked: Duration::ZERO,
-            waited: None,
+            longest_closed: Duration::ZERO,
+            story: None,
             tls: None,
             status: None,
             version: None,
@@ -130,9 +130,9 @@ impl Client {
         };
         let ended = course.last_byte.unwrap_or_else(Instant::now);
         if let Some(connection) = course.connection.take() {
-            course.waited = course.waited.or_else(|| connection.end());
-            if let Some((report, longest_blocked)) = connection.close() {
-                (course.report, course.longest_blocked) = (Some(report), longest_blocked);
+            course.story = course.story.or_else(|| connection.end());
+            if let Some((report, longest_closed)) = connection.close() {
+                (course.report, course.longest_closed) = (Some(report), longest_closed);
             }
         }
         course.into_done(request, result.err(), ended)
@@ -156,22 +156,23 @@ impl Course {
         };
         let (conn, form) = self.dial(client, request, timeout, max_time).await?;
         self.connected = Some(Instant::now());
-        let held = Held::new(conn);
+        let held = Held::new(conn, pulse);
         self.connection = Some(held.clone());
         if !request.url.is_secure() {
             self.ready = self.connected;
-            held.begin(pulse);
-            let asking = self.ask(client, request, held, form, redirects);
+            held.begin();
+            let asking = self.ask(client, request, held.clone(), form, redirects);
+            let asking = watched(&held, asking);
             within(max_time, asking).await?.leave().await;
             return Ok(());
         }
         let soonest = max_time.filter(|max| max.at < connect_time.at).unwrap_or(connect_time);
         let stream = within(Some(soonest), self.secure(client, request, held.clone())).await?;
         self.ready = Some(Instant::now());
-        held.begin(pulse);
+        held.begin();
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let form = if is_http2 { Form::Http2 } else { form };
-        let asking = self.ask(client, request, stream, form, redirects);
+        let asking = watched(&held, self.ask(client, request, stream, form, redirects));
         within(max_time, asking).await?.leave().await;
         Ok(())
     }
@@ -310,7 +311,7 @@ impl Course {
         self.receive(body, file).await?;
         self.last_byte = Some(Instant::now());
         if let Some(held) = &self.connection {
-            self.waited = held.end();
+            self.story = held.end();
             held.look();
         }
         Ok(connection)
@@ -393,10 +394,19 @@ impl Course {
             error_code: failure.as_ref().map(|failure| failure.fault.code.to_string()),
         };
         let attempts = self.dialled.attempts(upstream);
-        let warnings = of_upstream(upstream, &attempts, self.longest_blocked);
-        let verdict = self.waited.zip(upstream);
-        let verdict =
-            verdict.and_then(|((waited, direction), leg)| of_exchange(waited, direction, leg));
+        let warnings = of_upstream(upstream, &attempts, self.longest_closed);
+        let verdict = self.story.as_ref().zip(upstream).and_then(|(story, leg)| {
+            let setup = Setup::of(&SetUp {
+                total: Some(story.began().saturating_since(self.epoch.start())),
+                request: None,
+                until_first_byte: None,
+                dialled: &self.dialled,
+                attempts: &attempts,
+                upstream: Some(leg),
+                parent: None,
+            });
+            of_exchange(&setup, story, leg)
+        });
         let exchange = Exchange {
             url: url.to_string(),
             target: url.target().to_string(),
@@ -426,6 +436,15 @@ impl Course {
             upstream: self.report,
         };
         Done { exchange, next: self.next, saved_to: self.saved_to }
+    }
+}
+
+/// What is done while the peer's window is watched.
+async fn watched<T>(held: &Held, work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        result = work => result,
+        never = held.watch_window() => match never {},
     }
 }
 

@@ -1,5 +1,6 @@
 //! The connection while hyper and rustls have it: within reach, and watched for its first byte and its waits.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 
 use crate::clock::Moment;
-use crate::conn::{Conn, Report};
-use crate::record::Direction;
-use crate::relay::{Pulse, Waited, Waits};
+use crate::conn::{Conn, Report, WINDOW_PROBE};
+use crate::relay::{Exchange, Looks, Peer, Pulse, Story, Turns, Written, figures};
+use crate::tcp_info::LinuxInfo;
 
 /// A connection that others read and write, and that can be looked at and closed here at any time.
 #[derive(Clone)]
@@ -26,69 +27,67 @@ struct Socket {
 
 /// Whom an exchange waits for.
 struct Waiting {
-    waits: Waits,
-    /// Since when the socket takes no more.
-    blocked: Option<Moment>,
-    /// Bytes that it had received and sent before.
-    before: [u64; 2],
+    exchange: Exchange,
+    is_blocked: bool,
+}
+
+/// Looks at the one socket.
+struct Upstream<'s>(&'s TcpStream);
+
+impl Looks for Upstream<'_> {
+    fn at(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+        match peer {
+            Peer::Client => None,
+            Peer::Upstream => figures(self.0),
+        }
+    }
 }
 
 impl Waiting {
-    fn for_reading(&mut self, socket: &TcpStream, is_over: bool) {
-        let now = Moment::now();
-        if !is_over {
-            return self.waits.waiting_since(now);
+    fn for_reading(&mut self, socket: &TcpStream, is_over: bool, bytes: usize) {
+        match is_over {
+            true => self.exchange.have_read(bytes, &Upstream(socket), Moment::now()),
+            false => self.exchange.reading(),
         }
-        // In HTTP/2 much is read while a request is sent. What is blocked is charged as that.
-        if let Some(since) = &mut self.blocked {
-            self.waits.have_written(socket, Some(std::mem::replace(since, now)), now);
-        }
-        self.waits.have_read(socket, socket, None, now);
     }
 
-    fn for_writing(&mut self, socket: &TcpStream, is_over: bool) {
-        let now = Moment::now();
-        if is_over {
-            self.waits.have_written(socket, self.blocked.take(), now);
-        } else {
-            self.blocked.get_or_insert(now);
+    fn for_writing(&mut self, socket: &TcpStream, is_over: bool, bytes: usize) {
+        let was_blocked = std::mem::replace(&mut self.is_blocked, !is_over);
+        if is_over || !was_blocked {
+            let written = Written { bytes, is_short: !is_over, was_blocked };
+            self.exchange.have_written(written, &Upstream(socket), Moment::now());
         }
     }
 }
 
 impl Held {
-    pub(super) fn new(conn: Conn<TcpStream>) -> Self {
-        Self(Arc::new(Mutex::new(Some(Socket { conn, exchange: None }))))
+    pub(super) fn new(conn: Conn<TcpStream>, pulse: &Arc<Pulse>) -> Self {
+        let mut conn = conn;
+        let is_local = conn.parts().1.is_local();
+        let turns = Turns::new(Some(Arc::clone(pulse)), Moment::now(), [true, is_local]);
+        let exchange = Some(Waiting { exchange: Exchange::new(turns), is_blocked: false });
+        Self(Arc::new(Mutex::new(Some(Socket { conn, exchange }))))
     }
 
     /// The request is about to be sent.
-    pub(super) fn begin(&self, pulse: &Arc<Pulse>) {
-        if let Some(Socket { conn, exchange }) = self.lock().as_mut() {
-            let waits = Waits::of_an_exchange(pulse, Moment::now());
-            *exchange = Some(Waiting { waits, blocked: None, before: moved(conn) });
+    pub(super) fn begin(&self) {
+        if let Some(Socket { conn, exchange: Some(waiting) }) = self.lock().as_mut() {
+            waiting.exchange.asks(&Upstream(conn.get_ref()), Moment::now());
         }
     }
 
     /// The response has begun.
     pub(super) fn answered(&self) {
-        if let Some(Socket { conn, exchange: Some(exchange) }) = self.lock().as_mut() {
-            exchange.waits.answered(conn.get_ref());
+        if let Some(Socket { conn, exchange: Some(waiting) }) = self.lock().as_mut() {
+            waiting.exchange.answered(&Upstream(conn.get_ref()), Moment::now());
         }
     }
 
-    /// The exchange is over, complete or not: whom it waited for, and in which direction more went.
-    /// `None` if there was none, or it has ended before.
-    pub(super) fn end(&self) -> Option<(Waited, Direction)> {
+    /// The exchange is over, complete or not: its story. `None` if it has ended before.
+    pub(super) fn end(&self) -> Option<Story> {
         let mut held = self.lock();
         let Socket { conn, exchange } = held.as_mut()?;
-        let mut exchange = exchange.take()?;
-        exchange.for_reading(conn.get_ref(), true);
-        let [received, sent] = exchange.before;
-        let [received, sent] = match moved(conn) {
-            [now_received, now_sent] => [now_received - received, now_sent - sent],
-        };
-        let direction = if sent > received { Direction::ToUpstream } else { Direction::ToClient };
-        Some((exchange.waits.waited(), direction))
+        Some(exchange.take()?.exchange.end(&Upstream(conn.get_ref()), Moment::now()))
     }
 
     /// Looks at what the kernel knows now, as before our own end of stream.
@@ -98,11 +97,22 @@ impl Held {
         }
     }
 
-    /// Closes it, whoever has it; its report, and the longest time in which it took no more. `None` if it
+    /// Looks at the peer's window from time to time while bytes wait for it; never ready.
+    pub(super) async fn watch_window(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(WINDOW_PROBE / 2).await;
+            if let Some(Socket { conn, .. }) = self.lock().as_mut() {
+                let (stream, meter) = conn.parts();
+                meter.look_at_window(stream, Moment::now());
+            }
+        }
+    }
+
+    /// Closes it, whoever has it; its report, and the longest wait for the peer's closed window. `None` if it
     /// was closed before.
     pub(super) fn close(&self) -> Option<(Report, Duration)> {
         let Socket { mut conn, .. } = self.lock().take()?;
-        let longest = conn.parts().1.longest_blocked();
+        let longest = conn.parts().1.longest_closed();
         Some((conn.close(), longest))
     }
 
@@ -113,29 +123,31 @@ impl Held {
     /// Polls it, and tells an exchange whether it has to wait.
     fn poll<T>(
         &self,
-        wait: fn(&mut Waiting, &TcpStream, bool),
+        wait: fn(&mut Waiting, &TcpStream, bool, usize),
         poll: impl FnOnce(Pin<&mut Conn<TcpStream>>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut held = self.lock();
         let Some(Socket { conn, exchange }) = held.as_mut() else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
+        let before = moved(conn);
         let poll = poll(Pin::new(conn));
+        let bytes = moved(conn) - before;
         // A task whose turn is over is told to wait, too, but not for the socket.
         let has_turn = poll.is_ready() || has_budget_remaining();
         if let Some(exchange) = exchange
             && has_turn
         {
-            wait(exchange, conn.get_ref(), poll.is_ready());
+            wait(exchange, conn.get_ref(), poll.is_ready(), bytes);
         }
         poll
     }
 }
 
 /// Bytes that it has received and sent.
-fn moved(conn: &mut Conn<TcpStream>) -> [u64; 2] {
+fn moved(conn: &mut Conn<TcpStream>) -> usize {
     let (_, meter) = conn.parts();
-    [meter.rx.bytes, meter.tx.bytes]
+    usize::try_from(meter.rx.bytes + meter.tx.bytes).unwrap_or(usize::MAX)
 }
 
 impl AsyncRead for Held {
@@ -170,11 +182,11 @@ impl AsyncWrite for Held {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|_, _, _| (), |conn| conn.poll_flush(cx))
+        self.poll(|_, _, _, _| (), |conn| conn.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|_, _, _| (), |conn| conn.poll_shutdown(cx))
+        self.poll(|_, _, _, _| (), |conn| conn.poll_shutdown(cx))
     }
 }
 

@@ -234,6 +234,16 @@ impl LinuxInfo {
         }
     }
 
+    /// Whether the peer takes nothing more now: its window is zero, or bytes wait although none is in
+    /// flight. On a connection that is gone nothing is in flight any more.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn has_closed_window(&self) -> bool {
+        let is_held = self.state != Some(State::Close)
+            && self.un_acked == Some(0)
+            && self.not_sent_bytes.is_some_and(|bytes| bytes > 0);
+        self.tx_window == Some(0) || is_held
+    }
+
     /// What the Go package's `Warnings()` lists, under the same names; times in ns, and
     /// `outOfOrderPackets` where that package calls packets bytes.
     pub(super) fn warnings(&self) -> Vec<String> {

@@ -12,10 +12,10 @@ use crate::harness::run;
 
 const RECORD: &str = "event schema time host labels runId seq line id mode listener clientHost clientPort \
     target targetHost targetPort via outcome openedAt closedAt duration phases resolveSource attempts attemptsOmitted \
-    client upstream delivery ending verdict tls http process warnings delta";
+    client upstream delivery ending verdict turns tls http process warnings delta";
 const LEG: &str = "localAddr remoteAddr openedAt closedAt firstRxAt firstTxAt lastRxAt lastTxAt rxEofAt \
     rxBytes txBytes ownRxBytes ownTxBytes rxErr rxErrCode txErr txErrCode infoErr infoErrCode \
-    reconnects writeBlocked openedInfo eofInfo closedInfo warnings";
+    reconnects writeBlocked lost openedInfo eofInfo closedInfo warnings";
 const INFO: &str = "state txOptions rxOptions txMSS rxMSS rtt rttVar rto ato lastTxAt lastRxAt lastTxAckAt \
     lastRxAckAt rxWindow txSSThreshold rxSSThreshold txCWindowBytes txCWindowSegs retransmits \
     sysInfoLength sysInfo";
@@ -25,9 +25,11 @@ const PHASES: &str = "acceptQueue request resolve connect firstByte response";
 const ATTEMPT: &str = "addr startedAfter duration outcome synRetransmits error errorCode";
 const ENDING: &str = "phase firstBy firstHow secondBy secondHow gap error errorCode";
 const VERDICT: &str = "limitedBy share direction active time basis evidence";
-const VERDICT_TIME: &str = "client upstream networkClient networkUpstream proxy";
-const EVIDENCE: &str = "starved starvedByReceiver starvedOutOfOrder blocked blockedByWindow busyTime \
+const VERDICT_TIME: &str = "resolver client upstream networkClient networkUpstream proxy idle";
+const EVIDENCE: &str = "starved starvedByPath blocked blockedByWindow doubtful busyTime \
     rxWindowLimited txBufferLimited retransmits rxOutOfOrder receivedCE";
+const TURNS: &str = "count unanswered request wait answer shape crossed slowest";
+const TURN: &str = "at duration wait network requestBytes answerBytes limitedBy";
 const DELIVERED: &str = "written acked undelivered";
 const HTTP: &str = "method host status";
 pub(crate) const PROCESS: &str = "pid uid name exe cgroup";
@@ -115,13 +117,21 @@ fn every_line_is_valid_by_the_printed_schema_and_has_exactly_its_keys() {
     let closed = of("close");
     assert_keys(&closed[0]["ending"], ENDING, "ending");
     let verdicts = closed.iter().map(|value| &value["verdict"]);
-    // The pair that failed has none.
-    for verdict in verdicts.filter(|verdict| !verdict.is_null()) {
+    for verdict in verdicts {
         assert_keys(verdict, VERDICT, "verdict");
         assert_keys(&verdict["time"], VERDICT_TIME, "verdict.time");
         assert_keys(&verdict["evidence"], EVIDENCE, "verdict.evidence");
     }
-    assert_eq!(closed.iter().filter(|value| value["verdict"].is_null()).count(), 1);
+    // The pair that failed has none.
+    let turns: Vec<_> =
+        closed.iter().map(|value| &value["turns"]).filter(|t| !t.is_null()).collect();
+    assert_eq!(turns.len() + 1, closed.len());
+    for turns in turns {
+        assert_keys(turns, TURNS, "turns");
+        assert_keys(&turns["wait"], "total p50 p99 max maxAt", "turns.wait");
+        assert_keys(&turns["request"], "total max", "turns.request");
+        assert_keys(&turns["slowest"][0], TURN, "a turn");
+    }
     let with_http = closed.into_iter().find(|value| !value["http"].is_null()).unwrap();
     assert_keys(&with_http["http"], HTTP, "http");
 }

@@ -19,8 +19,8 @@ use crate::harness::{has_tool, run};
 use crate::observed::client_hello;
 
 const BRIEF: &str = "event schema time host labels runId seq line id mode listener target outcome duration phases \
-    client upstream delivery ending verdict tls process warnings delta";
-const BRIEF_LEG: &str = "remoteAddr rxBytes txBytes writeBlocked eofInfo closedInfo";
+    client upstream delivery ending verdict turns tls process warnings delta";
+const BRIEF_LEG: &str = "remoteAddr rxBytes txBytes writeBlocked lost eofInfo closedInfo";
 const SYS_INFO_AT_CLOSE: &str = "os minRTT txWindow bytesAcked bytesReceived bytesSent bytesRetrans dataSegsOut \
     dataSegsIn rxOutOfOrder totalRTO deliveryRate busyTime rxWindowLimited txBufferLimited";
 

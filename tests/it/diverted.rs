@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use conniver::record::{By, How, Mode, Outcome, Phase, Record};
 
+use crate::arguments::unwrapped;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, echo_server_on, exchange, read_all, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy};
@@ -317,7 +318,7 @@ fn a_mark_or_a_tproxy_listener_that_may_not_be_is_an_error_at_the_start() {
         ),
     ] {
         let output = unprivileged(&args);
-        let said = String::from_utf8(output.stderr).unwrap();
+        let said = unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(words), "{said}");
     }

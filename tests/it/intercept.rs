@@ -9,6 +9,7 @@ use conniver::record::{Mode, Outcome};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::arguments::unwrapped;
 use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, noise, sha256};
@@ -233,7 +234,7 @@ fn what_is_missing_is_said_and_the_program_is_not_run() {
     ] {
         let output = command.args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(125), "{output:?}");
-        assert!(stderr(&output).contains(said), "{output:?}");
+        assert!(unwrapped(&stderr(&output)).contains(said), "{output:?}");
         assert!(output.stdout.is_empty());
     }
 }

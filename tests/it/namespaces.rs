@@ -150,7 +150,7 @@ fn retransmissions_are_those_that_the_kernel_counts() {
             _ => [of(&record.client), of(upstream)],
         };
         assert_eq!(path + cable, network.proxy.retransmitted(), "{way:?}");
-        let lost = network.lost.load(Ordering::Relaxed);
+        let lost = network.mishaps.lost.load(Ordering::Relaxed);
         assert!(lost > 0 && path >= lost, "{way:?}: {lost} were lost, {path} sent again");
         let warned = record.warnings.iter().find(|w| w.code == WarningCode::Retransmits).unwrap();
         assert_eq!(warned.value, path, "{way:?}");

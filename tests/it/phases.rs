@@ -1,16 +1,17 @@
 //! Where the time before the answer went: each delay is imposed, and the record says where it was.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use conniver::record::{By, How, Outcome, Phase, ResolveSource};
+use conniver::record::{By, How, Line, Outcome, Phase, Phases, ResolveSource};
 
 use crate::harness::dns::{self, Answer};
+use crate::harness::forwarding::{Ends, Forwarding};
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::peers::{Upstream, read_until_reset};
-use crate::harness::program::{BINARY, PATIENCE, Proxy};
+use crate::harness::peers::{Upstream, read_until_reset, reset};
+use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines};
 
 /// The kernel counts the wait in the accept queue in jiffies.
 const GRAIN: Duration = Duration::from_millis(10);
@@ -88,6 +89,65 @@ fn every_phase_has_the_delay_that_was_imposed_on_it_and_no_other() {
     assert!(accept_queue + request + resolve + connect + first_byte <= elapsed + GRAIN);
     let [attempt] = &record.attempts[..] else { panic!("{:?}", record.attempts) };
     assert_eq!((attempt.started_after, attempt.duration), (Duration::ZERO, connect));
+}
+
+#[test]
+fn an_upstream_that_never_answers_is_waited_for_to_the_end() {
+    // The client leaves it by a reset, or both end their streams.
+    for leaves_by_reset in [true, false] {
+        let forwarding = Forwarding::new(&["--events", "open,close"]);
+        let Ends { client, upstream } = forwarding.pair();
+        sleep(ms(100));
+        (&client).write_all(b"request").unwrap();
+        (&upstream).read_exact(&mut [0; 7]).unwrap();
+        sleep(ms(300));
+        if leaves_by_reset {
+            reset(client);
+        } else {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        drop(upstream);
+        let record = forwarding.proxy.the_record();
+        let Phases { first_byte, response, connect, .. } = record.phases;
+        let (first_byte, response) = (first_byte.unwrap(), response.unwrap());
+        assert!(response >= ms(300) && first_byte >= ms(100) + response, "{first_byte:?}");
+        assert!(connect.unwrap() + first_byte <= record.duration, "{record:?}");
+        let lines = read_lines(&forwarding.proxy.records_file());
+        let open = lines.iter().find_map(|line| match line {
+            Line::Open(record) => Some(&record.phases),
+            _ => None,
+        });
+        let open = open.unwrap();
+        assert_eq!((open.first_byte, open.response), (None, None), "it might still answer");
+    }
+}
+
+#[test]
+fn an_upstream_that_is_asked_nothing_has_no_response_to_wait_for() {
+    let forwarding = Forwarding::new(&[]);
+    drop(forwarding.pair());
+    let phases = forwarding.proxy.the_record().phases;
+    assert!(phases.first_byte.is_some() && phases.response.is_none(), "{phases:?}");
+}
+
+#[test]
+fn a_target_that_a_parent_does_not_reach_has_no_first_byte() {
+    let parent = Upstream::once(|mut stream| {
+        stream.read_exact(&mut [0; 20]).unwrap();
+        stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").unwrap();
+    });
+    let via = format!("http://{}", parent.address);
+    let proxy = Proxy::start(
+        &mut std::process::Command::new(BINARY),
+        &["0:target.test:9"],
+        &["--via", &via],
+    );
+    let mut client = proxy.connect();
+    read_until_reset(&mut client);
+    parent.join();
+    let record = proxy.the_record();
+    assert!(record.upstream.is_some() && record.phases.connect.is_some());
+    assert_eq!((record.phases.first_byte, record.phases.response), (None, None));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use conniver::record::{By, How, Mode, Outcome, Phase, Record};
 
+use crate::arguments::unwrapped;
 use crate::connect::refused;
 use crate::curl::serve;
 use crate::harness::clients::Server;
@@ -201,7 +202,7 @@ fn nobody_else_than_who_is_allowed_may_announce_a_client() {
         let mut command = Command::new(BINARY);
         command.args(["proxy", option, "0.0.0.0:0", "--accept-proxy"]).args(guard);
         let output = command.output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let said = unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("who may use it with --allow-from CIDR;"), "{said}");
     }

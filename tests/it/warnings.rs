@@ -2,14 +2,19 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
 
 use conniver::record::{By, Leg, Record, WarningCode};
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::forwarding::{Ends, Forwarding};
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::noise::{Noise, send};
-use crate::harness::peers::{echo_server, exchange, noise};
+use crate::harness::network::{Network, Way};
+use crate::harness::noise::{Noise, receive, send};
+use crate::harness::peers::{echo_server, exchange, noise, reset};
 use crate::harness::program::{BINARY, Proxy, wait_until};
+use crate::harness::wan::Path;
 
 /// What a record warns of, and on which socket. But for the wait to be accepted, which happens on a
 /// busy machine, whatever a test is about.
@@ -192,6 +197,87 @@ fn retransmissions_and_timeouts_are_warned_of() {
     assert!(value(&record, WarningCode::RetransmissionTimeouts, Leg::Client) >= 1);
     assert!(value(&record, WarningCode::Retransmits, Leg::Client) >= 1);
     assert!(codes(&record).iter().all(|(_, leg)| *leg == Some(Leg::Client)));
+}
+
+/// A socket that has little room to receive.
+fn narrow(room: usize) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(room).unwrap();
+    socket
+}
+
+/// 190 ms there and back, on which a window of 30 kB moves 150 kB a second.
+const LONG: Path = Path { delay: Duration::from_millis(95), loses: None, rate: None };
+
+#[test]
+fn a_receive_buffer_too_small_for_its_path_is_no_closed_window() {
+    if !available("a_receive_buffer_too_small_for_its_path_is_no_closed_window") {
+        return;
+    }
+    // The client reads at once all that comes. All of it is in the proxy's socket long before it has
+    // gone, or it is more than that takes.
+    for bytes in [300_000, 6_000_000] {
+        let network = Network::with(Way::ToClient, LONG);
+        let forwarding = network.forwarding(&[]);
+        // Of a buffer, half is for payload.
+        let client = network.client.enter(|| {
+            let client = narrow(if bytes > 1_000_000 { 400_000 } else { 30_000 });
+            client.connect(&forwarding.proxy.address().into()).unwrap();
+            TcpStream::from(client)
+        });
+        let ends = forwarding.pair_of(client);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                send(&ends.upstream, &mut Noise::seeded(1), bytes);
+                ends.upstream.shutdown(Shutdown::Write).unwrap();
+            });
+            assert_eq!(receive(&ends.client).bytes, bytes);
+        });
+        drop(ends);
+        let record = forwarding.proxy.the_record();
+        assert_eq!(codes(&record), [(WarningCode::WindowLimited, Some(Leg::Client))]);
+        let held = value(&record, WarningCode::WindowLimited, Leg::Client);
+        assert!((200_000_000..20_000_000_000).contains(&held), "{held}");
+    }
+}
+
+#[test]
+fn a_peer_that_stops_reading_is_warned_of_whether_it_goes_on_or_breaks_off() {
+    for leg in [Leg::Client, Leg::Upstream] {
+        // What the proxy's socket takes at once, and more than it takes.
+        for (bytes, goes_on) in [(400_000, false), (20_000_000, false), (20_000_000, true)] {
+            let listener = narrow(10_000);
+            listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            listener.listen(16).unwrap();
+            let forwarding = Forwarding::to(listener.into(), &mut Command::new(BINARY), &[]);
+            let client = narrow(10_000);
+            client.connect(&forwarding.proxy.address().into()).unwrap();
+            let ends = forwarding.pair_of(client.into());
+            let (reader, sender) = match leg {
+                Leg::Client => (ends.client, ends.upstream),
+                _ => (ends.upstream, ends.client),
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // A reader that breaks off takes the rest of it away.
+                    _ = (&sender).write_all(&vec![7; bytes]);
+                    _ = sender.shutdown(Shutdown::Write);
+                });
+                std::thread::sleep(Duration::from_millis(1000));
+                if goes_on {
+                    assert_eq!(receive(&reader).bytes, bytes as u64);
+                } else {
+                    reset(reader);
+                }
+            });
+            drop(sender);
+            let record = forwarding.proxy.the_record();
+            let closed = value(&record, WarningCode::ZeroWindow, leg);
+            assert!((500_000_000..2_000_000_000).contains(&closed), "{leg:?} {bytes}: {closed}");
+            let is_small = |(code, _): &(WarningCode, _)| *code == WarningCode::WindowLimited;
+            assert!(!codes(&record).iter().any(is_small), "{:?}", record.warnings);
+        }
+    }
 }
 
 #[test]

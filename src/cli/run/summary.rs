@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use conniver::record::{Outcome, Printable, Record};
+use conniver::record::{By, Ending, How, Outcome, Printable, Record};
 
 use crate::cli::terminal::shorten_middle;
 use crate::cli::units::{counted, human_bytes, human_time};
@@ -102,7 +102,8 @@ impl From<&Record> for Row {
             sent: leg.map(|leg| leg.tx_bytes),
             received: leg.map(|leg| leg.rx_bytes),
             connect: record.phases.connect,
-            first_byte: record.phases.first_byte,
+            // Not of an upstream that never answered.
+            first_byte: record.phases.first_byte.filter(|_| record.is_answered()),
             rtt: leg.and_then(|leg| leg.undisturbed_rtt()),
             retransmits: last.and_then(|info| info.retransmits),
             failed: u64::from(record.outcome != Some(Outcome::Ok)),
@@ -115,13 +116,22 @@ impl From<&Record> for Row {
 fn ended(record: &Record) -> String {
     let outcome = record.outcome.map_or_else(String::new, |outcome| outcome.to_string());
     match (record.outcome, &record.ending) {
-        (Some(Outcome::Reset), Some(ending)) => format!("{outcome} by {}", ending.first_by),
+        (Some(Outcome::Reset), Some(ending)) if let Some(by) = reset_by(ending) => {
+            format!("{outcome} by {by}")
+        }
         (Some(Outcome::Ok), _) | (_, None) => outcome,
         (_, Some(ending)) => match &ending.error_code {
             Some(code) => format!("{outcome} ({code})"),
             None => outcome,
         },
     }
+}
+
+/// The side that reset. `None` where it had ended its stream before.
+fn reset_by(ending: &Ending) -> Option<By> {
+    let first = (Some(ending.first_by), Some(ending.first_how));
+    let ends = [first, (ending.second_by, ending.second_how)];
+    ends.into_iter().find(|(_, how)| *how == Some(How::Reset))?.0
 }
 
 impl Row {

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::record::Tls;
+use crate::relay::Speech;
 use hello::{ClientHello, Greeter, Message, NoHello, ServerHello};
 use record::{ContentType, NotTls, Piece, Records};
 
@@ -61,6 +62,12 @@ impl Handshake {
         })
     }
 
+    /// Whether HTTP/2 was agreed on, as far as that can be seen: TLS 1.3 hides it.
+    pub(super) fn is_http2(&self) -> bool {
+        let server = self.0.get().and_then(|begun| begun.server.get());
+        server.and_then(|server| server.alpn.as_deref()) == Some("h2")
+    }
+
     fn version(&self) -> Option<u16> {
         self.0.get()?.server.get().map(|server| server.version)
     }
@@ -79,11 +86,10 @@ impl Handshake {
         }
     }
 
-    fn finished(&self, at: impl Fn(&Begun) -> &OnceLock<Instant>) -> ControlFlow<()> {
+    fn finished(&self, at: impl Fn(&Begun) -> &OnceLock<Instant>) {
         if let Some(begun) = self.0.get() {
             let _ = at(begun).set(Instant::now());
         }
-        Break(())
     }
 }
 
@@ -104,7 +110,8 @@ pub(crate) fn cipher_name(suite: u16) -> String {
     cipher_suites::name(suite).map_or_else(|| format!("{suite:#06x}"), str::to_owned)
 }
 
-/// Follows the client's direction from the ClientHello to the Finished message.
+/// Follows the client's direction from the ClientHello over the Finished message to the first record behind
+/// it.
 #[derive(Debug)]
 pub(super) struct ClientSide {
     begun: Instant,
@@ -112,12 +119,22 @@ pub(super) struct ClientSide {
     /// `None` once it was read.
     hello: Option<Message>,
     changed_cipher: bool,
+    has_finished: bool,
+    /// What was seen last is more than a part of the handshake.
+    is_payload: bool,
 }
 
 impl ClientSide {
     pub(super) fn new(begun: Instant) -> Self {
         let hello = Some(Message::new(Greeter::Client));
-        Self { begun, records: Records::default(), hello, changed_cipher: false }
+        Self {
+            begun,
+            records: Records::default(),
+            hello,
+            changed_cipher: false,
+            has_finished: false,
+            is_payload: false,
+        }
     }
 
     /// Sees what comes next; breaks when nothing more is to be seen.
@@ -127,9 +144,20 @@ impl ClientSide {
                 Ok(Some(Piece::Begins(content_type))) => self.begins(content_type, handshake)?,
                 Ok(Some(Piece::Content(_, content))) => self.content(content, handshake)?,
                 Ok(None) => return Continue(()),
-                Err(NotTls) => return Break(()),
+                Err(NotTls) => return self.is_over(),
             }
         }
+    }
+
+    /// What was seen last.
+    pub(super) fn speech(&self) -> Speech {
+        if self.is_payload { Speech::Payload } else { Speech::Handshake }
+    }
+
+    /// What was seen last, and what follows, is no handshake.
+    fn is_over(&mut self) -> ControlFlow<()> {
+        self.is_payload = true;
+        Break(())
     }
 
     fn begins(&mut self, content_type: ContentType, handshake: &Handshake) -> ControlFlow<()> {
@@ -138,15 +166,18 @@ impl ClientSide {
         }
         match (content_type, handshake.version()) {
             (ContentType::Alert, _) => Break(()),
-            (ContentType::ApplicationData, Some(TLS_1_3)) => {
-                handshake.finished(|begun| &begun.client_finished)
+            (ContentType::ApplicationData, Some(TLS_1_3)) if !self.has_finished => {
+                self.has_finished = true;
+                handshake.finished(|begun| &begun.client_finished);
+                Continue(())
             }
             (ContentType::Handshake, Some(version))
                 if version != TLS_1_3 && self.changed_cipher =>
             {
-                handshake.finished(|begun| &begun.client_finished)
+                handshake.finished(|begun| &begun.client_finished);
+                Continue(())
             }
-            (ContentType::ApplicationData, _) => Break(()),
+            (ContentType::ApplicationData, _) => self.is_over(),
             (ContentType::ChangeCipherSpec, _) => {
                 self.changed_cipher = true;
                 Continue(())
@@ -159,15 +190,15 @@ impl ClientSide {
         let Some(message) = &mut self.hello else { return Continue(()) };
         match message.add(&mut content) {
             Ok(Some(body)) => {
-                let Some(hello) = ClientHello::read(body) else { return Break(()) };
+                let Some(hello) = ClientHello::read(body) else { return self.is_over() };
                 // Early data and what follows the handshake look alike.
                 let early_data = hello.early_data;
                 handshake.begins(self.begun, hello);
                 self.hello = None;
-                only_if(!early_data)
+                if early_data { self.is_over() } else { Continue(()) }
             }
             Ok(None) => Continue(()),
-            Err(NoHello) => Break(()),
+            Err(NoHello) => self.is_over(),
         }
     }
 }
@@ -186,6 +217,15 @@ impl ServerSide {
     pub(super) fn new() -> Self {
         let hello = Some(Message::new(Greeter::Server));
         Self { records: Records::default(), hello, changed_cipher: false }
+    }
+
+    /// What was seen last. Until the Finished message, what follows the ServerHello answers no request.
+    pub(super) fn speech(&self) -> Speech {
+        if self.hello.is_none() && self.changed_cipher {
+            Speech::Handshake
+        } else {
+            Speech::Payload
+        }
     }
 
     /// Sees what comes next; breaks when nothing more is to be seen.
@@ -207,7 +247,8 @@ impl ServerSide {
         match content_type {
             ContentType::Alert | ContentType::ApplicationData => Break(()),
             ContentType::Handshake if self.changed_cipher && self.hello.is_none() => {
-                handshake.finished(|begun| &begun.server_finished)
+                handshake.finished(|begun| &begun.server_finished);
+                Break(())
             }
             ContentType::Handshake => Continue(()),
             // After a HelloRetryRequest it may come before the ServerHello.
@@ -229,6 +270,7 @@ impl ServerSide {
                         let hides_the_rest = hello.version == TLS_1_3;
                         handshake.answered(hello);
                         self.hello = None;
+                        self.changed_cipher &= !hides_the_rest;
                         return only_if(!hides_the_rest);
                     }
                 },

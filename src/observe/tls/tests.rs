@@ -202,9 +202,14 @@ fn tls_1_3_ends_with_the_clients_first_encrypted_record() {
     assert_eq!(talk.seen().handshake, None);
     assert_eq!(talk.client(&record(CHANGE_CIPHER, &[1])), Continue(()));
     assert_eq!(talk.seen().handshake, None);
-    assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Break(()));
+    assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Continue(()));
+    assert_eq!(talk.client.0.speech(), Speech::Handshake);
     let seen = talk.seen();
     assert!(seen.handshake.is_some());
+    // What follows the Finished message is the client's own.
+    assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Break(()));
+    assert_eq!(talk.client.0.speech(), Speech::Payload);
+    assert_eq!(talk.seen(), seen);
     assert_eq!(seen.version.as_deref(), Some("TLSv1.3"));
     assert_eq!(seen.cipher.as_deref(), Some("TLS_AES_128_GCM_SHA256"));
 }
@@ -220,7 +225,7 @@ fn a_hello_retry_request_is_not_the_server_hello() {
     let again = [record(CHANGE_CIPHER, &[1]), hello].concat();
     assert_eq!(talk.client(&again), Continue(()));
     assert_eq!(talk.server(&tls_1_3([2; 32])), Break(()));
-    assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Break(()));
+    assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Continue(()));
     assert_eq!(talk.seen().version.as_deref(), Some("TLSv1.3"));
     assert!(talk.seen().handshake.is_some());
 }
@@ -247,10 +252,15 @@ fn tls_1_2_ends_with_both_finished_messages_and_shows_the_protocol() {
     assert_eq!(talk.server(&record(HANDSHAKE, &hello)), Continue(()));
     let flight = [record(HANDSHAKE, &message(16, &[0; 66])), record(CHANGE_CIPHER, &[1])].concat();
     assert_eq!(talk.client(&flight), Continue(()));
-    assert_eq!(talk.client(&record(HANDSHAKE, &[9; 40])), Break(()));
+    assert_eq!(talk.client(&record(HANDSHAKE, &[9; 40])), Continue(()));
+    assert_eq!(talk.client.0.speech(), Speech::Handshake);
     assert_eq!(talk.seen().handshake, None);
+    // A client may go on before the server has finished (RFC 7918).
+    assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Break(()));
+    assert_eq!(talk.client.0.speech(), Speech::Payload);
     let flight = [record(CHANGE_CIPHER, &[1]), record(HANDSHAKE, &[9; 40])].concat();
     assert_eq!(talk.server(&flight), Break(()));
+    assert_eq!(talk.server.0.speech(), Speech::Handshake);
     let seen = talk.seen();
     assert!(seen.handshake.is_some());
     assert_eq!((seen.version.as_deref(), seen.alpn.as_deref()), (Some("TLSv1.2"), Some("h2")));

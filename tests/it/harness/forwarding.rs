@@ -11,7 +11,7 @@ use super::program::{BINARY, PATIENCE, Proxy};
 /// A listener, and a proxy that forwards to it.
 pub(crate) struct Forwarding {
     pub(crate) proxy: Proxy,
-    listener: TcpListener,
+    pub(crate) listener: TcpListener,
 }
 
 /// The two ends of a pair: what the proxy stands between.

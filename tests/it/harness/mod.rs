@@ -1,5 +1,6 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
+pub(crate) mod cause;
 pub(crate) mod causes;
 pub(crate) mod clients;
 pub(crate) mod clock;
@@ -12,6 +13,7 @@ pub(crate) mod network;
 pub(crate) mod noise;
 pub(crate) mod outputs;
 pub(crate) mod peers;
+pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod queues;
 pub(crate) mod random_endings;

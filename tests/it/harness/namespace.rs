@@ -45,6 +45,16 @@ impl Namespace {
         run("ip", &["netns", "exec", &self.name, "nft", rules]);
     }
 
+    /// Packets that a counter of the table `ip lossy` in it has counted.
+    pub(crate) fn counted(&self, counter: &str) -> u64 {
+        let shown = run(
+            "ip",
+            &["netns", "exec", &self.name, "nft", "list", "counter", "ip", "lossy", counter],
+        );
+        let packets = shown.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+        packets.unwrap().parse().unwrap()
+    }
+
     /// A cable to another namespace: a device of this name at both ends. This end has 10.NET.0.1 and
     /// fd00:NET::1, the other one 10.NET.0.2 and fd00:NET::2.
     pub(crate) fn cable(&self, other: &Self, device: &str, net: u8) {
@@ -74,6 +84,13 @@ impl Namespace {
         let (names, values) = (tcp.next().unwrap(), tcp.next().unwrap());
         let mut figures = names.split(' ').zip(values.split(' '));
         figures.find(|(name, _)| *name == "RetransSegs").unwrap().1.parse().unwrap()
+    }
+
+    /// The congestion control of connections over its loopback that begin from here on.
+    pub(crate) fn control_loopback(&self, congestion: &str) {
+        let route = "route change local 127.0.0.0/8 dev lo table local src 127.0.0.1 congctl";
+        self.ip(&[&route.split(' ').collect::<Vec<_>>()[..], &[congestion]].concat());
+        self.ip(&["route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local"]);
     }
 
     /// Runs a shell script in it, to its end.

@@ -2,21 +2,22 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::forwarding::{Ends, Forwarding};
 use super::namespace::Namespace;
 use super::program::BINARY;
-use super::wan::{self, Path};
+use super::wan::{self, Mishaps, Path, Rule};
 
 /// Three machines in a row, with cables between them.
 pub(crate) struct Network {
     pub(crate) client: Namespace,
     pub(crate) proxy: Namespace,
     pub(crate) upstream: Namespace,
-    /// Packets that its path has lost so far.
-    pub(crate) lost: Arc<AtomicU64>,
+    /// Packets that its path has not carried as they came.
+    pub(crate) mishaps: Arc<Mishaps>,
 }
 
 /// A path on which payload goes, as the proxy sees it.
@@ -36,7 +37,7 @@ pub(crate) const FAR_AND_LOSSY: Path = Path { loses: Some(50), rate: Some(5_000_
 impl Network {
     fn bare() -> Self {
         let [client, proxy, upstream] = [(); 3].map(|()| Namespace::new());
-        Self { client, proxy, upstream, lost: Arc::default() }
+        Self { client, proxy, upstream, mishaps: Arc::default() }
     }
 
     pub(crate) fn new() -> Self {
@@ -48,6 +49,17 @@ impl Network {
 
     /// With a path instead of one of the cables.
     pub(crate) fn with(way: Way, path: Path) -> Self {
+        Self::laid(way, |from, to, device, net| wan::lay(from, to, device, net, path))
+    }
+
+    /// The same, with rules for what goes this way and for what comes back.
+    pub(crate) fn with_rules(way: Way, path: Path, rules: [Rule; 2]) -> Self {
+        Self::laid(way, |from, to, device, net| {
+            wan::lay_with_rules(from, to, device, net, path, rules)
+        })
+    }
+
+    fn laid(way: Way, lay: impl FnOnce(&Namespace, &Namespace, &str, u8) -> Arc<Mishaps>) -> Self {
         let network = Self::bare();
         let Self { client, proxy, upstream, .. } = &network;
         let (from, to) = match way {
@@ -56,12 +68,12 @@ impl Network {
             Way::FromUpstream => (upstream, proxy),
         };
         let (device, net) = way.device();
-        let lost = wan::lay(from, to, device, net, path);
+        let mishaps = lay(from, to, device, net);
         match way {
             Way::ToClient => proxy.cable(upstream, "upstream", 2),
             Way::ToUpstream | Way::FromUpstream => client.cable(proxy, "client", 1),
         }
-        Self { lost, ..network }
+        Self { mishaps, ..network }
     }
 
     /// The congestion control of what is sent on this way.
@@ -94,7 +106,24 @@ impl Network {
 
     /// A new pair of it.
     pub(crate) fn pair(&self, forwarding: &Forwarding) -> Ends {
-        let client = self.client.enter(|| TcpStream::connect(forwarding.proxy.address()).unwrap());
+        self.pair_with_receive_buffer(forwarding, None)
+    }
+
+    /// A new pair, its client with a receive buffer of this size.
+    pub(crate) fn pair_with_receive_buffer(
+        &self,
+        forwarding: &Forwarding,
+        size: Option<usize>,
+    ) -> Ends {
+        let client = self.client.enter(|| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            // The window scale is in the SYN.
+            if let Some(size) = size {
+                socket.set_recv_buffer_size(size).unwrap();
+            }
+            socket.connect(&forwarding.proxy.address().into()).unwrap();
+            TcpStream::from(socket)
+        });
         forwarding.pair_of(client)
     }
 }

@@ -1,6 +1,9 @@
 //! Options that are missing, that exclude each other, or that would have no effect.
 
+use std::process::Command;
+
 use super::{PROXY, RUN, STAT, assert_wrong_usage};
+use crate::harness::program::{BINARY, Proxy};
 
 #[test]
 fn options_that_exclude_each_other_are_named() {
@@ -75,7 +78,7 @@ fn a_parent_or_a_target_that_is_the_proxy_itself_is_refused() {
 }
 
 #[test]
-fn a_rule_that_forbids_the_only_target_is_refused() {
+fn a_rule_that_forbids_the_only_target_is_warned_of() {
     for (target, rule) in [
         ("10.1.2.3:80", "10.0.0.0/8"),
         ("10.1.2.3:80", "10.1.2.3/32:80"),
@@ -84,11 +87,14 @@ fn a_rule_that_forbids_the_only_target_is_refused() {
         ("db.example.com:5432", "db.example.com:5432"),
         ("db.example.com:5432", "*"),
     ] {
+        let forward = format!("0:{target}");
+        let proxy = Proxy::start(&mut Command::new(BINARY), &[&forward], &["--deny", rule]);
         let said = format!(
-            "--deny {rule} forbids the only target of -L 127.0.0.1:1:{target}; leave one of the two \
-             out"
+            "WARN --deny {rule} forbids the only target of -L 127.0.0.1:0:{target}: every connection \
+             to it is refused\n"
         );
-        assert_wrong_usage(&format!("proxy -L 1:{target} --deny {rule}"), &said, PROXY);
+        let left = proxy.stop();
+        assert!(left.stderr.contains(&said), "{}", left.stderr);
     }
 }
 

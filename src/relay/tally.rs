@@ -1,0 +1,124 @@
+//! The turns of a pair, told in constant memory.
+
+use std::time::Duration;
+
+use super::charges::Charges;
+use super::quantiles::Quantiles;
+use crate::clock::{Moment, Nanos};
+use crate::record::LimitedBy;
+
+/// So many of the turns that waited longest are kept.
+const SLOWEST: usize = 3;
+
+/// A turn that has ended: a request and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// When the request's first byte was read.
+    pub(crate) at: Moment,
+    /// Until its last byte was written to the upstream's socket.
+    pub(crate) request: Duration,
+    /// From there to the answer's first byte.
+    pub(crate) wait: Duration,
+    /// Of it: what the path took.
+    pub(crate) on_path: Duration,
+    /// From the answer's first byte until its last one was written to the client's socket. `None` without
+    /// an answer.
+    pub(crate) answer: Option<Duration>,
+    pub(crate) request_bytes: u64,
+    pub(crate) answer_bytes: u64,
+    /// Who took more than half of it.
+    pub(crate) limited_by: LimitedBy,
+}
+
+impl Told {
+    /// From the request's first byte to the answer's last one.
+    pub(crate) fn duration(&self) -> Duration {
+        self.request + self.wait + self.answer.unwrap_or_default()
+    }
+}
+
+/// Parts of turns, added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub(crate) total: Nanos,
+    pub(crate) longest: Nanos,
+}
+
+impl Spent {
+    fn add(&mut self, time: Duration) {
+        let time = Nanos::of(time);
+        self.total += time;
+        self.longest = self.longest.max(time);
+    }
+}
+
+/// The turns of a pair so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) count: u64,
+    /// Of these: whose answers began before their requests can have arrived, so that they answer others.
+    pub(crate) crossed: u64,
+    pub(crate) unanswered: u64,
+    pub(crate) request: Spent,
+    pub(crate) wait: Spent,
+    pub(crate) answer: Spent,
+    /// The longest waits first.
+    pub(crate) slowest: Vec<Told>,
+    waits: Quantiles,
+    /// What was charged before the turn that takes place.
+    pub(super) charged_before: Charges,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, turn: Told, is_crossed: bool) {
+        self.count += 1;
+        self.crossed += u64::from(is_crossed);
+        self.unanswered += u64::from(turn.answer.is_none());
+        self.request.add(turn.request);
+        self.wait.add(turn.wait);
+        self.answer.add(turn.answer.unwrap_or_default());
+        self.waits.add(turn.wait);
+        let place = self.slowest.partition_point(|slower| slower.wait >= turn.wait);
+        if place < SLOWEST {
+            self.slowest.truncate(SLOWEST - 1);
+            self.slowest.insert(place, turn);
+        }
+    }
+
+    /// The wait that so many in a hundred did not exceed.
+    pub(crate) fn wait_of(&self, percent: u64) -> Duration {
+        self.waits.quantile(percent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(wait: u64) -> Told {
+        Told {
+            at: Moment::now(),
+            request: Duration::from_millis(1),
+            wait: Duration::from_millis(wait),
+            on_path: Duration::ZERO,
+            answer: (wait != 7).then_some(Duration::from_millis(2)),
+            request_bytes: 1,
+            answer_bytes: 1,
+            limited_by: LimitedBy::None,
+        }
+    }
+
+    #[test]
+    fn the_three_that_waited_longest_are_kept_in_order() {
+        let mut tally = Tally::default();
+        for wait in [5, 7, 9, 1, 8, 2] {
+            tally.add(turn(wait), wait == 1);
+        }
+        let waits: Vec<_> = tally.slowest.iter().map(|turn| turn.wait.as_millis()).collect();
+        assert_eq!(waits, [9, 8, 7]);
+        assert_eq!((tally.count, tally.crossed, tally.unanswered), (6, 1, 1));
+        assert_eq!(tally.wait.total.get(), Duration::from_millis(32));
+        assert_eq!(tally.answer.longest.get(), Duration::from_millis(2));
+        assert_eq!(tally.wait_of(50), Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,373 @@
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::super::finish::Story;
+use super::*;
+use crate::record::LimitedBy;
+use crate::tcp_info::LinuxInfo;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Both sockets as the kernel shows them.
+#[derive(Debug, Clone, Default)]
+struct Shown {
+    client: LinuxInfo,
+    upstream: LinuxInfo,
+}
+
+impl Looks for Shown {
+    fn at(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+        let info = match peer {
+            Peer::Client => &self.client,
+            Peer::Upstream => &self.upstream,
+        };
+        Some(Box::new(info.clone()))
+    }
+}
+
+/// A pair whose clock goes as the test says.
+struct Pair {
+    turns: Turns,
+    start: Instant,
+    now: Duration,
+    client_last: Option<Moment>,
+    shown: Shown,
+}
+
+impl Pair {
+    fn new(is_local: [bool; 2], min_rtt: Duration) -> Self {
+        let start = Instant::now() + ms(1000);
+        let mut shown = Shown::default();
+        for info in [&mut shown.client, &mut shown.upstream] {
+            info.min_rtt = Some(min_rtt);
+            (info.un_acked, info.not_sent_bytes) = (Some(0), Some(0));
+            info.sacked = Some(0);
+        }
+        let turns = Turns::new(None, start.into(), is_local);
+        Self { turns, start, now: Duration::ZERO, client_last: None, shown }
+    }
+
+    fn far() -> Self {
+        Self::new([false; 2], ms(20))
+    }
+
+    fn local() -> Self {
+        Self::new([true; 2], Duration::ZERO)
+    }
+
+    fn moment(&self) -> Moment {
+        (self.start + self.now).into()
+    }
+
+    /// Goes by: nothing was sent meanwhile.
+    fn after(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        for info in [&mut self.shown.client, &mut self.shown.upstream] {
+            info.last_tx_at = Some(info.last_tx_at.unwrap_or_default() + time);
+        }
+        self
+    }
+
+    fn spoken(&self, bytes: usize, speech: Speech) -> Spoken {
+        Spoken { bytes, speech, client_last: self.client_last, client_ended: None }
+    }
+
+    fn client(&mut self, bytes: usize) -> &mut Self {
+        self.client_says(bytes, Speech::Payload)
+    }
+
+    fn client_says(&mut self, bytes: usize, speech: Speech) -> &mut Self {
+        let (spoken, now) = (self.spoken(bytes, speech), self.moment());
+        self.turns.reading(Direction::ToUpstream);
+        self.turns.client_spoke(spoken, &self.shown, now);
+        self.turns.request_written(written(bytes), &self.shown, now);
+        self.client_last = Some(now);
+        self.shown.upstream.last_tx_at = Some(Duration::ZERO);
+        self
+    }
+
+    fn upstream(&mut self, bytes: usize) -> &mut Self {
+        self.upstream_says(bytes, Speech::Payload)
+    }
+
+    fn upstream_says(&mut self, bytes: usize, speech: Speech) -> &mut Self {
+        let (spoken, now) = (self.spoken(bytes, speech), self.moment());
+        self.turns.reading(Direction::ToClient);
+        self.turns.upstream_spoke(spoken, &self.shown, now);
+        self.turns.answer_written(written(bytes), &self.shown, now);
+        self.shown.client.last_tx_at = Some(Duration::ZERO);
+        self
+    }
+
+    fn story(self) -> Story {
+        let began = self.start.into();
+        let story = self.turns.into_story(false);
+        assert_eq!(story.began(), began, "every moment is charged once");
+        story
+    }
+}
+
+fn written(bytes: usize) -> Written {
+    Written { bytes, is_short: false, was_blocked: false }
+}
+
+fn charged(story: &Story) -> Vec<(Cause, u128)> {
+    let times = Cause::ALL.map(|cause| (cause, story.charges[cause].get().as_millis()));
+    times.into_iter().filter(|(_, time)| *time > 0).collect()
+}
+
+#[test]
+fn waits_between_request_and_answer_are_the_upstreams_and_pauses_between_turns_nobodys() {
+    let mut pair = Pair::local();
+    pair.after(ms(50)).client(10).after(ms(300)).upstream(10).after(ms(1000));
+    pair.client(10).after(ms(400)).upstream(10);
+    let story = pair.story();
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 700), (Cause::Idle, 1050)]);
+    let tally = story.tally.unwrap();
+    assert_eq!((tally.count, tally.unanswered, tally.crossed), (2, 0, 0));
+    assert_eq!(tally.slowest[0].wait, ms(400));
+    assert_eq!(tally.slowest[0].limited_by, LimitedBy::Upstream);
+    assert_eq!(tally.slowest[1].wait, ms(300));
+    assert_eq!(tally.slowest[1].limited_by, LimitedBy::Upstream);
+}
+
+#[test]
+fn a_request_in_pieces_is_one_and_its_pauses_are_the_clients() {
+    let mut pair = Pair::local();
+    pair.client(10).after(ms(200)).client(10).after(ms(300)).upstream(10);
+    let story = pair.story();
+    assert_eq!(charged(&story), [(Cause::ClientSends, 200), (Cause::UpstreamThinks, 300)]);
+    let turn = story.tally.unwrap().slowest[0];
+    assert_eq!((turn.request, turn.wait, turn.request_bytes), (ms(200), ms(300), 20));
+}
+
+#[test]
+fn an_answer_in_pieces_is_one_and_its_pauses_are_the_upstreams() {
+    let mut pair = Pair::local();
+    pair.client(10).after(ms(100)).upstream(10).after(ms(200)).upstream(10);
+    let story = pair.story();
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 100), (Cause::UpstreamSends, 200)]);
+    let turn = story.tally.unwrap().slowest[0];
+    assert_eq!((turn.wait, turn.answer, turn.answer_bytes), (ms(100), Some(ms(200)), 20));
+}
+
+#[test]
+fn a_greeting_is_waited_for_and_is_no_turn() {
+    let mut pair = Pair::local();
+    pair.after(ms(300)).upstream(80);
+    let story = pair.story();
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 300)]);
+    assert!(story.tally.is_none());
+}
+
+#[test]
+fn what_comes_unasked_after_a_silence_is_in_no_turn() {
+    let mut pair = Pair::local();
+    pair.client(10).after(ms(100)).upstream(10).after(ms(5000)).upstream(10);
+    pair.after(ms(6000)).upstream(10).after(ms(500)).client(10).after(ms(100)).upstream(5);
+    let story = pair.story();
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 200), (Cause::Idle, 11_500)]);
+    let tally = story.tally.unwrap();
+    assert_eq!(tally.count, 2);
+    assert!(tally.slowest.iter().all(|turn| turn.answer == Some(ms(0))), "{:?}", tally.slowest);
+}
+
+#[test]
+fn of_a_far_upstreams_wait_a_round_trip_is_the_paths() {
+    let mut pair = Pair::far();
+    pair.client(10).after(ms(20)).upstream(10).after(ms(100)).client(10).after(ms(320)).upstream(1);
+    let story = pair.story();
+    let expected = [
+        (Cause::RequestOnPath, 40),
+        (Cause::UpstreamThinks, 300),
+        (Cause::AnswerOnPath, 20),
+        (Cause::Idle, 80),
+    ];
+    assert_eq!(charged(&story), expected);
+    let slowest = story.tally.unwrap().slowest;
+    assert_eq!((slowest[0].on_path, slowest[1].on_path), (ms(20), ms(20)));
+    assert_eq!(slowest[1].limited_by, LimitedBy::NetworkUpstream);
+}
+
+#[test]
+fn a_request_that_was_sent_again_was_on_the_path_until_then() {
+    let mut pair = Pair::far();
+    pair.client(10).after(ms(250));
+    pair.shown.upstream.last_tx_at = Some(ms(45));
+    pair.shown.upstream.total_retrans = Some(1);
+    pair.upstream(10);
+    let expected = [(Cause::RequestOnPath, 225), (Cause::UpstreamThinks, 25)];
+    assert_eq!(charged(&pair.story()), expected);
+}
+
+#[test]
+fn a_retransmission_that_was_needless_costs_nothing() {
+    let mut pair = Pair::far();
+    pair.client(10).after(ms(620));
+    pair.shown.upstream.last_tx_at = Some(ms(410));
+    (pair.shown.upstream.total_retrans, pair.shown.upstream.dsack_dups) = (Some(1), Some(1));
+    pair.upstream(10);
+    let expected = [(Cause::RequestOnPath, 20), (Cause::UpstreamThinks, 600)];
+    assert_eq!(charged(&pair.story()), expected);
+}
+
+#[test]
+fn packets_out_of_order_cost_what_their_repair_can_take_and_no_more() {
+    let mut pair = Pair::far();
+    pair.client(10).after(ms(20)).upstream(10);
+    for packets in 1..=5 {
+        pair.after(ms(100));
+        pair.shown.upstream.rx_out_of_order = Some(packets);
+        pair.upstream(10);
+    }
+    let story = pair.story();
+    let expected =
+        [(Cause::RequestOnPath, 20), (Cause::UpstreamSends, 375), (Cause::FromUpstream, 125)];
+    assert_eq!(charged(&story), expected);
+    assert_eq!(story.doubts.from_upstream.get(), ms(0));
+}
+
+#[test]
+fn bursts_a_round_trip_apart_are_what_a_congestion_window_lets_through() {
+    let mut pair = Pair::far();
+    (pair.shown.upstream.rx_mss, pair.shown.upstream.rx_window) = (Some(1000), Some(65_000));
+    pair.client(10).after(ms(20)).upstream(10_000).after(ms(21)).upstream(20_000);
+    // A program that sends so little paces it.
+    pair.after(ms(19)).upstream(1_000).after(ms(21)).upstream(1_000);
+    let story = pair.story();
+    let expected =
+        [(Cause::RequestOnPath, 20), (Cause::UpstreamSends, 21), (Cause::FromUpstream, 40)];
+    assert_eq!(charged(&story), expected);
+}
+
+#[test]
+fn a_handshake_is_charged_and_not_counted() {
+    let mut pair = Pair::local();
+    pair.client_says(300, Speech::Handshake).after(ms(30)).upstream_says(3000, Speech::Payload);
+    pair.after(ms(1)).client_says(80, Speech::Handshake).after(ms(10)).client(100);
+    pair.after(ms(300)).upstream(500);
+    let story = pair.story();
+    let tally = story.tally.as_ref().unwrap();
+    assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
+    assert_eq!(tally.slowest[0].request_bytes, 100);
+    assert_eq!(story.charges[Cause::UpstreamThinks].get(), ms(330));
+}
+
+#[test]
+fn tickets_end_no_wait() {
+    let mut pair = Pair::local();
+    pair.client_says(300, Speech::Handshake).after(ms(3)).upstream(3000);
+    pair.after(ms(1)).client_says(80, Speech::Handshake).client(100);
+    pair.after(ms(2)).upstream(250).after(ms(1)).upstream(250);
+    pair.after(ms(297)).upstream(500).after(ms(30)).upstream(500);
+    let tally = pair.story().tally.unwrap();
+    assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
+    assert_eq!(tally.slowest[0].answer, Some(ms(30)));
+}
+
+#[test]
+fn an_upload_that_goes_on_when_it_is_answered_early_is_one_turn() {
+    let mut pair = Pair::local();
+    pair.client(100_000).after(ms(5)).upstream(80).after(ms(1)).client(1000).after(ms(1));
+    pair.upstream(10);
+    let tally = pair.story().tally.unwrap();
+    assert_eq!((tally.count, tally.crossed), (1, 1));
+}
+
+#[test]
+fn answers_that_come_before_their_requests_can_have_arrived_are_others() {
+    let mut pair = Pair::far();
+    for _ in 0..4 {
+        pair.after(ms(300)).client(10).after(ms(1)).upstream(10);
+    }
+    assert_eq!(pair.story().tally.unwrap().crossed, 4);
+}
+
+/// Something that happens to a pair.
+#[derive(Debug, Clone)]
+enum Event {
+    After(u64),
+    Client { bytes: usize, is_handshake: bool },
+    Upstream { bytes: usize },
+    Request { bytes: usize, is_short: bool, was_blocked: bool },
+    Answer { bytes: usize, is_short: bool, was_blocked: bool },
+    Reading(bool),
+    Shown { age: u64, unsent: u32, out_of_order: u32, again: u32, window: u32 },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let time = prop_oneof![0_u64..50_000, 0_u64..10_000_000_000];
+    let bytes = 0_usize..200_000;
+    prop_oneof![
+        4 => time.prop_map(Event::After),
+        2 => (bytes.clone(), any::<bool>())
+            .prop_map(|(bytes, is_handshake)| Event::Client { bytes, is_handshake }),
+        2 => bytes.clone().prop_map(|bytes| Event::Upstream { bytes }),
+        2 => (bytes.clone(), any::<bool>(), any::<bool>()).prop_map(
+            |(bytes, is_short, was_blocked)| Event::Request { bytes, is_short, was_blocked }),
+        2 => (bytes, any::<bool>(), any::<bool>()).prop_map(
+            |(bytes, is_short, was_blocked)| Event::Answer { bytes, is_short, was_blocked }),
+        2 => any::<bool>().prop_map(Event::Reading),
+        1 => (0_u64..9_000, 0_u32..3, 0_u32..9, 0_u32..9, 0_u32..3).prop_map(
+            |(age, unsent, out_of_order, again, window)| Event::Shown {
+                age, unsent, out_of_order, again, window
+            }),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, and whatever the kernel says.
+    #[test]
+    fn every_moment_is_charged_once(
+        is_local in any::<[bool; 2]>(),
+        min_rtt in 0_u64..300,
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let mut pair = Pair::new(is_local, ms(min_rtt));
+        for event in events {
+            let now = pair.moment();
+            match event {
+                Event::After(time) => pair.now += Duration::from_nanos(time),
+                Event::Client { bytes, is_handshake } => {
+                    let speech =
+                        if is_handshake { Speech::Handshake } else { Speech::Payload };
+                    let spoken = pair.spoken(bytes, speech);
+                    pair.turns.client_spoke(spoken, &pair.shown, now);
+                    pair.client_last = Some(now);
+                }
+                Event::Upstream { bytes } => {
+                    let spoken = pair.spoken(bytes, Speech::Payload);
+                    pair.turns.upstream_spoke(spoken, &pair.shown, now);
+                }
+                Event::Request { bytes, is_short, was_blocked } => {
+                    let written = Written { bytes, is_short, was_blocked };
+                    pair.turns.request_written(written, &pair.shown, now);
+                }
+                Event::Answer { bytes, is_short, was_blocked } => {
+                    let written = Written { bytes, is_short, was_blocked };
+                    pair.turns.answer_written(written, &pair.shown, now);
+                }
+                Event::Reading(true) => pair.turns.reading(Direction::ToUpstream),
+                Event::Reading(false) => pair.turns.reading(Direction::ToClient),
+                Event::Shown { age, unsent, out_of_order, again, window } => {
+                    for info in [&mut pair.shown.client, &mut pair.shown.upstream] {
+                        info.last_tx_at = Some(ms(age));
+                        (info.not_sent_bytes, info.un_acked) = (Some(unsent), Some(unsent));
+                        info.rx_out_of_order = Some(out_of_order);
+                        (info.total_retrans, info.dsack_dups) = (Some(again), Some(window));
+                        info.tx_window = Some(window * 1000);
+                        info.rx_window_limited = Some(ms(age));
+                    }
+                }
+            }
+        }
+        let end = pair.moment();
+        let start = Moment::from(pair.start);
+        let story = pair.turns.into_story(false);
+        prop_assert_eq!(story.began(), start);
+        prop_assert!(story.ended <= end);
+    }
+}
