@@ -3,17 +3,18 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use conniver::record::{Mode, Outcome, Record};
 use tempfile::TempDir;
 
-use crate::harness::clients::{Counts, Server, assert_tls_tunnelled, assert_tunnelled, client};
+use crate::harness::clients::{Counts, assert_tls_tunnelled, assert_tunnelled, client};
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::program::{BINARY, Proxy, wait_until};
-use crate::harness::{has_tool, output, run};
+use crate::harness::postgres::{self, Postgres};
+use crate::harness::program::{BINARY, Proxy};
+use crate::harness::{has_tool, output};
 
 fn need(tool: &str, check: &str) {
     if !has_tool(tool, check) {
@@ -132,52 +133,19 @@ pub(crate) fn apt_updates() -> String {
     figures(&records)
 }
 
-/// Debian keeps the server's programs away from PATH, one directory a version.
-fn postgres(program: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    versions
-        .map(|version| version.path().join("bin").join(program))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| program.into())
-}
-
 pub(crate) fn psql_queries() -> String {
     let check = "psql_queries";
     need("psql", check);
     need("setpriv", check);
-    need(postgres("initdb").to_str().unwrap(), check);
+    need(postgres::program("initdb").to_str().unwrap(), check);
     if !available(check) {
         std::process::exit(1);
     }
-    // It takes no port 0; in a namespace of the check's own, every port is free.
     let namespace = Namespace::new();
-    // PostgreSQL refuses to be root's.
-    let directory = TempDir::new().unwrap();
-    run("chown", &["nobody", directory.path().to_str().unwrap()]);
-    let cluster = directory.path().join("cluster");
-    let server = |program: &str| {
-        let mut command = namespace.command("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
-        command.arg(postgres(program)).arg("-D").arg(&cluster).current_dir(directory.path());
-        command
-    };
-    output(server("initdb").args(["--no-sync", "-U", "me", "-A", "trust"]));
-    let log = std::fs::File::create(directory.path().join("log")).unwrap();
-    let mut start = server("postgres");
-    start.args(["-h", "127.0.0.1", "-k", "", "-p", "5432"]).stderr(log);
-    let _server = Server::start(&mut start);
-    wait_until("PostgreSQL is ready", || {
-        let mut ask = namespace.command("psql");
-        ask.args(["-h", "127.0.0.1", "-U", "me", "-c", "select 1", "postgres"]);
-        ask.output().unwrap().status.success()
-    });
-
-    let target = "127.0.0.1:5432";
-    let forward = format!("0:{target}");
-    let proxy = Proxy::start(&mut namespace.command(BINARY), &[&forward], &[]);
-    let port = proxy.address().port().to_string();
-    let mut psql = namespace.command("psql");
-    psql.args(["-X", "-q", "-At", "-h", "127.0.0.1", "-p", &port, "-U", "me"]);
+    let _server = Postgres::start(&namespace);
+    let target = Postgres::ADDRESS;
+    let proxy = Proxy::start(&mut namespace.command(BINARY), &[&format!("0:{target}")], &[]);
+    let mut psql = Postgres::psql(&namespace, proxy.address().port());
     psql.args(["-c", "create table lines as select generate_series(1, 1000000) as number"]);
     psql.args(["-c", "\\copy lines to stdout", "-c", "select sum(number) from lines", "postgres"]);
     let lines = client(&mut psql);

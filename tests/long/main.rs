@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 mod bulk;
 #[cfg(target_os = "linux")]
+mod causes;
+#[cfg(target_os = "linux")]
 mod clients;
 #[cfg(target_os = "linux")]
 mod counts;
@@ -33,8 +35,6 @@ mod role;
 mod slow_loris;
 #[cfg(target_os = "linux")]
 mod soak;
-#[cfg(target_os = "linux")]
-mod verdicts;
 
 /// Returns its figures.
 type Check = fn() -> String;
@@ -45,7 +45,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("sixty_four_pairs_of_100_mib_at_once", bulk::sixty_four_pairs_of_100_mib_at_once),
     ("messages_of_random_sizes_at_random_paces", messages::of_random_sizes_at_random_paces),
     ("nine_thousand_idle_pairs", idle::nine_thousand_pairs),
-    ("verdicts_twenty_times_each", verdicts::twenty_times_each),
+    ("causes_twenty_times_each", causes::twenty_times_each),
     ("ten_thousand_random_endings", endings::ten_thousand_random),
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),
     ("ten_seconds_of_a_full_disk", faults::ten_seconds_of_a_full_disk),
