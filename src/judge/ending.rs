@@ -19,10 +19,12 @@ pub(crate) enum Finish {
     Relayed(RelayEnd, Box<Story>),
 }
 
-/// What the record says of it, from what was seen of each socket and what the record says of it.
+/// What the record says of it, from what was seen of each socket and what the record says of it. `is_tls`:
+/// the client began with TLS.
 pub(crate) fn ending(
     client: (&LegState, &Report),
     upstream: Option<(&LegState, &Report)>,
+    is_tls: bool,
     finish: Finish,
 ) -> (Outcome, Ending) {
     match finish {
@@ -40,26 +42,42 @@ pub(crate) fn ending(
             };
             (failure.outcome, ending)
         }
-        Finish::Relayed(end, _) => relayed(client, upstream, end),
+        Finish::Relayed(end, _) => relayed(client, upstream, is_tls, end),
     }
 }
 
 fn relayed(
     client: (&LegState, &Report),
     upstream: Option<(&LegState, &Report)>,
+    is_tls: bool,
     end: RelayEnd,
 ) -> (Outcome, Ending) {
     let sides = [(By::Client, Some(client)), (By::Upstream, upstream)];
     let ends = sides.into_iter().filter_map(|(by, leg)| Some((by, peer_end(leg?)?)));
     let mut ends: Vec<(By, PeerEnd)> = ends.collect();
+    ends.sort_by_key(|(_, end)| end.at);
     let report = |side| match side {
         By::Upstream => upstream.map(|(_, report)| report),
         _ => Some(client.1),
     };
+    let other_ended = |side| ends.iter().any(|(other, end)| *other != side && end.how == How::Fin);
     let is_good = |(side, end): &(By, PeerEnd)| {
-        end.fault.is_none() || report(*side).is_some_and(|leg| had_closed(*side, end, leg))
+        let is_harmless = |leg: &Report| match end.how {
+            How::Reset if is_tls && other_ended(*side) => match side {
+                By::Upstream => has_left(client),
+                _ => missed_farewell(Opened::Passively, leg),
+            },
+            How::Reset if is_tls => {
+                // Each closed while the other one's farewell came.
+                missed_farewell(Opened::Passively, client.1)
+                    && report(By::Upstream)
+                        .is_some_and(|leg| missed_farewell(Opened::Actively, leg))
+            }
+            How::Reset => false,
+            _ => had_closed(*side, end, leg),
+        };
+        end.fault.is_none() || report(*side).is_some_and(is_harmless)
     };
-    ends.sort_by_key(|(_, end)| end.at);
     let by = |(side, end): &(By, PeerEnd)| {
         if is_unreachable(end) { By::Network } else { *side }
     };
@@ -180,6 +198,25 @@ fn had_closed(by: By, end: &PeerEnd, leg: &Report) -> bool {
             // It came unread, with the reset behind it.
             Some(PassedBefore { acked: None, .. }) | None => is_farewell,
         }
+}
+
+/// Whether a side of TLS closed while the other one's farewell came, behind which that has ended: with
+/// that unread, its close is a reset without an end of stream before it.
+fn missed_farewell(opened: Opened, leg: &Report) -> bool {
+    let acked = Delivered::of(leg, opened, false).acked;
+    acked.is_some_and(|acked| (1..=FAREWELL).contains(&(leg.tx_bytes - acked)))
+}
+
+/// Whether a client of TLS ended its stream when the server had said all but its farewell. Nobody ends a
+/// half of TLS to ask for something. A server resets that closes with the client's farewell unread, or meets
+/// it before its own end of stream has gone.
+fn has_left((state, report): (&LegState, &Report)) -> bool {
+    let end = state.ended.as_ref().filter(|end| end.how == How::Fin);
+    let acked = end.and_then(|end| end.passed?.acked);
+    acked.is_some_and(|(acked, unacked)| {
+        let written = acked + unacked;
+        written > 0 && report.tx_bytes.saturating_sub(written) <= FAREWELL
+    })
 }
 
 /// A router's word that the peer cannot be reached.

@@ -297,8 +297,11 @@ impl Account {
             verdict(&setup, story, &client, upstream.as_ref())
         });
         let turns = story.and_then(|story| turns(story, self.epoch));
-        let ends = finish
-            .map(|finish| ending((states.0, &client), states.1.zip(upstream.as_ref()), finish));
+        let tls = self.sight.as_deref().and_then(Sight::tls);
+        let ends = finish.map(|finish| {
+            let upstream = states.1.zip(upstream.as_ref());
+            ending((states.0, &client), upstream, tls.is_some(), finish)
+        });
         let (outcome, ending) = ends.unzip();
         let relayed = states.1.filter(|_| is_relayed);
         let phases = self.phases(relayed, closed, &client);
@@ -359,7 +362,7 @@ impl Account {
             ending,
             verdict,
             turns,
-            tls: sight.and_then(Sight::tls),
+            tls,
             http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
             process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
             delta,

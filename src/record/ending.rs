@@ -14,7 +14,8 @@ use crate::nanos;
 pub enum Outcome {
     /// Both sides ended their streams; or one did, and had closed its connection when more came for
     /// it, such as the last words of TLS: `delivery` says how much it never got. An upstream that closes
-    /// while it is spoken to, before it has answered, is a `reset`.
+    /// while it is spoken to, before it has answered, is a `reset`. In TLS, which nobody ends by halves, a
+    /// reset is a good end as well that came instead of an end of stream because of such words.
     Ok,
     /// The target's name could not be resolved.
     Dns,

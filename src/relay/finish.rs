@@ -159,10 +159,12 @@ impl Turns {
             Phase::Request => self.unanswered(upstream, is_mixed, &looks, end),
             Phase::Answer => self.undelivered(client, &looks),
         }
-        if !self.has_answered && self.turn.as_ref().is_some_and(|turn| turn.has_paused) {
+        let is_alone = |turn: &Turn| turn.has_paused && turn.answered.is_none();
+        if self.phase == Phase::Request && self.turn.as_ref().is_some_and(is_alone) {
             // One side alone spoke, when it had something to say.
             for cause in [Cause::ClientSends, Cause::FromClient] {
-                let time = self.charges[cause];
+                let before = self.tally.as_ref().map(|tally| tally.charged_before[cause]);
+                let time = self.charges[cause] - before.unwrap_or_default();
                 self.charges.move_to(cause, Cause::Idle, time);
             }
         }
