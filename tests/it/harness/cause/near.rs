@@ -92,7 +92,7 @@ fn nagle_at_client() -> Case {
     drop(client);
     let imposed = Imposed::on(&["client"])
         .time(Who::Client, held)
-        .turns(Turns::answered(HALVES as u64, ms(0)))
+        .turns(Turns::answered(HALVES as u64, ms(0)..=ms(40)))
         .provided(held > ms(500), format!("the halves were held ({held:?})"));
     Case { record: lab.record(), imposed }
 }
@@ -117,7 +117,7 @@ fn nagle_at_upstream() -> Case {
     drop(client);
     let imposed = Imposed::on(&["upstream"])
         .time(Who::Upstream, held)
-        .turns(Turns::answered(HALVES as u64, ms(0)))
+        .turns(Turns::answered(HALVES as u64, ms(0)..=ms(40)))
         .provided(held > ms(500), format!("the halves were held ({held:?})"));
     Case { record: lab.record(), imposed }
 }

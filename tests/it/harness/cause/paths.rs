@@ -137,7 +137,7 @@ fn far_server(round_trip: Duration, exchanges: usize) -> Case {
     let talk = converse(&pair, &vec![Exchange::INSTANT; exchanges]);
     drop(pair);
     let names: &[&str] = match talk.carried() + talk.set_up {
-        short if short < ms(60) => &["network-upstream", "none"],
+        short if short < ms(90) => &["network-upstream", "none"],
         _ => &["network-upstream"],
     };
     let imposed = network_upstream(names, &talk)

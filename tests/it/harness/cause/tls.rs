@@ -56,11 +56,11 @@ const THINK: u64 = 300;
 /// Longer than any cause lasts.
 const NEVER: Duration = ms(1_000_000);
 
-/// A server's thoughts, at most this much besides, and so many turns.
+/// A server's thoughts, and at most this much besides for the handshake: both sides compute.
 fn thought_of(server: &ThinkingServer, besides: Duration) -> Imposed {
     let thought = sum(&server.thoughts);
     Imposed::on(&["upstream"])
-        .time(Who::Upstream, thought)
+        .time(Who::Upstream, thought..=thought + besides)
         .time(Who::Client, ms(0)..=besides)
         .time(Who::Idle, ms(0)..=besides)
         .turns(Turns::answered(1, longest(&server.thoughts)))
@@ -126,7 +126,8 @@ fn late_request() -> Case {
     let paused = began.elapsed() - met;
     ask(&mut session);
     close(&mut session);
-    let imposed = thought_of(&server, met).time(Who::Idle, paused..=paused + met);
+    // The server makes its tickets after the handshake.
+    let imposed = thought_of(&server, met * 2).time(Who::Idle, paused..=paused + met);
     Case { record: record(&proxy), imposed }
 }
 
@@ -210,7 +211,7 @@ fn idle_http_2(idle: Duration) -> Case {
     close(&mut session);
     let thought = sum(&backend.thoughts);
     let imposed = Imposed::on(&["upstream", "none"])
-        .time(Who::Upstream, ms(0)..=thought)
+        .time(Who::Upstream, ms(0)..=answered)
         .time(Who::Client, ms(0)..=answered - thought)
         .time(Who::Idle, ms(0)..=silent + answered)
         .turns(Turns { shape: Some("mixed"), ..Turns::default() })

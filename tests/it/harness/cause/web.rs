@@ -183,7 +183,7 @@ fn curl_speaks_http_2() -> Case {
     let thought = sum(&backend.thoughts);
     // What a multiplexed connection waits for has no certain asker.
     let imposed = Imposed::on(&["upstream", "none"])
-        .time(Who::Upstream, ms(0)..=thought)
+        .time(Who::Upstream, ms(0)..=elapsed)
         .time(Who::Client, ms(0)..=elapsed - thought)
         .time(Who::Idle, ms(0)..=elapsed)
         .turns(Turns { shape: Some("mixed"), ..Turns::default() });
