@@ -159,13 +159,14 @@ impl Way<'_, '_> {
         match self.direction {
             Direction::ToUpstream => {
                 let looks = Sockets { client: source.stream, upstream: sink.stream };
-                let spoken = Spoken { bytes, speech, client_last: last, client_ended: None };
+                let spoken = Spoken { bytes, speech, client_last: last, client_has_ended: false };
                 self.turns.client_spoke(spoken, &looks, at);
             }
             Direction::ToClient => {
                 let looks = Sockets { client: sink.stream, upstream: source.stream };
                 let rx = &sink.state.meter.rx;
-                let spoken = Spoken { bytes, speech, client_last: rx.last, client_ended: rx.ended };
+                let client_has_ended = rx.ended.is_some();
+                let spoken = Spoken { bytes, speech, client_last: rx.last, client_has_ended };
                 self.turns.upstream_spoke(spoken, &looks, at);
             }
         }

@@ -90,15 +90,15 @@ pub(super) struct Turn {
 pub(crate) struct Spoken {
     pub(super) bytes: usize,
     pub(super) speech: Speech,
-    /// When the client's previous byte was read, and when its end of stream was.
+    /// When the client's previous byte was read, and whether its end of stream was.
     pub(super) client_last: Option<Moment>,
-    pub(super) client_ended: Option<Moment>,
+    pub(super) client_has_ended: bool,
 }
 
 #[cfg(feature = "stat")]
 impl Spoken {
     pub(super) fn of_bytes(bytes: usize) -> Self {
-        Self { bytes, speech: Speech::Payload, client_last: None, client_ended: None }
+        Self { bytes, speech: Speech::Payload, client_last: None, client_has_ended: false }
     }
 }
 
@@ -241,8 +241,14 @@ impl Turns {
                     }
                     return self.enter(Phase::Request);
                 }
+                let is_hello = |turn: &Turn| turn.is_handshake && !turn.is_later;
+                let follows_hello = self.turn.as_ref().is_some_and(is_hello);
                 self.rest(looks, now);
                 self.begin(now, spoken.speech);
+                if let Some(turn) = &mut self.turn {
+                    // The handshake's last words and the first request came together.
+                    turn.is_tentative = follows_hello && spoken.speech == Speech::Payload;
+                }
             }
             Phase::Request => {
                 let pause = now.since(self.charged);
@@ -320,8 +326,8 @@ impl Turns {
     /// The answer has begun.
     fn answered(&mut self, spoken: Spoken, has_waited: bool, looks: &impl Looks, now: Moment) {
         let before = self.charged;
-        if let Some(ended) = spoken.client_ended {
-            self.client_may_have_left(ended);
+        if spoken.client_has_ended {
+            self.client_may_have_left();
         }
         if self.in_hand[Direction::ToUpstream as usize] {
             // It comes early: the request is still being written.

@@ -244,10 +244,9 @@ fn a_tls_server_that_closes_behind_its_answers_ends_well() {
     for record in proxy.wait_for_records(40) {
         let ending = record.ending.as_ref().unwrap();
         if record.outcome != Some(Outcome::Ok) {
-            // Where nginx's end is held back behind its answer, by the pace of BBR, and meets the
-            // client's farewell before that one's own end is there, there is nothing but a reset. It was
-            // seen once in some 400 connections.
-            assert_eq!((ending.first_by, ending.first_how), (By::Upstream, How::Reset));
+            // Where one side's farewell is met by the other one's reset before any end of stream is
+            // there, there is nothing but that reset. Each side's was seen once in some 400 connections.
+            assert_eq!(ending.first_how, How::Reset);
             assert_eq!(ending.second_by, None, "{record:?}");
             resets += 1;
         }

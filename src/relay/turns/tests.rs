@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::super::finish::Story;
+use super::super::finish::{Last, Story};
 use super::*;
 use crate::record::LimitedBy;
 use crate::tcp_info::LinuxInfo;
@@ -34,6 +34,7 @@ struct Pair {
     start: Instant,
     now: Duration,
     client_last: Option<Moment>,
+    client_has_ended: bool,
     shown: Shown,
 }
 
@@ -47,7 +48,14 @@ impl Pair {
             info.sacked = Some(0);
         }
         let turns = Turns::new(None, start.into(), is_local);
-        Self { turns, start, now: Duration::ZERO, client_last: None, shown }
+        Self {
+            turns,
+            start,
+            now: Duration::ZERO,
+            client_last: None,
+            client_has_ended: false,
+            shown,
+        }
     }
 
     fn far() -> Self {
@@ -72,7 +80,12 @@ impl Pair {
     }
 
     fn spoken(&self, bytes: usize, speech: Speech) -> Spoken {
-        Spoken { bytes, speech, client_last: self.client_last, client_ended: None }
+        Spoken {
+            bytes,
+            speech,
+            client_last: self.client_last,
+            client_has_ended: self.client_has_ended,
+        }
     }
 
     fn client(&mut self, bytes: usize) -> &mut Self {
@@ -108,6 +121,26 @@ impl Pair {
         assert_eq!(story.began(), began, "every moment is charged once");
         story
     }
+}
+
+/// A pair that is closed now, and the two sides as they were then.
+fn ended(pair: Pair, sides: impl FnOnce(Moment, &mut Last, &mut Last)) -> Story {
+    let (began, now) = (pair.start.into(), pair.moment());
+    let last = |info: &LinuxInfo| Last {
+        ended: None,
+        broke: None,
+        closed: now,
+        info: Some(Box::new(info.clone())),
+        looked: now,
+        is_undelivered: false,
+        acked: Some(100),
+        acked_at_end: None,
+    };
+    let [mut client, mut upstream] = [last(&pair.shown.client), last(&pair.shown.upstream)];
+    sides(now, &mut client, &mut upstream);
+    let story = pair.turns.finish_with(&client, &upstream, false);
+    assert_eq!(story.began(), began, "every moment is charged once");
+    story
 }
 
 fn written(bytes: usize) -> Written {
@@ -269,6 +302,15 @@ fn tickets_end_no_wait() {
 }
 
 #[test]
+fn tickets_end_no_wait_for_a_request_that_came_with_the_handshakes_end() {
+    let mut pair = Pair::local();
+    pair.client_says(300, Speech::Handshake).after(ms(3)).upstream(3000);
+    pair.after(ms(1)).client(180).after(ms(2)).upstream(250).after(ms(298)).upstream(500);
+    let tally = pair.story().tally.unwrap();
+    assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
+}
+
+#[test]
 fn an_upload_that_goes_on_when_it_is_answered_early_is_one_turn() {
     let mut pair = Pair::local();
     pair.client(100_000).after(ms(5)).upstream(80).after(ms(1)).client(1000).after(ms(1));
@@ -284,6 +326,75 @@ fn answers_that_come_before_their_requests_can_have_arrived_are_others() {
         pair.after(ms(300)).client(10).after(ms(1)).upstream(10);
     }
     assert_eq!(pair.story().tally.unwrap().crossed, 4);
+}
+
+#[test]
+fn a_wait_that_no_answer_ends_counts_until_the_client_leaves() {
+    let mut pair = Pair::local();
+    pair.client(10).after(ms(100)).upstream(10).after(ms(50)).client(10).after(ms(3000));
+    let story = ended(pair, |now, client, _| client.ended = Some(now));
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 3100), (Cause::Idle, 50)]);
+    let tally = story.tally.unwrap();
+    assert_eq!((tally.count, tally.unanswered), (2, 1));
+    assert_eq!((tally.slowest[0].wait, tally.slowest[0].answer), (ms(3000), None));
+}
+
+#[test]
+fn a_request_that_never_arrived_is_the_paths() {
+    let mut pair = Pair::far();
+    pair.client(10).after(ms(3000));
+    let story = ended(pair, |now, client, upstream| {
+        (client.ended, upstream.is_undelivered) = (Some(now), true);
+    });
+    assert_eq!(charged(&story), [(Cause::RequestOnPath, 3000)]);
+}
+
+#[test]
+fn bytes_that_a_stuck_client_did_not_take_count_until_it_breaks() {
+    let mut pair = Pair::local();
+    pair.client(10).after(ms(10)).upstream(10);
+    let short = Written { bytes: 10, is_short: true, was_blocked: false };
+    let now = pair.moment();
+    pair.turns.answer_written(short, &pair.shown, now);
+    pair.after(ms(5000));
+    let story = ended(pair, |now, client, _| (client.ended, client.broke) = (Some(now), Some(now)));
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 10), (Cause::ClientTakes, 5000)]);
+}
+
+#[test]
+fn who_had_left_before_it_was_answered_waited_until_then() {
+    let mut pair = Pair::local();
+    pair.client(10).after(ms(300));
+    let left = pair.moment();
+    pair.client_has_ended = true;
+    pair.after(ms(700)).upstream(10);
+    let acked_nothing = |_, client: &mut Last, _: &mut Last| {
+        (client.ended, client.acked_at_end) = (Some(left), client.acked);
+    };
+    assert_eq!(charged(&ended(pair, acked_nothing)), [(Cause::UpstreamThinks, 300)]);
+}
+
+#[test]
+fn a_client_that_says_something_now_and_then_to_nobody_is_idle_between() {
+    let mut pair = Pair::local();
+    pair.client(100).after(ms(10)).upstream(4);
+    for _ in 0..3 {
+        pair.after(ms(1200)).client(50);
+    }
+    let story = ended(pair, |_, _, _| ());
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 10), (Cause::Idle, 3600)]);
+    assert_eq!(story.tally.unwrap().count, 1);
+}
+
+#[test]
+fn last_words_are_neither_turn_nor_wait() {
+    let mut pair = Pair::local();
+    pair.client(100).after(ms(10)).upstream(400).after(ms(2000)).upstream(31).client(24);
+    let story = ended(pair, |now, client, upstream| {
+        (client.ended, upstream.ended) = (Some(now), Some(now));
+    });
+    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 10), (Cause::Idle, 2000)]);
+    assert_eq!(story.tally.unwrap().count, 1);
 }
 
 /// Something that happens to a pair.
