@@ -65,7 +65,8 @@ fn relayed(
         let is_harmless = |leg: &Report| match end.how {
             How::Reset if is_tls && other_ended(*side) => match side {
                 By::Upstream => has_left(client),
-                _ => missed_farewell(Opened::Passively, leg),
+                // Its kernel may have the farewell already, unread when it closed.
+                _ => missed_farewell(Opened::Passively, leg) || has_arrived(leg),
             },
             How::Reset if is_tls => {
                 // Each closed while the other one's farewell came.
@@ -205,6 +206,11 @@ fn had_closed(by: By, end: &PeerEnd, leg: &Report) -> bool {
 fn missed_farewell(opened: Opened, leg: &Report) -> bool {
     let acked = Delivered::of(leg, opened, false).acked;
     acked.is_some_and(|acked| (1..=FAREWELL).contains(&(leg.tx_bytes - acked)))
+}
+
+/// Whether all that was written to the client has arrived.
+fn has_arrived(client: &Report) -> bool {
+    Delivered::of(client, Opened::Passively, false).undelivered == Some(0)
 }
 
 /// Whether a client of TLS ended its stream when the server had said all but its farewell. Nobody ends a

@@ -126,6 +126,8 @@ pub(crate) struct Turns {
     pub(super) in_hand: [bool; 2],
     /// The upstream has spoken.
     pub(super) has_answered: bool,
+    /// A handshake of TLS was seen.
+    pub(super) is_tls: bool,
     pub(super) charges: Charges,
     pub(super) turn: Option<Turn>,
     pub(super) tally: Option<Box<Tally>>,
@@ -150,6 +152,7 @@ impl Turns {
             is_reading: [false; 2],
             in_hand: [false; 2],
             has_answered: false,
+            is_tls: false,
             charges: Charges::default(),
             turn: None,
             tally: None,
@@ -174,6 +177,7 @@ impl Turns {
     /// A request begins.
     fn begin(&mut self, now: Moment, speech: Speech) {
         self.enter(Phase::Request);
+        self.is_tls |= speech == Speech::Handshake;
         if let Some(tally) = &mut self.tally {
             tally.charged_before.clone_from(&self.charges);
         }

@@ -244,9 +244,11 @@ fn a_tls_server_that_closes_behind_its_answers_ends_well() {
     for record in proxy.wait_for_records(40) {
         let ending = record.ending.as_ref().unwrap();
         if record.outcome != Some(Outcome::Ok) {
-            // Where one side's farewell is met by the other one's reset before any end of stream is
-            // there, there is nothing but that reset. Each side's was seen once in some 400 connections.
-            assert_eq!(ending.first_how, How::Reset);
+            // Where one side's farewell is met by the other one's reset, that may be all that is seen: once
+            // in some 300 connections.
+            assert!(
+                [ending.first_how, ending.second_how.unwrap_or(How::Fin)].contains(&How::Reset)
+            );
             assert_eq!(ending.second_by, None, "{record:?}");
             resets += 1;
         }

@@ -397,6 +397,20 @@ fn last_words_are_neither_turn_nor_wait() {
     assert_eq!(story.tally.unwrap().count, 1);
 }
 
+#[test]
+fn farewells_of_tls_that_answer_each_other_are_no_turn() {
+    let mut pair = Pair::local();
+    pair.client_says(300, Speech::Handshake).after(ms(3)).upstream(3000);
+    pair.client(180).after(ms(40)).upstream(500).after(ms(10)).client(24).upstream(24);
+    let story = ended(pair, |now, client, _| client.ended = Some(now));
+    assert_eq!(story.tally.unwrap().count, 1);
+    // Without TLS, as few bytes may be a question and its answer.
+    let mut pair = Pair::local();
+    pair.client(24).upstream(24).after(ms(10)).client(24).upstream(24);
+    let story = ended(pair, |now, client, _| client.ended = Some(now));
+    assert_eq!(story.tally.unwrap().count, 2);
+}
+
 /// Something that happens to a pair.
 #[derive(Debug, Clone)]
 enum Event {
