@@ -108,12 +108,6 @@ impl Moment {
         Self::now().saturating_since(self)
     }
 
-    /// So much later.
-    #[cfg(feature = "proxy")]
-    pub(crate) fn after(self, time: Nanos) -> Self {
-        Self(self.0 + time)
-    }
-
     /// `duration` after this moment.
     #[cfg(feature = "proxy")]
     pub(crate) fn saturating_add(self, duration: Duration) -> Self {

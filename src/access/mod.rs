@@ -18,6 +18,7 @@ pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
 
+use crate::conn::is_on_this_machine;
 use crate::fault::Fault;
 use crate::ingress::Target;
 
@@ -57,10 +58,10 @@ impl Asker {
     /// The client of this connection. One whose address is the one that it connected to is on this
     /// machine too.
     pub(crate) fn client(remote: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
-        let (remote, local) =
-            (remote.map(|a| a.ip().to_canonical()), local.map(|a| a.ip().to_canonical()));
-        let is_local = remote.is_some_and(|ip| ip.is_loopback() || Some(ip) == local);
-        if is_local { Self::LocalClient } else { Self::RemoteClient }
+        match is_on_this_machine(remote, local) {
+            true => Self::LocalClient,
+            false => Self::RemoteClient,
+        }
     }
 
     /// The client of a connection that was diverted on its way to `target`, so that our own address

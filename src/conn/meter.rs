@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use crate::clock::{Epoch, Moment, Nanos};
 use crate::fault::Fault;
-#[cfg(feature = "proxy")]
-use crate::tcp_info::LinuxInfo;
 use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 
 /// One direction of one socket.
@@ -95,6 +93,14 @@ impl Blocked {
     }
 }
 
+/// Whether a peer is on this machine, to which we are connected by our address `local`: packets from an
+/// address to itself take the loopback device.
+#[cfg(feature = "proxy")]
+pub(crate) fn is_on_this_machine(remote: Option<SocketAddr>, local: Option<SocketAddr>) -> bool {
+    let [remote, local] = [remote, local].map(|address| address.map(|a| a.ip().to_canonical()));
+    remote.is_some_and(|ip| ip.is_loopback() || Some(ip) == local)
+}
+
 /// When the first byte of a proxy's own conversation with the peer passed each way.
 #[derive(Debug)]
 pub(crate) struct OwnFirst {
@@ -147,9 +153,8 @@ impl Meter {
             return Some(due);
         }
         if !blocked.is_closed {
-            let info = Snapshot::structure(socket).ok().map(|look| look.decode());
-            let linux = info.as_ref().and_then(|info| info.sys_info.linux());
-            blocked.is_closed = linux.is_some_and(LinuxInfo::has_closed_window);
+            let linux = Snapshot::structure(socket).ok().and_then(|look| look.linux());
+            blocked.is_closed = linux.is_some_and(|linux| linux.has_closed_window());
         }
         Some(now.saturating_add(WINDOW_PROBE))
     }
@@ -181,11 +186,10 @@ impl Meter {
         self.tx.bytes.saturating_sub(self.own_tx)
     }
 
-    /// Whether the peer is on this machine: packets from an address to itself take the loopback device.
+    /// Whether the peer is on this machine.
     #[cfg(feature = "proxy")]
     pub(crate) fn is_local(&self) -> bool {
-        let [local, remote] = [self.local, self.remote].map(|address| address.map(|a| a.ip()));
-        remote.is_some_and(|remote| remote.is_loopback() || local == Some(remote))
+        is_on_this_machine(self.remote, self.local)
     }
 
     /// What has passed until now was a proxy's own conversation.

@@ -25,7 +25,7 @@ use context::Context;
 pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
 #[cfg(feature = "proxy")]
-pub(crate) use meter::WINDOW_PROBE;
+pub(crate) use meter::{WINDOW_PROBE, is_on_this_machine};
 pub use report::{EofInfo, Report};
 
 use crate::tcp_info::Socket;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::meter::Meter;
+#[cfg(feature = "proxy")]
+use super::meter::is_on_this_machine;
 use crate::clock::Moment;
 use crate::fault::Fault;
 use crate::nanos;
@@ -165,12 +167,10 @@ impl Report {
         before_our_end.or_else(|| self.closed_info.as_ref()?.rtt)
     }
 
-    /// Whether the peer is on this machine: packets from an address to itself take the loopback device.
+    /// Whether the peer is on this machine.
     #[cfg(feature = "proxy")]
     pub(crate) fn is_local(&self) -> bool {
-        let [local, remote] =
-            [self.local_addr, self.remote_addr].map(|address| address.map(|a| a.ip()));
-        remote.is_some_and(|remote| remote.is_loopback() || local == Some(remote))
+        is_on_this_machine(self.remote_addr, self.local_addr)
     }
 
     /// Of `tx_bytes`: those that the proxy only passed on. A report that was read from a file may say

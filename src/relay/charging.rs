@@ -242,7 +242,7 @@ impl Turns {
         }
         self.end_turn();
         let on_path = self.min_rtt(Peer::Client, looks);
-        let seen = self.charged.after(on_path).min(now);
+        let seen = self.charged.saturating_add(on_path.get()).min(now);
         self.charge(Cause::AnswerOnPath, seen);
         self.charge(Cause::Idle, now);
     }
@@ -256,7 +256,7 @@ impl Turns {
     /// The answer was in the client's socket for so long.
     pub(super) fn charge_queued(&mut self, queued: Nanos, looks: &impl Looks) {
         if queued > Nanos::default() {
-            let until = self.charged.after(queued);
+            let until = self.charged.saturating_add(queued.get());
             self.charge(blocked(Direction::ToClient).path, until);
             self.unlooked_blocked += queued;
             self.settle_blocked(Direction::ToClient, looks);

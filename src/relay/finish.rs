@@ -1,5 +1,7 @@
 //! The end of a pair: the last wait counts, whoever ends it.
 
+use std::time::Duration;
+
 use super::charges::{Cause, Charges};
 use super::leg::LegState;
 use super::looks::{Doubts, Looks, Peer, late};
@@ -17,7 +19,7 @@ const FAREWELL: u64 = 256;
 const CLOSE_NOTIFY: u64 = 69;
 
 /// And that end of stream follows within this.
-const FAREWELL_TAKES: Nanos = Nanos::of(std::time::Duration::from_millis(10));
+const FAREWELL_TAKES: Nanos = Nanos::of(Duration::from_millis(10));
 
 /// What a pair's time was spent on from the beginning of relaying, and its turns.
 #[derive(Debug)]
@@ -65,13 +67,14 @@ impl Last {
     fn of(leg: &LegState, syn: u64) -> Self {
         let meter = &leg.meter;
         let closed = meter.closed.unwrap_or_else(Moment::now);
-        let at_close = linux(meter.closed_look.as_deref());
+        let at_close = meter.closed_look.as_deref().and_then(Snapshot::linux);
         let acked = at_close.as_ref().and_then(|info| info.bytes_acked);
         let acked = acked.map(|acked| acked.saturating_sub(syn));
-        let (info, looked) = match (linux(meter.eof_look.as_deref()), meter.tx.ended) {
-            (Some(info), Some(ended)) => (Some(info), ended),
-            _ => (at_close, closed),
-        };
+        let (info, looked) =
+            match (meter.eof_look.as_deref().and_then(Snapshot::linux), meter.tx.ended) {
+                (Some(info), Some(ended)) => (Some(info), ended),
+                _ => (at_close, closed),
+            };
         Self {
             ended: leg.ended.as_ref().map(|end| end.at),
             broke: leg.ended.as_ref().filter(|_| leg.gone).map(|end| end.at),
@@ -86,13 +89,6 @@ impl Last {
                 .and_then(|end| end.passed.as_ref()?.acked)
                 .map(|(acked, _)| acked),
         }
-    }
-}
-
-fn linux(look: Option<&Snapshot>) -> Option<Box<LinuxInfo>> {
-    match look?.decode().sys_info {
-        crate::tcp_info::SysInfo::Linux(info) => Some(info),
-        _ => None,
     }
 }
 
@@ -154,7 +150,7 @@ impl Turns {
         let end = ends.into_iter().flatten().min().unwrap_or(self.charged);
         let [to_upstream, to_client] = self.in_hand;
         match self.phase {
-            _ if to_upstream && self.phase == Phase::Request => {
+            Phase::Request if to_upstream => {
                 let end = upstream.broke.or(client.broke).unwrap_or(upstream.closed);
                 self.charge_blocked(Direction::ToUpstream, &looks, end);
             }
@@ -239,17 +235,15 @@ impl Turns {
 
     /// The client has asked, and nobody has answered.
     fn unanswered(&mut self, upstream: &Last, is_mixed: bool, looks: &LastLooks<'_>, end: Moment) {
-        let is_wait = self.turn.as_ref().is_some_and(|turn| !turn.has_paused) && !is_mixed;
-        if !is_wait || self.turn.as_ref().is_some_and(|turn| turn.answered.is_some()) {
-            return;
-        }
-        let written = self.turn.as_ref().map_or(self.charged, |turn| turn.written);
+        let is_waiting = |turn: &&Turn| !turn.has_paused && turn.answered.is_none() && !is_mixed;
+        let Some(turn) = self.turn.as_ref().filter(is_waiting) else { return };
+        let written = turn.written;
         let wait = end.since(self.charged);
         self.charge(Cause::UpstreamThinks, end);
-        let path = self.path_unanswered(upstream, wait, written, looks);
-        self.charges.move_to(Cause::UpstreamThinks, path.0, path.1);
+        let (path, on_path) = self.path_unanswered(upstream, wait, written, looks);
+        self.charges.move_to(Cause::UpstreamThinks, path, on_path);
         if let Some(turn) = self.turn.take().filter(|turn| !turn.is_handshake) {
-            let turn = Turn { wait, on_path: path.1, ..turn };
+            let turn = Turn { wait, on_path, ..turn };
             self.tell(&turn, None);
         }
     }

@@ -10,11 +10,10 @@ use tokio::io::Interest;
 
 use super::edit::{Edit, Edited, Speech, Then};
 use super::leg::Side;
-use super::looks::Sockets;
 use super::pipe::{self, Pipe};
-use super::turns::{Spoken, Turns, Written};
+use super::turns::Written;
+use super::way::Way;
 use crate::clock::Moment;
-use crate::record::Direction;
 
 /// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
 /// keeps only what the other side would not take.
@@ -125,64 +124,6 @@ impl Pace {
         match self {
             Self::PassingSome(some) => usize::try_from(some.left).unwrap_or(usize::MAX),
             Self::Passing(_) | Self::Editing(_) => usize::MAX,
-        }
-    }
-}
-
-/// One direction's sides, and the story of its pair.
-pub(super) struct Way<'w, 'l> {
-    pub(super) direction: Direction,
-    pub(super) source: &'w mut Side<'l>,
-    pub(super) sink: &'w mut Side<'l>,
-    pub(super) turns: &'w mut Turns,
-}
-
-/// Bytes that were read, when, and when the last ones before them were.
-struct Read {
-    bytes: usize,
-    at: Moment,
-    last: Option<Moment>,
-}
-
-impl Way<'_, '_> {
-    /// Counts what was read.
-    fn have_read(&mut self, bytes: usize) -> Read {
-        let rx = &mut self.source.state.meter.rx;
-        let read = Read { bytes, at: Moment::now(), last: rx.last };
-        rx.moved(bytes, read.at);
-        read
-    }
-
-    /// The source has said this.
-    fn has_spoken(&mut self, Read { bytes, at, last }: Read, speech: Speech) {
-        let (source, sink) = (&self.source, &self.sink);
-        match self.direction {
-            Direction::ToUpstream => {
-                let looks = Sockets { client: source.stream, upstream: sink.stream };
-                let spoken = Spoken { bytes, speech, client_last: last, client_has_ended: false };
-                self.turns.client_spoke(spoken, &looks, at);
-            }
-            Direction::ToClient => {
-                let looks = Sockets { client: sink.stream, upstream: source.stream };
-                let rx = &sink.state.meter.rx;
-                let client_has_ended = rx.ended.is_some();
-                let spoken = Spoken { bytes, speech, client_last: rx.last, client_has_ended };
-                self.turns.upstream_spoke(spoken, &looks, at);
-            }
-        }
-    }
-
-    fn have_written(&mut self, written: Written, now: Moment) {
-        let (source, sink) = (self.source.stream, self.sink.stream);
-        match self.direction {
-            Direction::ToUpstream => {
-                let looks = Sockets { client: source, upstream: sink };
-                self.turns.request_written(written, &looks, now);
-            }
-            Direction::ToClient => {
-                let looks = Sockets { client: sink, upstream: source };
-                self.turns.answer_written(written, &looks, now);
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::charges::Cause;
 use super::finish::AtClientEnd;
 use super::window::Window;
 use crate::clock::{Moment, Nanos};
-use crate::tcp_info::{LinuxInfo, Snapshot, Socket, State, SysInfo};
+use crate::tcp_info::{LinuxInfo, Snapshot, Socket, State};
 
 /// The kernel counts ages in its ticks: 4 ms long as a rule, 10 at most where it has few processors to serve.
 /// Two of 4 ms, and what a program takes to wake.
@@ -64,11 +64,12 @@ impl Looks for Sockets<'_> {
     }
 }
 
+/// What the kernel knows of a connection now. Systems that do not tell are not asked: pairs look often.
 pub(crate) fn figures(socket: &impl Socket) -> Option<Box<LinuxInfo>> {
-    match Snapshot::structure(socket).ok()?.decode().sys_info {
-        SysInfo::Linux(info) => Some(info),
-        _ => None,
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+        return None;
     }
+    Snapshot::structure(socket).ok()?.linux()
 }
 
 /// Segments of data in flight, without our own end of stream.

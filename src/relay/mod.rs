@@ -30,6 +30,7 @@ mod state_changes;
 mod tally;
 mod turns;
 mod watch;
+mod way;
 mod window;
 mod window_watch;
 
@@ -55,7 +56,6 @@ use error_watch::ErrorWatch;
 pub(crate) use exchange::Exchange;
 pub(crate) use finish::Story;
 pub(crate) use half::Half;
-use half::Way;
 pub(crate) use leg::{Leg, LegState, PassedBefore, PeerEnd, Side, abort};
 #[cfg(test)]
 pub(crate) use looks::Doubts;
@@ -70,6 +70,7 @@ pub(crate) use turns::Turns;
 #[cfg(feature = "stat")]
 pub(crate) use turns::Written;
 pub(crate) use watch::Watch;
+use way::Way;
 use window_watch::WindowWatch;
 
 /// How long a client may keep its connection that has all that it was to get, and our end of stream

@@ -260,7 +260,7 @@ impl Turns {
                 self.go_on(pause, spoken.speech, now);
             }
         }
-        self.burst = self.burst.saturating_add(u32::try_from(spoken.bytes).unwrap_or(u32::MAX));
+        self.count_of_burst(spoken.bytes);
     }
 
     /// The client goes on with its request.
@@ -319,7 +319,7 @@ impl Turns {
         if let Some(turn) = &mut self.turn {
             turn.answer_bytes += spoken.bytes as u64;
         }
-        self.burst = self.burst.saturating_add(u32::try_from(spoken.bytes).unwrap_or(u32::MAX));
+        self.count_of_burst(spoken.bytes);
     }
 
     /// The upstream's part of a handshake comes while a request is out: it is no answer to it.
@@ -402,6 +402,10 @@ impl Turns {
         if let Some(turn) = &mut self.turn {
             turn.is_slowly_taken |= written.is_short;
         }
+    }
+
+    fn count_of_burst(&mut self, bytes: usize) {
+        self.burst = self.burst.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     fn has_waited(&mut self, direction: Direction) -> bool {

@@ -97,6 +97,15 @@ impl Snapshot {
         }
     }
 
+    /// The figures of Linux's structure. `None` on other systems.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn linux(&self) -> Option<Box<super::LinuxInfo>> {
+        match self.decode().sys_info {
+            SysInfo::Linux(info) => Some(info),
+            _ => None,
+        }
+    }
+
     /// The structure's bytes, exactly as many as the kernel returned.
     pub fn bytes(&self) -> &[u8] {
         &self.info

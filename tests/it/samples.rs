@@ -1,27 +1,24 @@
 //! Open pairs are seen by their samples.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use conniver::ingress::Forward;
-use conniver::proxy::{Listener, Settings};
-use conniver::record::{
-    self, Leg, Line, Output, Record, Recorder, Sample, SampleReason, WarningCode,
-};
+use conniver::proxy::Settings;
+use conniver::record::{Leg, Line, Record, Sample, SampleReason, WarningCode};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use tokio::sync::oneshot;
 
 use crate::contract::assert_keys;
 use crate::harness::forwarding::{Ends, Forwarding};
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::noise::{Noise, receive, send};
-use crate::harness::peers::{self, echo_server, noise};
+use crate::harness::peers::{self, noise};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
 use crate::harness::run;
+use crate::harness::within::lines_within;
 
 const SAMPLE: &str = "event schema time host labels runId seq id mode listener target duration reason leg client \
     upstream delta line";
@@ -223,27 +220,12 @@ fn a_retransmission_timeout_and_the_stall_behind_it_are_told() {
 }
 
 /// What a proxy in this process writes with these settings while `work` has a client of an echo server.
-async fn lines_within(
+async fn lines_with(
     settings: Settings,
     work: impl FnOnce(&mut TcpStream, &Path) + Send + 'static,
 ) -> Vec<Line> {
-    let directory = tempfile::TempDir::new().unwrap();
-    let file = directory.path().join("records.ndjson");
-    let (recorder, writer) =
-        Recorder::start(Output::file(file.clone()), record::QUEUE, || {}).unwrap();
-    let listen = (Ipv4Addr::LOCALHOST, 0).into();
-    let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
-    let address = listener.address();
-    let proxy = conniver::proxy::Proxy::new(settings, recorder, vec![listener]);
-    let (done, stop) = oneshot::channel::<()>();
-    let running = tokio::spawn(proxy.run(async { drop(stop.await) }, std::future::pending()));
-    let path = file.clone();
-    let working = move || work(&mut TcpStream::connect(address).unwrap(), &path);
-    tokio::task::spawn_blocking(working).await.unwrap();
-    drop(done);
-    running.await.unwrap();
-    tokio::task::spawn_blocking(|| writer.finish()).await.unwrap();
-    read_lines(&file)
+    let work = |proxy, file: &Path| work(&mut TcpStream::connect(proxy).unwrap(), file);
+    lines_within(settings, |proxy| proxy, work).await.0
 }
 
 fn quiet_ones(lines: &[Line]) -> Vec<&Sample> {
@@ -265,7 +247,7 @@ async fn a_quiet_pair_is_sampled_at_a_slow_pace_and_a_busy_one_at_its_own() {
     settings.events.sample = true;
     settings.sample_interval = Duration::from_millis(10);
     settings.quiet_sample_interval = QUIET;
-    let lines = lines_within(settings, |client, file| {
+    let lines = lines_with(settings, |client, file| {
         let wait_for = |count: usize| {
             wait_until("quiet samples come", || quiet_ones(&read_lines(file)).len() >= count);
         };
@@ -297,7 +279,7 @@ async fn a_quiet_pair_is_sampled_no_more_often_than_a_busy_one() {
     settings.events.sample = true;
     settings.sample_interval = INTERVAL;
     settings.quiet_sample_interval = Duration::from_millis(1);
-    let lines = lines_within(settings, |_, file| {
+    let lines = lines_with(settings, |_, file| {
         wait_until("quiet samples come", || quiet_ones(&read_lines(file)).len() >= 3);
     })
     .await;

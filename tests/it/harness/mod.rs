@@ -19,6 +19,7 @@ pub(crate) mod queues;
 pub(crate) mod random_endings;
 pub(crate) mod tls;
 pub(crate) mod wan;
+pub(crate) mod within;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

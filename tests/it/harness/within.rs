@@ -1,0 +1,37 @@
+//! A proxy in the test's own process, by the library.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use conniver::ingress::Forward;
+use conniver::proxy::{Listener, Proxy, Settings};
+use conniver::record::{self, Line, Output, Recorder, Tally};
+use tokio::sync::oneshot;
+
+use super::peers::echo_server;
+use super::program::read_lines;
+
+/// What a proxy in front of an echo server writes while `work` has its address and the file of its
+/// records, and how many lines it counted.
+pub(crate) async fn lines_within(
+    settings: Settings,
+    configure: impl FnOnce(Proxy) -> Proxy,
+    work: impl FnOnce(SocketAddr, &Path) + Send + 'static,
+) -> (Vec<Line>, Tally) {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("records.ndjson");
+    let (recorder, writer) =
+        Recorder::start(Output::file(file.clone()), record::QUEUE, || {}).unwrap();
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
+    let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
+    let address = listener.address();
+    let proxy = configure(Proxy::new(settings, recorder, vec![listener]));
+    let (done, stop) = oneshot::channel::<()>();
+    let running = tokio::spawn(proxy.run(async { drop(stop.await) }, std::future::pending()));
+    let path = file.clone();
+    tokio::task::spawn_blocking(move || work(address, &path)).await.unwrap();
+    drop(done);
+    running.await.unwrap();
+    let tally = tokio::task::spawn_blocking(|| writer.finish()).await.unwrap();
+    (read_lines(&file), tally)
+}
