@@ -28,6 +28,10 @@ const FIRST_LOOKS: u8 = 64;
 /// relay has written its last byte.
 const MAY_BE_QUEUED: u64 = 64 * 1024;
 
+/// A read of at least so much takes what was queued, and opens the window for more: that the socket's last byte
+/// has just come does not show that all of it has.
+const HAS_QUEUED: usize = 16 * 1024;
+
 /// Who is charged when the relay waits for the sender of a direction.
 struct Starved {
     source: Peer,
@@ -94,7 +98,7 @@ impl Turns {
 
     /// Bytes were in hand since the last event.
     pub(super) fn charge_blocked(&mut self, direction: Direction, looks: &impl Looks, now: Moment) {
-        let stalled = self.stalled(None, looks, now);
+        let stalled = self.stalled(now);
         self.unlooked_blocked += now.since(self.charged) - stalled;
         let Blocked { sink, path, .. } = blocked(direction);
         self.charge_and_stall(path, stalled, now);
@@ -123,16 +127,29 @@ impl Turns {
         self.charges.move_to(path, window, held);
     }
 
-    /// How long the proxy stood still until now, when that ended the time since the last event; of a wait for
-    /// a peer, no longer than its last byte has been there.
-    pub(super) fn stalled(&self, source: Option<Peer>, looks: &impl Looks, now: Moment) -> Nanos {
+    /// How long the proxy stood still until now, when that ended the time since the last event.
+    pub(super) fn stalled(&self, now: Moment) -> Nanos {
         let pulse = self.pulse.as_ref();
-        let Some(still) = pulse.and_then(|pulse| pulse.stalled_until(self.charged, now)) else {
-            return Nanos::default();
-        };
-        let info = source.and_then(|source| looks.at(source));
-        let has_been_there = info.and_then(|info| info.last_rx_at);
-        Nanos::of(has_been_there.map_or(still, |there| there.min(still)))
+        Nanos::of(
+            pulse.and_then(|pulse| pulse.stalled_until(self.charged, now)).unwrap_or_default(),
+        )
+    }
+
+    /// The same of a wait for a peer that ended with a read of so many bytes: no longer than they have been
+    /// there.
+    pub(super) fn stalled_before(
+        &self,
+        bytes: usize,
+        of: Peer,
+        looks: &impl Looks,
+        now: Moment,
+    ) -> Nanos {
+        let still = self.stalled(now);
+        if still == Nanos::default() || bytes >= HAS_QUEUED {
+            return still;
+        }
+        let has_been_there = looks.at(of).and_then(|info| info.last_rx_at);
+        has_been_there.map_or(still, |there| Nanos::of(there).min(still))
     }
 
     /// Nobody spoke since the last event, but the source of `direction` does now.
@@ -140,6 +157,7 @@ impl Turns {
         &mut self,
         direction: Direction,
         has_waited: bool,
+        bytes: usize,
         looks: &impl Looks,
         now: Moment,
     ) {
@@ -147,17 +165,17 @@ impl Turns {
         match (has_waited, to_upstream, to_client) {
             (_, true, _) => self.charge_blocked(Direction::ToUpstream, looks, now),
             (_, _, true) => self.charge_blocked(Direction::ToClient, looks, now),
-            (true, ..) => self.starve(direction, looks, now),
+            (true, ..) => self.starve(direction, bytes, looks, now),
             (false, ..) => self.charge(Cause::Proxy, now),
         }
     }
 
     /// The relay had nothing in hand and waited for the source since the last event.
-    fn starve(&mut self, direction: Direction, looks: &impl Looks, now: Moment) {
+    fn starve(&mut self, direction: Direction, bytes: usize, looks: &impl Looks, now: Moment) {
         let since = self.charged;
         let Starved { source, sender, path } = starved(direction);
         let Blocked { sink, path: path_to_sink, .. } = blocked(direction);
-        let stalled = self.stalled(Some(source), looks, now);
+        let stalled = self.stalled_before(bytes, source, looks, now);
         let pause = now.since(since) - stalled;
         self.charge_and_stall(sender, stalled, now);
         self.unlooked += pause;
@@ -192,6 +210,7 @@ impl Turns {
     pub(super) fn wait(
         &mut self,
         has_waited: bool,
+        bytes: usize,
         written: Moment,
         looks: &impl Looks,
         now: Moment,
@@ -200,7 +219,7 @@ impl Turns {
             self.charge(Cause::Proxy, now);
             return Nanos::default();
         }
-        let stalled = self.stalled(Some(Peer::Upstream), looks, now);
+        let stalled = self.stalled_before(bytes, Peer::Upstream, looks, now);
         let wait = now.since(self.charged) - stalled;
         self.charge_and_stall(Cause::UpstreamThinks, stalled, now);
         let path = self.path_of_wait(wait, written, looks, now).min(wait);

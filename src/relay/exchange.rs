@@ -106,7 +106,7 @@ impl Turns {
         match self.in_hand[Direction::ToUpstream as usize] {
             true => self.charge_blocked(Direction::ToUpstream, looks, now),
             false => {
-                let stalled = self.stalled(Some(Peer::Upstream), looks, now);
+                let stalled = self.stalled_before(0, Peer::Upstream, looks, now);
                 self.charge_and_stall(Cause::UpstreamThinks, stalled, now);
             }
         }
@@ -134,9 +134,9 @@ impl Turns {
         match (self.phase, is_reading) {
             (Phase::Request, true) => {
                 let written = self.turn.as_ref().map_or(now, |turn| turn.written);
-                self.wait(true, written, looks, now);
+                self.wait(true, 0, written, looks, now);
             }
-            (Phase::Answer, true) => self.pause(Direction::ToClient, true, looks, now),
+            (Phase::Answer, true) => self.pause(Direction::ToClient, true, 0, looks, now),
             _ => self.charge(Cause::Proxy, now),
         }
         debug_assert!(now.since(self.charged) == Nanos::default());

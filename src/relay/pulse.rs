@@ -94,6 +94,13 @@ impl Pulse {
         still.filter(|still| !still.is_zero())
     }
 
+    /// One that was due and came at these times.
+    #[cfg(test)]
+    pub(super) fn late(due: Instant, come: Instant) -> Self {
+        let beats = Beats { due: None, late: Some((due, come)) };
+        Self { beats: Mutex::new(beats), ..Self::default() }
+    }
+
     /// Consistent after every statement, so a panic elsewhere does not spoil it.
     fn beats(&self) -> MutexGuard<'_, Beats> {
         self.beats.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,9 +117,8 @@ mod tests {
 
     #[test]
     fn of_a_wait_only_a_stall_that_ended_it_is_the_proxys() {
-        let pulse = Pulse::default();
         let start = Instant::from(Moment::now());
-        pulse.beats().late = Some((start + ms(500), start + ms(900)));
+        let pulse = Pulse::late(start + ms(500), start + ms(900));
         let still =
             |from, to| pulse.stalled_until((start + ms(from)).into(), (start + ms(to)).into());
         assert_eq!(still(0, 900), Some(ms(400)));

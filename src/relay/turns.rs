@@ -239,7 +239,7 @@ impl Turns {
             }
             Phase::Answer => {
                 if self.continues(spoken, looks, now) {
-                    self.pause(Direction::ToUpstream, has_waited, looks, now);
+                    self.pause(Direction::ToUpstream, has_waited, spoken.bytes, looks, now);
                     if let Some(turn) = &mut self.turn {
                         turn.is_crossed = true;
                     }
@@ -256,7 +256,7 @@ impl Turns {
             }
             Phase::Request => {
                 let pause = now.since(self.charged);
-                self.pause(Direction::ToUpstream, has_waited, looks, now);
+                self.pause(Direction::ToUpstream, has_waited, spoken.bytes, looks, now);
                 self.go_on(pause, spoken.speech, now);
             }
         }
@@ -306,12 +306,12 @@ impl Turns {
         match self.phase {
             Phase::Silence => {
                 // It speaks first: a greeting is waited for.
-                self.wait(has_waited, self.charged, looks, now);
+                self.wait(has_waited, spoken.bytes, self.charged, looks, now);
                 self.enter(Phase::Answer);
             }
             Phase::Request if self.is_of_handshake(spoken.speech) => {}
             Phase::Request => self.answered(spoken, has_waited, looks, now),
-            Phase::Answer => self.goes_on(has_waited, looks, now),
+            Phase::Answer => self.goes_on(has_waited, spoken.bytes, looks, now),
         }
         if let Some(late) = self.seen.as_mut().and_then(|seen| seen.late.as_mut()) {
             late.bytes += spoken.bytes as u64;
@@ -341,7 +341,7 @@ impl Turns {
             }
         } else {
             let written = self.turn.as_ref().map_or(before, |turn| turn.written);
-            let path = self.wait(has_waited, written, looks, now);
+            let path = self.wait(has_waited, spoken.bytes, written, looks, now);
             let wait = now.since(before);
             let soonest =
                 self.seen.as_ref().and_then(|seen| seen.upstream.min_rtt).unwrap_or_default();
@@ -358,7 +358,7 @@ impl Turns {
     }
 
     /// The upstream goes on with its answer, or says something unasked.
-    fn goes_on(&mut self, has_waited: bool, looks: &impl Looks, now: Moment) {
+    fn goes_on(&mut self, has_waited: bool, bytes: usize, looks: &impl Looks, now: Moment) {
         let pause = now.since(self.charged);
         if has_waited && pause >= SILENCE && !self.in_hand[Direction::ToClient as usize] {
             // An answer ends before it.
@@ -366,7 +366,7 @@ impl Turns {
             return self.enter(Phase::Answer);
         }
         let charged_before = self.charges[Cause::UpstreamSends];
-        self.pause(Direction::ToClient, has_waited, looks, now);
+        self.pause(Direction::ToClient, has_waited, bytes, looks, now);
         if pause >= BURST {
             let charged = self.charges[Cause::UpstreamSends] - charged_before;
             self.seen.get_or_insert_default().late = Some(Late { at: now, charged, bytes: 0 });

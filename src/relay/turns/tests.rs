@@ -188,6 +188,25 @@ fn an_answer_in_pieces_is_one_and_its_pauses_are_the_upstreams() {
 }
 
 #[test]
+fn while_the_proxy_stands_still_who_has_spoken_is_not_waited_for() {
+    // The window opens with the read, and the next bytes come at once.
+    let came_at_once = Some(Duration::ZERO);
+    let told = |bytes, has_been_there| {
+        let mut pair = Pair::local();
+        let late = Pulse::late(pair.start + ms(100), pair.start + ms(1000));
+        pair.turns.pulse = Some(Arc::new(late));
+        pair.client(10).upstream(10);
+        pair.shown.upstream.last_rx_at = has_been_there;
+        pair.after(ms(1000)).upstream(bytes);
+        let story = pair.story();
+        (story.charges[Cause::UpstreamSends].get(), story.charges[Cause::Proxy].get())
+    };
+    assert_eq!(told(64 * 1024, came_at_once), (ms(100), ms(900)), "it took what was queued");
+    assert_eq!(told(10, Some(ms(600))), (ms(400), ms(600)));
+    assert_eq!(told(10, came_at_once), (ms(1000), ms(0)), "it spoke only then");
+}
+
+#[test]
 fn a_greeting_is_waited_for_and_is_no_turn() {
     let mut pair = Pair::local();
     pair.after(ms(300)).upstream(80);
