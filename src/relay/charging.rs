@@ -18,7 +18,7 @@ use crate::clock::{Moment, Nanos};
 use crate::record::Direction;
 
 /// Waits after which the end of one is worth a look.
-const LOOK_AFTER: Nanos = Nanos::of(Duration::from_millis(10));
+pub(super) const LOOK_AFTER: Nanos = Nanos::of(Duration::from_millis(10));
 
 /// The first times that a socket is blocked are each worth a look: the window is widest before a slow
 /// reader's buffer has filled.
@@ -198,8 +198,13 @@ impl Turns {
             return;
         }
         let Some(info) = looks.at(source) else { return };
+        let so_far = self.turn.as_ref().map_or(u64::MAX, |turn| match direction {
+            Direction::ToUpstream => turn.request_bytes,
+            Direction::ToClient => turn.answer_bytes,
+        });
         let seen = self.seen.get_or_insert_default();
-        let found = seen.of(source).arrival(&info, pause - unsent, unlooked - unsent, burst);
+        let came = (burst, so_far);
+        let found = seen.of(source).arrival(&info, pause - unsent, unlooked - unsent, came);
         self.charges.move_to(sender, path, found.late);
         *seen.doubts.of(path) += found.late_in_doubt;
         *seen.doubts.of(sender) += found.sender_in_doubt;

@@ -27,6 +27,11 @@ const ROUND_TRIP: std::ops::RangeInclusive<f64> = 0.8..=1.5;
 /// Such a burst has at least as many segments as a first one (RFC 6928), or what our window lets through.
 const FIRST_WINDOW: u64 = 10;
 
+/// A sender that paces what its congestion window lets through pauses for less than a round trip. As long as that
+/// window opens, so many times what came in the last round trip is all that has come; a program that paces what
+/// it sends has soon sent more.
+const OPENING: u128 = 4;
+
 /// After packets out of order, a sender that pauses for less than so many round trips may be held by its
 /// congestion window.
 const CAREFUL: f64 = 2.0;
@@ -182,13 +187,13 @@ impl SeenOf {
     }
 
     /// A pause for the sender has ended; it is the last of all that were not looked at, `unlooked`. Before it,
-    /// `burst` bytes had come since the pause before.
+    /// `burst` bytes had come since the pause before, and `so_far` in the request or answer.
     pub(super) fn arrival(
         &mut self,
         info: &LinuxInfo,
         pause: Nanos,
         unlooked: Nanos,
-        burst: u32,
+        (burst, so_far): (u32, u64),
     ) -> Arrival {
         let least = self.least_rtt(info).get();
         if self.is_disturbed(info) {
@@ -204,8 +209,17 @@ impl SeenOf {
         let round_trips = pause.get().div_duration_f64(least.max(Duration::from_nanos(1)));
         let mss = u64::from(info.rx_mss.unwrap_or(0));
         let window = u64::from(info.rx_window.unwrap_or(u32::MAX));
-        if ROUND_TRIP.contains(&round_trips) && u64::from(burst) >= window.min(FIRST_WINDOW * mss) {
+        let first_window = window.min(FIRST_WINDOW * mss);
+        if ROUND_TRIP.contains(&round_trips) && u64::from(burst) >= first_window {
             return Arrival { late: pause, ..Arrival::default() };
+        }
+        if round_trips < *ROUND_TRIP.start() {
+            let in_a_round_trip =
+                u128::from(burst) * least.as_nanos() / pause.get().as_nanos().max(1);
+            let is_opening = u128::from(so_far) <= OPENING * in_a_round_trip;
+            if is_opening && in_a_round_trip >= u128::from(first_window) {
+                return Arrival { sender_in_doubt: unlooked, ..Arrival::default() };
+            }
         }
         self.carefully(least, pause, unlooked)
     }

@@ -33,6 +33,7 @@ pub(super) const CAUSES: &[Cause] = &[
     cause("slow start, 0.2 MB, RTT 200 ms, bbr", || slow_start(200_000, "bbr")).quiet(),
     cause("slow start, 0.2 MB, RTT 200 ms, cubic", || slow_start(200_000, "cubic")).quiet(),
     cause("slow start, 0.5 MB, RTT 200 ms, cubic", || slow_start(500_000, "cubic")).quiet(),
+    // It spreads what the congestion window lets through: such pauses are doubtful.
     cause("slow start, 2 MB, RTT 200 ms, bbr", || slow_start(2_000_000, "bbr")),
     cause("slow start, 2 MB, RTT 200 ms, cubic", || slow_start(2_000_000, "cubic")),
     cause("queued upload of 1 MB", queued_upload),
