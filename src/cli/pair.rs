@@ -21,6 +21,10 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(Settings::SHORTEST_SAMPLE_INTERVAL, "10ms"))]
     sample_interval: Duration,
 
+    /// Write lines of those turns alone whose answers were waited for so long. Needs turn among the --events
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
+    turn_min: Duration,
+
     /// How much they tell: brief is some 1 kB a pair, normal 5 kB, full has all that the kernel knows
     #[arg(long, value_name = "LEVEL", default_value = "full")]
     detail: DetailArg,
@@ -75,6 +79,7 @@ pub(super) enum Event {
     Start,
     Open,
     Sample,
+    Turn,
     Close,
     Stop,
 }
@@ -144,11 +149,13 @@ impl PairArgs {
                 Event::Start => &mut settings.events.start,
                 Event::Open => &mut settings.events.open,
                 Event::Sample => &mut settings.events.sample,
+                Event::Turn => &mut settings.events.turn,
                 Event::Close => &mut settings.events.close,
                 Event::Stop => &mut settings.events.stop,
             } = true;
         }
         settings.sample_interval = self.sample_interval;
+        settings.turn_min = self.turn_min;
         settings.detail = self.detail.into();
         settings.raw = self.raw;
         settings.labels = self.label.iter().cloned().collect();

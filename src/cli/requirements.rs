@@ -24,6 +24,12 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         command: "proxy",
+        options: &["turn_min"],
+        is_met: has_turns,
+        what: "'turn' among the --events, such as --events turn,close",
+    },
+    Requirement {
+        command: "proxy",
         options: &["auth_file"],
         is_met: |proxy| is_given(proxy, "dynamic"),
         what: "-D",
@@ -54,7 +60,7 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         command: "run",
-        options: &["events", "sample_interval", "detail", "raw", "label", "host"],
+        options: &["events", "sample_interval", "turn_min", "detail", "raw", "label", "host"],
         is_met: |run| is_given(run, "output"),
         what: "records, which are written with -o FILE",
     },
@@ -63,6 +69,12 @@ const REQUIREMENTS: &[Requirement] = &[
         options: &["sample_interval"],
         is_met: has_samples,
         what: "'sample' among the --events, such as --events sample,close",
+    },
+    Requirement {
+        command: "run",
+        options: &["turn_min"],
+        is_met: has_turns,
+        what: "'turn' among the --events, such as --events turn,close",
     },
 ];
 
@@ -87,6 +99,13 @@ fn is_given(matches: &ArgMatches, option: &str) -> bool {
 }
 
 fn has_samples(matches: &ArgMatches) -> bool {
-    let events = matches.get_many("events").into_iter().flatten();
-    events.copied().any(|event: Event| event == Event::Sample)
+    has_event(matches, Event::Sample)
+}
+
+fn has_turns(matches: &ArgMatches) -> bool {
+    has_event(matches, Event::Turn)
+}
+
+fn has_event(matches: &ArgMatches, wanted: Event) -> bool {
+    matches.get_many("events").into_iter().flatten().any(|&event: &Event| event == wanted)
 }

@@ -59,6 +59,8 @@ pub(super) struct Parent {
     pub(super) via: String,
     /// When it said that the target is reached.
     pub(super) tunnelled: Option<Moment>,
+    /// How long it was asked.
+    pub(super) took: Nanos,
 }
 
 impl DialLog {
@@ -85,6 +87,11 @@ impl DialLog {
     /// The parent proxy, where the way goes through one.
     pub(crate) fn via(&self) -> Option<String> {
         self.parent.as_ref().map(|parent| parent.via.clone())
+    }
+
+    /// How much of the time to connect the parent proxy was asked.
+    pub(crate) fn asking_took(&self) -> Duration {
+        self.parent.as_ref().map_or(Duration::ZERO, |parent| parent.took.get())
     }
 
     /// When the parent proxy said that the target is reached.

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Nanos;
 use crate::fault::Fault;
 use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase, ResolveSource};
@@ -182,7 +183,11 @@ impl Dialler {
         log: &mut DialLog,
         abandoned: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Tunnel<'v>, Failure> {
-        log.parent = Some(Box::new(Parent { via: via.to_string(), tunnelled: None }));
+        log.parent = Some(Box::new(Parent {
+            via: via.to_string(),
+            tunnelled: None,
+            took: Nanos::default(),
+        }));
         let addresses = match target.literal() {
             Some(address) => vec![address],
             None if via.looks_names_up() => {

@@ -11,7 +11,7 @@ mod warnings;
 pub(crate) use delivery::Opened;
 pub(crate) use ending::{Finish, ending};
 pub(crate) use setup::{Course, Setup};
-pub(crate) use turns::turns;
+pub(crate) use turns::{turn, turns};
 pub(crate) use verdict::verdict;
 pub(crate) use warnings::{Known, warnings};
 #[cfg(feature = "stat")]

@@ -29,8 +29,6 @@ pub(crate) struct Course<'c> {
     pub(crate) attempts: &'c [Attempt],
     /// The connection that came of it.
     pub(crate) upstream: Option<&'c Report>,
-    /// How long a parent proxy took to answer.
-    pub(crate) parent: Option<Duration>,
 }
 
 impl Setup {
@@ -51,7 +49,7 @@ impl Setup {
         setup.resolver = part(course.dialled.resolve().unwrap_or_default());
 
         let connect = course.dialled.connect().unwrap_or_default();
-        let parents = course.parent.unwrap_or_default().min(connect);
+        let parents = course.dialled.asking_took().min(connect);
         let connecting = part(connect - parents);
         let parents = part(parents);
         let round_trip = course.round_trip();

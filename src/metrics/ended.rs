@@ -9,14 +9,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Labels;
 use crate::conn::Report;
+use crate::proxy::BOUNDS;
 use crate::record::Record;
-
-/// Upper bounds of the histograms, seconds: loopback needs microseconds, a lost SYN costs whole
-/// seconds.
-const BOUNDS: [f64; 18] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0, 30.0,
-];
 
 /// Counters and histograms, each by listener and target beside its own labels.
 #[derive(Debug, Clone)]

@@ -35,6 +35,7 @@ impl Metrics {
     /// Shows these counters ([`Proxy::counters`](crate::proxy::Proxy::counters)) and what `recorder` has
     /// written.
     pub fn new(counters: Counters, recorder: Recorder) -> Self {
+        counters.show();
         let mut registry = Registry::default();
         let ended = Ended::register(&mut registry);
         let now = Now { counters: counters.clone(), recorder };

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::Labels;
-use crate::proxy::{Connected, Counters};
+use crate::proxy::{Connected, Counters, Waited};
 use crate::record::{Recorder, Tally};
 use crate::relay;
 
@@ -25,6 +25,7 @@ impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_connections(&mut encoder)?;
         self.encode_payload(&mut encoder)?;
+        self.encode_waits(&mut encoder)?;
         let mut show = |name: &str, help: &str, metric: &dyn EncodeMetric| {
             let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
             metric.encode(encoder)
@@ -94,6 +95,22 @@ impl Now {
                 ];
                 ConstCounter::new(bytes).encode(family.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn encode_waits(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = (
+            "conniver_turn_wait",
+            "From the end of a request to its answer, of turns that have ended",
+        );
+        let kind = MetricType::Histogram;
+        let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
+        for ((listener, target), Waited { intervals, sum }) in self.counters.waited() {
+            let labels: Labels<2> = [("listener", listener), ("target", target)];
+            let count = intervals.iter().map(|(_, count)| count).sum();
+            let mut of_place = family.encode_family(&labels)?;
+            of_place.encode_histogram::<NoLabelSet>(sum, count, &intervals, None)?;
         }
         Ok(())
     }

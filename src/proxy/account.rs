@@ -17,14 +17,14 @@ use crate::clock::{self, Moment, Nanos};
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, OwnConnection, OwnStream};
 use crate::ingress::{Asked, Exchange, Target};
-use crate::judge::{Course, Finish, Known, Opened, Setup, ending, turns, verdict, warnings};
+use crate::judge::{Course, Finish, Known, Opened, Setup, ending, turn, turns, verdict, warnings};
 use crate::observe::Sight;
 use crate::process;
 use crate::record::{
-    self, BriefLine, Delivered, Delivery, Delta, Detail, Line, Phase, Phases, Record, Report,
-    Sample, SampleReason, SampledLeg,
+    self, BriefLine, Delivered, Delivery, Delta, Detail, EndedTurn, Line, Phase, Phases, Record,
+    Report, Sample, SampleReason, SampledLeg, WaitingFor,
 };
-use crate::relay::{Leg, LegState, Patience, Side, Story, Turns, Watch};
+use crate::relay::{Leg, LegState, Patience, Side, Story, Told, Turns, Waiting, Watch};
 
 /// What is known of a pair beside its two sockets.
 pub(super) struct Account {
@@ -55,8 +55,15 @@ pub(super) struct Account {
 }
 
 impl Watch for Account {
-    fn poll(&mut self, client: &Side<'_>, upstream: &Side<'_>, _: &mut Context<'_>) {
+    fn poll(
+        &mut self,
+        client: &Side<'_>,
+        upstream: &Side<'_>,
+        turns: &mut Turns,
+        _: &mut Context<'_>,
+    ) {
         self.count_payload(&client.state.meter, Some(&upstream.state.meter));
+        self.turns_ended(&turns.ended());
     }
 }
 
@@ -146,7 +153,15 @@ impl Account {
         leg: Option<record::Leg>,
         client: SampledLeg,
         upstream: SampledLeg,
+        waiting: Option<Waiting>,
     ) {
+        let now = Moment::now();
+        let waiting = waiting.filter(|_| !self.is_multiplexed());
+        let waiting_for = waiting.map(|Waiting { who, since }| WaitingFor {
+            who,
+            since: self.epoch.unix_nanos(since),
+            duration: now.saturating_since(since),
+        });
         let delta = self.delta(upstream.tx_bytes, client.tx_bytes);
         let settings = &self.shared.settings;
         let sample = Sample {
@@ -165,10 +180,56 @@ impl Account {
             leg,
             client,
             upstream,
+            waiting_for,
             delta,
             line: 0,
         };
         self.write(Line::Sample(Box::new(sample)));
+    }
+
+    /// Whether somebody is told of each turn.
+    pub(super) fn heeds_turns(&self) -> bool {
+        self.shared.settings.events.turn || self.shared.counters.are_shown()
+    }
+
+    /// Counts these turns, and writes lines of them if those are asked for.
+    fn turns_ended(&self, turns: &[Told]) {
+        if turns.is_empty() || self.is_multiplexed() {
+            return;
+        }
+        let settings = &self.shared.settings;
+        for told in turns {
+            self.entry.waits.add(told.wait);
+            if settings.events.turn && told.wait >= settings.turn_min {
+                self.record_turn(told);
+            }
+        }
+    }
+
+    /// A turn line.
+    fn record_turn(&self, told: &Told) {
+        let Shared { settings, recorder, .. } = &*self.shared;
+        // What an open pair has to say must not fill the memory while nothing can be written.
+        if recorder.is_full() {
+            return recorder.lose();
+        }
+        let turn = EndedTurn {
+            schema: record::SCHEMA,
+            time: Timestamp::now(),
+            host: settings.host.clone(),
+            labels: settings.labels.clone(),
+            run_id: settings.run_id,
+            seq: self.seq,
+            id: self.id(),
+            mode: self.asked.mode,
+            listener: self.entry.listener.clone(),
+            target: self.asked.target.as_ref().map(Target::to_string),
+            number: told.number,
+            crossed: told.is_crossed,
+            turn: turn(told, self.epoch),
+            line: 0,
+        };
+        self.write(Line::Turn(Box::new(turn)));
     }
 
     /// Whether bytes were relayed since the pair's previous line.
@@ -190,9 +251,23 @@ impl Account {
     }
 
     /// What the pair's time was spent on while it was relayed. Both sockets are closed.
-    pub(super) fn story(&self, turns: Turns, client: &LegState, upstream: &LegState) -> Box<Story> {
-        let is_multiplexed = self.sight.as_ref().is_some_and(|sight| sight.is_multiplexed());
-        Box::new(turns.finish(client, upstream, is_multiplexed))
+    pub(super) fn story(
+        &self,
+        mut turns: Turns,
+        client: &LegState,
+        upstream: &LegState,
+    ) -> Box<Story> {
+        self.turns_ended(&turns.ended());
+        let story = turns.finish(client, upstream, self.is_multiplexed());
+        if let Some(tally) = story.tally.as_ref().filter(|_| !story.is_mixed) {
+            self.turns_ended(&tally.ended);
+        }
+        Box::new(story)
+    }
+
+    /// Its protocol is known to carry many conversations at once.
+    fn is_multiplexed(&self) -> bool {
+        self.sight.as_ref().is_some_and(|sight| sight.is_multiplexed())
     }
 
     /// The pair's end. Both sockets are closed: there is time to decode.
@@ -291,9 +366,8 @@ impl Account {
             Some(Finish::Relayed(_, story)) => Some(&**story),
             _ => None,
         };
-        let opened = meters.1.map(|leg| leg.opened);
         let verdict = finish.as_ref().and_then(|_| {
-            let setup = self.setup(story, (meters.0, opened), upstream.as_ref(), &attempts);
+            let setup = self.setup(story, meters.0, upstream.as_ref(), &attempts);
             verdict(&setup, story, &client, upstream.as_ref())
         });
         let turns = story.and_then(|story| turns(story, self.epoch));
@@ -373,7 +447,7 @@ impl Account {
     fn setup(
         &self,
         story: Option<&Story>,
-        (client, opened): (&Meter, Option<Moment>),
+        client: &Meter,
         upstream: Option<&Report>,
         attempts: &[record::Attempt],
     ) -> Setup {
@@ -386,11 +460,6 @@ impl Account {
             dialled: &self.dialled,
             attempts,
             upstream,
-            parent: self
-                .dialled
-                .tunnelled()
-                .zip(opened)
-                .and_then(|(at, from)| at.checked_since(from)),
         })
     }
 

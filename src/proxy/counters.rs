@@ -6,10 +6,13 @@
 
 use std::array;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::listener::{Entry, Listener};
+#[cfg(feature = "metrics")]
+use super::waits::Waited;
+use super::waits::Waits;
 use crate::ingress::{Target, Way};
 use crate::record::Printable;
 
@@ -28,6 +31,8 @@ struct State {
     /// How many targets that clients choose get a label of their own.
     places: usize,
     labels: Mutex<Labels>,
+    /// Somebody shows them.
+    are_shown: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -128,7 +133,11 @@ impl Counters {
             };
             labels.entries.insert((entry.listener.clone(), label), Arc::clone(entry));
         }
-        Self(Arc::new(State { places, labels: Mutex::new(labels) }))
+        Self(Arc::new(State {
+            places,
+            labels: Mutex::new(labels),
+            are_shown: AtomicBool::new(false),
+        }))
     }
 
     /// The same way in with the counters of this target, which was dialled and may get a label of its
@@ -154,8 +163,14 @@ impl Counters {
             let Entry { way, listener, connections, .. } = entry;
             let connections = Arc::clone(connections);
             let (way, listener) = (way.clone(), listener.clone());
-            Arc::new(Entry { way, listener, connections, payload: Payload::default() })
+            let (payload, waits) = (Payload::default(), Waits::default());
+            Arc::new(Entry { way, listener, connections, payload, waits })
         })))
+    }
+
+    /// Whether somebody shows what is counted: the waits of turns are, only then.
+    pub(super) fn are_shown(&self) -> bool {
+        self.0.are_shown.load(Ordering::Relaxed)
     }
 
     /// Consistent after every statement, so a panic elsewhere does not spoil it.
@@ -174,6 +189,11 @@ impl Connected {
 
 #[cfg(feature = "metrics")]
 impl Counters {
+    /// Somebody shows them from here on.
+    pub(crate) fn show(&self) {
+        self.0.are_shown.store(true, Ordering::Relaxed);
+    }
+
     /// The label of a record's target.
     pub(crate) fn label_of(&self, record: &crate::record::Record) -> String {
         let target = record.target_host.as_deref().zip(record.target_port);
@@ -198,10 +218,17 @@ impl Counters {
 
     /// Payload to upstreams and to clients, by listener and label of the target.
     pub(crate) fn payload(&self) -> Vec<((String, String), [u64; 2])> {
+        self.of_entries(|entry| entry.payload.sums())
+    }
+
+    /// The waits of turns, likewise.
+    pub(crate) fn waited(&self) -> Vec<((String, String), Waited)> {
+        self.of_entries(|entry| entry.waits.waited())
+    }
+
+    fn of_entries<T>(&self, what: impl Fn(&Entry) -> T) -> Vec<((String, String), T)> {
         let labels = self.labels();
-        let sums =
-            labels.entries.iter().map(|(place, entry)| (place.clone(), entry.payload.sums()));
-        sums.collect()
+        labels.entries.iter().map(|(place, entry)| (place.clone(), what(entry))).collect()
     }
 }
 

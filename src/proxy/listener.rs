@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::admission::Place;
 use super::counters::{Connections, Payload};
 use super::session::{Admitted, Session};
+use super::waits::Waits;
 use super::{Shared, loops};
 use crate::dial::Origin;
 use crate::episode::Episode;
@@ -50,6 +51,8 @@ pub(super) struct Entry {
     pub(super) connections: Arc<Connections>,
     /// Of these pairs.
     pub(super) payload: Payload,
+    /// Of these pairs' turns.
+    pub(super) waits: Waits,
 }
 
 /// Where to listen.
@@ -201,8 +204,13 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = listen().map_err(|error| BindError { address, error })?;
-        let (connections, payload) = (Arc::default(), Payload::default());
-        let entry = Arc::new(Entry { way, listener: address.to_string(), connections, payload });
+        let entry = Arc::new(Entry {
+            way,
+            listener: address.to_string(),
+            connections: Arc::default(),
+            payload: Payload::default(),
+            waits: Waits::default(),
+        });
         Ok(Self { socket, address, entry, is_inherited })
     }
 

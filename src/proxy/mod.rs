@@ -27,6 +27,7 @@ mod refusals;
 mod sampler;
 mod session;
 mod settings;
+mod waits;
 
 use std::fmt;
 use std::future::Future;
@@ -58,6 +59,8 @@ pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
 use refusals::Refusals;
 pub use settings::{Events, Limits, Settings};
+#[cfg(feature = "metrics")]
+pub(crate) use waits::{BOUNDS, Waited};
 
 pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};

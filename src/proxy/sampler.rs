@@ -15,8 +15,8 @@ use super::account::Account;
 use crate::clock;
 use crate::conn::Meter;
 use crate::record::{Leg, SampleReason, SampledLeg};
-use crate::relay::{Side, Watch};
-use crate::tcp_info::{Snapshot, TcpInfo};
+use crate::relay::{Side, Turns, Waiting, Watch};
+use crate::tcp_info::{LinuxInfo, Snapshot, TcpInfo};
 
 /// Looks are no further apart than this while bytes pass or wait, however long the interval is.
 const PACE: Duration = Duration::from_millis(250);
@@ -88,7 +88,7 @@ impl<'p> Sampler<'p> {
     }
 
     /// Tells what is to be told, and sets the time of the next look.
-    fn look(&mut self, client: &Side<'_>, upstream: &Side<'_>) {
+    fn look(&mut self, client: &Side<'_>, upstream: &Side<'_>, turns: &Turns) {
         let now = Instant::now();
         let raw = self.account.shared.settings.raw;
         let infos = [client, upstream].map(|side| look_at(side, raw));
@@ -97,19 +97,21 @@ impl<'p> Sampler<'p> {
 
         let of_client = self.client.see(client_info.as_ref(), now).into_iter();
         let of_upstream = self.upstream.see(upstream_info.as_ref(), now).into_iter();
+        let linux = [client_info, upstream_info].map(linux);
+        let waiting = turns.waiting_for(linux, now.into());
         let begun: Vec<_> = of_client
             .map(|reason| (reason, Leg::Client))
             .chain(of_upstream.map(|reason| (reason, Leg::Upstream)))
             .collect();
         for (reason, leg) in begun {
-            self.tell(reason, Some(leg), meters, &infos, now);
+            self.tell(reason, Some(leg), meters, &infos, waiting, now);
         }
         let is_waiting = self.client.is_waiting || self.upstream.is_waiting;
         if now >= self.due && (is_waiting || self.account.has_news(meters)) {
-            self.tell(SampleReason::Interval, None, meters, &infos, now);
+            self.tell(SampleReason::Interval, None, meters, &infos, waiting, now);
             self.due = clock::after(now, self.interval);
         } else if now >= self.quiet_due {
-            self.tell(SampleReason::Quiet, None, meters, &infos, now);
+            self.tell(SampleReason::Quiet, None, meters, &infos, waiting, now);
         }
 
         let passed = passed(meters[0], meters[1]);
@@ -131,6 +133,7 @@ impl<'p> Sampler<'p> {
         leg: Option<Leg>,
         [client, upstream]: [&Meter; 2],
         [client_info, upstream_info]: &[Option<TcpInfo>; 2],
+        waiting: Option<Waiting>,
         now: Instant,
     ) {
         self.quiet_due = clock::after(now, self.quiet_interval);
@@ -140,19 +143,25 @@ impl<'p> Sampler<'p> {
         }
         let client = self.client.sampled(client, client_info.as_ref(), now);
         let upstream = self.upstream.sampled(upstream, upstream_info.as_ref(), now);
-        self.account.record_sample(reason, leg, client, upstream);
+        self.account.record_sample(reason, leg, client, upstream, waiting);
     }
 }
 
 impl Watch for Sampler<'_> {
-    fn poll(&mut self, client: &Side<'_>, upstream: &Side<'_>, cx: &mut Context<'_>) {
-        self.account.poll(client, upstream, cx);
+    fn poll(
+        &mut self,
+        client: &Side<'_>,
+        upstream: &Side<'_>,
+        turns: &mut Turns,
+        cx: &mut Context<'_>,
+    ) {
+        self.account.poll(client, upstream, turns, cx);
         if self.is_quiet && passed(&client.state.meter, &upstream.state.meter) != self.passed {
             self.is_quiet = false;
             self.wake_at(clock::after(Instant::now(), self.interval.min(PACE)));
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            self.look(client, upstream);
+            self.look(client, upstream, turns);
         }
     }
 }
@@ -230,6 +239,10 @@ impl Watched {
         let news = self.told.iter().filter(is_news);
         news.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
+}
+
+fn linux(info: &Option<TcpInfo>) -> Option<&LinuxInfo> {
+    info.as_ref().and_then(|info| info.sys_info.linux())
 }
 
 fn passed(client: &Meter, upstream: &Meter) -> Passed {

@@ -257,6 +257,9 @@ async fn reach(
     let editors = request.editors.unwrap_or_else(|| observers(account, &request.first));
     let is_local = [&client.state.meter, &upstream.state.meter].map(Meter::is_local);
     let mut turns = Turns::new(Some(Arc::clone(&shared.pulse)), Moment::now(), is_local);
+    if account.heeds_turns() {
+        turns.tell_each();
+    }
     if !request.first.is_empty() {
         turns.begin_with(editors.to_upstream.speech());
     }

@@ -53,6 +53,8 @@ pub struct Settings {
     /// How far apart the samples of a pair are on which nothing passes, if that is longer than
     /// [`sample_interval`](Self::sample_interval). 1 min.
     pub quiet_sample_interval: Duration,
+    /// Turns that waited for less get no line of their own. None.
+    pub turn_min: Duration,
     /// How much they tell. All.
     pub detail: Detail,
     /// Whether they have the kernel's structures as bytes beside what those say. No.
@@ -94,6 +96,7 @@ impl Default for Settings {
             events: Events::default(),
             sample_interval: Duration::from_secs(1),
             quiet_sample_interval: Duration::from_secs(60),
+            turn_min: Duration::ZERO,
             detail: Detail::default(),
             raw: false,
             metrics_targets: 0,
@@ -140,6 +143,8 @@ pub struct Events {
     /// Some while a pair is open: at intervals, longer ones while nothing passes or waits, and when a
     /// peer's window closes, a retransmission timer runs out, or waiting bytes stall.
     pub sample: bool,
+    /// One when a turn of a pair has ended. None of a pair whose turns are mixed.
+    pub turn: bool,
     /// One when a pair has ended.
     pub close: bool,
     /// One when the run ends.
@@ -149,7 +154,7 @@ pub struct Events {
 impl Events {
     /// No lines at all.
     pub const NONE: Self =
-        Self { start: false, open: false, sample: false, close: false, stop: false };
+        Self { start: false, open: false, sample: false, turn: false, close: false, stop: false };
 }
 
 impl Default for Events {

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    By, Delivered, Delta, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome, Phase, Phases,
-    Process, Record, Refused, Report, Sample, Shape, Start, Stop, Tls, TurnTime, TurnWait, Turns,
-    Verdict, Warning, WarningCode, time,
+    By, Delivered, Delta, EndedTurn, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome, Phase,
+    Phases, Process, Record, Refused, Report, Sample, Shape, Start, Stop, Tls, TurnTime, TurnWait,
+    Turns, Verdict, Warning, WarningCode, time,
 };
 use crate::nanos;
 use crate::record::stat::Stat;
@@ -30,6 +30,8 @@ pub enum BriefLine<'r> {
     Open(Box<BriefRecord<'r>>),
     /// A pair that is still open, looked at in between.
     Sample(Box<Sample>),
+    /// A turn of a pair has ended: a request and its answer.
+    Turn(Box<EndedTurn>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<BriefRecord<'r>>),
     /// Pairs that were refused and have no line of their own.
@@ -316,6 +318,7 @@ impl<'r> From<&'r Line> for BriefLine<'r> {
             Line::Start(start) => Self::Start(start.clone()),
             Line::Open(record) => Self::Open(Box::new((&**record).into())),
             Line::Sample(sample) => Self::Sample(sample.clone()),
+            Line::Turn(turn) => Self::Turn(turn.clone()),
             Line::Close(record) => Self::Close(Box::new((&**record).into())),
             Line::Refused(refused) => Self::Refused(refused.clone()),
             Line::Stop(stop) => Self::Stop(stop.clone()),

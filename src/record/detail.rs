@@ -25,8 +25,12 @@ impl Line {
     pub(crate) fn cut_to_normal(&mut self) {
         match self {
             Self::Open(record) | Self::Close(record) => record.cut_to_normal(),
-            Self::Start(_) | Self::Sample(_) | Self::Refused(_) | Self::Stop(_) | Self::Stat(_) => {
-            }
+            Self::Start(_)
+            | Self::Sample(_)
+            | Self::Turn(_)
+            | Self::Refused(_)
+            | Self::Stop(_)
+            | Self::Stat(_) => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{BriefRecord, Compression, MAX_LINE, Printable, Sample};
+use super::{BriefRecord, Compression, MAX_LINE, Printable};
 use crate::counted::counted;
 
 /// Bad lines of each kind that are told one by one, in each file. Those beyond are counted.
@@ -192,13 +192,9 @@ impl OpenPair {
         }
     }
 
-    pub(super) fn sampled(sample: &Sample) -> Self {
-        Self {
-            id: sample.id.clone(),
-            since: sample.time,
-            client: None,
-            target: sample.target.clone(),
-        }
+    /// By a line that does not tell its client.
+    pub(super) fn seen(id: &str, at: Timestamp, target: Option<&String>) -> Self {
+        Self { id: id.to_owned(), since: at, client: None, target: target.cloned() }
     }
 }
 

@@ -61,10 +61,10 @@ pub use printable::Printable;
 pub use reader::{MAX_LINE, ReadError, read, read_brief};
 pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use remark::Remark;
-pub use sample::{Sample, SampleReason, SampledLeg};
+pub use sample::{Awaited, Sample, SampleReason, SampledLeg, WaitingFor};
 #[cfg(feature = "proxy")]
 pub use sink::Output;
-pub use turns::{Shape, Turn, TurnTime, TurnWait, Turns};
+pub use turns::{EndedTurn, Shape, Turn, TurnTime, TurnWait, Turns};
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 #[cfg(feature = "proxy")]
@@ -85,6 +85,8 @@ pub enum Line {
     Open(Box<Record>),
     /// A pair that is still open, looked at in between.
     Sample(Box<Sample>),
+    /// A turn of a pair has ended: a request and its answer.
+    Turn(Box<EndedTurn>),
     /// A pair has ended, also one that never got to its upstream.
     Close(Box<Record>),
     /// Pairs that were refused and have no line of their own.

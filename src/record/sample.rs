@@ -53,7 +53,10 @@ pub struct Sample {
     pub client: SampledLeg,
     /// The socket to the upstream, or to the parent proxy.
     pub upstream: SampledLeg,
-    /// Bytes since this pair's previous line.
+    /// Who is waited for at this moment, as far as that can be told before it is over. Null when it cannot: when
+    /// the answer may go on, when a pair's turns are `mixed`, or before anybody has spoken.
+    pub waiting_for: Option<WaitingFor>,
+    /// Bytes since this pair's previous line but `turn` lines.
     pub delta: Delta,
     /// 1, 2, 3… of the lines of this run; the last key.
     pub line: u64,
@@ -78,6 +81,41 @@ pub enum SampleReason {
     RetransmissionTimeout,
     /// Bytes wait for this peer, and it has acknowledged nothing for more than a second. Linux.
     Stall,
+}
+
+/// A wait that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct WaitingFor {
+    /// Who is waited for.
+    pub who: Awaited,
+    /// When the last byte moved, Unix ns.
+    pub since: i64,
+    /// From then until now, ns.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub duration: Duration,
+}
+
+/// Who is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Awaited {
+    /// The client takes no more.
+    Client,
+    /// The upstream has a request and does not answer yet, or takes no more of it.
+    Upstream,
+    /// The path to the client: what was sent is not acknowledged.
+    NetworkClient,
+    /// The path to the upstream.
+    NetworkUpstream,
+    /// Nobody: the last answer is at least five seconds old, or the client alone speaks, when it has something
+    /// to say.
+    Idle,
 }
 
 /// One socket of a pair that is still open.

@@ -144,7 +144,7 @@ impl Turns {
         let looks = LastLooks { client, upstream };
         self.forget_answer_to_nobody(client);
         self.forget_farewells(client, upstream);
-        let is_mixed = is_multiplexed || self.tally.as_ref().is_some_and(|tally| is_mixed(tally));
+        let is_mixed = is_multiplexed || self.tally.as_ref().is_some_and(|tally| tally.is_mixed());
         // What is waited for at the end, ends with whoever ends first.
         let ends = [client.ended, upstream.ended, Some(client.closed), Some(upstream.closed)];
         let end = ends.into_iter().flatten().min().unwrap_or(self.charged);
@@ -298,12 +298,4 @@ impl Turns {
             self.charge(Cause::FromUpstream, client.ended.unwrap_or(client.closed));
         }
     }
-}
-
-/// Whether so many turns are answered out of turn that they are no turns.
-fn is_mixed(tally: &Tally) -> bool {
-    /// One in so many, and so many at least.
-    const EACH: u64 = 20;
-    const LEAST: u64 = 3;
-    tally.crossed >= LEAST && tally.crossed * EACH > tally.count
 }

@@ -29,6 +29,7 @@ mod send_queue;
 mod state_changes;
 mod tally;
 mod turns;
+mod waiting;
 mod watch;
 mod way;
 mod window;
@@ -69,6 +70,7 @@ pub(crate) use tally::{Spent, Told};
 pub(crate) use turns::Turns;
 #[cfg(feature = "stat")]
 pub(crate) use turns::Written;
+pub(crate) use waiting::Waiting;
 pub(crate) use watch::Watch;
 use way::Way;
 use window_watch::WindowWatch;
@@ -257,7 +259,7 @@ impl<'r, 'p: 'r> Relaying<'r, 'p> {
         }
         self.windows.poll(client, upstream, cx);
         if let Some(watch) = self.watch {
-            watch.poll(client, upstream, cx);
+            watch.poll(client, upstream, turns, cx);
         }
         match self.patience {
             Some(patience) => patience.poll(client, upstream, cx).map(Err),

@@ -13,6 +13,8 @@ const SLOWEST: usize = 3;
 /// A turn that has ended: a request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told {
+    /// 1, 2, 3… of the pair's turns.
+    pub(crate) number: u64,
     /// When the request's first byte was read.
     pub(crate) at: Moment,
     /// Until its last byte was written to the upstream's socket.
@@ -26,6 +28,8 @@ pub(crate) struct Told {
     pub(crate) answer: Option<Duration>,
     pub(crate) request_bytes: u64,
     pub(crate) answer_bytes: u64,
+    /// The answer began before the request can have arrived, or while it was still written.
+    pub(crate) is_crossed: bool,
     /// Who took more than half of it.
     pub(crate) limited_by: LimitedBy,
 }
@@ -64,15 +68,17 @@ pub(crate) struct Tally {
     pub(crate) answer: Spent,
     /// The longest waits first.
     pub(crate) slowest: Vec<Told>,
+    /// Those that ended since somebody asked, where somebody does.
+    pub(crate) ended: Vec<Told>,
     waits: Quantiles,
     /// What was charged before the turn that takes place.
     pub(super) charged_before: Charges,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, turn: Told, is_crossed: bool) {
+    pub(super) fn add(&mut self, turn: Told) {
         self.count += 1;
-        self.crossed += u64::from(is_crossed);
+        self.crossed += u64::from(turn.is_crossed);
         self.unanswered += u64::from(turn.answer.is_none());
         self.request.add(turn.request);
         self.wait.add(turn.wait);
@@ -83,6 +89,14 @@ impl Tally {
             self.slowest.truncate(SLOWEST - 1);
             self.slowest.insert(place, turn);
         }
+    }
+
+    /// Whether so many turns are answered out of turn that they are no turns.
+    pub(super) fn is_mixed(&self) -> bool {
+        /// One in so many, and so many at least.
+        const EACH: u64 = 20;
+        const LEAST: u64 = 3;
+        self.crossed >= LEAST && self.crossed * EACH > self.count
     }
 
     /// The wait that so many in a hundred did not exceed.
@@ -97,6 +111,7 @@ mod tests {
 
     fn turn(wait: u64) -> Told {
         Told {
+            number: 0,
             at: Moment::now(),
             request: Duration::from_millis(1),
             wait: Duration::from_millis(wait),
@@ -104,6 +119,7 @@ mod tests {
             answer: (wait != 7).then_some(Duration::from_millis(2)),
             request_bytes: 1,
             answer_bytes: 1,
+            is_crossed: wait == 1,
             limited_by: LimitedBy::None,
         }
     }
@@ -112,7 +128,7 @@ mod tests {
     fn the_three_that_waited_longest_are_kept_in_order() {
         let mut tally = Tally::default();
         for wait in [5, 7, 9, 1, 8, 2] {
-            tally.add(turn(wait), wait == 1);
+            tally.add(turn(wait));
         }
         let waits: Vec<_> = tally.slowest.iter().map(|turn| turn.wait.as_millis()).collect();
         assert_eq!(waits, [9, 8, 7]);

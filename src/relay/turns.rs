@@ -29,7 +29,7 @@ use crate::clock::{Moment, Nanos};
 use crate::record::Direction;
 
 /// An answer ends before a silence of so much. What comes then was not asked for.
-const SILENCE: Nanos = Nanos::of(Duration::from_secs(5));
+pub(super) const SILENCE: Nanos = Nanos::of(Duration::from_secs(5));
 
 /// Who pauses for so long has said what it had to say: a burst ends.
 pub(super) const BURST: Nanos = Nanos::of(Duration::from_secs(1));
@@ -128,6 +128,8 @@ pub(crate) struct Turns {
     pub(super) has_answered: bool,
     /// A handshake of TLS was seen.
     pub(super) is_tls: bool,
+    /// Every turn is kept when it has ended, until somebody takes it.
+    pub(super) tells_each: bool,
     pub(super) charges: Charges,
     pub(super) turn: Option<Turn>,
     pub(super) tally: Option<Box<Tally>>,
@@ -153,6 +155,7 @@ impl Turns {
             in_hand: [false; 2],
             has_answered: false,
             is_tls: false,
+            tells_each: false,
             charges: Charges::default(),
             turn: None,
             tally: None,
@@ -167,6 +170,16 @@ impl Turns {
     pub(crate) fn begin_with(&mut self, speech: Speech) {
         self.in_hand[0] = true;
         self.begin(self.charged, speech);
+    }
+
+    /// From here on every turn that has ended is to be had by [`ended`](Self::ended).
+    pub(crate) fn tell_each(&mut self) {
+        self.tells_each = true;
+    }
+
+    /// The turns that have ended since this was last called.
+    pub(crate) fn ended(&mut self) -> Vec<Told> {
+        self.tally.as_mut().map(|tally| std::mem::take(&mut tally.ended)).unwrap_or_default()
     }
 
     /// A half waits for its source.
@@ -217,6 +230,7 @@ impl Turns {
     pub(super) fn tell(&mut self, turn: &Turn, answer: Option<Duration>) {
         let tally = self.tally.get_or_insert_default();
         let told = Told {
+            number: tally.count + 1,
             at: turn.began,
             request: turn.written.saturating_since(turn.began),
             wait: turn.wait.get(),
@@ -224,9 +238,13 @@ impl Turns {
             answer,
             request_bytes: turn.request_bytes,
             answer_bytes: turn.answer_bytes,
+            is_crossed: turn.is_crossed,
             limited_by: self.charges.most_since(&tally.charged_before),
         };
-        tally.add(told, turn.is_crossed);
+        tally.add(told);
+        if self.tells_each {
+            tally.ended.push(told);
+        }
     }
 
     /// Bytes have come from the client.

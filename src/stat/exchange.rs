@@ -403,7 +403,6 @@ impl Course {
                 dialled: &self.dialled,
                 attempts: &attempts,
                 upstream: Some(leg),
-                parent: None,
             });
             of_exchange(&setup, story, leg)
         });

@@ -52,7 +52,7 @@ fn a_run() -> (Left, Vec<Value>) {
         &[&forwards[0], &forwards[1]],
         &[
             "--events",
-            "start,open,close,stop",
+            "start,open,turn,close,stop",
             "--label",
             "site=a b",
             "--label",

@@ -64,6 +64,7 @@ mod spellings;
 mod stat;
 mod stopping;
 mod streaming;
+mod turn_lines;
 mod unwritable;
 mod verdict;
 mod via;

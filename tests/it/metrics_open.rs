@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use conniver::record::Record;
 
@@ -105,6 +106,37 @@ fn payload_is_shown_while_a_pair_is_open() {
     assert_eq!(recorded(&forwarding.proxy.wait_for_records(1)), [5.0, 10_000_000.0]);
     wait_for_ended(address, 1);
     assert_eq!(payload(address), [5.0, 10_000_000.0]);
+}
+
+#[test]
+fn waits_of_turns_are_shown_while_their_pair_is_open() {
+    const WAIT: Duration = Duration::from_millis(120);
+    let forwarding = Forwarding::new(&["--metrics", "0"]);
+    let address = shown_on(&forwarding.proxy);
+    let mut ends = forwarding.pair();
+    for wait in [Duration::ZERO, WAIT, Duration::ZERO] {
+        ends.client.write_all(b"?").unwrap();
+        ends.upstream.read_exact(&mut [0]).unwrap();
+        std::thread::sleep(wait);
+        ends.upstream.write_all(b"!").unwrap();
+        ends.client.read_exact(&mut [0]).unwrap();
+    }
+    // The last one has ended when the next one begins, or when the pair does.
+    let shown = |metric: &str, label: &str| by_label(address, metric, label);
+    let target = forwarding.listener.local_addr().unwrap().to_string();
+    wait_until("two are shown", || {
+        shown("conniver_turn_wait_seconds_count", "target") == [(target.clone(), 2.0)].into()
+    });
+    drop(ends);
+    wait_until("three are shown", || {
+        shown("conniver_turn_wait_seconds_count", "target").into_values().sum::<f64>() == 3.0
+    });
+    let up_to = shown("conniver_turn_wait_seconds_bucket", "le");
+    assert_eq!((up_to["0.1"], up_to["0.25"], up_to["+Inf"]), (2.0, 3.0, 3.0), "{up_to:?}");
+    let sum = shown("conniver_turn_wait_seconds_sum", "target")[&target];
+    let records = forwarding.proxy.wait_for_records(1);
+    let wait = records[0].turns.as_ref().unwrap().wait.unwrap().total.as_secs_f64();
+    assert!((sum - wait).abs() < 1e-6, "{sum} and {wait}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use conniver::proxy::Settings;
-use conniver::record::{Leg, Line, Record, Sample, SampleReason, WarningCode};
+use conniver::record::{Awaited, Leg, Line, Record, Sample, SampleReason, WarningCode};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -21,7 +21,7 @@ use crate::harness::run;
 use crate::harness::within::lines_within;
 
 const SAMPLE: &str = "event schema time host labels runId seq id mode listener target duration reason leg client \
-    upstream delta line";
+    upstream waitingFor delta line";
 const SAMPLED_LEG: &str = "rxBytes txBytes writeBlocked info";
 
 fn samples(proxy: &Proxy) -> Vec<Sample> {
@@ -270,6 +270,36 @@ async fn a_quiet_pair_is_sampled_at_a_slow_pace_and_a_busy_one_at_its_own() {
     let after = quiet.iter().find(|sample| sample.duration > samples[told].duration).unwrap();
     assert!(after.duration - samples[told].duration >= QUIET);
     assert_eq!(closed.unwrap().delta.to_client, 0);
+}
+
+#[test]
+fn samples_say_who_is_waited_for() {
+    let args = ["--events", "sample", "--sample-interval", "10ms"];
+    let forwarding = Forwarding::new(&args);
+    // A request that is not answered.
+    let mut hung = forwarding.pair();
+    hung.client.write_all(b"?").unwrap();
+    hung.upstream.read_exact(&mut [0]).unwrap();
+    // An answer that is not read.
+    let stuck = forwarding.pair();
+    stuck.upstream.set_nonblocking(true).unwrap();
+    while (&stuck.upstream).write(&[0; 100_000]).is_ok() {}
+    let waited_for = |seq: u64| {
+        let mut last = None;
+        wait_until("a sample says whom", || {
+            let samples = samples(&forwarding.proxy);
+            let waiting = samples.iter().filter(|s| s.seq == seq).filter_map(|s| s.waiting_for);
+            last = waiting.last();
+            last.is_some()
+        });
+        last.unwrap()
+    };
+    assert_eq!(waited_for(1).who, Awaited::Upstream);
+    let stuck = waited_for(2);
+    assert_eq!(stuck.who, Awaited::Client);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let since = Duration::from_nanos(stuck.since.try_into().unwrap());
+    assert!(since + stuck.duration <= now && now - since < PATIENCE, "{stuck:?}");
 }
 
 #[tokio::test]

@@ -99,10 +99,12 @@ impl Tunnel<'_> {
             }
         };
         let now = Instant::now();
+        let took = (now - began).into();
         if let Some(connect) = &mut log.connect {
-            *connect += (now - began).into();
+            *connect += took;
         }
         if let Some(parent) = &mut log.parent {
+            parent.took = took;
             parent.tunnelled = opened.is_ok().then(|| now.into());
         }
         opened

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::finish::{Last, Story};
 use super::*;
-use crate::record::LimitedBy;
+use crate::record::{Awaited, LimitedBy};
 use crate::tcp_info::LinuxInfo;
 
 const fn ms(millis: u64) -> Duration {
@@ -207,6 +207,28 @@ fn while_the_proxy_stands_still_who_has_spoken_is_not_waited_for() {
 }
 
 #[test]
+fn who_is_waited_for_is_told_as_soon_as_it_can_be() {
+    fn waited_for(pair: &Pair) -> Option<Awaited> {
+        let infos = [Some(&pair.shown.client), Some(&pair.shown.upstream)];
+        pair.turns.waiting_for(infos, pair.moment()).map(|waiting| waiting.who)
+    }
+    let mut pair = Pair::far();
+    assert_eq!(waited_for(pair.after(ms(10_000))), None, "nobody has spoken");
+    pair.client(100);
+    assert_eq!(waited_for(pair.after(ms(30))), Some(Awaited::Upstream));
+    pair.shown.upstream.un_acked = Some(1);
+    assert_eq!(waited_for(&pair), Some(Awaited::Upstream), "an acknowledgement may be delayed");
+    (pair.shown.upstream.tx_mss, pair.shown.upstream.tx_window) = (Some(1000), Some(64_000));
+    assert_eq!(waited_for(pair.after(ms(600))), Some(Awaited::NetworkUpstream));
+    pair.shown.upstream.tx_window = Some(0);
+    assert_eq!(waited_for(&pair), Some(Awaited::Upstream), "it takes nothing");
+    pair.shown.upstream.un_acked = Some(0);
+    pair.upstream(100);
+    assert_eq!(waited_for(pair.after(ms(4900))), None, "the answer may go on");
+    assert_eq!(waited_for(pair.after(ms(100))), Some(Awaited::Idle));
+}
+
+#[test]
 fn a_greeting_is_waited_for_and_is_no_turn() {
     let mut pair = Pair::local();
     pair.after(ms(300)).upstream(80);
@@ -293,6 +315,23 @@ fn bursts_a_round_trip_apart_are_what_a_congestion_window_lets_through() {
     let expected =
         [(Cause::RequestOnPath, 20), (Cause::UpstreamSends, 21), (Cause::FromUpstream, 40)];
     assert_eq!(charged(&story), expected);
+}
+
+#[test]
+fn pauses_within_a_round_trip_are_doubtful_as_long_as_a_congestion_window_may_be_opening() {
+    let doubted = |pieces: u64| {
+        let mut pair = Pair::new([false; 2], ms(200));
+        (pair.shown.upstream.rx_mss, pair.shown.upstream.rx_window) = (Some(1000), Some(650_000));
+        pair.client(10).after(ms(200)).upstream(5000);
+        for _ in 0..pieces {
+            pair.after(ms(50)).upstream(5000);
+        }
+        let story = pair.story();
+        (story.charges[Cause::UpstreamSends].get(), story.doubts.upstream.get())
+    };
+    assert_eq!(doubted(8), (ms(400), ms(400)));
+    // 20 kB come in a round trip, and 80 kB so far.
+    assert_eq!(doubted(100), (ms(5000), ms(15 * 50)), "a window has opened by now");
 }
 
 #[test]

@@ -156,10 +156,13 @@ fn options_that_listen_on_the_same_address_are_named() {
 fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
     let samples = "'sample' among the --events, such as --events sample,close";
     let records = "records, which are written with -o FILE";
+    let turns = "'turn' among the --events, such as --events turn,close";
     let probes = "keepalive probes, which --keepalive 0 turns off";
     for (typed, option, needs, usage) in [
         ("proxy -D 0 --sample-interval 5s", "--sample-interval", samples, PROXY),
         ("run -o f --sample-interval 5s true", "--sample-interval", samples, RUN),
+        ("proxy -D 0 --turn-min 5s", "--turn-min", turns, PROXY),
+        ("run -o f --turn-min 5s true", "--turn-min", turns, RUN),
         ("run --sample-interval 5s true", "--sample-interval", records, RUN),
         ("run --events open true", "--events", records, RUN),
         ("run --detail brief true", "--detail", records, RUN),
