@@ -18,12 +18,6 @@ impl From<&io::Error> for Fault {
     }
 }
 
-impl From<&crate::tcp_info::Error> for Fault {
-    fn from(error: &crate::tcp_info::Error) -> Self {
-        Self { code: error.code().into(), text: error.to_string().into() }
-    }
-}
-
 /// The error's symbol: the name of its errno, or one for its kind where it has none.
 pub(crate) fn code_of(error: &io::Error) -> Cow<'static, str> {
     match error.raw_os_error() {

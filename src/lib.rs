@@ -75,6 +75,8 @@ mod conn;
 mod counted;
 #[cfg(feature = "proxy")]
 mod episode;
+#[cfg(feature = "proxy")]
+mod failure;
 mod fault;
 mod nanos;
 pub mod tcp_info;
@@ -110,6 +112,8 @@ mod secret;
 mod socket_options;
 #[cfg(feature = "stat")]
 pub mod stat;
+#[cfg(feature = "proxy")]
+mod target;
 
 #[cfg(feature = "hyper-util")]
 pub use conn::Connector;

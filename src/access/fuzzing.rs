@@ -1,7 +1,7 @@
 //! Rules, fuzzed: what names a target holds for it.
 
 use super::{Access, Asker, TargetRule};
-use crate::ingress::Target;
+use crate::target::Target;
 
 /// A rule that is spelled as the target is names it, whoever looks it up.
 pub(crate) fn check_rules(target: &Target) {

@@ -20,7 +20,7 @@ pub use users::{Users, UsersError};
 
 use crate::conn::is_on_this_machine;
 use crate::fault::Fault;
-use crate::ingress::Target;
+use crate::target::Target;
 
 /// Who may use the proxy, and what may be reached through it.
 #[derive(Debug, Clone, Default)]

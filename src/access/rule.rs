@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::ingress::{Target, parse_address};
+use crate::target::{Target, parse_address};
 
 /// A network, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 mod connector;
 mod context;
 mod meter;
+#[cfg(feature = "proxy")]
+mod own;
 mod report;
 mod summary;
 #[cfg(feature = "tokio")]
@@ -26,6 +28,8 @@ pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
 #[cfg(feature = "proxy")]
 pub(crate) use meter::{WINDOW_PROBE, is_on_this_machine};
+#[cfg(feature = "proxy")]
+pub(crate) use own::write_own;
 pub use report::{EofInfo, Report};
 
 use crate::tcp_info::Socket;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
+use super::hop;
 use super::own_connections::{OwnConnection, OwnConnections};
-use super::{Failure, hop};
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 use crate::socket_options::Outgoing;

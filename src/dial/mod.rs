@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Nanos;
+use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase, ResolveSource};
 use crate::socket_options::Outgoing;
+use crate::target::Target;
 use attempt::Dialling;
 pub(crate) use attempt::OwnStream;
 use cache::{Found, Resolver};
@@ -34,19 +35,9 @@ pub(crate) use own_connections::{Origin, OwnConnection, OwnConnections, Pending}
 use race::{ExtraAttempts, race};
 #[cfg(any(test, fuzzing))]
 pub(crate) use tunnel::fuzzing;
-pub(crate) use tunnel::{Tunnel, say, write_own};
+pub(crate) use tunnel::{Tunnel, say};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};
-
-/// Why a pair never got to relaying: what its record says.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) phase: Phase,
-    pub(crate) outcome: Outcome,
-    pub(crate) by: By,
-    pub(crate) how: How,
-    pub(crate) fault: Option<Fault>,
-}
 
 /// How long dialling may take, and where it may not go.
 pub(crate) struct Limits<'l> {

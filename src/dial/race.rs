@@ -15,9 +15,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::attempt::{self, AttemptError, Begun, Dialling, OwnStream};
 use super::candidates::{self, Candidate};
 use super::log::{Attempt, DialLog, End};
-use super::{Failure, denied, resolve, timed_out};
+use super::{denied, resolve, timed_out};
 use crate::clock::Nanos;
 use crate::descriptors;
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, Outcome, Phase};
 

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use dns_lookup::{AddrFamily, AddrInfoHints, LookupError, LookupErrorKind, SockType};
 
+use super::Family;
 use super::candidates::interleave;
-use super::{Failure, Family};
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 

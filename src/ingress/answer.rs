@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::http::Status;
 use super::{Target, socks};
-use crate::dial::Failure;
+use crate::failure::Failure;
 
 /// How the outcome of a request is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

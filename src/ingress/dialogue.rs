@@ -11,7 +11,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::Parsed;
 use crate::clock::Moment;
-use crate::dial::{self, Failure};
+use crate::conn;
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 use crate::relay::Leg;
@@ -201,7 +202,7 @@ fn make_room(buffer: &mut Vec<u8>) {
 /// Writes what the proxy says itself.
 async fn write_own(leg: &mut Leg, bytes: &[u8]) -> io::Result<()> {
     let Leg { stream, state } = leg;
-    let written = dial::write_own(stream, &mut state.meter, bytes).await;
+    let written = conn::write_own(stream, &mut state.meter, bytes).await;
     written.inspect_err(|error| state.write_failed(error))
 }
 

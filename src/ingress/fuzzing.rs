@@ -9,10 +9,11 @@ use super::http::{
 };
 use super::proxy_protocol::{self, ProxyProtocol};
 use super::socks::{parse_4, parse_5, parse_methods, parse_password};
-use super::{Forward, ListenAddr, Parsed, Target, parse_address};
+use super::{Forward, ListenAddr, Parsed, Target};
 use crate::access::{self, Network, TargetRule};
 use crate::record::Http;
 use crate::relay::{Edit, Edited, Then};
+use crate::target::parse_address;
 
 /// A message is complete at its end and not before.
 fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T> {

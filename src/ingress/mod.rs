@@ -14,8 +14,6 @@ mod listen;
 mod proxy_protocol;
 mod request;
 mod socks;
-mod spelling;
-mod target;
 
 pub(crate) use answer::Answer;
 pub(crate) use dialogue::{Conditions, Dialogue, farewell};
@@ -26,10 +24,9 @@ pub use listen::{ListenAddr, ParseListenError};
 pub(crate) use proxy_protocol::Endpoints;
 pub use proxy_protocol::ProxyProtocol;
 pub(crate) use request::{Asked, Editors, Refusal, Request, hear, hear_announced};
-pub(crate) use spelling::parse_address;
-pub use target::{ParseTargetError, Target};
 
 use crate::record::Mode;
+pub use crate::target::{ParseTargetError, Target};
 
 /// What a parser makes of the bytes that have come so far.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::http::{
 use super::socks::{self, BadMessage, Method, Reply};
 use super::{Answer, Endpoints, Target, proxy_protocol};
 use crate::access::{Credentials, Users};
-use crate::dial::Failure;
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Mode, Outcome, Phase};
 use crate::relay::{Edit, Then};

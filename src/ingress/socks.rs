@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Parsed, Target};
 use crate::access::Credentials;
-use crate::dial::Failure;
+use crate::failure::Failure;
 use crate::record::Outcome;
 
 pub(crate) const VERSION_4: u8 = 4;

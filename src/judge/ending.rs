@@ -2,7 +2,7 @@
 
 use super::delivery::Opened;
 use crate::caught::Panicked;
-use crate::dial::Failure;
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, Delivered, Ending, How, Outcome, Phase, Report};
 use crate::relay::{LegState, PassedBefore, PeerEnd, RelayEnd, Story};

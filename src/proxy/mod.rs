@@ -46,11 +46,11 @@ use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::episode::Episode;
 use crate::fault::Fault;
-use crate::ingress::Target;
 use crate::process::Finder;
 use crate::record::{self, Line, Record, Recorder};
 use crate::relay::Pulse;
 use crate::socket_options::Outgoing;
+use crate::target::Target;
 use admission::Admission;
 #[cfg(feature = "metrics")]
 pub(crate) use counters::Connected;

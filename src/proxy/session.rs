@@ -21,7 +21,8 @@ use crate::access::{Asker, Owner};
 use crate::caught::{Panicked, caught};
 use crate::clock::{self, Moment};
 use crate::conn::{Epoch, Meter};
-use crate::dial::{self, Dialled, Failure, LeadsTo, Via, hops_so_far, say};
+use crate::dial::{self, Dialled, LeadsTo, Via, hops_so_far, say};
+use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::ingress::{
     Answer, Asked, Conditions, Dialogue, Editors, Endpoints, Refusal, Request, Target, Way,

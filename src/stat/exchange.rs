@@ -23,7 +23,8 @@ use super::stream::{FirstBytes, Held, Stream, Watched};
 use super::{Client, foreign, save};
 use crate::clock;
 use crate::conn::{Conn, Epoch};
-use crate::dial::{self, DialLog, LeadsTo, Limits};
+use crate::dial::{DialLog, LeadsTo, Limits};
+use crate::failure;
 use crate::fault::Fault;
 use crate::judge::{Course as SetUp, Setup, of_exchange, of_upstream};
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
@@ -204,7 +205,7 @@ impl Course {
                     let fault = Some(Fault { code: code.into(), text: text.into() });
                     let (by, how) = (By::Client, How::Timeout);
                     let (phase, outcome) = (crate::record::Phase::Connect, Outcome::Timeout);
-                    dial::Failure { phase, outcome, by, how, fault }
+                    failure::Failure { phase, outcome, by, how, fault }
                 }
                 None => pending().await,
             }

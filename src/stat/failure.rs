@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::CertificateError;
 
-use crate::dial;
+use crate::failure;
 use crate::fault::Fault;
 use crate::record::{Outcome, Report};
 
@@ -53,8 +53,8 @@ impl Failure {
     }
 }
 
-impl From<dial::Failure> for Failure {
-    fn from(failure: dial::Failure) -> Self {
+impl From<failure::Failure> for Failure {
+    fn from(failure: failure::Failure) -> Self {
         let unknown = || Fault { code: "EIO".into(), text: "it failed".into() };
         Self { outcome: failure.outcome, fault: failure.fault.unwrap_or_else(unknown) }
     }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use fluent_uri::{Uri, UriRef};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::ingress::Target;
 use crate::secret::Secret;
+use crate::target::Target;
 
 /// An `http` or `https` URL. `Display` and `Debug` show neither user name and password nor the
 /// fragment, which a server never gets.

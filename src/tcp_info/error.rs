@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::fault::Fault;
+
 /// Why the kernel gave no TCP information on a socket. The texts carry no address.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -74,5 +76,11 @@ impl std::error::Error for Error {
             Self::Os(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<&Error> for Fault {
+    fn from(error: &Error) -> Self {
+        Self { code: error.code().into(), text: error.to_string().into() }
     }
 }

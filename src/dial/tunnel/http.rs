@@ -2,9 +2,10 @@
 
 use super::{Heard, Refusal};
 use crate::dial::via::Credentials;
-use crate::ingress::{Parsed, Target, parse_status};
+use crate::ingress::{Parsed, parse_status};
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
+use crate::target::Target;
 
 /// The request for a tunnel to `target`.
 pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Secret {

@@ -14,13 +14,14 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 
 use super::via::{Protocol, Via};
-use super::{DialLog, Failure, attempt, timed_out};
+use super::{DialLog, attempt, timed_out};
 use crate::clock::Moment;
-use crate::conn::Meter;
+use crate::conn::{Meter, write_own};
+use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::ingress::Target;
 use crate::record::{By, How, Outcome, Phase};
 use crate::secret::Secret;
+use crate::target::Target;
 
 /// Looked at in one go; answers are shorter, as a rule.
 const LOOK: usize = 1024;
@@ -168,30 +169,6 @@ pub(crate) async fn say(
     bytes: &[u8],
 ) -> Result<(), Failure> {
     write_own(stream, meter, bytes).await.map_err(|error| attempt::classify(&error))
-}
-
-/// Writes what the proxy says itself, and counts it as its own.
-pub(crate) async fn write_own(
-    stream: &TcpStream,
-    meter: &mut Meter,
-    bytes: &[u8],
-) -> io::Result<()> {
-    let mut said = 0;
-    while let Some(rest) = bytes.get(said..).filter(|rest| !rest.is_empty()) {
-        match stream.writable().await.and_then(|()| stream.try_write(rest)) {
-            Ok(taken) => {
-                said += taken;
-                meter.tx.moved(taken, Moment::now());
-                meter.own_tx += taken as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => {
-                meter.tx.failed(&error);
-                return Err(error);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Reads what was looked at.

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use super::{Heard, Refusal};
 use crate::dial::via::Credentials;
-use crate::ingress::Target;
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
+use crate::target::Target;
 
 const VERSION: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::ingress::{Target, parse_address};
+use crate::target::{Target, parse_address};
 
 /// One target, or several, that are reached without the parent proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

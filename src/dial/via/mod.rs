@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-use crate::ingress::Target;
 use crate::secret::Secret;
+use crate::target::Target;
 pub use exception::Exception;
 
 /// A parent proxy, and which targets are reached without it.

@@ -1,6 +1,6 @@
 //! What the proxy itself answers to HTTP clients.
 
-use crate::dial::Failure;
+use crate::failure::Failure;
 use crate::record::{By, Outcome};
 
 /// A status of the proxy's own (RFC 9110 section 15; 431 is RFC 6585 section 5).

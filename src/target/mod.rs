@@ -1,11 +1,14 @@
 //! Where a client wants to go: a host and a port, before any look-up.
 
+mod spelling;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::spelling::{ends_in_number, parse_address, parse_in_brackets};
+pub(crate) use spelling::parse_address;
+use spelling::{ends_in_number, parse_in_brackets};
 
 /// A target as it was asked for, `host:port`, with IPv6 addresses in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,12 +36,12 @@ impl fmt::Display for ParseTargetError {
 
 impl ParseTargetError {
     /// What is wrong, without the form that is expected.
-    pub(super) fn problem(&self) -> String {
+    pub(crate) fn problem(&self) -> String {
         format!("'{}' is not a target: {}", self.text, self.reason)
     }
 
     /// The same without the text, in which a password may stand.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         self.reason
     }
 }

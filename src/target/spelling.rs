@@ -65,7 +65,7 @@ fn parse_number(text: &str) -> Option<u32> {
 
 /// Whether a name ends in a number, as no name in the DNS does: a resolver may take it for an address
 /// all the same (`0b1111111.1`, `4294967297`, `127.0.0.08`).
-pub(crate) fn ends_in_number(name: &str) -> bool {
+pub(super) fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_of = |digits: &str, radix| digits.chars().all(|c| c.is_digit(radix));
     match last.split_at_checked(2) {

@@ -1,0 +1,32 @@
+//! What the proxy says itself on a connection.
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::Meter;
+use crate::clock::Moment;
+
+/// Writes what the proxy says itself, and counts it as its own.
+pub(crate) async fn write_own(
+    stream: &TcpStream,
+    meter: &mut Meter,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let mut said = 0;
+    while let Some(rest) = bytes.get(said..).filter(|rest| !rest.is_empty()) {
+        match stream.writable().await.and_then(|()| stream.try_write(rest)) {
+            Ok(taken) => {
+                said += taken;
+                meter.tx.moved(taken, Moment::now());
+                meter.own_tx += taken as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                meter.tx.failed(&error);
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
