@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use httparse::Status::{Complete, Partial};
 
@@ -18,10 +19,16 @@ const MAX_FIELDS: usize = 100;
 /// Longest method that is one; the longest that is registered has 17 letters.
 const MAX_METHOD: usize = 32;
 
+/// What the preface of HTTP/2 begins with (RFC 9113 section 3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+
 /// What was seen of an exchange by the observers of both directions. Boxed, because many connections
 /// never show one, and each has the room for it.
 #[derive(Debug, Default)]
-pub(super) struct Exchange(OnceLock<Box<Begun>>);
+pub(super) struct Exchange {
+    begun: OnceLock<Box<Begun>>,
+    is_http2: AtomicBool,
+}
 
 /// An exchange from its request on.
 #[derive(Debug)]
@@ -34,19 +41,19 @@ struct Begun {
 impl Exchange {
     /// Whether the client's request was seen.
     pub(super) fn has_begun(&self) -> bool {
-        self.0.get().is_some()
+        self.begun.get().is_some()
     }
 
     /// Whether it leads to another protocol, in which requests and answers need not take turns: the preface
-    /// of HTTP/2 (RFC 9113 section 3.4) looks like a request, and 101 is an answer.
+    /// of HTTP/2 was seen, or the answer is 101.
     pub(super) fn is_multiplexed(&self) -> bool {
-        let begun = self.0.get();
-        begun.is_some_and(|begun| begun.method == "PRI" || begun.status.get() == Some(&101))
+        let switches = |begun: &Box<Begun>| begun.status.get() == Some(&101);
+        self.is_http2.load(Ordering::Relaxed) || self.begun.get().is_some_and(switches)
     }
 
     /// As the record shows it; `None` without a request.
     pub(super) fn seen(&self) -> Option<Http> {
-        let Begun { method, host, status } = &**self.0.get()?;
+        let Begun { method, host, status } = &**self.begun.get()?;
         Some(Http {
             method: Some(method.clone()),
             host: host.clone(),
@@ -88,6 +95,10 @@ impl ClientSide {
         if !may_tell {
             return Continue(());
         }
+        if head.starts_with(HTTP2) {
+            exchange.is_http2.store(true, Ordering::Relaxed);
+            return Break(());
+        }
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         match request.parse(head) {
@@ -101,7 +112,7 @@ impl ClientSide {
             let host = host.and_then(|field| host_name(field.value));
             let begun = Begun { method: method.to_owned(), host, status: OnceLock::new() };
             // There is one first request.
-            let _ = exchange.0.set(begun.into());
+            let _ = exchange.begun.set(begun.into());
         }
         Break(())
     }
@@ -128,7 +139,7 @@ impl ServerSide {
                     return Continue(());
                 }
                 (Ok(_) | Err(httparse::Error::TooManyHeaders), Some(status @ (101 | 200..))) => {
-                    if let Some(begun) = exchange.0.get() {
+                    if let Some(begun) = exchange.begun.get() {
                         let _ = begun.status.set(status);
                     }
                     return Break(());
@@ -184,6 +195,21 @@ mod tests {
         assert_eq!(seen(&[many.as_bytes()], &[]), http("GET", Some("a"), None));
         let path = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000));
         assert_eq!(seen(&[path.as_bytes()], &[]), None);
+    }
+
+    #[test]
+    fn the_preface_of_http_2_is_no_request_and_shows_that_there_are_no_turns() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for cut in [3, 16, 20] {
+            let (exchange, mut client) = (Exchange::default(), ClientSide::default());
+            let (first, rest) = preface.split_at(cut);
+            let seen = client.see(first, &exchange);
+            assert_eq!(seen.is_break(), cut >= 16);
+            if seen.is_continue() {
+                assert_eq!(client.see(rest, &exchange), Break(()));
+            }
+            assert!(exchange.is_multiplexed() && exchange.seen().is_none());
+        }
     }
 
     #[test]

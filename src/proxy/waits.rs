@@ -41,7 +41,7 @@ impl Waits {
     #[cfg(feature = "metrics")]
     pub(super) fn waited(&self) -> Waited {
         let counts = self.intervals.iter().map(|count| count.load(Ordering::Relaxed));
-        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
         let sum = Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64();
         Waited { intervals: bounds.zip(counts).collect(), sum }
     }
@@ -59,7 +59,7 @@ mod tests {
         }
         let Waited { intervals, sum } = waits.waited();
         let counted: Vec<_> = intervals.into_iter().filter(|&(_, count)| count > 0).collect();
-        assert_eq!(counted, [(0.001, 2), (0.002_5, 1), (f64::MAX, 1)]);
+        assert_eq!(counted, [(0.001, 2), (0.002_5, 1), (f64::INFINITY, 1)]);
         assert!((sum - 40.004).abs() < 1e-9, "{sum}");
     }
 }

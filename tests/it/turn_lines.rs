@@ -45,8 +45,8 @@ fn each_turn_has_a_line_as_soon_as_the_next_one_begins() {
     exchange(&mut ends, [30, 3000], Duration::ZERO);
     wait_until("the turns before the last one are told", || turns(&forwarding).len() == 2);
     // The last one is not answered.
-    ends.client.write_all(&[3; 40]).unwrap();
-    ends.upstream.read_exact(&mut [0; 40]).unwrap();
+    ends.client.write_all(&[3; 400]).unwrap();
+    ends.upstream.read_exact(&mut [0; 400]).unwrap();
     drop(ends.client);
     drop(ends.upstream);
     let record = forwarding.proxy.wait_for_records(1).remove(0);
@@ -56,7 +56,7 @@ fn each_turn_has_a_line_as_soon_as_the_next_one_begins() {
         .iter()
         .map(|line| (line.number, line.turn.request_bytes, line.turn.answer_bytes))
         .collect();
-    assert_eq!(told, [(1, 10, 1000), (2, 20, 2000), (3, 30, 3000), (4, 40, 0)]);
+    assert_eq!(told, [(1, 10, 1000), (2, 20, 2000), (3, 30, 3000), (4, 400, 0)]);
     let waits: Vec<_> = turns.iter().map(|line| line.turn.wait).collect();
     assert!(waits[1] >= SLOW && waits[0] < SLOW && waits[2] < SLOW, "{waits:?}");
     let of_pair = record.turns.unwrap();

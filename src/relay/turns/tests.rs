@@ -331,7 +331,7 @@ fn pauses_within_a_round_trip_are_doubtful_as_long_as_a_congestion_window_may_be
     };
     assert_eq!(doubted(8), (ms(400), ms(400)));
     // 20 kB come in a round trip, and 80 kB so far.
-    assert_eq!(doubted(100), (ms(5000), ms(15 * 50)), "a window has opened by now");
+    assert_eq!(doubted(100), (ms(5000), ms(16 * 50)), "a window has opened by now");
 }
 
 #[test]
