@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Nanos;
 use crate::failure::Failure;
 use crate::fault::Fault;
-use crate::record::{By, How, Outcome, Phase, ResolveSource};
+use crate::record::{Phase, ResolveSource};
 use crate::socket_options::Outgoing;
 use crate::target::Target;
 use attempt::Dialling;
@@ -184,7 +184,7 @@ impl Dialler {
             None if via.looks_names_up() => {
                 return match (limits.refuse_name)() {
                     None => Ok(Tunnel { via, target: target.clone(), deadline }),
-                    Some(fault) => Err(denied(fault)),
+                    Some(fault) => Err(Failure::denied(Phase::Connect, fault)),
                 };
             }
             None => self.resolve(target, limits.client, deadline, log, abandoned).await?,
@@ -196,7 +196,10 @@ impl Dialler {
                 Some(fault) => refused = refused.or(Some(fault)),
             }
         }
-        Err(refused.map_or_else(|| resolve::failed(resolve::no_address()), denied))
+        Err(refused.map_or_else(
+            || resolve::failed(resolve::no_address()),
+            |fault| Failure::denied(Phase::Connect, fault),
+        ))
     }
 
     /// The addresses of a target in the order in which they are tried; at least one.
@@ -214,7 +217,8 @@ impl Dialler {
                 true => Ok(vec![address]),
                 false => {
                     let text = "the target's address is of the other family";
-                    Err(denied(Fault { code: "ADDRESS_FAMILY".into(), text: text.into() }))
+                    let fault = Fault { code: "ADDRESS_FAMILY".into(), text: text.into() };
+                    Err(Failure::denied(Phase::Connect, fault))
                 }
             };
         }
@@ -250,7 +254,7 @@ impl Dialler {
             failure = abandoned => Err(Failure { phase: Phase::Resolve, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
                 let text = "the resolver did not answer in time";
-                Err(timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
+                Err(Failure::timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
             }
         };
         *log.resolve.get_or_insert_default() += began.elapsed().into();
@@ -259,25 +263,5 @@ impl Dialler {
             Err(_) => ResolveSource::Failed,
         });
         looked_up.map(with_ports)
-    }
-}
-
-fn timed_out(phase: Phase, code: &'static str, text: &'static str) -> Failure {
-    Failure {
-        phase,
-        outcome: Outcome::Timeout,
-        by: By::Proxy,
-        how: How::Timeout,
-        fault: Some(Fault { code: code.into(), text: text.into() }),
-    }
-}
-
-fn denied(fault: Fault) -> Failure {
-    Failure {
-        phase: Phase::Connect,
-        outcome: Outcome::Denied,
-        by: By::Proxy,
-        how: How::Denied,
-        fault: Some(fault),
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::attempt::{self, AttemptError, Begun, Dialling, OwnStream};
 use super::candidates::{self, Candidate};
 use super::log::{Attempt, DialLog, End};
-use super::{denied, resolve, timed_out};
+use super::resolve;
 use crate::clock::Nanos;
 use crate::descriptors;
 use crate::failure::Failure;
@@ -184,9 +184,10 @@ impl Race<'_> {
             end: End::Cancelled { syn_retransmits: None },
         });
         let begun = match refused {
-            Some(fault) => {
-                Begun::Failed(AttemptError { failure: denied(fault), syn_retransmits: None })
-            }
+            Some(fault) => Begun::Failed(AttemptError {
+                failure: Failure::denied(Phase::Connect, fault),
+                syn_retransmits: None,
+            }),
             None => attempt::begin(address, self.how),
         };
         match begun {
@@ -268,7 +269,7 @@ impl Race<'_> {
 
     /// The attempt is over without an answer.
     fn silent(&mut self, place: usize, stream: &TcpStream, text: &'static str) {
-        let failure = timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
+        let failure = Failure::timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
         let syn_retransmits = attempt::syn_retransmits(stream);
         self.failed(place, AttemptError { failure, syn_retransmits });
     }

@@ -91,7 +91,7 @@ impl<'d> Dialogue<'d> {
             async { write_own(self.leg, bytes).await.map_err(|error| broken(self.leg, &error)) };
         tokio::select! {
             biased;
-            () = stop.cancelled() => Err(stopped()),
+            () = stop.cancelled() => Err(Failure::stopped(Phase::Request)),
             written = writing => written,
             () = tokio::time::sleep_until(deadline.into()) => Err(timed_out()),
         }
@@ -117,7 +117,7 @@ impl<'d> Dialogue<'d> {
         let (leg, heard) = (&mut *self.leg, &mut self.heard);
         let read = tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(stopped()),
+            () = stop.cancelled() => return Err(Failure::stopped(Phase::Request)),
             read = read_some(&leg.stream, heard) => read,
             () = tokio::time::sleep_until(deadline.into()) => return Err(timed_out()),
         };
@@ -230,13 +230,6 @@ fn broken(client: &Leg, error: &io::Error) -> Failure {
 }
 
 fn timed_out() -> Failure {
-    let fault = Fault {
-        code: "REQUEST_TIMEOUT".into(),
-        text: "the client's request was not complete in time".into(),
-    };
-    failure(Outcome::Timeout, By::Proxy, How::Timeout, Some(fault))
-}
-
-fn stopped() -> Failure {
-    failure(Outcome::Shutdown, By::Proxy, How::Shutdown, None)
+    let text = "the client's request was not complete in time";
+    Failure::timed_out(Phase::Request, "REQUEST_TIMEOUT", text)
 }

@@ -1,26 +1,19 @@
-//! What the proxy counts while it runs, by listener and target: connections, and payload as it passes.
-//!
-//! A pair's task adds the payload that it has moved whenever it has nothing more to do for the moment:
-//! one atomic addition to a counter that its thread shares with few others, and no clock. So a scrape
-//! shows what has passed until now, and a quiet pair has nothing left to add.
+//! What the proxy counts while it runs, by listener and target: connections, payload, and how long turns waited.
 
-use std::array;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::listener::{Entry, Listener};
+#[cfg(feature = "metrics")]
+use super::entry::Connections;
+use super::entry::Entry;
 #[cfg(feature = "metrics")]
 use super::waits::Waited;
-use super::waits::Waits;
 use crate::ingress::{Target, Way};
 use crate::record::Printable;
 
 /// The label of every target that has none of its own. A name always has a port, so it is never this.
 const OTHER: &str = "other";
-
-/// Each counter of payload is a sum of so many, so that threads seldom add to the same one.
-const SHARDS: usize = 8;
 
 /// Counters of a proxy by listener and target; cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,16 +37,6 @@ struct Labels {
     entries: BTreeMap<(String, String), Arc<Entry>>,
 }
 
-/// What is counted of one listener.
-#[derive(Debug, Default)]
-pub(super) struct Connections {
-    pub(super) opened: AtomicU64,
-    /// Refused without a record of their own.
-    pub(super) refused: AtomicU64,
-    /// Ended, with a record of their own.
-    pub(super) ended: AtomicU64,
-}
-
 /// How many connections a listener has had.
 #[cfg(feature = "metrics")]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -63,66 +46,10 @@ pub(crate) struct Connected {
     pub(crate) ended: u64,
 }
 
-/// Payload written to upstreams and to clients.
-#[derive(Debug)]
-pub(super) struct Payload([Shard; SHARDS]);
-
-/// On a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Shard([AtomicU64; 2]);
-
-/// What a pair has added of its payload to upstream and to client. The low halves suffice: between two
-/// additions far less passes than they can tell.
-#[derive(Debug, Default)]
-pub(super) struct Added([u32; 2]);
-
-impl Default for Payload {
-    fn default() -> Self {
-        Self(array::from_fn(|_| Shard::default()))
-    }
-}
-
-impl Payload {
-    /// The shard that this thread adds to.
-    fn shard(&self) -> &Shard {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static INDEX: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        }
-        &self.0[INDEX.with(|index| *index)]
-    }
-
-    #[cfg(any(feature = "metrics", test))]
-    fn sums(&self) -> [u64; 2] {
-        let sum =
-            |way: usize| self.0.iter().map(move |Shard(both)| both[way].load(Ordering::Relaxed));
-        [sum(0).sum(), sum(1).sum()]
-    }
-}
-
-impl Added {
-    /// Adds what a pair that has passed so much in all has not added yet.
-    ///
-    /// While bytes of the proxy's own are still to be written, less seems to have passed than before;
-    /// then there is nothing to add.
-    pub(super) fn add_rest(&mut self, passed: [u64; 2], payload: &Payload) {
-        for (way, passed) in passed.into_iter().enumerate() {
-            #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-            let passed = passed as u32;
-            let more = passed.wrapping_sub(self.0[way]);
-            if more.cast_signed() > 0 {
-                self.0[way] = passed;
-                payload.shard().0[way].fetch_add(more.into(), Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 impl Counters {
-    pub(super) fn new(places: usize, listeners: &[Listener]) -> Self {
+    pub(super) fn new<'e>(places: usize, entries: impl Iterator<Item = &'e Arc<Entry>>) -> Self {
         let mut labels = Labels::default();
-        for entry in listeners.iter().map(Listener::entry) {
+        for entry in entries {
             let label = match &entry.way {
                 Way::Forward(target) => {
                     let label = label(&target.host(), target.port());
@@ -159,13 +86,7 @@ impl Counters {
             labels.named.insert(label.clone());
         }
         let of_target = labels.entries.entry((entry.listener.clone(), label));
-        Some(Arc::clone(of_target.or_insert_with(|| {
-            let Entry { way, listener, connections, .. } = entry;
-            let connections = Arc::clone(connections);
-            let (way, listener) = (way.clone(), listener.clone());
-            let (payload, waits) = (Payload::default(), Waits::default());
-            Arc::new(Entry { way, listener, connections, payload, waits })
-        })))
+        Some(Arc::clone(of_target.or_insert_with(|| Arc::new(entry.for_target()))))
     }
 
     /// Whether somebody shows what is counted: the waits of turns are, only then.
@@ -242,24 +163,6 @@ fn label(host: &str, port: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn payload_is_added_once_also_beyond_4_gib_and_while_it_seems_to_shrink() {
-        let payload = Payload::default();
-        let mut added = Added::default();
-        let step = u64::from(u32::MAX / 3);
-        for count in 1..=20 {
-            added.add_rest([count * step, count], &payload);
-            added.add_rest([count * step - 50, count], &payload);
-            assert_eq!(payload.sums(), [count * step, count]);
-        }
-        std::thread::scope(|scope| {
-            for _ in 0..2 * SHARDS {
-                scope.spawn(|| Added::default().add_rest([3, 5], &payload));
-            }
-        });
-        assert_eq!(payload.sums(), [20 * step + 48, 20 + 80]);
-    }
 
     #[test]
     fn a_label_is_bounded_and_has_nothing_but_text() {

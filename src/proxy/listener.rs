@@ -13,14 +13,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::admission::Place;
-use super::counters::{Connections, Payload};
+use super::entry::Entry;
+use super::loops;
 use super::session::{Admitted, Session};
-use super::waits::Waits;
-use super::{Shared, loops};
+use super::shared::Shared;
 use crate::dial::Origin;
 use crate::episode::Episode;
 use crate::ingress::{Forward, ListenAddr, Target, Way};
-use crate::record::Listening;
 use crate::socket_options::SocketOptions;
 
 /// Connections that may wait to be accepted; the system cuts it at its own limit
@@ -38,21 +37,6 @@ pub struct Listener {
     entry: Arc<Entry>,
     /// It listened before it came to us: what waits there did not inherit our options.
     is_inherited: bool,
-}
-
-/// How connections come in, and what is counted of them. Pairs of a listener share it, those that go
-/// to targets with a label of their own one for each of these.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) way: Way,
-    /// The listener's address, as records show it.
-    pub(super) listener: String,
-    /// The listener's.
-    pub(super) connections: Arc<Connections>,
-    /// Of these pairs.
-    pub(super) payload: Payload,
-    /// Of these pairs' turns.
-    pub(super) waits: Waits,
 }
 
 /// Where to listen.
@@ -204,13 +188,7 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = listen().map_err(|error| BindError { address, error })?;
-        let entry = Arc::new(Entry {
-            way,
-            listener: address.to_string(),
-            connections: Arc::default(),
-            payload: Payload::default(),
-            waits: Waits::default(),
-        });
+        let entry = Arc::new(Entry::new(way, address));
         Ok(Self { socket, address, entry, is_inherited })
     }
 
@@ -232,15 +210,6 @@ impl Listener {
         &self.entry
     }
 
-    pub(super) fn describe(&self) -> Listening {
-        let Entry { way, listener, .. } = &*self.entry;
-        let target = match way {
-            Way::Forward(target) => Some(target.to_string()),
-            Way::Proxy | Way::Redirect | Way::Tproxy => None,
-        };
-        Listening { mode: way.mode(), listener: listener.clone(), target }
-    }
-
     /// Accepts for ever, a task a pair.
     pub(super) async fn accept_all(self, shared: Arc<Shared>, pairs: TaskTracker) {
         // TPROXY's connections have their targets' addresses.
@@ -258,7 +227,8 @@ impl Listener {
                     }
                     let entry = Arc::clone(&self.entry);
                     let is_redirect = matches!(entry.way, Way::Redirect);
-                    match loops::origin(&shared, &stream, peer, local, is_redirect) {
+                    let own = shared.dialler.own_connections();
+                    match loops::origin(own, &stream, peer, local, is_redirect) {
                         Origin::Elsewhere => {
                             match Session::admitted(&shared, stream, peer, local, entry, place) {
                                 Admitted::Session(session) => {
@@ -270,15 +240,16 @@ impl Listener {
                                 Admitted::Counted => {}
                             }
                         }
-                        Origin::Own => loops::refuse(&shared, stream, &entry),
+                        Origin::Own => shared.loops.refuse(&stream, &entry),
                         Origin::Undecided(pending) => {
                             let shared = Arc::clone(&shared);
                             pairs.spawn(async move {
-                                loops::decide(&shared, &pending).await;
+                                let own = shared.dialler.own_connections();
+                                loops::decide(own, &pending).await;
                                 if let Origin::Own =
-                                    loops::origin(&shared, &stream, peer, local, is_redirect)
+                                    loops::origin(own, &stream, peer, local, is_redirect)
                                 {
-                                    return loops::refuse(&shared, stream, &entry);
+                                    return shared.loops.refuse(&stream, &entry);
                                 }
                                 match Session::admitted(&shared, stream, peer, local, entry, place)
                                 {

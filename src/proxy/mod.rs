@@ -20,37 +20,37 @@
 
 mod account;
 mod admission;
+mod asking;
+mod client_end;
 mod counters;
+mod entry;
+mod lines;
 mod listener;
 mod loops;
+mod payload;
+mod reach;
 mod refusals;
 mod sampler;
 mod session;
 mod settings;
+mod shared;
 mod waits;
 
-use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Asker, Guesses, Owner, Owners};
+use crate::access::{Guesses, Owners};
 use crate::counted::counted;
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
-use crate::episode::Episode;
-use crate::fault::Fault;
 use crate::process::Finder;
-use crate::record::{self, Line, Record, Recorder};
-use crate::relay::Pulse;
+use crate::record::{Line, Record, Recorder};
 use crate::socket_options::Outgoing;
-use crate::target::Target;
 use admission::Admission;
 #[cfg(feature = "metrics")]
 pub(crate) use counters::Connected;
@@ -59,6 +59,7 @@ pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
 use refusals::Refusals;
 pub use settings::{Events, Limits, Settings};
+use shared::{OnClose, Shared};
 #[cfg(feature = "metrics")]
 pub(crate) use waits::{BOUNDS, Waited};
 
@@ -72,40 +73,6 @@ pub struct Proxy {
     listeners: Vec<Listener>,
 }
 
-/// What all pairs of a run have in common.
-#[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    recorder: Recorder,
-    dialler: Dialler,
-    processes: Option<Finder>,
-    /// Where only the own user's programs may connect.
-    owners: Option<Owners>,
-    /// What was said of clients that may not.
-    refused: Mutex<Episode>,
-    seq: AtomicU64,
-    counters: Counters,
-    listening: Vec<SocketAddr>,
-    on_close: Option<OnClose>,
-    pulse: Arc<Pulse>,
-    admission: Admission,
-    /// Clients whose passwords were wrong.
-    guesses: Guesses,
-    loops: Loops,
-    refusals: Refusals,
-    /// Cancelled when pairs that are still open must end.
-    stop: CancellationToken,
-}
-
-/// What is called with every record.
-struct OnClose(Box<dyn Fn(&Record) + Send + Sync>);
-
-impl fmt::Debug for OnClose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnClose")
-    }
-}
-
 impl Proxy {
     /// A proxy on these listeners, whose records go to `recorder`.
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
@@ -116,7 +83,8 @@ impl Proxy {
         for listener in &listeners {
             listener.set_options(&settings.sockets);
         }
-        let counters = Counters::new(settings.metrics_targets, &listeners);
+        let counters =
+            Counters::new(settings.metrics_targets, listeners.iter().map(Listener::entry));
         let Limits { connections, per_client, .. } = settings.limits;
         let processes = if settings.process { Finder::start() } else { None };
         let owners = settings.access.own_user_only.then(Owners::default);
@@ -162,7 +130,8 @@ impl Proxy {
         let Self { shared, listeners } = self;
         let shared = Arc::new(shared);
         if shared.settings.events.start {
-            shared.recorder.push(&Line::Start(shared.start(&listeners)));
+            let listening = listeners.iter().map(|listener| listener.entry().describe()).collect();
+            shared.recorder.push(&Line::Start(shared.start_line(listening)));
         }
 
         let pulse = Arc::clone(&shared.pulse);
@@ -206,76 +175,6 @@ impl Proxy {
         shared.record_refused();
         if shared.settings.events.stop {
             shared.recorder.push(&Line::Stop(shared.stop_line(began)));
-        }
-    }
-}
-
-impl Shared {
-    /// Why a client is refused because of its owner, which is said once while it happens.
-    async fn refuse_owner(
-        &self,
-        owner: Option<Owner>,
-        client: Option<SocketAddr>,
-    ) -> Option<Fault> {
-        let fault = self.owners.as_ref()?.refuse(owner?).await?;
-        if self.refused.lock().unwrap_or_else(PoisonError::into_inner).begins() {
-            let client = client.map_or_else(String::new, |client| format!(" {client}"));
-            tracing::warn!(
-                "the client{client} was refused: {}; further refusals are in the records alone",
-                fault.text
-            );
-        }
-        Some(fault)
-    }
-
-    /// Why this address of a target may not be dialled.
-    fn refuse_address(&self, asker: Asker, target: &Target, address: SocketAddr) -> Option<Fault> {
-        let refused = || self.settings.access.refuse_address(asker, target, address);
-        self.refuse_loop(address).or_else(refused)
-    }
-
-    /// Writes lines on connections that were refused without a record, for ever.
-    async fn record_refusals(&self) {
-        loop {
-            self.refusals.begun().await;
-            tokio::time::sleep(refusals::GATHER).await;
-            self.record_refused();
-        }
-    }
-
-    fn record_refused(&self) {
-        if let Some(refused) = self.refusals.take(&self.settings)
-            && self.settings.events.close
-        {
-            self.recorder.push(&Line::Refused(refused));
-        }
-    }
-
-    fn start(&self, listeners: &[Listener]) -> record::Start {
-        record::Start {
-            schema: record::SCHEMA,
-            time: Timestamp::now(),
-            host: self.settings.host.clone(),
-            labels: self.settings.labels.clone(),
-            run_id: self.settings.run_id,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            listeners: listeners.iter().map(Listener::describe).collect(),
-            line: 0,
-        }
-    }
-
-    fn stop_line(&self, began: Instant) -> record::Stop {
-        record::Stop {
-            schema: record::SCHEMA,
-            time: Timestamp::now(),
-            host: self.settings.host.clone(),
-            labels: self.settings.labels.clone(),
-            run_id: self.settings.run_id,
-            duration: began.elapsed(),
-            pairs: self.seq.load(Ordering::Relaxed),
-            lines_lost: self.recorder.tally().lost,
-            line: 0,
         }
     }
 }

@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::Settings;
+use super::settings::Settings;
 use crate::episode::Episode;
 use crate::record::{self, Refused, RefusedClients, RefusedReason};
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::time::Sleep;
 
-use super::Settings;
 use super::account::Account;
+use super::settings::Settings;
 use crate::clock;
 use crate::conn::Meter;
 use crate::record::{Leg, SampleReason, SampledLeg};

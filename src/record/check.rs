@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
 use super::numbers::Numbers;
-use super::reader::{EmptyLines, ReadError, lines};
+use super::read_error::ReadError;
+use super::reader::{EmptyLines, lines};
 use super::{BriefLine, Remark};
 
 /// Bytes that a check may take to remember runs, their gaps and their open pairs: some 400,000 runs, or

@@ -1,36 +1,16 @@
 //! Input that may be compressed, as log rotation leaves it: recognized by its first bytes, whatever its
 //! name, and decompressed as it is read.
 
-use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::ReadError;
+use super::read_error::{Compression, ReadError};
 
 /// Bytes that are read at a time.
 pub(super) const BLOCK: usize = 64 << 10;
-
-/// How input is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Compression {
-    /// gzip (RFC 1952), of one member or several.
-    Gzip,
-    /// Zstandard (RFC 8878), of one frame or several.
-    Zstd,
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        })
-    }
-}
 
 /// What other compressed files begin with, and the program that reads them. No record begins so.
 const UNREAD: [(&[u8], &str); 4] = [

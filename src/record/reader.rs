@@ -1,64 +1,14 @@
 //! Reading records back, line by line; a bad line is an error of its own and stops nothing.
 
-use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 
 use ndjson_stream::config::{EmptyLineHandling, NdjsonConfig};
 use ndjson_stream::engine::NdjsonEngine;
 use serde::de::DeserializeOwned;
 
 use super::input::{BLOCK, Input};
-use super::{BriefLine, Compression, Line};
-
-/// Longest line that is read, in bytes: 4 MiB, some 400 times a full record. A longer one is skipped to
-/// its end, so that reading takes no more memory than this whatever the input is.
-pub const MAX_LINE: usize = 4 << 20;
-
-/// Why a line could not be read.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// Reading the input failed. Nothing follows.
-    Io(io::Error),
-    /// A line is torn, no JSON, or no record. The next line is read all the same.
-    Line(serde_json::Error),
-    /// A line is longer than [`MAX_LINE`]. The next line is read all the same.
-    TooLong,
-    /// The input is compressed and ends in the middle. Nothing follows; some lines before it may be
-    /// lost.
-    Truncated(Compression),
-    /// The input is compressed and cannot be decompressed from here on. Nothing follows; some lines
-    /// before it may be lost.
-    Damaged(Compression),
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "reading records: {error}"),
-            Self::Line(error) => write!(f, "reading records: a line is not a record: {error}"),
-            Self::TooLong => {
-                write!(f, "reading records: a line is longer than {MAX_LINE} bytes; it is skipped")
-            }
-            Self::Truncated(compression) => {
-                write!(f, "reading records: the {compression} data end in the middle")
-            }
-            Self::Damaged(compression) => {
-                write!(f, "reading records: the {compression} data are damaged")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            Self::Line(error) => Some(error),
-            Self::TooLong | Self::Truncated(_) | Self::Damaged(_) => None,
-        }
-    }
-}
+use super::read_error::{MAX_LINE, ReadError};
+use super::{BriefLine, Line};
 
 /// The lines of `input`, one after the other, as written with the detail `full` or `normal`. A last
 /// line without its line feed is read as well: whole, it is a record; torn, it is an error. Input that
@@ -199,6 +149,8 @@ impl<L: DeserializeOwned, R: Read> Iterator for Lines<L, R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     /// What becomes of each line, a word each.

@@ -2,7 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::clock::Nanos;
+use crate::clock::{Moment, Nanos};
 use crate::record::LimitedBy;
 
 /// What a moment was spent on.
@@ -74,6 +74,14 @@ impl Cause {
 /// The time that was charged to each cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Charges([Nanos; Cause::COUNT]);
+
+/// What was charged at an earlier moment.
+#[derive(Debug)]
+pub(super) struct ChargedThen {
+    pub(super) charges: Charges,
+    /// Everything before this.
+    pub(super) until: Moment,
+}
 
 impl Charges {
     /// Charges to `to` what was charged to `from`, as much as there is of `time`.

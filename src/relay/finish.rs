@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::charges::{Cause, Charges};
+use super::charges::{Cause, ChargedThen, Charges};
 use super::leg::LegState;
 use super::looks::{Doubts, Looks, Peer, late};
 use super::tally::Tally;
@@ -108,18 +108,11 @@ impl Looks for LastLooks<'_> {
     }
 }
 
-/// A wait as it stood when the client's end of stream was read, before the upstream answered.
-#[derive(Debug)]
-pub(super) struct AtClientEnd {
-    charges: Charges,
-    charged: Moment,
-}
-
 impl Turns {
     /// The upstream answers a client that has ended its stream: if that client acknowledges nothing any more,
     /// it had left.
     pub(super) fn client_may_have_left(&mut self) {
-        let at_end = AtClientEnd { charges: self.charges.clone(), charged: self.charged };
+        let at_end = ChargedThen { charges: self.charges.clone(), until: self.charged };
         self.seen.get_or_insert_default().at_client_end.get_or_insert_with(|| Box::new(at_end));
     }
 
@@ -194,7 +187,7 @@ impl Turns {
         if client.acked.is_none() || client.acked != client.acked_at_end {
             return;
         }
-        (self.charges, self.charged) = (at_end.charges, at_end.charged);
+        (self.charges, self.charged) = (at_end.charges, at_end.until);
         self.phase = Phase::Request;
         self.in_hand = [false; 2];
         if let Some(turn) = &mut self.turn {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::charges::Cause;
-use super::finish::AtClientEnd;
+use super::charges::{Cause, ChargedThen};
 use super::window::Window;
 use crate::clock::{Moment, Nanos};
 use crate::tcp_info::{LinuxInfo, Snapshot, Socket, State};
@@ -100,7 +99,7 @@ pub(crate) struct Seen {
     /// The last time that the upstream spoke after a long pause in its answer.
     pub(super) late: Option<Late>,
     /// How things stood when the client's end of stream was read.
-    pub(super) at_client_end: Option<Box<AtClientEnd>>,
+    pub(super) at_client_end: Option<Box<ChargedThen>>,
 }
 
 impl Seen {

@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 
 use super::via::{Protocol, Via};
-use super::{DialLog, attempt, timed_out};
+use super::{DialLog, attempt};
 use crate::clock::Moment;
 use crate::conn::{Meter, write_own};
 use crate::failure::Failure;
@@ -96,7 +96,7 @@ impl Tunnel<'_> {
             failure = abandoned => Err(Failure { phase: Phase::Connect, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
                 let text = "the parent proxy did not answer in time";
-                Err(timed_out(Phase::Connect, "CONNECT_TIMEOUT", text))
+                Err(Failure::timed_out(Phase::Connect, "CONNECT_TIMEOUT", text))
             }
         };
         let now = Instant::now();

@@ -1,0 +1,73 @@
+//! Why a line, or what comes after it, cannot be read.
+
+use std::fmt;
+use std::io;
+
+/// Longest line that is read, in bytes: 4 MiB, some 400 times a full record. A longer one is skipped to
+/// its end, so that reading takes no more memory than this whatever the input is.
+pub const MAX_LINE: usize = 4 << 20;
+
+/// How input is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// gzip (RFC 1952), of one member or several.
+    Gzip,
+    /// Zstandard (RFC 8878), of one frame or several.
+    Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// Why a line could not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Reading the input failed. Nothing follows.
+    Io(io::Error),
+    /// A line is torn, no JSON, or no record. The next line is read all the same.
+    Line(serde_json::Error),
+    /// A line is longer than [`MAX_LINE`]. The next line is read all the same.
+    TooLong,
+    /// The input is compressed and ends in the middle. Nothing follows; some lines before it may be
+    /// lost.
+    Truncated(Compression),
+    /// The input is compressed and cannot be decompressed from here on. Nothing follows; some lines
+    /// before it may be lost.
+    Damaged(Compression),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "reading records: {error}"),
+            Self::Line(error) => write!(f, "reading records: a line is not a record: {error}"),
+            Self::TooLong => {
+                write!(f, "reading records: a line is longer than {MAX_LINE} bytes; it is skipped")
+            }
+            Self::Truncated(compression) => {
+                write!(f, "reading records: the {compression} data end in the middle")
+            }
+            Self::Damaged(compression) => {
+                write!(f, "reading records: the {compression} data are damaged")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Line(error) => Some(error),
+            Self::TooLong | Self::Truncated(_) | Self::Damaged(_) => None,
+        }
+    }
+}
