@@ -21,7 +21,7 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(Settings::SHORTEST_SAMPLE_INTERVAL, "10ms"))]
     sample_interval: Duration,
 
-    /// Write lines of those turns alone whose answers were waited for so long. Needs turn among the --events
+    /// Write only turns whose answers took at least so long. Needs turn among the --events
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
     turn_min: Duration,
 

@@ -56,7 +56,7 @@ pub struct Sample {
     /// Who is waited for at this moment, as far as that can be told before it is over. Null when it cannot: when
     /// the answer may go on, when a pair's turns are `mixed`, or before anybody has spoken.
     pub waiting_for: Option<WaitingFor>,
-    /// Bytes since this pair's previous line but `turn` lines.
+    /// Bytes since this pair's previous `open` or `sample` line.
     pub delta: Delta,
     /// 1, 2, 3… of the lines of this run; the last key.
     pub line: u64,
