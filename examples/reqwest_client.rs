@@ -6,8 +6,8 @@ use std::future::pending;
 use std::net::Ipv4Addr;
 
 use conniver::ingress::ListenAddr;
+use conniver::output::Recorder;
 use conniver::proxy::{Listener, Proxy, Settings};
-use conniver::record::Recorder;
 use tokio::sync::oneshot;
 
 #[tokio::main]

@@ -99,6 +99,8 @@ pub mod metrics;
 #[cfg(feature = "proxy")]
 mod observe;
 #[cfg(feature = "proxy")]
+pub mod output;
+#[cfg(feature = "proxy")]
 mod process;
 #[cfg(feature = "proxy")]
 pub mod proxy;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use conniver::ingress::Forward;
+use conniver::output::{self, Output, Recorder};
 use conniver::proxy::{Listener, Proxy, Settings};
-use conniver::record::{self, Output, Recorder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -46,7 +46,7 @@ async fn show(size: u64) -> Result<(), Failure> {
     let upstream = tokio::spawn(serve_once(origin, size));
 
     let (recorder, writer) =
-        Recorder::start(Output::Stdout, record::QUEUE, || {}).map_err(Failure::new)?;
+        Recorder::start(Output::Stdout, output::QUEUE, || {}).map_err(Failure::new)?;
     let forward = Forward { listen: (Ipv4Addr::LOCALHOST, 0).into(), target: target.into() };
     let listener = Listener::forward(&forward).map_err(Failure::new)?;
     let address = listener.address();

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use conniver::record::{Printable, Recorder, Tally, Writer};
+use conniver::output::{Recorder, Tally, Writer};
+use conniver::record::Printable;
 
 use super::advice;
 use super::signals::StopRequests;

@@ -10,8 +10,8 @@ use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::metrics::{Metrics, MetricsListener};
+use conniver::output::{Output, Recorder};
 use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
-use conniver::record::{Output, Recorder};
 
 use super::exit::{self, Failure};
 use super::inherited::Inherited;

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+use crate::output::Recorder;
 use crate::proxy::Counters;
-use crate::record::{Record, Recorder};
+use crate::record::Record;
 use ended::Ended;
 use now::Now;
 pub use serve::MetricsListener;

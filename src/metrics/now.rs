@@ -10,8 +10,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::Labels;
+use crate::output::{Recorder, Tally};
 use crate::proxy::{Connected, Counters, Waited};
-use crate::record::{Recorder, Tally};
 use crate::relay;
 
 /// Computes it.

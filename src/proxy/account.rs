@@ -68,6 +68,7 @@ impl Drop for Account {
         self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
             self.shared.recorder.lose();
+            tracing::error!("the record of a connection is lost, because its task panicked");
         }
     }
 }

@@ -6,9 +6,9 @@
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use conniver::proxy::{Listener, Proxy, Settings};
-//! use conniver::record::{self, Output, Recorder};
+//! use conniver::output::{self, Output, Recorder};
 //!
-//! let (recorder, writer) = Recorder::start(Output::Stdout, record::QUEUE, || {})?;
+//! let (recorder, writer) = Recorder::start(Output::Stdout, output::QUEUE, || {})?;
 //! let listener = Listener::forward(&"8080:example.com:80".parse()?)?;
 //! let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
 //! let interrupted = async { drop(tokio::signal::ctrl_c().await) };
@@ -48,8 +48,9 @@ use crate::access::{Guesses, Owners};
 use crate::counted::counted;
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
+use crate::output::Recorder;
 use crate::process::Finder;
-use crate::record::{Line, Record, Recorder};
+use crate::record::{Line, Record};
 use crate::socket_options::Outgoing;
 use admission::Admission;
 #[cfg(feature = "metrics")]

@@ -20,8 +20,9 @@ use crate::dial::Dialler;
 use crate::episode::Episode;
 use crate::failure::Failure;
 use crate::fault::Fault;
+use crate::output::Recorder;
 use crate::process::Finder;
-use crate::record::{self, Line, Listening, Phase, Record, Recorder};
+use crate::record::{self, Line, Listening, Phase, Record};
 use crate::relay::Pulse;
 use crate::target::Target;
 

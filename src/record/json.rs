@@ -19,7 +19,7 @@ use super::printable::pieces;
 /// # Errors
 ///
 /// The value is none that JSON can have: a map's key is not text. What was added is not whole then.
-pub(super) fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
     value.serialize(&mut Json(json))
 }
 

@@ -10,8 +10,6 @@ mod check;
 mod delivery;
 mod detail;
 mod ending;
-#[cfg(feature = "proxy")]
-mod file_lock;
 mod finding;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 pub(crate) mod fuzzing;
@@ -26,14 +24,10 @@ mod reader;
 mod refused;
 mod remark;
 mod sample;
-#[cfg(feature = "proxy")]
-mod sink;
 pub mod stat;
 mod turns;
 mod verdict;
 mod warning;
-#[cfg(feature = "proxy")]
-mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,6 +49,8 @@ pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
+#[cfg(feature = "proxy")]
+pub(crate) use json::write as write_json;
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use printable::Printable;
@@ -63,13 +59,9 @@ pub use reader::{read, read_brief};
 pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use remark::Remark;
 pub use sample::{Awaited, Sample, SampleReason, SampledLeg, WaitingFor};
-#[cfg(feature = "proxy")]
-pub use sink::Output;
 pub use turns::{EndedTurn, Shape, Turn, TurnTime, TurnWait, Turns};
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
-#[cfg(feature = "proxy")]
-pub use writer::{OpenError, QUEUE, Recorder, Tally, Writer};
 
 /// The number of this contract, in every line.
 pub const SCHEMA: u32 = 1;

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use conniver::record::{self, Line, Output, Recorder};
+use conniver::output::{self, Output, Recorder};
+use conniver::record::Line;
 use nix::sys::signal::Signal;
 
 use crate::harness::has_tool;
@@ -122,10 +123,28 @@ fn a_file_with_a_torn_last_line_keeps_our_first_one_whole() {
         use std::os::unix::fs::PermissionsExt;
         let made = directory.path().join("made.ndjson");
         let output = Output::file(made.clone());
-        let (_recorder, writer) = Recorder::start(output, record::QUEUE, || {}).unwrap();
+        let (_recorder, writer) = Recorder::start(output, output::QUEUE, || {}).unwrap();
         writer.finish();
         assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[test]
+fn a_writer_that_is_dropped_has_written_what_was_queued() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("dropped.ndjson");
+    let line: Line = serde_json::from_str(
+        r#"{"event":"stop","schema":1,"time":"2026-01-01T00:00:00Z","host":"","labels":{},
+            "runId":"00000000-0000-7000-8000-000000000000","duration":0,"pairs":0,"linesLost":0,"line":0}"#,
+    )
+    .unwrap();
+    let (recorder, writer) =
+        Recorder::start(Output::file(file.clone()), output::QUEUE, || {}).unwrap();
+    for _ in 0..1000 {
+        recorder.push(&line);
+    }
+    drop(writer);
+    assert_eq!(read_lines(&file).len(), 1000);
 }
 
 #[test]

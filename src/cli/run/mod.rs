@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use conniver::ingress::ListenAddr;
+use conniver::output::{self, Output, Recorder};
 use conniver::proxy::{Events, Listener, Proxy, Settings};
-use conniver::record::{self, Output, Recorder};
 use tokio::process::Command;
 
 use super::exit::{self, Failure};
@@ -115,7 +115,7 @@ async fn run_around(
 ) -> Result<ExitCode, Failure> {
     let (recorder, writer) = match &args.output {
         Some(file) => {
-            let started = Recorder::start(Output::file(file.clone()), record::QUEUE, || {});
+            let started = Recorder::start(Output::file(file.clone()), output::QUEUE, || {});
             let (recorder, writer) = started.map_err(Failure::new)?;
             (recorder, Some(writer))
         }

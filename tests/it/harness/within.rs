@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use conniver::ingress::Forward;
+use conniver::output::{self, Output, Recorder, Tally};
 use conniver::proxy::{Listener, Proxy, Settings};
-use conniver::record::{self, Line, Output, Recorder, Tally};
+use conniver::record::Line;
 use tokio::sync::oneshot;
 
 use super::peers::echo_server;
@@ -21,7 +22,7 @@ pub(crate) async fn lines_within(
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("records.ndjson");
     let (recorder, writer) =
-        Recorder::start(Output::file(file.clone()), record::QUEUE, || {}).unwrap();
+        Recorder::start(Output::file(file.clone()), output::QUEUE, || {}).unwrap();
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
     let address = listener.address();

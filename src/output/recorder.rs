@@ -14,10 +14,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::sink::{Output, Sink};
-use super::{BriefLine, Line, json};
 use crate::counted::counted;
 use crate::episode::Episode;
 use crate::fault::text_of;
+use crate::record::{BriefLine, Line, write_json};
 
 /// Bytes of lines that may wait to be written, where nothing else is said: 64 MiB, some 6,000 pairs.
 pub const QUEUE: usize = 64 << 20;
@@ -27,11 +27,13 @@ pub const QUEUE: usize = 64 << 20;
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Option<Arc<Shared>>);
 
-/// The writing thread, to be finished at the end.
+/// The writing thread. Dropping it is finishing it, and says what was not written.
 #[derive(Debug)]
+#[must_use = "dropped at once, it writes nothing that comes later"]
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    /// `None` once it has ended.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// An output that could not be opened.
@@ -157,7 +159,7 @@ impl Recorder {
             move || shared.run(sink, reader_gone)
         });
         let thread = thread.map_err(failed)?;
-        Ok((recorder, Writer { shared, thread }))
+        Ok((recorder, Writer { shared, thread: Some(thread) }))
     }
 
     /// Queues a line; its `line` is set here, so that numbers and order agree.
@@ -174,7 +176,7 @@ impl Recorder {
         let Some(shared) = &self.0 else { return };
         JSON.with_borrow_mut(|buffer| {
             buffer.clear();
-            match json::write(buffer, line) {
+            match write_json(buffer, line) {
                 Ok(()) => shared.push(buffer),
                 Err(error) => {
                     shared.lock().lost += 1;
@@ -188,7 +190,6 @@ impl Recorder {
     pub(crate) fn lose(&self) {
         if let Some(shared) = &self.0 {
             shared.lock().lost += 1;
-            tracing::error!("the record of a connection is lost, because its task panicked");
         }
     }
 
@@ -225,13 +226,31 @@ impl Recorder {
 impl Writer {
     /// Writes what is queued and ends. It waits for a reader that is slow as long as it takes, and
     /// some seconds for an output that fails.
-    pub fn finish(self) -> Tally {
+    pub fn finish(mut self) -> Tally {
+        self.end();
+        self.shared.tally()
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
         self.shared.lock().finishing = Some(Instant::now());
         self.shared.wake.notify_one();
-        if self.thread.join().is_err() {
+        if thread.join().is_err() {
             tracing::error!("the thread that writes records panicked");
         }
-        self.shared.tally()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.thread.is_none() {
+            return;
+        }
+        self.end();
+        let Tally { unwritten, lost, .. } = self.shared.tally();
+        if unwritten + lost > 0 {
+            tracing::error!("lines that were not written: {}", unwritten + lost);
+        }
     }
 }
 
