@@ -3,12 +3,14 @@
 mod advice;
 mod check;
 mod circles;
+mod completions;
 mod demo;
 mod descriptors;
 mod diagnostics;
 mod exit;
 mod inherited;
 mod limits;
+mod man;
 mod output_watch;
 mod pair;
 mod parent;
@@ -58,6 +60,10 @@ enum Command {
     Rules(rules::RulesArgs),
     /// Print the JSON Schema of a line
     Schema(SchemaArgs),
+    /// Write the manual pages of all commands
+    Man(man::ManArgs),
+    /// Print completions of commands and options for a shell
+    Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +101,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => return check::run(&args),
         Command::Rules(args) => rules::run(args),
         Command::Schema(args) => schema(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,6 +59,7 @@ mod samples;
 mod secrets;
 mod service;
 mod shared_file;
+mod shell;
 mod socks;
 mod spellings;
 mod stat;

@@ -1,0 +1,20 @@
+//! `conniver completions`: what the shell needs to complete commands and options.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::Cli;
+use super::exit::{self, Failure};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Load them with: source <(conniver completions bash)")]
+pub(crate) struct CompletionsArgs {
+    /// The shell to print them for
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "conniver", &mut script);
+    exit::print(String::from_utf8_lossy(&script).trim_end())
+}

@@ -1,0 +1,23 @@
+//! `conniver man`: manual pages of the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+
+use super::Cli;
+use super::exit::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Directory for the pages, such as /usr/local/share/man/man1; it is created if it does not exist
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
+    let ManArgs { directory } = args;
+    let failed =
+        |error| Failure::new(format!("writing manual pages to '{}': {error}", directory.display()));
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), directory).map_err(failed)
+}
