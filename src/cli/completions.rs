@@ -1,10 +1,10 @@
 //! `conniver completions`: what the shell needs to complete commands and options.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::Cli;
 use super::exit::{self, Failure};
+use super::help;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Load them with: source <(conniver completions bash)")]
@@ -15,6 +15,6 @@ pub(crate) struct CompletionsArgs {
 
 pub(crate) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "conniver", &mut script);
+    clap_complete::generate(args.shell, &mut help::command(), "conniver", &mut script);
     exit::print(String::from_utf8_lossy(&script).trim_end())
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 
-use super::Cli;
 use super::exit::Failure;
+use super::help;
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
@@ -19,5 +19,5 @@ pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
     let failed =
         |error| Failure::new(format!("writing manual pages to '{}': {error}", directory.display()));
     std::fs::create_dir_all(directory).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), directory).map_err(failed)
+    clap_mangen::generate_to(help::command(), directory).map_err(failed)
 }

@@ -8,6 +8,7 @@ mod demo;
 mod descriptors;
 mod diagnostics;
 mod exit;
+mod help;
 mod inherited;
 mod limits;
 mod man;

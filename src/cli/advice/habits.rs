@@ -173,5 +173,5 @@ pub(super) const COMMANDS: &[(&[&str], &str)] = &[
     (&["exec", "wrap", "trace"], "a program is run with conniver run -- COMMAND"),
     (&["fetch", "request", "ping"], "a URL is asked for with conniver stat URL"),
     (&["verify", "validate", "lint"], "files of records are checked with conniver check FILE"),
-    (&["man", "manual"], "the manual of each subcommand is printed by conniver help SUBCOMMAND"),
+    (&["manual", "docs"], "the manual of each subcommand is printed by conniver help SUBCOMMAND"),
 ];

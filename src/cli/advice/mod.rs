@@ -13,7 +13,7 @@ use conniver::record::Printable;
 
 use super::terminal::shorten_middle;
 use super::wrap::{columns, wrap, wrap_message};
-use super::{Cli, exit, requirements};
+use super::{Cli, exit, help, requirements};
 pub(super) use meant::quoted;
 
 /// The command line of this process, as what it means. Help, and wrong usage with what was probably
@@ -21,7 +21,7 @@ pub(super) use meant::quoted;
 pub(super) fn parse() -> Cli {
     let typed: Vec<OsString> = std::env::args_os().collect();
     let words = typed.get(1..).unwrap_or_default();
-    let parsed = Cli::command().try_get_matches_from(&typed).and_then(|matches| {
+    let parsed = help::command().try_get_matches_from(&typed).and_then(|matches| {
         requirements::check(&matches)?;
         Cli::from_arg_matches(&matches)
     });

@@ -131,7 +131,7 @@ fn words_of_other_programs_for_a_subcommand_are_answered() {
         ("version", "print the version with conniver --version"),
         ("serve", "the proxy is started with conniver proxy"),
         ("validate f", "files of records are checked with conniver check FILE"),
-        ("man", "the manual of each subcommand is printed by conniver help SUBCOMMAND"),
+        ("manual", "the manual of each subcommand is printed by conniver help SUBCOMMAND"),
     ] {
         let word = typed.strip_prefix("help ").unwrap_or(typed).split(' ').next().unwrap();
         let said = format!("unrecognized subcommand '{word}'\n\n  tip: {tip}");
