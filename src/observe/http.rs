@@ -47,8 +47,8 @@ impl Exchange {
     /// Whether it leads to another protocol, in which requests and answers need not take turns: the preface
     /// of HTTP/2 was seen, or the answer is 101.
     pub(super) fn is_multiplexed(&self) -> bool {
-        let switches = |begun: &Box<Begun>| begun.status.get() == Some(&101);
-        self.is_http2.load(Ordering::Relaxed) || self.begun.get().is_some_and(switches)
+        let status = self.begun.get().and_then(|begun| begun.status.get());
+        self.is_http2.load(Ordering::Relaxed) || status == Some(&101)
     }
 
     /// As the record shows it; `None` without a request.

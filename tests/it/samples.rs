@@ -288,8 +288,8 @@ fn samples_say_who_is_waited_for() {
         let mut last = None;
         wait_until("a sample says whom", || {
             let samples = samples(&forwarding.proxy);
-            let waiting = samples.iter().filter(|s| s.seq == seq).filter_map(|s| s.waiting_for);
-            last = waiting.last();
+            let mut waiting = samples.iter().filter(|s| s.seq == seq).filter_map(|s| s.waiting_for);
+            last = waiting.next_back();
             last.is_some()
         });
         last.unwrap()
