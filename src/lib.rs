@@ -66,6 +66,7 @@
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
 //! | `stat` (default) | one HTTP request, its phases and what TCP did |
 //! | `metrics` | what the proxy shows of itself to Prometheus |
+//! | `testing` | a proxy in a thread, for the tests of programs |
 //! | `cli` (default) | the program `conniver` |
 
 #[cfg(feature = "proxy")]
@@ -116,6 +117,8 @@ mod socket_options;
 pub mod stat;
 #[cfg(feature = "proxy")]
 mod target;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "hyper-util")]
 pub use conn::Connector;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use conniver::ingress::Forward;
 use conniver::output::{self, Output, Recorder};
-use conniver::proxy::{Listener, Proxy, Settings};
+use conniver::proxy::{Listener, Proxy, Settings, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -49,14 +49,14 @@ async fn show(size: u64) -> Result<(), Failure> {
         Recorder::start(Output::Stdout, output::QUEUE, || {}).map_err(Failure::new)?;
     let forward = Forward { listen: (Ipv4Addr::LOCALHOST, 0).into(), target: target.into() };
     let listener = Listener::forward(&forward).map_err(Failure::new)?;
-    let address = listener.address();
+    let address = listener.local_addr();
     exit::say(&format!("upstream on {target}, proxy on {address}: {} MiB each way", size >> 20));
 
     let (done, stop) = oneshot::channel::<()>();
     let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
     let proxy = tokio::spawn(async move {
         let stop = async { drop(stop.await) };
-        proxy.run(stop, std::future::pending()).await;
+        proxy.run(Shutdown::graceful(stop)).await;
     });
 
     let began = Instant::now();

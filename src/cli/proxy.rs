@@ -11,7 +11,7 @@ use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::metrics::{Metrics, MetricsListener};
 use conniver::output::{Output, Recorder};
-use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings};
+use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown};
 
 use super::exit::{self, Failure};
 use super::inherited::Inherited;
@@ -370,7 +370,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let mut proxy = Proxy::new(settings, recorder.clone(), listeners);
     if let Some(listen) = args.metrics {
         let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
-        listening.push(format!("showing metrics on {}", listener.address()));
+        listening.push(format!("showing metrics on {}", listener.local_addr()));
         let metrics = Metrics::new(proxy.counters(), recorder.clone());
         let (counting, stopping) = (metrics.clone(), requests.clone());
         proxy = proxy.on_close(move |record| counting.count(record));
@@ -390,6 +390,6 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         requests.reach(1).await;
         service::stopping();
     };
-    proxy.run(drain, requests.reach(2)).await;
+    proxy.run(Shutdown::graceful(drain).or_forced(requests.reach(2))).await;
     exit::finish(writer, &recorder, &requests).await
 }

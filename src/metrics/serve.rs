@@ -79,7 +79,7 @@ impl MetricsListener {
     }
 
     /// Where it listens, with the port that port 0 became.
-    pub fn address(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 

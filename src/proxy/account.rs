@@ -1,6 +1,5 @@
 //! The pair's account: what happened.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -198,12 +197,9 @@ impl Account {
         self.count_end();
         let shared = Arc::clone(&self.shared);
         let is_written = shared.settings.events.close;
-        if is_written || shared.on_close.is_some() {
+        if is_written || shared.hooks.close.is_set() {
             let record = self.line(client, upstream, Some(finish));
-            if let Some(on_close) = &shared.on_close {
-                // It is not ours: that it panics costs no record.
-                let _ = catch_unwind(AssertUnwindSafe(|| on_close.0(&record)));
-            }
+            shared.hooks.close.tell(&record);
             if is_written {
                 self.write(Line::Close(Box::new(record)));
             }

@@ -24,6 +24,7 @@ impl Account {
     pub(super) fn record_open(&mut self, client: &Leg, upstream: &Leg) {
         if self.shared.settings.events.open {
             let record = self.line(&client.state, Some(&upstream.state), None);
+            self.shared.hooks.open.tell(&record);
             self.write(Line::Open(Box::new(record)));
         }
     }
@@ -66,12 +67,13 @@ impl Account {
             delta,
             line: 0,
         };
+        self.shared.hooks.sample.tell(&sample);
         self.write(Line::Sample(Box::new(sample)));
     }
 
     /// A turn line.
     pub(super) fn record_turn(&self, told: &Told) {
-        let Shared { settings, recorder, .. } = &*self.shared;
+        let Shared { settings, recorder, hooks, .. } = &*self.shared;
         // What an open pair has to say must not fill the memory while nothing can be written.
         if recorder.is_full() {
             return recorder.lose();
@@ -92,6 +94,7 @@ impl Account {
             turn: turn(told, self.epoch),
             line: 0,
         };
+        hooks.turn.tell(&turn);
         self.write(Line::Turn(Box::new(turn)));
     }
 

@@ -193,7 +193,7 @@ impl Listener {
     }
 
     /// Where it listens, with the port that port 0 became.
-    pub fn address(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 

@@ -5,14 +5,14 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use conniver::proxy::{Listener, Proxy, Settings};
+//! use conniver::proxy::{Listener, Proxy, Settings, Shutdown};
 //! use conniver::output::{self, Output, Recorder};
 //!
 //! let (recorder, writer) = Recorder::start(Output::Stdout, output::QUEUE, || {})?;
 //! let listener = Listener::forward(&"8080:example.com:80".parse()?)?;
 //! let proxy = Proxy::new(Settings::default(), recorder, vec![listener]);
 //! let interrupted = async { drop(tokio::signal::ctrl_c().await) };
-//! proxy.run(interrupted, std::future::pending()).await;
+//! proxy.run(Shutdown::graceful(interrupted)).await;
 //! tokio::task::spawn_blocking(|| writer.finish()).await?;
 //! # Ok(())
 //! # }
@@ -24,6 +24,7 @@ mod asking;
 mod client_end;
 mod counters;
 mod entry;
+mod hooks;
 mod lines;
 mod listener;
 mod loops;
@@ -34,6 +35,7 @@ mod sampler;
 mod session;
 mod settings;
 mod shared;
+mod shutdown;
 mod waits;
 
 use std::future::Future;
@@ -50,17 +52,19 @@ use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::output::Recorder;
 use crate::process::Finder;
-use crate::record::{Line, Record};
+use crate::record::{EndedTurn, Line, Record, Sample};
 use crate::socket_options::Outgoing;
 use admission::Admission;
 #[cfg(feature = "metrics")]
 pub(crate) use counters::Connected;
 pub use counters::Counters;
+use hooks::Hooks;
 pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
 use refusals::Refusals;
 pub use settings::{Events, Limits, Settings};
-use shared::{OnClose, Shared};
+use shared::Shared;
+pub use shutdown::Shutdown;
 #[cfg(feature = "metrics")]
 pub(crate) use waits::{BOUNDS, Waited};
 
@@ -78,7 +82,7 @@ impl Proxy {
     /// A proxy on these listeners, whose records go to `recorder`.
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
-        let listening = listeners.iter().map(Listener::address).collect();
+        let listening = listeners.iter().map(Listener::local_addr).collect();
         let sockets = Outgoing { options: settings.sockets, mark: settings.mark };
         let dialler = Dialler::new(settings.family, sockets);
         for listener in &listeners {
@@ -99,7 +103,7 @@ impl Proxy {
             seq: AtomicU64::new(0),
             counters,
             listening,
-            on_close: None,
+            hooks: Hooks::default(),
             pulse: Arc::default(),
             admission: Admission::new(connections, per_client),
             guesses: Guesses::default(),
@@ -114,7 +118,27 @@ impl Proxy {
     /// written; not for those that are refused without one. It is called by the pair's task, and should return
     /// soon. Its panic ends it alone.
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
-        self.shared.on_close = Some(OnClose(Box::new(callback)));
+        self.shared.hooks.close.set(callback);
+        self
+    }
+
+    /// Calls `callback` with the record so far of every pair that has its upstream, if [`Settings::events`] asks
+    /// for [`open`](Events::open); in other respects as [`on_close`](Self::on_close).
+    pub fn on_open(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
+        self.shared.hooks.open.set(callback);
+        self
+    }
+
+    /// Calls `callback` with every turn that has ended, if [`Settings::events`] asks for [`turn`](Events::turn).
+    pub fn on_turn(mut self, callback: impl Fn(&EndedTurn) + Send + Sync + 'static) -> Self {
+        self.shared.hooks.turn.set(callback);
+        self
+    }
+
+    /// Calls `callback` with every sample of an open pair, if [`Settings::events`] asks for
+    /// [`sample`](Events::sample).
+    pub fn on_sample(mut self, callback: impl Fn(&Sample) + Send + Sync + 'static) -> Self {
+        self.shared.hooks.sample.set(callback);
         self
     }
 
@@ -123,10 +147,15 @@ impl Proxy {
         self.shared.counters.clone()
     }
 
-    /// Accepts and relays until `drain` is ready; then accepts no more and gives open pairs the
-    /// time that the settings allow, or until `now` is ready. When it returns, every pair has its
-    /// record in the recorder's queue.
-    pub async fn run(self, drain: impl Future<Output = ()>, now: impl Future<Output = ()>) {
+    /// Accepts and relays until the shutdown; then accepts no more and gives open pairs the time that the
+    /// settings allow, or until they are to be reset. When it returns, every pair has its record in the
+    /// recorder's queue.
+    pub async fn run<G, F>(self, shutdown: Shutdown<G, F>)
+    where
+        G: Future<Output = ()>,
+        F: Future<Output = ()>,
+    {
+        let Shutdown { graceful, forced } = shutdown;
         let began = Instant::now();
         let Self { shared, listeners } = self;
         let shared = Arc::new(shared);
@@ -157,7 +186,7 @@ impl Proxy {
             });
         }
 
-        drain.await;
+        graceful.await;
         accepting.cancel();
         while loops.join_next().await.is_some() {}
         pairs.close();
@@ -168,7 +197,7 @@ impl Proxy {
         tokio::select! {
             () = pairs.wait() => {}
             () = tokio::time::sleep(shared.settings.drain) => {}
-            () = now => {}
+            () = forced => {}
         }
         shared.stop.cancel();
         pairs.wait().await;

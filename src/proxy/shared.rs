@@ -1,6 +1,5 @@
 //! What all pairs of a run have in common.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::admission::{Admission, ClientPlace};
 use super::counters::Counters;
 use super::entry::Entry;
+use super::hooks::Hooks;
 use super::loops::{self, Loops};
 use super::refusals::{self, Refusals};
 use super::settings::Settings;
@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::output::Recorder;
 use crate::process::Finder;
-use crate::record::{self, Line, Listening, Phase, Record};
+use crate::record::{self, Line, Listening, Phase};
 use crate::relay::Pulse;
 use crate::target::Target;
 
@@ -40,7 +40,7 @@ pub(super) struct Shared {
     pub(super) seq: AtomicU64,
     pub(super) counters: Counters,
     pub(super) listening: Vec<SocketAddr>,
-    pub(super) on_close: Option<OnClose>,
+    pub(super) hooks: Hooks,
     pub(super) pulse: Arc<Pulse>,
     pub(super) admission: Admission,
     /// Clients whose passwords were wrong.
@@ -49,15 +49,6 @@ pub(super) struct Shared {
     pub(super) refusals: Refusals,
     /// Cancelled when pairs that are still open must end.
     pub(super) stop: CancellationToken,
-}
-
-/// What is called with every record.
-pub(super) struct OnClose(pub(super) Box<dyn Fn(&Record) + Send + Sync>);
-
-impl fmt::Debug for OnClose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnClose")
-    }
 }
 
 impl Shared {

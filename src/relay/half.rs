@@ -262,7 +262,7 @@ impl Half {
             match pipe.fill(way.source.stream, usize::MAX) {
                 Ok(0) => {}
                 Ok(more) => {
-                    way.source.state.meter.rx.moved(more, Moment::now());
+                    way.have_read_ahead(more);
                     *bytes += more;
                 }
                 Err(error) if is_again(&error) || pipe::is_refusal(&error) => {}

@@ -422,6 +422,14 @@ impl Turns {
         }
     }
 
+    /// Bytes have come while those before them were still in hand. A request's count when they are written.
+    pub(super) fn came_ahead(&mut self, direction: Direction, bytes: usize) {
+        if let (Direction::ToClient, Some(turn)) = (direction, &mut self.turn) {
+            turn.answer_bytes += bytes as u64;
+        }
+        self.count_of_burst(bytes);
+    }
+
     fn count_of_burst(&mut self, bytes: usize) {
         self.burst = self.burst.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }

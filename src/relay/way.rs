@@ -31,6 +31,12 @@ impl<'l> Way<'_, 'l> {
         read
     }
 
+    /// Counts what was read while the sink takes no more: it ends no wait.
+    pub(super) fn have_read_ahead(&mut self, bytes: usize) {
+        self.source.state.meter.rx.moved(bytes, Moment::now());
+        self.turns.came_ahead(self.direction, bytes);
+    }
+
     /// The source has said this.
     pub(super) fn has_spoken(&mut self, Read { bytes, at, last }: Read, speech: Speech) {
         let looks = self.looks();

@@ -128,3 +128,23 @@ fn check_knows_by_a_turn_line_that_a_pair_was_open() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("is not closed: open at"), "{said}");
 }
+
+#[test]
+fn all_bytes_of_a_large_answer_are_counted_though_its_reader_is_slow() {
+    const ANSWER: usize = 40_000_000;
+    let forwarding = Forwarding::new(&["--events", "turn"]);
+    let mut ends = forwarding.pair();
+    ends.client.write_all(b"?").unwrap();
+    ends.upstream.read_exact(&mut [0]).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| ends.upstream.write_all(&vec![7; ANSWER]).unwrap());
+        let mut piece = vec![0; 1_000_000];
+        for _ in 0..ANSWER / piece.len() {
+            thread::sleep(Duration::from_millis(2));
+            ends.client.read_exact(&mut piece).unwrap();
+        }
+    });
+    drop(ends);
+    wait_until("the turn is told", || turns(&forwarding).len() == 1);
+    assert_eq!(turns(&forwarding)[0].turn.answer_bytes, ANSWER as u64);
+}

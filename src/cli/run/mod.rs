@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use conniver::ingress::ListenAddr;
 use conniver::output::{self, Output, Recorder};
-use conniver::proxy::{Events, Listener, Proxy, Settings};
+use conniver::proxy::{Events, Listener, Proxy, Settings, Shutdown};
 use tokio::process::Command;
 
 use super::exit::{self, Failure};
@@ -99,7 +99,7 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     }
     let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
     let listener = Listener::proxy(listen).map_err(Failure::new)?;
-    environment::point_at(&mut command, listener.address());
+    environment::point_at(&mut command, listener.local_addr());
     run_around(command, None, signals, args, settings, vec![listener]).await
 }
 
@@ -153,7 +153,7 @@ async fn run_around(
         }
     };
     let serving = async {
-        proxy.run(requests.reach(1), requests.reach(2)).await;
+        proxy.run(Shutdown::graceful(requests.reach(1)).or_forced(requests.reach(2))).await;
         match writer {
             Some(writer) => exit::finish(writer, &recorder, &requests).await,
             None => Ok(()),

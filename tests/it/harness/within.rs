@@ -5,7 +5,7 @@ use std::path::Path;
 
 use conniver::ingress::Forward;
 use conniver::output::{self, Output, Recorder, Tally};
-use conniver::proxy::{Listener, Proxy, Settings};
+use conniver::proxy::{Listener, Proxy, Settings, Shutdown};
 use conniver::record::Line;
 use tokio::sync::oneshot;
 
@@ -25,10 +25,10 @@ pub(crate) async fn lines_within(
         Recorder::start(Output::file(file.clone()), output::QUEUE, || {}).unwrap();
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
     let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
-    let address = listener.address();
+    let address = listener.local_addr();
     let proxy = configure(Proxy::new(settings, recorder, vec![listener]));
     let (done, stop) = oneshot::channel::<()>();
-    let running = tokio::spawn(proxy.run(async { drop(stop.await) }, std::future::pending()));
+    let running = tokio::spawn(proxy.run(Shutdown::graceful(async { drop(stop.await) })));
     let path = file.clone();
     tokio::task::spawn_blocking(move || work(address, &path)).await.unwrap();
     drop(done);

@@ -61,11 +61,11 @@ impl Interception {
 fn rules(cgroup: &Cgroup, listeners: &[Listener]) -> String {
     let of_cgroup = format!("socket cgroupv2 level {} \"{}\"", cgroup.level(), cgroup.nft_path());
     let redirect = |listener: &Listener| {
-        let family = match listener.address().is_ipv4() {
+        let family = match listener.local_addr().is_ipv4() {
             true => "meta nfproto ipv4",
             false => "ip6 daddr != fe80::/10",
         };
-        let port = listener.address().port();
+        let port = listener.local_addr().port();
         format!("{family} meta l4proto tcp {of_cgroup} redirect to :{port};")
     };
     let rules: String = listeners.iter().map(redirect).collect();
