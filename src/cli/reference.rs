@@ -108,10 +108,16 @@ fn table(schema: &Value, definition: &Definition<'_>) -> String {
     if table.is_empty() {
         return table;
     }
-    let places = definition.places.join(", ");
-    let what = Some(meaning(definition.schema)).filter(|what| !what.is_empty());
-    let what = what.map(|what| format!(": {what}")).unwrap_or_default();
-    format!("{places}{what}\n\n{table}\n")
+    let (heading, also) = match &definition.places[..] {
+        lines if definition.path.is_empty() => (lines.join(", "), String::new()),
+        [first] => (first.clone(), String::new()),
+        [first, others @ ..] => (first.clone(), format!("Also {}. ", others.join(", "))),
+        [] => return table,
+    };
+    let about = format!("{also}{}", meaning(definition.schema));
+    let about = Some(about.trim_end()).filter(|about| !about.is_empty());
+    let about = about.map(|about| format!("{about}\n\n")).unwrap_or_default();
+    format!("### {heading}\n\n{about}{table}\n")
 }
 
 /// `integer`, `string or null`, `array of objects`.

@@ -25,7 +25,7 @@ use crate::harness::clients::without_proxies;
 use crate::harness::peers::deaf_port;
 use crate::harness::program::{BINARY, PATIENCE};
 use crate::harness::tls::TlsServer;
-use crate::harness::{has_tool, run};
+use crate::harness::{errors, has_tool, run};
 
 /// The program, far from the proxies of whoever runs the tests.
 fn stat(args: &[&str]) -> Command {
@@ -62,7 +62,9 @@ fn failure(args: &[&str]) -> (Outcome, Phase, String, String) {
     assert_eq!(sentence.lines().count(), 1, "{sentence}");
     let ending = stat.exchange.ending;
     assert!(sentence.contains(&ending.error.unwrap()), "{sentence}");
-    (stat.exchange.outcome, ending.phase, ending.error_code.unwrap(), sentence)
+    let code = ending.error_code.unwrap();
+    assert!(errors::is_documented(&code), "docs/error-codes.md does not explain {code}");
+    (stat.exchange.outcome, ending.phase, code, sentence)
 }
 
 /// A server whose every connection is served on a thread, until the test's process ends.
