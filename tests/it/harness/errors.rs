@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::LazyLock;
 
 use conniver::Report;
 use conniver::record::Record;
 
 /// The codes that `docs/error-codes.md` explains.
-pub(crate) fn documented() -> BTreeSet<String> {
-    let page = include_str!("../../../docs/error-codes.md");
+pub(crate) static DOCUMENTED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/error-codes.md");
+    let page = std::fs::read_to_string(path).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     let codes = rows.flat_map(|row| row.split(" | ").next().unwrap_or_default().split('`'));
     codes.filter(|code| is_symbol(code)).map(str::to_owned).collect()
-}
+});
 
 pub(crate) fn is_symbol(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
@@ -35,7 +37,7 @@ pub(crate) fn is_of_a_family(code: &str) -> bool {
 }
 
 pub(crate) fn is_documented(code: &str) -> bool {
-    is_of_the_system(code) || is_of_a_family(code) || documented().contains(code)
+    is_of_the_system(code) || is_of_a_family(code) || DOCUMENTED.contains(code)
 }
 
 /// Codes are symbols. Texts are words: no address, no name of a host, no number of the system's.
