@@ -88,6 +88,8 @@ pub mod access;
 mod descriptors;
 #[cfg(feature = "proxy")]
 mod dial;
+#[cfg(feature = "proxy")]
+mod foreign;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use conniver::record::{Check, Checked};
+use conniver::record::{Check, Checked, Finding};
 
 use super::exit::{self, Failure};
+use super::terminal;
 use super::units::counted;
+use super::wrap::wrap_message;
 
 /// The exit status when something is wrong with the files.
 const NOT_WHOLE: u8 = 1;
@@ -78,19 +80,32 @@ fn read(check: &mut Check, file: &Path) -> io::Result<()> {
 
 /// `read_in` says which files they are.
 fn print(checked: &Checked, read_in: &str) -> Result<(), Failure> {
+    let width = terminal::width(io::stdout());
+    // Each has a line of its own, unless it is for people alone.
+    let print = |line: &str| match width {
+        Some(width) => exit::print(&wrap_message(line, width)),
+        None => exit::print(line),
+    };
     for finding in &checked.findings {
-        exit::print(&finding.to_string())?;
+        print(&finding.to_string())?;
+    }
+    if checked.findings.iter().any(|finding| matches!(finding, Finding::NoRecords { .. })) {
+        print(&format!("note: {SOURCES}"))?;
     }
     for remark in &checked.remarks {
-        exit::print(&format!("note: {remark}"))?;
+        print(&format!("note: {remark}"))?;
     }
-    exit::print(&summary(checked, read_in))
+    print(&summary(checked, read_in))
 }
+
+/// Where records come from.
+const SOURCES: &str =
+    "records are written by conniver proxy -o FILE, conniver run -o FILE and conniver stat --json";
 
 fn summary(checked: &Checked, read_in: &str) -> String {
     let Checked { lines, runs, closed, refused, found, remarks, .. } = checked;
     let found = match (found, lines) {
-        (0, 0) => return format!("no records {read_in}: nothing can be said"),
+        (0, 0) => return format!("no records {read_in}: nothing can be said; {SOURCES}"),
         (0, _) if remarks.is_empty() => "nothing is wrong".to_owned(),
         (0, _) => "nothing is wrong in these lines".to_owned(),
         (count, _) => counted(*count, "finding"),

@@ -1,13 +1,15 @@
 //! Diagnostics on standard error.
 
+use clap::error::ContextKind;
 use conniver::record::Printable;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
 
 use super::Verbosity;
+use super::exit::Failure;
 
 /// Starts `tracing`: warnings and worse, unless told otherwise.
 pub(crate) fn start(verbosity: &Verbosity) {
@@ -17,12 +19,11 @@ pub(crate) fn start(verbosity: &Verbosity) {
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
+    let typed = std::env::var_os(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let typed = typed.to_string_lossy();
+    let wrong = typed.split(',').find(|directive| is_wrong(directive));
     let filter = EnvFilter::builder().with_default_directive(level.into());
-    let (filter, is_malformed) = match filter.try_from_env() {
-        Ok(filter) => (filter, false),
-        // It is not set, or not understood.
-        Err(_) => (filter.parse_lossy(""), std::env::var_os(EnvFilter::DEFAULT_ENV).is_some()),
-    };
+    let filter = filter.parse_lossy(if wrong.is_some() { "" } else { &typed });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .fmt_fields(fields())
@@ -30,12 +31,39 @@ pub(crate) fn start(verbosity: &Verbosity) {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
-    if is_malformed {
-        tracing::error!(
-            "RUST_LOG is ignored: expected off, error, warn, info, debug or trace, or such for parts \
-             of the program, as in conniver::dial=debug"
-        );
+    if let Some(wrong) = wrong {
+        let failure = Failure::new(format!(
+            "RUST_LOG is ignored, for '{wrong}' in it: expected off, error, warn, info, debug or trace, \
+             or such for parts of the program, as in conniver::dial=debug"
+        ));
+        failure.say();
     }
+}
+
+/// Parts of other libraries that log.
+const PARTS: [&str; 7] = ["conniver", "h2", "hyper", "hyper_util", "mio", "rustls", "tokio"];
+
+/// What is taken for a level where it is spelled nearly so: the levels, and what others call them.
+const LEVELS: [&str; 10] =
+    ["off", "error", "warn", "info", "debug", "trace", "verbose", "warning", "critical", "fatal"];
+
+/// Whether a part of RUST_LOG is not understood, or a level that is misspelled. To the library the
+/// latter is the name of a part; whoever has a program of that name has set the variable for it.
+fn is_wrong(directive: &str) -> bool {
+    if directive.is_empty() || directive.parse::<LevelFilter>().is_ok() {
+        return false;
+    }
+    let is_name = directive.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let misspelled = || {
+        let level = clap::Arg::new("level").value_parser(LEVELS).ignore_case(true);
+        let command = clap::Command::new("level").no_binary_name(true).arg(level);
+        match command.try_get_matches_from([directive]) {
+            Ok(_) => true,
+            Err(error) => error.get(ContextKind::SuggestedValue).is_some(),
+        }
+    };
+    directive.parse::<Directive>().is_err()
+        || is_name && !PARTS.contains(&directive) && misspelled()
 }
 
 /// An event is one line, whatever those that are talked of have called themselves.

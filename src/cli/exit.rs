@@ -8,7 +8,6 @@ use std::time::Duration;
 use conniver::output::{Recorder, Tally, Writer};
 use conniver::record::Printable;
 
-use super::advice;
 use super::signals::StopRequests;
 use super::terminal;
 use super::units::counted;
@@ -30,6 +29,9 @@ impl Failure {
         let mut words = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             words.push_str(part.split_once(')').map_or("", |(_number, rest)| rest));
+        }
+        if words.ends_with("Too many open files") {
+            words.push_str("; raise the limit on descriptors (ulimit -n)");
         }
         Self(words)
     }
@@ -62,19 +64,6 @@ pub(crate) fn message_width() -> usize {
 pub(crate) fn say(lines: &str) {
     let lines: String = lines.split('\n').map(|line| format!("{}\n", Printable(line))).collect();
     let _ = io::stderr().write_all(lines.as_bytes());
-}
-
-/// Ends the program where what was typed for the subcommand of this path makes no sense
-/// together. Exit status 2.
-pub(crate) fn wrong_usage(path: &[&str], sentence: &str) -> ! {
-    advice::end(&advice::usage_error(path, sentence))
-}
-
-/// Ends the program for a malformed value, which is not repeated: it may have a password.
-/// Exit status 2.
-pub(crate) fn invalid_value(of: &str, why: impl fmt::Display) -> ! {
-    let text = format!("invalid value for '{of}': {why}\n\nFor more information, try '--help'.\n");
-    advice::end(&clap::Error::raw(clap::error::ErrorKind::ValueValidation, text))
 }
 
 /// The runtime of a command.

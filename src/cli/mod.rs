@@ -26,6 +26,7 @@ mod signals;
 mod stat;
 mod terminal;
 mod units;
+mod usage;
 mod values;
 mod wrap;
 

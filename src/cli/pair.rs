@@ -8,7 +8,7 @@ use clap::Args;
 use conniver::proxy::{Events, Family, ParseViaError, Settings, Via};
 use conniver::record::Detail;
 
-use super::{exit, values};
+use super::{usage, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
@@ -118,7 +118,7 @@ impl FromStr for ViaArg {
 impl ViaArg {
     /// Wrong usage ends the program, as everywhere.
     pub(super) fn or_exit(&self) -> Via {
-        let refuse = |error| exit::invalid_value("--via <URL>", error);
+        let refuse = |error| usage::invalid_value("--via <URL>", error);
         self.0.clone().unwrap_or_else(refuse)
     }
 }

@@ -1,6 +1,7 @@
-//! The parent proxies that the environment names.
+//! The parent proxies that the environment names, and what to do when one of them fails.
 
 use conniver::proxy::{Exception, ParseViaError, Via};
+use conniver::record::{By, Mode, Outcome, Phase, Record};
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
@@ -19,15 +20,111 @@ pub(super) fn of_environment() -> Result<(Option<Via>, Option<Via>), Failure> {
 fn both_in(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<(Option<Via>, Option<Via>), Failure> {
-    let named_by = |variables: [&str; 2]| named_in(&variables, &variable);
-    Ok((named_by(["http_proxy", "all_proxy"])?, named_by(["https_proxy", "all_proxy"])?))
+    Ok((named_in(variables(false), &variable)?, named_in(variables(true), &variable)?))
 }
 
-/// As curl does: lower case first, and what is empty is not set. curl alone does not read HTTP_PROXY;
-/// most other programs do, but not where it may be a field of a request that a CGI program serves
-/// (httpoxy, CVE-2016-5385).
-fn value_in(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+/// What is said behind a parent for `https` URLs, or else for `http` URLs: the variable that names
+/// it, as it is spelled; nothing where an option does.
+pub(super) fn origin(is_secure: bool, is_named_by_option: bool) -> String {
+    let set = |name: &str| std::env::var_os(name)?.into_string().ok();
+    let mut named = variables(is_secure).into_iter().filter_map(|name| value_in(name, set));
+    match named.next().filter(|_| !is_named_by_option) {
+        Some((variable, _)) => format!(" ({variable})"),
+        None => String::new(),
+    }
+}
+
+/// What may name the parent, in the order in which it counts. The names are in lower case; the same
+/// in upper case is read as well.
+fn variables(is_secure: bool) -> [&'static str; 2] {
+    [if is_secure { "https_proxy" } else { "http_proxy" }, "all_proxy"]
+}
+
+/// What an error begins with that is about the parent's own name or address.
+const ITS_OWN: &str = "the parent proxy: ";
+
+/// The rest of an error that is about the parent's own name or address.
+pub(super) fn own_error(error: &str) -> Option<&str> {
+    error.strip_prefix(ITS_OWN)
+}
+
+/// A failure on the way through a parent proxy.
+#[derive(Debug)]
+pub(super) struct Failed<'f> {
+    /// The parent, as a URL.
+    pub(super) via: &'f str,
+    pub(super) error: &'f str,
+    pub(super) code: &'f str,
+    /// Bytes that it sent, where it was reached.
+    pub(super) heard: Option<u64>,
+}
+
+impl<'r> Failed<'r> {
+    /// The one that this record tells of.
+    fn in_record(record: &'r Record) -> Option<Self> {
+        let ending = record.ending.as_ref().filter(|_| record.outcome != Some(Outcome::Ok))?;
+        let is_here = matches!(ending.phase, Phase::Resolve | Phase::Connect);
+        Some(Self {
+            via: record.via.as_deref().filter(|_| is_here && ending.first_by != By::Client)?,
+            error: ending.error.as_deref()?,
+            code: ending.error_code.as_deref()?,
+            heard: record.upstream.as_ref().map(|leg| leg.rx_bytes),
+        })
+    }
+}
+
+/// What a record says of a connection that failed on the way through a parent proxy, which an option
+/// named or else the environment. `None` of others.
+pub(super) fn failure(record: &Record, is_named_by_option: bool) -> Option<String> {
+    let failed = Failed::in_record(record)?;
+    let Failed { via, error, .. } = failed;
+    let from = origin(record.mode != Some(Mode::Http), is_named_by_option);
+    let advice = advice(&failed).map_or_else(String::new, |advice| format!("; {advice}"));
+    Some(match (own_error(error), &record.target) {
+        (None, Some(target)) => {
+            format!("reaching {target} through the parent proxy {via}{from}: {error}{advice}")
+        }
+        (own, _) => {
+            format!("reaching the parent proxy {via}{from}: {}{advice}", own.unwrap_or(error))
+        }
+    })
+}
+
+/// What to do about it.
+pub(super) fn advice(failed: &Failed<'_>) -> Option<&'static str> {
+    let Failed { via, error, code, heard } = *failed;
+    let is_socks = via.starts_with("socks");
+    let looks_up_here = via.starts_with("socks5://") && own_error(error).is_none();
+    Some(match (code, heard) {
+        ("EAI_NONAME" | "EAI_NODATA" | "ADDRESS_FAMILY", None) if looks_up_here => {
+            "if the proxy knows the name, socks5h:// in place of socks5:// leaves the look-up to it"
+        }
+        ("HTTP_407" | "SOCKS5_AUTH" | "SOCKS5_FF", _) => {
+            "write them into the proxy's URL: http://USER:PASSWORD@HOST"
+        }
+        ("PARENT_PROTOCOL", _) => "check the port and the scheme of the proxy's URL",
+        ("EOF" | "ECONNRESET" | "EPIPE" | "CONNECT_TIMEOUT", Some(0)) if is_socks => {
+            "perhaps it is an HTTP proxy: then its URL begins with http://"
+        }
+        ("EOF" | "ECONNRESET" | "EPIPE", Some(0)) => {
+            "perhaps it is a SOCKS proxy: then its URL begins with socks5h://"
+        }
+        _ => return None,
+    })
+}
+
+/// The variable as it is spelled, and its value. As curl does: lower case first, and what is empty is
+/// not set. curl alone does not read HTTP_PROXY; most other programs do, but not where it may be a
+/// field of a request that a CGI program serves (httpoxy, CVE-2016-5385).
+fn value_in(
+    name: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<(String, Zeroizing<String>)> {
+    let set = |name: &str| {
+        // It may have a password.
+        let value = variable(name).filter(|value| !value.is_empty()).map(Zeroizing::new)?;
+        Some((name.to_owned(), value))
+    };
     if name == "http_proxy" && variable("REQUEST_METHOD").is_some() {
         // Windows does not tell the two names apart.
         return if cfg!(windows) { None } else { set(name) };
@@ -35,15 +132,12 @@ fn value_in(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<Str
     set(name).or_else(|| set(&name.to_ascii_uppercase()))
 }
 
-/// The parent that the first of these variables names which is set. The names are in lower case; the
-/// same in upper case is read as well.
+/// The parent that the first of these variables names which is set.
 fn named_in(
-    variables: &[&str],
+    variables: [&str; 2],
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Via>, Failure> {
-    // One of them may have a password.
-    let value = |name| value_in(name, &variable).map(Zeroizing::new);
-    let mut values = variables.iter().filter_map(|name| Some((name, value(name)?)));
+    let mut values = variables.into_iter().filter_map(|name| value_in(name, &variable));
     let Some((name, url)) = values.next() else { return Ok(None) };
     let mut via: Via = url.parse().map_err(|error: ParseViaError| {
         Failure::new(format!(
@@ -53,7 +147,7 @@ fn named_in(
         ))
     })?;
     let exceptions = value_in("no_proxy", &variable);
-    via.except = exceptions.map_or_else(Vec::new, |list| Exception::list(&list));
+    via.except = exceptions.map_or_else(Vec::new, |(_, list)| Exception::list(&list));
     Ok(Some(via))
 }
 
@@ -109,6 +203,6 @@ mod tests {
     fn a_parent_that_is_not_spoken_to_is_an_error_that_names_the_variable_and_no_password() {
         let failure = parents(&[("ALL_PROXY", "socks4://user:s3cret@one:1")]).unwrap_err();
         let text = format!("{failure:?}");
-        assert!(text.contains("all_proxy") && !text.contains("s3cret"), "{text}");
+        assert!(text.contains("ALL_PROXY") && !text.contains("s3cret"), "{text}");
     }
 }

@@ -18,7 +18,7 @@ use super::inherited::Inherited;
 use super::limits::LimitArgs;
 use super::pair::PairArgs;
 use super::signals::{self, Handlers, Stopper};
-use super::{Verbosity, circles, diagnostics, output_watch, service, values};
+use super::{Verbosity, circles, diagnostics, output_watch, service, usage, values};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
@@ -84,9 +84,9 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = values::mode)]
     output_mode: u32,
 
-    /// Size of the output queue: 64MiB, 500kB. When it is full, new connections wait; with 0, whenever
-    /// a record is not written yet
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::size)]
+    /// Size of the output queue, at least 16kB: 64MiB, 500kB. When it is full, new connections wait; with
+    /// 0, whenever a record is not written yet
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::queue)]
     queue: ByteSize,
 
     /// Mark connections to upstreams (SO_MARK), so that the kernel's rules can let them pass. Linux,
@@ -185,7 +185,7 @@ impl ProxyArgs {
                 false => format!("{option} {address} and {other} {with} both listen on {shared}"),
             };
             let sentence = format!("{sentence}; choose another port for one of them");
-            exit::wrong_usage(&["proxy"], &sentence);
+            usage::wrong_usage(&["proxy"], &sentence);
         }
     }
 
@@ -211,7 +211,7 @@ impl ProxyArgs {
                 "{option} {address} can be reached from other machines: say who may use it with \
                  --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
             );
-            exit::wrong_usage(&["proxy"], &sentence);
+            usage::wrong_usage(&["proxy"], &sentence);
         }
     }
 
@@ -223,7 +223,7 @@ impl ProxyArgs {
         let sentence =
             parent.or_else(|| forwards.find_map(|forward| circles::own_target(forward, &all)));
         if let Some(sentence) = sentence {
-            exit::wrong_usage(&["proxy"], &sentence);
+            usage::wrong_usage(&["proxy"], &sentence);
         }
     }
 

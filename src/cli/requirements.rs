@@ -1,11 +1,13 @@
 //! Options that have no effect without another one: wrong usage, because whoever gives them expects
 //! one.
 
+use std::path::PathBuf;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::advice::usage_error;
 use super::pair::Event;
+use super::usage::usage_error;
 
 /// Of one subcommand, options by their ids, whether they have an effect, and what that takes.
 struct Requirement {
@@ -48,6 +50,14 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         command: "proxy",
+        options: &["output_mode"],
+        is_met: |proxy| {
+            proxy.get_one("output").is_some_and(|file: &PathBuf| file.as_os_str() != "-")
+        },
+        what: "a file, which is named with -o FILE",
+    },
+    Requirement {
+        command: "proxy",
         options: &["metrics_targets"],
         is_met: |proxy| is_given(proxy, "metrics"),
         what: "--metrics",
@@ -75,6 +85,12 @@ const REQUIREMENTS: &[Requirement] = &[
         options: &["turn_min"],
         is_met: has_turns,
         what: "'turn' among the --events, such as --events turn,close",
+    },
+    Requirement {
+        command: "stat",
+        options: &["interval"],
+        is_met: |stat| is_given(stat, "count"),
+        what: "repetitions, such as -n 10",
     },
 ];
 

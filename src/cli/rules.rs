@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 
 use super::exit::{self, Failure};
-use super::values;
+use super::{usage, values};
 
 /// The mark by which routing leads what TPROXY is to divert to this machine itself, and the routing
 /// table that does it: the letters "cn".
@@ -110,7 +110,7 @@ impl Diversion {
     /// them from diverted ones.
     fn checked(self, by: &str) -> Self {
         if self.on.is_empty() && self.mark.is_none() && self.not_user.is_none() {
-            exit::wrong_usage(
+            usage::wrong_usage(
                 &["rules", by],
                 "the proxy's own connections would be diverted to it, again and again: say how to \
                  tell them, by --mark N (and give the proxy the same) or by --not-user USER",
@@ -118,7 +118,7 @@ impl Diversion {
         }
         if self.mark.is_some_and(|mark| mark.get() == DIVERTED) {
             let sentence = format!("--mark {DIVERTED:#x} is what the rules use themselves");
-            exit::wrong_usage(&["rules", by], &sentence);
+            usage::wrong_usage(&["rules", by], &sentence);
         }
         self
     }

@@ -60,9 +60,17 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| expected.to_owned())
 }
 
-/// `64MiB`, `500kB`; a bare number is bytes.
-pub(super) fn size(text: &str) -> Result<ByteSize, String> {
-    text.parse().map_err(|_| "expected a size such as 64MiB, 500kB or 65536".to_owned())
+/// Room for some records.
+const SMALLEST_QUEUE: ByteSize = ByteSize::kb(16);
+
+/// `64MiB`, `500kB`, or 0; a bare number is bytes.
+pub(super) fn queue(text: &str) -> Result<ByteSize, String> {
+    let expected = |_| "expected a size such as 64MiB, 500kB or 65536".to_owned();
+    match text.parse().map_err(expected)? {
+        size if size == ByteSize::b(0) || size >= SMALLEST_QUEUE => Ok(size),
+        // As a rule the unit is missing.
+        _ => Err("expected at least 16kB, or 0; a number without a unit counts bytes".to_owned()),
+    }
 }
 
 /// `7`, `0x7`.

@@ -195,7 +195,11 @@ impl pool::Task for Task {
         let answer = (self.look_up)(&self.host, self.family).map(Addresses::from);
         let ran = match &answer {
             Ok(_) => Ran::Answered,
-            Err(fault) if matches!(&*fault.code, "EAI_NONAME" | "EAI_NODATA") => Ran::Answered,
+            Err(fault)
+                if matches!(&*fault.code, "EAI_NONAME" | "EAI_NODATA" | resolve::OTHER_FAMILY) =>
+            {
+                Ran::Answered
+            }
             Err(_) => Ran::Unanswered,
         };
         lock(&self.names).answered(&self.host, answer.as_ref().ok(), ran, Instant::now());

@@ -35,7 +35,7 @@ pub(crate) use own_connections::{Origin, OwnConnection, OwnConnections, Pending}
 use race::{ExtraAttempts, race};
 #[cfg(any(test, fuzzing))]
 pub(crate) use tunnel::fuzzing;
-pub(crate) use tunnel::{Tunnel, say};
+pub(crate) use tunnel::{PARENT, Tunnel, say};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};
 
@@ -148,8 +148,11 @@ impl Dialler {
             Some(tunnel) => (&tunnel.via.parent, limits.refuse_parent),
             None => (target, limits.refuse),
         };
-        let addresses =
-            self.resolve(next, limits.client, deadline, log, abandoned.as_mut()).await?;
+        let resolved = self.resolve(next, limits.client, deadline, log, abandoned.as_mut()).await;
+        let addresses = resolved.map_err(|failure| match tunnel {
+            Some(_) => of_parent(failure),
+            None => failure,
+        })?;
         let how = Dialling { sockets: self.sockets, hops: limits.hops, own: &self.own };
         let terms = race::Terms { how, deadline, refuse, extra: &self.extra_attempts };
         let stream = race(&addresses, terms, log, abandoned).await?;
@@ -216,8 +219,11 @@ impl Dialler {
             return match self.family.has(address) {
                 true => Ok(vec![address]),
                 false => {
-                    let text = "the target's address is of the other family";
-                    let fault = Fault { code: "ADDRESS_FAMILY".into(), text: text.into() };
+                    let text = match self.family {
+                        Family::V6 => "it is an IPv4 address, and IPv6 alone is dialled",
+                        _ => "it is an IPv6 address, and IPv4 alone is dialled",
+                    };
+                    let fault = Fault { code: resolve::OTHER_FAMILY.into(), text: text.into() };
                     Err(Failure::denied(Phase::Connect, fault))
                 }
             };
@@ -264,4 +270,13 @@ impl Dialler {
         });
         looked_up.map(with_ports)
     }
+}
+
+/// Says that it is the parent proxy whose addresses are not known; others have a word on whom they are
+/// about.
+fn of_parent(mut failure: Failure) -> Failure {
+    if let Some(fault) = failure.fault.as_mut().filter(|fault| resolve::is_code(&fault.code)) {
+        fault.text = format!("{PARENT}: {}", fault.text).into();
+    }
+    failure
 }

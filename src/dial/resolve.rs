@@ -11,11 +11,36 @@ use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 
+/// The code where there are addresses, of the family alone that is not dialled.
+pub(super) const OTHER_FAMILY: &str = "ADDRESS_FAMILY";
+
+/// Whether a code is one of those that tell why there are no addresses.
+pub(super) fn is_code(code: &str) -> bool {
+    code == OTHER_FAMILY || ["EAI_", "RESOLVE_"].iter().any(|of| code.starts_with(of))
+}
+
 /// The addresses of a name with port 0, at least one, in the order in which they are tried: the
 /// system's (RFC 6724), with the families taking turns. Blocks until the system's resolver answers.
 pub(super) fn look_up(host: &str, family: Family) -> Result<Vec<SocketAddr>, Fault> {
-    let found = addresses(host, family).map_err(|error| fault(&error))?;
-    if found.is_empty() { Err(no_address()) } else { Ok(interleave(found)) }
+    match addresses(host, family) {
+        Ok(found) if !found.is_empty() => Ok(interleave(found)),
+        // Of a name that has addresses of the other family alone, some systems say that it does not
+        // exist.
+        Err(error) if family != Family::Any && is_final(&error) => {
+            match addresses(host, Family::Any) {
+                Ok(others) if !others.is_empty() => Err(other_family(family)),
+                _ => Err(fault(&error)),
+            }
+        }
+        Err(error) => Err(fault(&error)),
+        Ok(_) => Err(no_address()),
+    }
+}
+
+/// Whether it would be the same again in a moment.
+fn is_final(error: &LookupError) -> bool {
+    use LookupErrorKind::*;
+    !matches!(error.kind(), Again | Memory | System)
 }
 
 fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
@@ -59,6 +84,14 @@ pub(super) fn overloaded() -> Failure {
 
 pub(super) fn no_address() -> Fault {
     Fault { code: "EAI_NODATA".into(), text: "the name has no address".into() }
+}
+
+fn other_family(family: Family) -> Fault {
+    let text = match family {
+        Family::V6 => "the name has IPv4 addresses alone",
+        _ => "the name has IPv6 addresses alone",
+    };
+    Fault { code: OTHER_FAMILY.into(), text: text.into() }
 }
 
 /// The look-up's thread is gone: the program ends.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use super::listen::{ParseListenError, listen_on, split_outside_brackets};
+use super::listen::{ParseListenError, listen_on, split_outside_brackets, with_brackets};
 use super::{ParseTargetError, Target};
 
 /// A listening address and the target that it leads to.
@@ -22,12 +22,16 @@ pub struct Forward {
 pub enum ParseForwardError {
     /// There are too few parts or too many.
     Parts,
+    /// An IPv6 address has no brackets; the text with them.
+    Brackets(String),
     /// The address or port to listen on is none.
     Listen(ParseListenError),
     /// The target is none.
     Target(ParseTargetError),
     /// It has a URL in it.
     Url,
+    /// It has a path in it.
+    Path,
 }
 
 impl fmt::Display for ParseForwardError {
@@ -36,7 +40,11 @@ impl fmt::Display for ParseForwardError {
             Self::Parts => f.write_str("a part is missing, or an IPv6 address has no brackets"),
             Self::Listen(error) => f.write_str(&error.problem()),
             Self::Target(error) => write!(f, "{}", error.problem()),
+            Self::Brackets(meant) => {
+                write!(f, "an IPv6 address stands in brackets, as in '{meant}'")
+            }
             Self::Url => f.write_str("a target is HOST:HOSTPORT, not a URL"),
+            Self::Path => f.write_str("UNIX sockets are not forwarded, only TCP ports"),
         }?;
         f.write_str("; expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80")
     }
@@ -51,14 +59,21 @@ impl FromStr for Forward {
         if text.contains("://") {
             return Err(ParseForwardError::Url);
         }
+        if text.contains('/') {
+            return Err(ParseForwardError::Path);
+        }
+        let in_parts = || match with_brackets::<Self>(text) {
+            Some(meant) => ParseForwardError::Brackets(meant),
+            None => ParseForwardError::Parts,
+        };
         let parts = split_outside_brackets(text);
         let (bind, port, target) = match parts[..] {
             [port, host, host_port] => (None, port, (host, host_port)),
             [bind, port, host, host_port] => (Some(bind), port, (host, host_port)),
-            _ => return Err(ParseForwardError::Parts),
+            _ => return Err(in_parts()),
         };
         if [port, target.0, target.1].contains(&"") {
-            return Err(ParseForwardError::Parts);
+            return Err(in_parts());
         }
         let listen = listen_on(bind, port).map_err(ParseForwardError::Listen)?;
         let target =

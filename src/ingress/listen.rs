@@ -14,6 +14,10 @@ pub struct ListenAddr(pub SocketAddr);
 pub enum ParseListenError {
     /// There are too many parts.
     Parts,
+    /// An IPv6 address has no brackets; the text with them.
+    Brackets(String),
+    /// It is a URL, or has one in it.
+    Url,
     /// The port is none.
     Port(String),
     /// The address is none.
@@ -25,6 +29,11 @@ impl ParseListenError {
     pub(super) fn problem(&self) -> String {
         match self {
             Self::Parts => "it has too many parts, or an IPv6 address without brackets".to_owned(),
+            Self::Brackets(meant) => format!("an IPv6 address stands in brackets, as in '{meant}'"),
+            Self::Url => "an address to listen on is not a URL".to_owned(),
+            Self::Port(text) if text.contains(',') => {
+                format!("'{text}' is not one port: repeat the option for each of them")
+            }
             Self::Port(text) => format!("'{text}' is not a port to listen on (0 to 65535)"),
             Self::Bind(text) => format!(
                 "'{text}' is not an address to listen on; give an IPv4 address, an IPv6 address in \
@@ -47,9 +56,13 @@ impl FromStr for ListenAddr {
 
     fn from_str(text: &str) -> Result<Self, ParseListenError> {
         match split_outside_brackets(text)[..] {
+            _ if text.contains("://") => Err(ParseListenError::Url),
             [port] => listen_on(None, port),
             [bind, port] => listen_on(Some(bind), port),
-            _ => Err(ParseListenError::Parts),
+            _ => Err(match with_brackets::<Self>(text) {
+                Some(meant) => ParseListenError::Brackets(meant),
+                None => ParseListenError::Parts,
+            }),
         }
         .map(Self)
     }
@@ -72,6 +85,22 @@ fn parse_bind(text: &str) -> Result<IpAddr, ParseListenError> {
         (_, None) => text.parse().ok().map(IpAddr::V4),
     }
     .ok_or_else(|| ParseListenError::Bind(text.to_owned()))
+}
+
+/// `text` as it is understood once an IPv6 address in it has brackets; of several, the longest.
+pub(super) fn with_brackets<T: FromStr>(text: &str) -> Option<String> {
+    // Longer texts are something else, and an address is cheaply looked for in these.
+    let text = Some(text).filter(|text| text.len() < 200 && !text.contains('['))?;
+    let colons = || text.match_indices(':').map(|(at, _)| at);
+    let starts = [0].into_iter().chain(colons().map(|at| at + 1));
+    starts
+        .flat_map(|start| colons().chain([text.len()]).rev().map(move |end| (start, end)))
+        .filter_map(|(start, end)| {
+            let address = text.get(start..end).filter(|part| part.parse::<Ipv6Addr>().is_ok())?;
+            let (before, after) = (text.get(..start)?, text.get(end..)?);
+            Some(format!("{before}[{address}]{after}"))
+        })
+        .find(|meant| meant.parse::<T>().is_ok())
 }
 
 /// The parts between colons that do not stand in brackets.

@@ -20,12 +20,13 @@ use super::failure::{Failure, of_http, of_stream};
 use super::http::Connection;
 use super::request::{Form, Request};
 use super::stream::{FirstBytes, Held, Stream, Watched};
-use super::{Client, foreign, save};
+use super::{Client, save};
 use crate::clock;
 use crate::conn::{Conn, Epoch};
-use crate::dial::{DialLog, LeadsTo, Limits};
+use crate::dial::{self, DialLog, LeadsTo, Limits};
 use crate::failure;
 use crate::fault::Fault;
+use crate::foreign;
 use crate::judge::{Course as SetUp, Setup, of_exchange, of_upstream};
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
 use crate::record::{By, How, Outcome, Report};
@@ -358,7 +359,10 @@ impl Course {
             _ if is_tls_expected => "TLS_MALFORMED",
             _ => "HTTP_MALFORMED",
         };
-        Failure::new(Outcome::Protocol, code, foreign::sentence(&first, expected))
+        // It answers itself, unless it has opened a tunnel to the server.
+        let is_parent = self.dialled.via().is_some() && self.dialled.tunnelled().is_none();
+        let peer = if is_parent { dial::PARENT } else { "the server" };
+        Failure::new(Outcome::Protocol, code, foreign::sentence(peer, &first, expected))
     }
 
     fn phase(&self) -> Phase {

@@ -14,7 +14,6 @@
 mod certificate;
 mod exchange;
 mod failure;
-mod foreign;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod http;

@@ -48,7 +48,7 @@ impl Identity {
             let key = PrivateKeyDer::from_pem_file(path);
             let key = key.map_err(|error| match error {
                 // The certificate may be there.
-                pem::Error::NoItemsFound => unreadable("a private key", path, &error),
+                pem::Error::NoItemsFound => unreadable(KEY, path, &error),
                 _ => unreadable("a certificate and its private key", path, &error),
             })?;
             Ok((certificates(path)?, key))
@@ -113,6 +113,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError>
     }
 }
 
+/// What is missed where a file has the certificate alone.
+const KEY: &str = "a private key";
+
 /// What is read where the server is to be trusted.
 const CERTIFICATES: &str = "certificates";
 
@@ -122,6 +125,10 @@ fn unreadable(what: &str, path: &Path, error: &pem::Error) -> SetupError {
         Io(error) => {
             let option = if what == CERTIFICATES { "--cacert" } else { "-E" };
             format!("{}; name another file with {option}", crate::fault::text_of(error))
+        }
+        NoItemsFound if what == KEY => {
+            "it has none; -E takes a file with the certificate and its private key, both in PEM"
+                .to_owned()
         }
         NoItemsFound => "it has none; PEM is expected, -----BEGIN …-----".to_owned(),
         // The library's words show its types.

@@ -108,6 +108,8 @@ impl Url {
 
 const MALFORMED: ParseUrlError = ParseUrlError("it is not a URL");
 
+const PORT: ParseUrlError = ParseUrlError("its port is not a number from 1 to 65535");
+
 const COLONS: ParseUrlError = ParseUrlError(
     "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port",
 );
@@ -152,6 +154,13 @@ fn lacks_slashes(text: &str) -> bool {
     is_scheme && is_cut
 }
 
+/// Whether something else than digits follows the host's colon.
+fn has_strange_port(authority: &str) -> bool {
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    !port.ends_with(']') && !port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// `https:`, or another word and a colon.
 fn is_scheme(text: &str) -> bool {
     let word = text.strip_suffix(':').unwrap_or_default();
@@ -181,7 +190,7 @@ impl TryFrom<Uri<String>> for Url {
             _ => Some(own_port),
         };
         let port = port.filter(|&port| port != 0);
-        let port = port.ok_or(ParseUrlError("its port is not a number from 1 to 65535"))?;
+        let port = port.ok_or(PORT)?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let target = Target::new(bare.unwrap_or(host), port)
             .map_err(|_| ParseUrlError("its host is not valid"))?;
@@ -216,6 +225,9 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Self, ParseUrlError> {
         let text = text.trim();
+        if text.is_empty() {
+            return Err(ParseUrlError("it is empty"));
+        }
         // As an address in one number it would be 0.0.x.x, which nobody asks for.
         if text.parse::<u16>().is_ok() {
             return Err(ParseUrlError("it is a port without a host, as in localhost:8080"));
@@ -237,6 +249,7 @@ impl FromStr for Url {
                 ParseUrlError("an IPv6 address has no zone (%eth0) in a URL")
             }
             2.. if !has_brackets => COLONS,
+            _ if has_strange_port(authority) => PORT,
             _ => MALFORMED,
         };
         Uri::parse(text.as_str()).map_err(|_| malformed)?.to_owned().try_into()

@@ -14,6 +14,14 @@ use crate::harness::has_tool;
 use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_until};
 
+/// What is said where there are no records.
+const SOURCES: &str =
+    "records are written by conniver proxy -o FILE, conniver run -o FILE and conniver stat --json";
+
+fn owned(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| (*line).to_owned()).collect()
+}
+
 fn check(files: &[&Path]) -> Output {
     Command::new(BINARY).arg("check").args(files).output().unwrap()
 }
@@ -59,7 +67,8 @@ fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
     let mixed: Vec<_> = lines.iter().zip(&others).flat_map(|(a, b)| [&**a, &**b]).collect();
     let summary = "20 lines of 2 runs, 8 pairs closed: nothing is wrong";
     assert_eq!(check_text(&mixed.join("\n")), clean(summary));
-    assert_eq!(check_text(""), clean("no records in 'FILE': nothing can be said"));
+    let nothing = format!("no records in 'FILE': nothing can be said; {SOURCES}");
+    assert_eq!(check_text(""), clean(&nothing));
 
     let directory = tempfile::TempDir::new().unwrap();
     let files = ["new", "old"].map(|name| directory.path().join(name));
@@ -150,7 +159,7 @@ fn compressed_files_are_checked_whatever_their_names() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), summary + "\n", "{program}");
         assert_eq!(
             check_bytes(&compressed(program, "")).1,
-            ["no records in standard input: nothing can be said"]
+            [format!("no records in standard input: nothing can be said; {SOURCES}")]
         );
     }
 }
@@ -229,8 +238,11 @@ fn a_file_of_something_else_is_one_finding() {
         (lines[0][..20].to_owned(), "FILE:1: the line breaks off".to_owned()),
     ] {
         let (status, said) = check_text(&text);
-        assert_eq!((status, said.len(), &said[0]), (1, 2, &finding), "{text}");
-        assert!(said[1].ends_with(": 1 finding"), "{said:?}");
+        let note = format!("note: {SOURCES}");
+        let notes: &[&str] = if finding.starts_with(not) { &[&note] } else { &[] };
+        let [first, said @ .., summary] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((status, first, said), (1, &finding, &owned(notes)[..]), "{text}");
+        assert!(summary.ends_with(": 1 finding"), "{summary}");
     }
     // Beside a file of records, that one is told as ever.
     let directory = tempfile::TempDir::new().unwrap();
@@ -252,11 +264,37 @@ fn a_file_of_something_else_is_one_finding() {
 }
 
 #[test]
+fn on_a_terminal_findings_are_broken_to_fit() {
+    let size = nix::pty::Winsize { ws_row: 24, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = nix::pty::openpty(&size, None).unwrap();
+    let file = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    std::fs::write(file.path(), "a\nb\n").unwrap();
+    let mut command = Command::new(BINARY);
+    let status = command.arg("check").arg(file.path()).stdout(terminal.slave).status().unwrap();
+    // Until nobody has its other end any more.
+    drop(command);
+    let mut said = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut std::fs::File::from(terminal.master), &mut said);
+    let said = String::from_utf8(said).unwrap().replace("\r\n", "\n");
+    let file = file.path().display().to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.iter().all(|line| line.len() <= 60 || !line.contains(' ')), "{said}");
+    assert_eq!(
+        unwrapped(&said),
+        format!(
+            "{file}: not a file of records: none of its 2 lines is one, and line 1 is not the JSON \
+             of a record\nnote: {SOURCES}\n2 lines of 0 runs, 0 pairs closed: 1 finding\n"
+        )
+    );
+    assert_eq!((status.code(), lines.len() > 3), (Some(1), true), "{said}");
+}
+
+#[test]
 fn empty_files_are_counted_where_there_are_several() {
     let files = [tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap()];
     let output = check(&[files[0].path(), files[1].path()]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, "no records in any of the 2 files: nothing can be said\n");
+    assert_eq!(said, format!("no records in any of the 2 files: nothing can be said; {SOURCES}\n"));
     assert_eq!(output.status.code(), Some(0));
 }
 

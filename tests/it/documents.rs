@@ -301,7 +301,8 @@ fn every_error_code_in_the_source_is_in_its_page_and_the_other_way_round() {
         }
     }
     for literal in literals.iter().filter(|literal| literal.contains('_')) {
-        let is_code = errors::is_symbol(literal) && !NO_CODES.contains(&&**literal);
+        let is_whole = errors::is_symbol(literal) && !literal.ends_with('_');
+        let is_code = is_whole && !NO_CODES.contains(&&**literal);
         assert!(!is_code || errors::is_documented(literal), "docs/error-codes.md: no {literal}");
     }
     for code in &*errors::DOCUMENTED {

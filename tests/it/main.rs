@@ -35,6 +35,7 @@ mod injection;
 mod intercept;
 mod kernel_looks;
 mod last_words;
+mod layers;
 mod library;
 mod limits;
 mod loops;

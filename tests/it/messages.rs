@@ -3,6 +3,8 @@
 mod effects;
 mod failures;
 mod meant;
+mod parents;
+mod reaching;
 mod values;
 
 use crate::arguments::refused;

@@ -130,7 +130,7 @@ fn the_exit_status_is_the_programs_or_tells_why_there_is_none() {
 fn the_exit_status_is_125_when_it_is_conniver_that_fails() {
     for (options, environment, said) in [
         (&["-o", "/no/such/file"][..], "", "opening '/no/such/file' for records"),
-        (&[], "socks4://ann:s3cret@127.0.0.1:9", "all_proxy does not name a parent proxy"),
+        (&[], "socks4://ann:s3cret@127.0.0.1:9", "ALL_PROXY does not name a parent proxy"),
     ] {
         let mut command = Command::new(BINARY);
         command.arg("run").args(options).args(["--", "echo", "it ran"]);

@@ -71,15 +71,22 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
     ("check", &["-f", "--file"], "write the file's name without an option"),
     (
         "check",
-        &["-q", "--quiet", "-v", "--verbose"],
+        &["-q", "--quiet", "-s", "--silent"],
         "its exit status tells: send what it prints to /dev/null",
     ),
+    ("check", &["-v", "--verbose"], "leave it out: everything that is found is printed"),
     (
         "demo",
         &["-o", "--output", "--json"],
         "send its record, which is JSON, to a file with > FILE",
     ),
+    (
+        "demo",
+        &["-p", "--port", "--listen", "--target", "--host"],
+        "it stays on this machine and takes free ports; for yours there is conniver proxy",
+    ),
     ("schema", &["-o", "--output", "--json"], "it is JSON already: send it to a file with > FILE"),
+    ("schema", &["-f", "--format"], "it is JSON Schema, or with --markdown tables in Markdown"),
     (
         "stat",
         &["-t", "--timeout"],
@@ -157,6 +164,23 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         "let the proxy's own user pass with --not-user USER",
     ),
     ("rules", &["-i", "--interface", "--iif"], "name the interface with --on INTERFACE"),
+    (
+        "rules",
+        &["-D", "-d", "-F", "--delete", "--remove", "--undo", "--flush"],
+        "the command that undoes the rules stands at the head of their script",
+    ),
+    ("rules", &["--apply", "--run", "--add", "-A"], "run the script: conniver rules ... | sudo sh"),
+];
+
+/// Options that exclude each other: why, or what to do.
+pub(super) const CONFLICTS: &[([&str; 2], &str)] = &[
+    (["--output", "--count"], "a body is saved by one request: leave -n out, or -o"),
+    (["--remote-name", "--count"], "a body is saved by one request: leave -n out, or -O"),
+    (["--remote-name", "--output"], "-o names the file, -O leaves its name to the server"),
+    (["--head", "--request"], "-I is -X HEAD"),
+    (["--head", "--data"], "-I is -X HEAD, a request without a body"),
+    (["--ipv4", "--ipv6"], "without -4 and -6, both families are tried"),
+    (["--not-user", "--on"], "what comes in by an interface has no user"),
 ];
 
 /// Words that other programs have for a subcommand: what to do here.

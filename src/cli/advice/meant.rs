@@ -5,19 +5,27 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use conniver::ingress::{Forward, Target};
 
-use super::habits::{COMMANDS, HABITS};
-use super::without_credentials;
+use super::habits::{COMMANDS, CONFLICTS, HABITS};
+use super::{with_hyphens, without_credentials};
 use crate::cli::Cli;
 use crate::cli::wrap::unbroken;
 
 /// What to do instead of what was typed.
 pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
+    if error.kind() == ErrorKind::ArgumentConflict {
+        return conflict(error).map(str::to_owned);
+    }
+    if let Some(tip) = with_hyphens(words) {
+        return Some(tip);
+    }
     if error.kind() == ErrorKind::MissingRequiredArgument {
         let is_positional = matches!(
             error.get(ContextKind::InvalidArg),
             Some(ContextValue::Strings(missing)) if missing.iter().all(|what| what.starts_with('<'))
         );
-        return swallowed(words).filter(|_| is_positional);
+        let on_input = matches!(words, ["check"])
+            .then(|| format!("standard input is checked with {}", unbroken("conniver check -")));
+        return on_input.or_else(|| swallowed(words)).filter(|_| is_positional);
     }
     let unknown =
         [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].map(|kind| error.get(kind));
@@ -60,6 +68,21 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     };
     let shown: Vec<_> = meant.iter().map(|word| quoted(&without_credentials(word))).collect();
     Some(format!("did you mean: {}", unbroken(&format!("conniver {}", shown.join(" ")))))
+}
+
+/// What is said of two options that exclude each other.
+fn conflict(error: &clap::Error) -> Option<&'static str> {
+    let shown = |kind| match error.get(kind) {
+        Some(ContextValue::String(one)) => Some(one.clone()),
+        Some(ContextValue::Strings(several)) => several.first().cloned(),
+        _ => None,
+    };
+    let (one, other) = (shown(ContextKind::InvalidArg)?, shown(ContextKind::PriorArg)?);
+    let is_of = |shown: &str, name: &str| shown.split(' ').next() == Some(name);
+    let found = CONFLICTS.iter().find(|([first, second], _)| {
+        is_of(&one, first) && is_of(&other, second) || is_of(&one, second) && is_of(&other, first)
+    });
+    found.map(|(_, tip)| *tip)
 }
 
 /// The subcommand that the last word of this path is nearly the name of.

@@ -1,19 +1,20 @@
 //! A command line that is not understood: what was probably meant.
 
+mod dashes;
 mod habits;
 mod meant;
 mod stray;
 
 use std::ffi::OsString;
-use std::io::Write;
 
+use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches};
 use conniver::record::Printable;
 
 use super::terminal::shorten_middle;
-use super::wrap::{columns, wrap, wrap_message};
-use super::{Cli, exit, help, requirements};
+use super::usage::{end, usage_error};
+use super::{Cli, help, requirements};
+pub(super) use dashes::with_hyphens;
 pub(super) use meant::quoted;
 
 /// The command line of this process, as what it means. Help, and wrong usage with what was probably
@@ -28,49 +29,6 @@ pub(super) fn parse() -> Cli {
     parsed.unwrap_or_else(|error| end(&explain(error, words)))
 }
 
-/// Ends the program as clap does, with lines that fit.
-pub(super) fn end(error: &clap::Error) -> ! {
-    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if is_help || !error.use_stderr() {
-        error.exit();
-    }
-    // That nobody may be there to read it is no failure.
-    let _ = write!(anstream::stderr(), "{}", fitted(error, exit::message_width()));
-    std::process::exit(error.exit_code())
-}
-
-/// The text of an error, styled, in lines of so many columns. Where a value and what was expected in
-/// its place do not fit into one line, each has its own.
-fn fitted(error: &clap::Error, width: usize) -> String {
-    let text =
-        match std::env::args_os().any(|word| word.to_string_lossy().contains(char::is_control)) {
-            // The reason why a value is not understood may repeat it.
-            true => printable(&error.render().to_string()),
-            false => error.render().ansi().to_string(),
-        };
-    let first = text.lines().next().unwrap_or_default();
-    if error.kind() == ErrorKind::ValueValidation
-        && columns(first) > width
-        && let Some(option) = first.find(" for '")
-        && let Some(end) = first[option..].find("': ").map(|end| option + end + "': ".len())
-    {
-        let (value, reason) = text.split_at(end);
-        let (value, reason) = (value.trim_end(), format!("    {reason}"));
-        return format!("{}\n{}", wrap_message(value, width), wrap(&reason, width));
-    }
-    wrap_message(&text, width)
-}
-
-/// An error of wrong usage at the subcommand of this path, with its usage line.
-pub(super) fn usage_error(path: &[&str], sentence: &str) -> clap::Error {
-    let mut command = Cli::command();
-    command.build();
-    for name in path {
-        command = command.find_subcommand(name).cloned().unwrap_or(command);
-    }
-    command.error(ErrorKind::MissingRequiredArgument, sentence)
-}
-
 /// What is said where no way in was given.
 const NO_LISTENER: &str = "nothing to listen on: give -D PORT, -L PORT:HOST:HOSTPORT, --redirect PORT \
     or --tproxy PORT";
@@ -83,12 +41,6 @@ fn has_no_listener(error: &clap::Error) -> bool {
     }
 }
 
-/// Lines without what a terminal would take for a command.
-fn printable(text: &str) -> String {
-    let lines: Vec<_> = text.split('\n').map(|line| Printable(line).to_string()).collect();
-    lines.join("\n")
-}
-
 /// The most that is repeated of what was typed, in characters.
 const REPEATED: usize = 60;
 
@@ -98,6 +50,7 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     let kind = error.kind();
     let is_unknown = matches!(kind, ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
     let is_missing = kind == ErrorKind::MissingRequiredArgument;
+    let is_conflict = kind == ErrorKind::ArgumentConflict;
     let is_proxy = words.as_ref().is_some_and(|words| words.first() == Some(&"proxy"));
     if is_missing && is_proxy && has_no_listener(&error) {
         // The group has no name that could be shown.
@@ -107,7 +60,7 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
         // That an option may be a value, behind `--`, is hardly ever what was meant.
         error.remove(ContextKind::Suggested);
     }
-    if let Some(words) = words.filter(|_| is_unknown || is_missing)
+    if let Some(words) = words.filter(|_| is_unknown || is_missing || is_conflict)
         && let Some(tip) = meant::tip(&error, &words)
     {
         // What clap finds similar is further away.
@@ -127,7 +80,7 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
 }
 
 /// A URL without the user and password that it may have.
-fn without_credentials(text: &str) -> String {
+pub(super) fn without_credentials(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((credentials, rest)) if credentials.contains(':') => {
             let scheme = credentials.split_once("://").map(|(scheme, _)| format!("{scheme}://"));

@@ -1,5 +1,7 @@
 //! Words that nothing takes: parts of a value that was torn apart, or values without their option.
 
+use std::path::Path;
+
 /// Of HTTP (RFC 9110 section 9, RFC 5789).
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -8,6 +10,9 @@ type Line = Vec<String>;
 /// Command lines in which this word has a place; most are not understood.
 pub(super) fn guesses(words: &[&str], unknown: &str) -> Vec<Line> {
     let mut guesses = by_diversion(words).into_iter().collect::<Vec<_>>();
+    if words.first() == Some(&"schema") && Path::new(unknown).is_file() {
+        guesses.push(line(&[&["check", unknown]]));
+    }
     for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == unknown) {
         guesses.extend(with_option(words, at));
         guesses.extend(with_method(words, at));

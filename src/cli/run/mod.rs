@@ -134,9 +134,9 @@ async fn run_around(
     };
 
     let summary = Arc::new(Mutex::new(Summary::default()));
-    let in_pairs = Arc::clone(&summary);
+    let (in_pairs, has_via) = (Arc::clone(&summary), args.pair.via().is_some());
     let proxy = Proxy::new(settings, recorder.clone(), listeners).on_close(move |record| {
-        in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record);
+        in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record, has_via);
     });
 
     let own: Vec<u32> = program.id().into_iter().chain(helper).collect();
@@ -169,6 +169,9 @@ async fn run_around(
         let summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
         let width = terminal::width(std::io::stderr()).unwrap_or(terminal::USUAL_WIDTH);
         exit::say(&summary.shown(width));
+        if let Some(sentence) = summary.parent_failed() {
+            Failure::new(sentence).say();
+        }
         if summary.is_empty() && !args.intercept {
             exit::say(
                 "conniver: what ignores the proxy variables goes past the proxy: see --intercept",

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::cli::advice::quoted;
+use crate::cli::advice::{quoted, with_hyphens, without_credentials};
 use crate::cli::wrap::unbroken;
 
 /// What a shell would make something of, and the system does not.
@@ -20,7 +20,7 @@ pub(super) fn sentence(words: &[OsString], error: &io::Error) -> String {
     let shown = match variable(program) {
         // Its value may be a secret.
         Some(name) => format!("{name}=…"),
-        None => program.to_owned(),
+        None => without_credentials(program),
     };
     let path = Path::new(program);
     let is_path = program.contains('/');
@@ -63,6 +63,13 @@ fn not_found(program: &str, arguments: &[std::borrow::Cow<'_, str>]) -> String {
     let all = || [&[program.into()], arguments].concat().join(" ");
     if program.is_empty() {
         return "name a program behind the --".to_owned();
+    }
+    if let Some(tip) = with_hyphens(&[program]) {
+        return tip;
+    }
+    if ["http://", "https://"].iter().any(|scheme| program.starts_with(scheme)) {
+        let url = quoted(&without_credentials(program));
+        return format!("to fetch a URL: {}", unbroken(&format!("conniver stat {url}")));
     }
     if program.starts_with('-') {
         return "options of conniver stand in front of the --".to_owned();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use conniver::record::{By, Ending, How, Outcome, Printable, Record};
 
+use crate::cli::parent;
 use crate::cli::terminal::shorten_middle;
 use crate::cli::units::{counted, human_bytes, human_time};
 
@@ -22,6 +23,8 @@ pub(super) struct Summary {
     rows: Vec<Row>,
     is_by_target: bool,
     others: Option<Row>,
+    /// What is said of the first connection that failed on the way through a parent proxy.
+    parent_failed: Option<String>,
 }
 
 /// One connection, or several together: sums, the longest times, and how many ended well.
@@ -45,8 +48,17 @@ impl Summary {
         self.connections == 0
     }
 
-    pub(super) fn add(&mut self, record: &Record) {
+    /// What is to be said of the parent proxy, beside the table.
+    pub(super) fn parent_failed(&self) -> Option<&str> {
+        self.parent_failed.as_deref()
+    }
+
+    /// `has_via`: an option names the parent proxy.
+    pub(super) fn add(&mut self, record: &Record, has_via: bool) {
         self.connections += 1;
+        if self.parent_failed.is_none() {
+            self.parent_failed = parent::failure(record, has_via);
+        }
         let row = Row::from(record);
         if self.is_by_target {
             self.merge(row);
@@ -341,7 +353,7 @@ mod tests {
                 connections: 2,
                 rows: vec![wide(target), row("one:1", 1, 1, false)],
                 is_by_target,
-                others: None,
+                ..Summary::default()
             };
             for width in [80, 100, 120, 200] {
                 let text = summary.shown(width);

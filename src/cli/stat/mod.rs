@@ -22,7 +22,7 @@ use super::exit::{self, Failure};
 use super::pair::ViaArg;
 use super::signals::{self, Handlers, Stopper};
 use super::terminal::{USUAL_WIDTH, width};
-use super::{Verbosity, diagnostics, parent, values};
+use super::{Verbosity, diagnostics, parent, usage, values};
 use repetition::Repetitions;
 
 #[derive(Debug, Args)]
@@ -109,7 +109,7 @@ pub(crate) struct StatArgs {
     count: Option<u64>,
 
     /// Time from the start of one repetition to the start of the next; with 0, one follows the other
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration, requires = "count")]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
     interval: Duration,
 
     #[command(flatten)]
@@ -170,12 +170,12 @@ fn read(file: &str) -> io::Result<Vec<u8>> {
 impl StatArgs {
     /// What was typed, as what it means.
     fn settings(&self) -> Result<Settings, Failure> {
-        let url = self.url.0.clone().unwrap_or_else(|error| exit::invalid_value("URL", error));
+        let url = self.url.0.clone().unwrap_or_else(|error| usage::invalid_value("URL", error));
         let mut settings = Settings::new(url);
         settings.method = if self.head { Some(Method::HEAD) } else { self.request.clone() };
         let headers = self.header.iter().map(|HeaderArg(header)| {
             let malformed = || {
-                exit::invalid_value(
+                usage::invalid_value(
                     "--header <NAME: VALUE>",
                     "expected NAME: VALUE, such as 'Accept: text/html'",
                 )

@@ -75,7 +75,8 @@ fn converse(
                 Err(Refusal { code, text, .. }) => {
                     let is_symbol = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
                     assert!(code.bytes().all(is_symbol), "{code}");
-                    assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
+                    let is_shown = |c: char| matches!(c, ' '..='~' | '…');
+                    assert!(text.chars().all(is_shown), "{text}");
                     return (End::Refused(code.into_owned()), said);
                 }
             }

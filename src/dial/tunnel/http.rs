@@ -1,7 +1,8 @@
 //! A parent that speaks HTTP: `CONNECT` (RFC 9110 section 9.3.6).
 
-use super::{Heard, Refusal};
+use super::{Heard, PARENT, Refusal};
 use crate::dial::via::Credentials;
+use crate::foreign;
 use crate::ingress::{Parsed, parse_status};
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
@@ -26,8 +27,10 @@ pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
         Parsed::Partial => return Ok(Heard::More),
         Parsed::Complete(status, used) => (status, used),
         Parsed::Bad(bad) => {
-            let text = format!("the parent proxy's answer: {}", bad.reason());
-            return Err(Refusal::malformed(text));
+            return Err(Refusal::malformed(match foreign::is_http(bytes) {
+                true => format!("{PARENT}'s answer: {}", bad.reason()),
+                false => foreign::sentence(PARENT, bytes, "HTTP"),
+            }));
         }
     };
     match status {
@@ -123,7 +126,8 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nVia: a\0b\r\n\r\n", "not allowed"),
             ("HTTP/1.1 200 OK\r\nVia\r\n\r\n", "no field"),
             ("HTTP/1.1 099 No\r\n\r\n", "below 100"),
-            ("SSH-2.0-x\r\n", "version"),
+            ("SSH-2.0-x\r\n", "the parent proxy speaks SSH, not HTTP: \"SSH-2.0-x\""),
+            ("\x05\u{7f}", "the parent proxy does not speak HTTP"),
         ] {
             let refusal = hear(head.as_bytes()).unwrap_err();
             assert!(refusal.text.contains(words), "{head:?}: {}", refusal.text);

@@ -23,6 +23,9 @@ use crate::record::{By, How, Outcome, Phase};
 use crate::secret::Secret;
 use crate::target::Target;
 
+/// How a parent proxy is called in what is said of it.
+pub(crate) const PARENT: &str = "the parent proxy";
+
 /// Looked at in one go; answers are shorter, as a rule.
 const LOOK: usize = 1024;
 
@@ -89,13 +92,19 @@ impl Tunnel<'_> {
         abandoned: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        let deadline = self.deadline;
+        let Tunnel { deadline, via, .. } = self;
         let opened = tokio::select! {
             biased;
             opened = self.negotiate(stream, meter) => opened,
             failure = abandoned => Err(Failure { phase: Phase::Connect, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
-                let text = "the parent proxy did not answer in time";
+                let text = match via.protocol {
+                    // A SOCKS proxy answers that at once; others wait for a whole line.
+                    Protocol::Socks5 | Protocol::Socks5h if meter.own_rx == 0 => {
+                        "the parent proxy did not answer the SOCKS greeting in time"
+                    }
+                    _ => "the parent proxy did not answer in time",
+                };
                 Err(Failure::timed_out(Phase::Connect, "CONNECT_TIMEOUT", text))
             }
         };

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Heard, Refusal};
+use super::{Heard, PARENT, Refusal};
 use crate::dial::via::Credentials;
+use crate::foreign;
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
 use crate::target::Target;
@@ -53,7 +54,7 @@ pub(super) fn hear(
                 code: "SOCKS5_FF".into(),
                 text: "the parent proxy takes none of our ways to authenticate".into(),
             }),
-            _ => Err(not_socks()),
+            _ => Err(not_socks(bytes)),
         },
         Stage::Authentication => match bytes {
             [] | [1] => Ok(Heard::More),
@@ -67,7 +68,7 @@ pub(super) fn hear(
                 code: "SOCKS5_AUTH".into(),
                 text: "the parent proxy wants other credentials".into(),
             }),
-            _ => Err(not_socks()),
+            _ => Err(not_socks(bytes)),
         },
         Stage::Reply => reply(bytes),
     }
@@ -117,7 +118,7 @@ fn reply(bytes: &[u8]) -> Result<Heard, Refusal> {
         [VERSION, 0, _, 4, ..] => 22,
         [VERSION, 0, _, 3] => return Ok(Heard::More),
         [VERSION, 0, _, 3, length, ..] => 7 + usize::from(*length),
-        _ => return Err(not_socks()),
+        _ => return Err(not_socks(bytes)),
     };
     Ok(if bytes.len() < used { Heard::More } else { Heard::Open { used } })
 }
@@ -138,8 +139,12 @@ fn refused(code: u8) -> Refusal {
     Refusal { outcome, how, code: format!("SOCKS5_{code:02X}").into(), text: text.into() }
 }
 
-fn not_socks() -> Refusal {
-    Refusal::malformed("the parent proxy's answer is not SOCKS 5")
+/// What it answered is something else.
+fn not_socks(bytes: &[u8]) -> Refusal {
+    Refusal::malformed(match bytes.first() {
+        Some(&VERSION) => "the parent proxy's answer is malformed SOCKS 5".to_owned(),
+        _ => foreign::sentence(PARENT, bytes, "SOCKS 5"),
+    })
 }
 
 #[cfg(test)]

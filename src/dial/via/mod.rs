@@ -8,7 +8,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use crate::secret::Secret;
-use crate::target::Target;
+use crate::target::{ParseTargetError, Target};
 pub use exception::Exception;
 
 /// A parent proxy, and which targets are reached without it.
@@ -162,7 +162,8 @@ impl FromStr for Via {
             true => host.to_owned(),
             false => format!("{host}:{}", protocol.default_port()),
         };
-        let parent = host.parse().map_err(|_| ParseViaError("invalid host or port"))?;
+        let parent =
+            host.parse().map_err(|error: ParseTargetError| ParseViaError(error.reason()))?;
         let credentials =
             userinfo.map(|userinfo| Credentials::parse(userinfo, protocol)).transpose()?;
         Ok(Self { protocol, parent, credentials, except: Vec::new() })

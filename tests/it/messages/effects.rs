@@ -9,21 +9,47 @@ use crate::harness::program::{BINARY, Proxy};
 fn options_that_exclude_each_other_are_named() {
     let given =
         |one: &str, other: &str| format!("the argument '{one}' cannot be used with '{other}'");
-    for (typed, one, other, usage) in [
-        ("proxy -4 -6 -D 0", "--ipv4", "--ipv6", PROXY),
-        ("proxy -q -v -D 0", "--quiet", "--verbose...", PROXY),
-        ("stat -4 -6 http://h", "--ipv4", "--ipv6", STAT),
-        ("stat -I -X GET http://h", "--head", "--request <METHOD>", STAT),
-        ("stat -I -d x http://h", "--head", "--data <DATA>", STAT),
-        ("stat -o f -n 2 http://h", "--output <FILE>", "--count <N>", STAT),
-        ("stat -O -n 2 http://h", "--remote-name", "--count <N>", STAT),
-        ("stat -O -o f http://h", "--remote-name", "--output <FILE>", STAT),
+    let tip = |tip: &str| match tip {
+        "" => String::new(),
+        tip => format!("\n\n  tip: {tip}"),
+    };
+    let families = "without -4 and -6, both families are tried";
+    let once = "a body is saved by one request: leave -n out, or -o";
+    for (typed, one, other, why, usage) in [
+        ("proxy -4 -6 -D 0", "--ipv4", "--ipv6", families, PROXY),
+        ("proxy -q -v -D 0", "--quiet", "--verbose...", "", PROXY),
+        ("stat -4 -6 http://h", "--ipv4", "--ipv6", families, STAT),
+        ("stat -I -X GET http://h", "--head", "--request <METHOD>", "-I is -X HEAD", STAT),
+        (
+            "stat -I -d x http://h",
+            "--head",
+            "--data <DATA>",
+            "-I is -X HEAD, a request without a body",
+            STAT,
+        ),
+        ("stat -o f -n 2 http://h", "--output <FILE>", "--count <N>", once, STAT),
+        ("stat -n 2 -o f http://h", "--count <N>", "--output <FILE>", once, STAT),
+        (
+            "stat -O -n 2 http://h",
+            "--remote-name",
+            "--count <N>",
+            "a body is saved by one request: leave -n out, or -O",
+            STAT,
+        ),
+        (
+            "stat -O -o f http://h",
+            "--remote-name",
+            "--output <FILE>",
+            "-o names the file, -O leaves its name to the server",
+            STAT,
+        ),
     ] {
-        assert_wrong_usage(typed, &given(one, other), usage);
+        assert_wrong_usage(typed, &(given(one, other) + &tip(why)), usage);
     }
     assert_wrong_usage(
         "rules redirect --port 1 --not-user a --on b",
-        &given("--not-user <USER>", "--on <INTERFACE>"),
+        &(given("--not-user <USER>", "--on <INTERFACE>")
+            + &tip("what comes in by an interface has no user")),
         "conniver rules redirect --port <PORT> --not-user <USER>",
     );
 }
@@ -33,14 +59,17 @@ fn what_is_missing_is_named() {
     for (typed, missing, usage) in [
         ("run", "<COMMAND>...", RUN),
         ("stat", "<URL>", STAT),
-        ("stat --interval 1 http://h", "--count <N>", STAT),
-        ("stat http://h --interval 1", "--count <N>", STAT),
-        ("check", "<FILE>...", "conniver check <FILE>..."),
         ("rules redirect", "--port <PORT>", "conniver rules redirect --port <PORT>"),
     ] {
         let said = format!("the following required arguments were not provided:\n  {missing}");
         assert_wrong_usage(typed, &said, usage);
     }
+    assert_wrong_usage(
+        "check",
+        "the following required arguments were not provided:\n  <FILE>...\n\n  \
+         tip: standard input is checked with conniver check -",
+        "conniver check <FILE>...",
+    );
 }
 
 #[test]
@@ -157,6 +186,8 @@ fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
     let samples = "'sample' among the --events, such as --events sample,close";
     let records = "records, which are written with -o FILE";
     let turns = "'turn' among the --events, such as --events turn,close";
+    let file = "a file, which is named with -o FILE";
+    let repetitions = "repetitions, such as -n 10";
     let probes = "keepalive probes, which --keepalive 0 turns off";
     for (typed, option, needs, usage) in [
         ("proxy -D 0 --sample-interval 5s", "--sample-interval", samples, PROXY),
@@ -185,6 +216,10 @@ fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
         ("proxy -D 0 --keepalive 0 --keepalive-interval 4", "--keepalive-interval", probes, PROXY),
         ("proxy -D 0 --keepalive 0 --keepalive-probes 4", "--keepalive-probes", probes, PROXY),
         ("proxy -D 0 --metrics-targets 4", "--metrics-targets", "--metrics", PROXY),
+        ("proxy -D 0 --output-mode 0640", "--output-mode", file, PROXY),
+        ("proxy -D 0 -o - --output-mode 0640", "--output-mode", file, PROXY),
+        ("stat --interval 1 http://h", "--interval", repetitions, STAT),
+        ("stat http://h --interval 1", "--interval", repetitions, STAT),
     ] {
         assert_wrong_usage(typed, &format!("{option} has no effect without {needs}"), usage);
     }

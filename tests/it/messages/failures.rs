@@ -13,7 +13,7 @@ use crate::harness::program::BINARY;
 use crate::run::as_nobody;
 
 /// The exit status, and what is said on standard error.
-fn assert_fails(command: &mut Command, status: i32, said: &str) {
+pub(super) fn assert_fails(command: &mut Command, status: i32, said: &str) {
     let output = without_proxies(command).output().unwrap();
     let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), &*text), (Some(status), said), "{command:?}");
@@ -91,6 +91,14 @@ fn files_that_cannot_be_used_are_named() {
             ),
         ),
         (
+            &["stat", "-E", text, "https://h"],
+            1,
+            format!(
+                "reading a private key from '{text}': it has none; -E takes a file with the \
+                 certificate and its private key, both in PEM"
+            ),
+        ),
+        (
             &["stat", "-o", "/no/such/x", "http://h"],
             1,
             format!("opening '/no/such/x' for the body: {gone}; choose another file with -o FILE"),
@@ -137,6 +145,12 @@ fn a_command_that_cannot_be_run_says_why_and_what_to_write() {
             ),
         ),
         (&["/no/such"], 127, format!("{lost}; check the path")),
+        (&["–q"], 127, format!("{lost}; '–q' begins with a typographic dash: write -q")),
+        (
+            &["http://u:s3cret@h/p"],
+            127,
+            format!("{lost}; to fetch a URL: conniver stat http://…@h/p"),
+        ),
         (&[""], 127, format!("{lost}; name a program behind the --")),
         (&[here], 126, "it is a directory; name a program".to_owned()),
         (
@@ -163,7 +177,7 @@ fn a_command_that_cannot_be_run_says_why_and_what_to_write() {
         ),
     ] {
         let args = [&["run", "-q", "--"], words].concat();
-        let shown = words[0].replace("KEY=s3cret", "KEY=…");
+        let shown = words[0].replace("KEY=s3cret", "KEY=…").replace("u:s3cret", "…");
         let said = format!("conniver: running '{shown}': {why}\n");
         assert_eq!(refused(&args), (Some(status), said), "{words:?}");
     }
@@ -236,15 +250,20 @@ fn keepalive_beyond_what_the_kernel_takes_says_what_it_takes() {
 
 #[test]
 fn a_parent_in_the_environment_that_is_none_names_the_variable() {
-    for (args, status, variable) in
-        [(&["run", "true"][..], 125, "https_proxy"), (&["stat", "http://h"], 1, "http_proxy")]
-    {
+    let scheme = "its scheme is not http, socks5 or socks5h";
+    let port = "its port is not a number from 1 to 65535";
+    for (args, status, variable, value, problem) in [
+        (&["run", "true"][..], 125, "https_proxy", "socks4://u:s3cret@h:1", scheme),
+        (&["stat", "http://h"], 1, "http_proxy", "socks4://u:s3cret@h:1", scheme),
+        (&["stat", "http://h"], 1, "http_proxy", "http://u:s3cret@h:99999", port),
+        (&["stat", "https://h"], 1, "ALL_PROXY", "h:http", port),
+    ] {
         let mut command = Command::new(BINARY);
-        without_proxies(&mut command).args(args).env(variable, "socks4://u:s3cret@h:1");
+        without_proxies(&mut command).args(args).env(variable, value);
         let output = command.output().unwrap();
         let said = format!(
-            "conniver: the variable {variable} does not name a parent proxy: its scheme is not http, \
-             socks5 or socks5h; unset it, or name a parent with --via URL\n"
+            "conniver: the variable {variable} does not name a parent proxy: {problem}; unset it, or \
+             name a parent with --via URL\n"
         );
         let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!((output.status.code(), text), (Some(status), said));
@@ -332,19 +351,38 @@ fn what_takes_privileges_says_which() {
 
 #[test]
 fn a_malformed_level_of_the_log_is_said_in_our_words() {
-    let run = |level: &str| {
+    let with = |level: &str, said: &str| {
         let mut command = Command::new(BINARY);
-        let output = command.env("RUST_LOG", level).args(["run", "-q", "--", "true"]).output();
-        String::from_utf8(output.unwrap().stderr).unwrap()
+        command.env("RUST_LOG", level).args(["run", "-q", "--", "true"]);
+        assert_fails(&mut command, 0, said);
     };
-    let said = run("conniver=loud");
-    assert!(
-        said.ends_with(
-            "ERROR RUST_LOG is ignored: expected off, error, warn, info, debug or trace, or such for \
-             parts of the program, as in conniver::dial=debug\n"
-        ),
-        "{said}"
+    for (level, wrong) in [
+        ("conniver=loud", "conniver=loud"),
+        ("verbos", "verbos"),
+        ("Verbose", "Verbose"),
+        ("warn,inof", "inof"),
+        ("hyper=debug,conniver=lots", "conniver=lots"),
+    ] {
+        let said = format!(
+            "conniver: RUST_LOG is ignored, for '{wrong}' in it: expected off, error, warn, info, \
+             debug or trace, or such for parts of the program, as in conniver::dial=debug\n"
+        );
+        with(level, &said);
+    }
+    // Other programs read the variable, too.
+    for level in ["", "warn", "WARN,my_server", "conniver=error,hyper", "mio", "1"] {
+        with(level, "");
+    }
+}
+
+#[test]
+fn without_descriptors_it_says_what_to_raise() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 8; exec \"$0\" proxy -D 0", BINARY]);
+    assert_fails(
+        &mut command,
+        1,
+        "conniver: starting the runtime: Too many open files; raise the limit on descriptors \
+         (ulimit -n)\n",
     );
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert_eq!(run("warn"), "");
 }

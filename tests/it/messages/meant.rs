@@ -90,6 +90,39 @@ fn a_stray_word_is_shown_in_its_place() {
 }
 
 #[test]
+fn typographic_dashes_are_told_with_the_hyphens_to_write() {
+    for (typed, unknown, dashed, meant, usage) in [
+        ("proxy –D 1080", "–D", "–D", "-D", PROXY),
+        ("proxy -D 1080 —via h:1", "—via", "—via", "--via", PROXY),
+        ("proxy −L8080:h:1", "−L8080:h:1", "−L8080:h:1", "-L8080:h:1", PROXY),
+        ("stat –6 http://h", "http://h", "–6", "-6", STAT),
+        ("stat http://h –-json", "–-json", "–-json", "--json", STAT),
+        ("—version", "—version", "—version", "--version", ANY),
+    ] {
+        let what = if usage == ANY { "unrecognized subcommand" } else { "unexpected argument" };
+        let found = if usage == ANY { "" } else { " found" };
+        let said = format!(
+            "{what} '{unknown}'{found}\n\n  tip: '{dashed}' begins with a typographic dash: write \
+             {meant}"
+        );
+        assert_wrong_usage(typed, &said, usage);
+    }
+    let (_, said) = crate::arguments::refused(&["demo", "–size=s3cret"]);
+    let tip = "\n\n  tip: '–size' begins with a typographic dash: write --size\n\n";
+    assert!(said.contains(tip), "{said}");
+}
+
+#[test]
+fn a_file_of_records_for_another_subcommand_is_told_with_check() {
+    assert_wrong_usage(
+        "schema Cargo.toml",
+        "unexpected argument 'Cargo.toml' found\n\n  \
+         tip: did you mean: conniver check Cargo.toml",
+        "conniver schema [OPTIONS]",
+    );
+}
+
+#[test]
 fn values_with_blanks_are_told_to_be_quoted() {
     for (typed, word, tip) in [
         (
@@ -242,6 +275,7 @@ fn what_means_nothing_gets_no_tip() {
 
 #[test]
 fn options_of_curl_and_ssh_are_answered_with_ours() {
+    let undo = "the command that undoes the rules stands at the head of their script";
     for (typed, option, tip, usage) in [
         ("stat -x p:1 h", "-x", "name a parent proxy with --via URL", STAT),
         ("stat --proxy p:1 h", "--proxy", "name a parent proxy with --via URL", STAT),
@@ -271,6 +305,32 @@ fn options_of_curl_and_ssh_are_answered_with_ours() {
         ("proxy -D 1 --mode x", "--mode", "choose it by -D, -L, --redirect or --tproxy", PROXY),
         ("run -c true", "-c", "run a line of a shell with: conniver run -- sh -c 'LINE'", RUN),
         ("check -f x", "-f", "write the file's name without an option", "conniver check <FILE>..."),
+        (
+            "check -v x",
+            "-v",
+            "leave it out: everything that is found is printed",
+            "conniver check <FILE>...",
+        ),
+        (
+            "check -q x",
+            "-q",
+            "its exit status tells: send what it prints to /dev/null",
+            "conniver check <FILE>...",
+        ),
+        (
+            "schema --format json",
+            "--format",
+            "it is JSON Schema, or with --markdown tables in Markdown",
+            "conniver schema [OPTIONS]",
+        ),
+        ("rules --delete", "--delete", undo, "conniver rules <COMMAND>"),
+        ("rules redirect -D", "-D", undo, "conniver rules redirect [OPTIONS] --port <PORT>"),
+        (
+            "demo --port 8",
+            "--port",
+            "it stays on this machine and takes free ports; for yours there is conniver proxy",
+            "conniver demo [OPTIONS]",
+        ),
         ("proxy -N -L 1:h:1", "-N", "leave it out: nothing is run", PROXY),
         ("proxy -R 1:h:1", "-R", "listen on this machine with -L or -D", PROXY),
     ] {

@@ -6,6 +6,8 @@ const LISTEN: &str = "expected [BIND:]PORT, such as 1080";
 const FORWARD: &str = "expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80";
 const BIND: &str = "'h' is not an address to listen on; give an IPv4 address, an IPv6 address in \
     brackets, localhost, or * for every address";
+const RULE: &str = "expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, and perhaps :PORT, \
+    with IPv6 in brackets then";
 const TIME: &str = "expected a time such as 5s, 250ms or 1m, a year at most";
 const PORT: &str = "expected a whole number from 1 to 65535, such as 15001";
 const LIMIT: &str = "expected a whole number such as 1000, or 0 for no limit";
@@ -28,10 +30,54 @@ fn assert_expected(typed: &str, option: &str, expected: &str) {
 #[test]
 fn addresses_say_the_form_that_is_expected() {
     let parts = "a part is missing, or an IPv6 address has no brackets";
+    let url = "an address to listen on is not a URL";
     for (typed, option, problem, form) in [
         ("proxy -L 8080", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
         ("proxy -L 8080::1:80", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
         ("proxy -L 8080::80", "-L <[BIND:]PORT:HOST:HOSTPORT>", parts, FORWARD),
+        (
+            "proxy -L 8081:::1:80",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "an IPv6 address stands in brackets, as in '8081:[::1]:80'",
+            FORWARD,
+        ),
+        (
+            "proxy -L 8081:2001:db8::1:80",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "an IPv6 address stands in brackets, as in '8081:[2001:db8::1]:80'",
+            FORWARD,
+        ),
+        (
+            "proxy -L ::1:8080:h:80",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "an IPv6 address stands in brackets, as in '[::1]:8080:h:80'",
+            FORWARD,
+        ),
+        (
+            "proxy -D ::1:1080",
+            "-D <[BIND:]PORT>",
+            "an IPv6 address stands in brackets, as in '[::1]:1080'",
+            LISTEN,
+        ),
+        (
+            "proxy -L 8080:/run/x.sock",
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            "UNIX sockets are not forwarded, only TCP ports",
+            FORWARD,
+        ),
+        ("proxy -D http://localhost:1080", "-D <[BIND:]PORT>", url, LISTEN),
+        (
+            "proxy -D 1,2",
+            "-D <[BIND:]PORT>",
+            "'1,2' is not one port: repeat the option for each of them",
+            LISTEN,
+        ),
+        (
+            "proxy -D 0 --metrics http://localhost:9090/metrics",
+            "--metrics <[BIND:]PORT>",
+            url,
+            LISTEN,
+        ),
         (
             "proxy -L x:h:1",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
@@ -82,8 +128,14 @@ fn addresses_say_the_form_that_is_expected() {
         assert_expected(
             &format!("proxy -D 0 --{option} a:b:c"),
             &format!("--{option} <RULE>"),
-            "'a:b:c' names no targets; expected a network (10.0.0.0/8), a host name, *.SUFFIX or \
-             *, and perhaps :PORT, with IPv6 in brackets then",
+            &format!("'a:b:c' names no targets; {RULE}"),
+        );
+        assert_expected(
+            &format!("proxy -D 0 --{option} http://h:1/"),
+            &format!("--{option} <RULE>"),
+            &format!(
+                "'http://h:1/' is a URL, of which a rule has the host and perhaps the port; {RULE}"
+            ),
         );
     }
 }
@@ -135,6 +187,7 @@ fn times_say_which_ones_are_expected() {
 fn numbers_and_sizes_say_which_ones_are_expected() {
     let probes = "expected a whole number from 1 to 127, such as 6";
     let mib = "expected a whole number from 1 to 65536, such as 8: it counts MiB, without a unit";
+    let queue = "expected at least 16kB, or 0; a number without a unit counts bytes";
     let count = "expected a whole number from 1 to 1000000000, such as 10";
     let ports = "expected a port, or the first and the last of several, such as 443 or 8000-8099";
     let word = "expected a name of letters, digits and _ . : @ -, such as eth0 or conniver";
@@ -150,6 +203,8 @@ fn numbers_and_sizes_say_which_ones_are_expected() {
             "--queue <SIZE>",
             "expected a size such as 64MiB, 500kB or 65536",
         ),
+        ("proxy -D 0 --queue 64", "--queue <SIZE>", queue),
+        ("proxy -D 0 --queue 15999", "--queue <SIZE>", queue),
         ("demo --size 0", "--size <MIB>", mib),
         ("demo --size x", "--size <MIB>", mib),
         ("stat http://h -n 0", "--count <N>", count),
@@ -178,7 +233,7 @@ fn words_say_which_ones_are_expected() {
     );
     for (typed, option, choices) in [
         ("proxy -D 0 --send-proxy v3", "--send-proxy <VERSION>", "v1, v2"),
-        ("proxy -D 0 --events closed", "--events <LIST>", "start, open, sample, close, stop"),
+        ("proxy -D 0 --events closed", "--events <LIST>", "start, open, sample, turn, close, stop"),
         ("proxy -D 0 --detail much", "--detail <LEVEL>", "brief, normal, full"),
         ("schema --detail much", "--detail <LEVEL>", "brief, normal, full"),
     ] {
@@ -204,10 +259,14 @@ fn files_of_which_there_can_be_none_are_said_so() {
 #[test]
 fn urls_say_what_is_wrong_with_them() {
     let port = "it is a port without a host, as in localhost:8080";
+    let name = "its port is not a number from 1 to 65535";
     let slashes = "its scheme is not followed by ://, as in http://localhost/";
     let colons = "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port";
     for (url, said) in [
+        ("", "it is empty"),
         ("8080", port),
+        ("localhost:http", name),
+        ("http://h:99999/", name),
         ("::1", colons),
         ("http://::1/", colons),
         ("2001:db8::1", colons),
@@ -239,6 +298,17 @@ fn values_that_may_have_a_password_are_not_repeated() {
                 "for '--via <URL>': not a parent proxy: an IPv6 address stands in brackets, as in \
                  http://[::1]:3128; {PARENT}"
             ),
+        ),
+        (
+            &["proxy", "-D", "0", "--via", "u:s3cret@h:99999"],
+            format!(
+                "for '--via <URL>': not a parent proxy: its port is not a number from 1 to 65535; \
+                 {PARENT}"
+            ),
+        ),
+        (
+            &["stat", "--via", "http://u:s3cret@", "h"],
+            format!("for '--via <URL>': not a parent proxy: it has no host; {PARENT}"),
         ),
         (
             &["stat", "ftp://u:s3cret@h"],

@@ -49,19 +49,19 @@ fn what_goes_wrong_is_told_with_its_phase_its_code_and_a_remedy() {
             Timeout,
             Phase::Server,
             "MAX_TIME",
-            "the server has sent nothing so far; --max-time 700ms was over",
+            " (--max-time 700ms); the server has sent nothing so far",
         ),
         (
             &["--connect-timeout", "700ms", &secure(mute)],
             Timeout,
             Phase::Tls,
             "CONNECT_TIMEOUT",
-            "; --connect-timeout 700ms was over: give it longer",
+            " (--connect-timeout 700ms); give it longer",
         ),
         (&[&url(breaking)], Reset, Phase::Transfer, "ECONNRESET", "broke it off"),
         (&[&url(ending)], Error, Phase::Transfer, "EOF", "too early"),
         (&[&url(strange)], Protocol, Phase::Server, "HTTP_MALFORMED", "SSH, not HTTP"),
-        (&["-6", &url(deaf)], Denied, Phase::Connect, "ADDRESS_FAMILY", "-4 and -6"),
+        (&["-6", &url(deaf)], Denied, Phase::Connect, "ADDRESS_FAMILY", "leave -6 out"),
     ] {
         let (found, at, symbol, sentence) = failure(args);
         assert_eq!((found, at), (outcome, phase), "{sentence}");

@@ -46,7 +46,10 @@ fn another_protocol_is_named_with_what_its_server_said() {
         let (outcome, phase, code, sentence) = failure(&[&url(saying(greeting, answer))]);
         let found = (outcome, phase, &*code);
         assert_eq!(found, (Outcome::Protocol, Phase::Server, "HTTP_MALFORMED"), "{sentence}");
-        assert!(sentence.ends_with(&format!("the server speaks {words}\n")), "{sentence}");
+        assert!(
+            sentence.ends_with(&format!("the server speaks {words}; check the port\n")),
+            "{sentence}"
+        );
     }
     // What commands a terminal does not, and there is an end to it.
     let evil = saying(
@@ -55,7 +58,7 @@ fn another_protocol_is_named_with_what_its_server_said() {
     );
     let (.., sentence) = failure(&[&url(evil)]);
     assert!(sentence.contains("does not speak HTTP: \".]0;title.evil evil"), "{sentence}");
-    assert!(sentence.ends_with("…\"\n") && sentence.len() < 200, "{sentence}");
+    assert!(sentence.ends_with("…\"; check the port\n") && sentence.len() < 200, "{sentence}");
 }
 
 #[test]

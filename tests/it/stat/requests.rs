@@ -173,7 +173,10 @@ fn proxies_of_the_environment_are_gone_through_as_curl_does() {
     assert!(refused.contains("http_proxy") && !refused.contains("s3cret"), "{refused}");
     let (_held, deaf) = deaf_port();
     let dead = stat_with(&[&plain], "http_proxy", &format!("http://{deaf}"));
-    assert!(dead.contains(&format!("through http://{deaf}: Connection refused")), "{dead}");
+    assert!(
+        dead.contains(&format!("through http://{deaf} (http_proxy): Connection refused")),
+        "{dead}"
+    );
 }
 
 fn stat_with(args: &[&str], variable: &str, value: &str) -> String {

@@ -1,4 +1,4 @@
-//! What speaks at a port where HTTP was expected, told by its first bytes.
+//! Which protocol is spoken where another one was expected, by its first bytes.
 
 /// Of what came, so many characters are shown at most.
 const SHOWN: usize = 60;
@@ -20,7 +20,7 @@ const GREETINGS: [(&[u8], &str); 11] = [
 ];
 
 /// The protocol whose first bytes these are; `None` if it is not among those that are known here.
-pub(super) fn protocol(first: &[u8]) -> Option<&'static str> {
+pub(crate) fn protocol(first: &[u8]) -> Option<&'static str> {
     let greeting = GREETINGS.iter().find(|(greeting, _)| first.starts_with(greeting));
     if let Some((_, protocol)) = greeting {
         return Some(protocol);
@@ -42,11 +42,11 @@ pub(super) fn protocol(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-pub(super) const TLS: &str = "TLS";
+pub(crate) const TLS: &str = "TLS";
 const HTTP2: &str = "HTTP/2";
 
 /// Whether a response of HTTP/1 may begin so.
-pub(super) fn is_http(first: &[u8]) -> bool {
+pub(crate) fn is_http(first: &[u8]) -> bool {
     let name = b"HTTP/";
     let length = first.len().min(name.len());
     length > 0 && first.get(..length) == name.get(..length)
@@ -56,12 +56,12 @@ fn has(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
-/// What the server speaks instead of `expected`, and the first line that it said.
-pub(super) fn sentence(first: &[u8], expected: &str) -> String {
+/// What `peer` speaks instead of `expected`, and the first line that it sent.
+pub(crate) fn sentence(peer: &str, first: &[u8], expected: &str) -> String {
     let speaks = match protocol(first) {
-        Some(HTTP2) => "the server speaks HTTP/2, not HTTP/1.1".to_owned(),
-        Some(protocol) => format!("the server speaks {protocol}, not {expected}"),
-        None => format!("the server does not speak {expected}"),
+        Some(HTTP2) => format!("{peer} speaks HTTP/2, not HTTP/1.1"),
+        Some(protocol) => format!("{peer} speaks {protocol}, not {expected}"),
+        None => format!("{peer} does not speak {expected}"),
     };
     match line(first) {
         Some(line) => format!("{speaks}: \"{line}\""),
@@ -99,9 +99,9 @@ mod tests {
             (b"hello \x1b[31m\n", "the server does not speak HTTP: \"hello .[31m\""),
             (b"\xff\xfd\x18", "the server does not speak HTTP"),
         ] {
-            assert_eq!(sentence(first, "HTTP"), said);
+            assert_eq!(sentence("the server", first, "HTTP"), said);
         }
-        let long = sentence(&[b'x'; 200], "HTTP");
+        let long = sentence("the server", &[b'x'; 200], "HTTP");
         assert!(long.ends_with("x…\"") && long.len() < 120, "{long}");
     }
 }

@@ -1,0 +1,33 @@
+//! Options whose hyphens were made dashes, as word processors and web pages do.
+
+use clap::CommandFactory;
+
+use crate::cli::Cli;
+
+/// Hyphen, non-breaking hyphen, figure dash, en dash, em dash, horizontal bar, minus sign.
+const DASHES: [char; 7] =
+    ['\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', EM_DASH, '\u{2015}', '\u{2212}'];
+
+/// What two hyphens become.
+const EM_DASH: char = '\u{2014}';
+
+/// What to write in place of the first of these words that begins with such a dash.
+pub(in crate::cli) fn with_hyphens(words: &[&str]) -> Option<String> {
+    let mut own = words.iter().take_while(|word| **word != "--");
+    let (dashed, name) = own.find_map(|word| {
+        // What follows may be a value, and a secret.
+        let word = word.split('=').next()?;
+        let name = word.strip_prefix(DASHES)?.trim_start_matches(DASHES).trim_start_matches('-');
+        name.starts_with(char::is_alphanumeric).then_some((word, name))
+    })?;
+    let hyphens = if dashed.starts_with(EM_DASH) || is_long(name) { "--" } else { "-" };
+    Some(format!("'{dashed}' begins with a typographic dash: write {hyphens}{name}"))
+}
+
+/// Whether any subcommand has a long option of this name.
+fn is_long(name: &str) -> bool {
+    let mut all = Cli::command();
+    all.build();
+    let mut commands = [&all].into_iter().chain(all.get_subcommands());
+    commands.any(|command| command.get_arguments().any(|own| own.get_long() == Some(name)))
+}

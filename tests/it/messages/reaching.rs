@@ -1,0 +1,108 @@
+//! What is said when `stat` does not reach a server, or reaches another one than expected.
+
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use super::failures::assert_fails;
+use crate::harness::dns::{Reply, serve_names};
+use crate::harness::namespace::{Namespace, available};
+use crate::harness::peers::{Upstream, read_all};
+use crate::harness::program::BINARY;
+
+fn stat(args: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["stat", "-q"]).args(args);
+    command
+}
+
+#[test]
+fn an_address_of_the_other_family_is_said_with_the_option_to_leave_out() {
+    for (option, url, target, is, alone) in [
+        ("-6", "http://127.0.0.1/", "127.0.0.1:80", "IPv4", "IPv6"),
+        ("-4", "https://[::1]/", "[::1]:443", "IPv6", "IPv4"),
+    ] {
+        let said = format!(
+            "conniver: connecting to {target}: it is an {is} address, and {alone} alone is dialled; \
+             leave {option} out\n"
+        );
+        assert_fails(&mut stat(&[option, url]), 1, &said);
+    }
+}
+
+#[test]
+fn a_name_of_the_other_family_alone_is_not_said_not_to_exist() {
+    if !available("a_name_of_the_other_family_alone_is_not_said_not_to_exist") {
+        return;
+    }
+    let namespace = Namespace::new();
+    serve_names(&namespace, "", |name| match name {
+        "four.test." => Reply::Addresses(vec!["127.0.0.1".parse().unwrap()]),
+        "six.test." => Reply::Addresses(vec!["::1".parse().unwrap()]),
+        _ => Reply::NoSuchName,
+    });
+    let advice = "check how it is written";
+    for (option, name, error, advice) in [
+        ("-6", "four.test", "the name has IPv4 addresses alone", "leave -6 out"),
+        ("-4", "six.test", "the name has IPv6 addresses alone", "leave -4 out"),
+        ("-6", "none.test", "the name does not exist", advice),
+        ("--http1.1", "none.test", "the name does not exist", advice),
+    ] {
+        let mut command = namespace.command(BINARY);
+        let said = format!("conniver: looking up {name}: {error}; {advice}\n");
+        assert_fails(command.args(["stat", "-q", option, name]), 1, &said);
+    }
+}
+
+#[test]
+fn a_time_that_was_over_is_said_once_with_its_option() {
+    let silent = || Upstream::once(|mut stream| read_all(&mut stream));
+    for (option, scheme, doing, error, advice) in [
+        (
+            "--max-time",
+            "http",
+            "waiting for an answer to GET ",
+            "the time for all of it was over",
+            "the server has sent nothing so far",
+        ),
+        (
+            "--connect-timeout",
+            "https",
+            "making a TLS connection with ",
+            "the TLS handshake did not end in time",
+            "give it longer",
+        ),
+    ] {
+        let server = silent();
+        let url = format!("{scheme}://{}/", server.address);
+        let what = if scheme == "http" { url.clone() } else { server.address.to_string() };
+        let said = format!("conniver: {doing}{what}: {error} ({option} 1s); {advice}\n");
+        assert_fails(&mut stat(&[option, "1s", &url]), 1, &said);
+        server.join();
+    }
+}
+
+#[test]
+fn a_server_of_something_else_is_said_with_the_port_to_check() {
+    for (scheme, first, expected) in [
+        ("http", "SSH-2.0-x", "the server speaks SSH, not HTTP"),
+        ("https", "SSH-2.0-x", "the server speaks SSH, not TLS"),
+        ("http", "<html></html>", "the server does not speak HTTP"),
+        ("https", "<html></html>", "the server does not speak TLS"),
+    ] {
+        let server = Upstream::once(move |mut stream| {
+            stream.write_all(format!("{first}\r\n").as_bytes()).unwrap();
+            // Until the client leaves, so that nothing is purged by a reset.
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        let address = server.address;
+        let doing = match scheme {
+            "http" => format!("waiting for an answer to GET http://{address}/"),
+            _ => format!("making a TLS connection with {address}"),
+        };
+        let said = format!("conniver: {doing}: {expected}: \"{first}\"; check the port\n");
+        assert_fails(&mut stat(&[&format!("{scheme}://{address}/")]), 1, &said);
+        server.join();
+    }
+}
