@@ -13,8 +13,8 @@ use crate::ingress::Exchange;
 use crate::judge::{Course, Finish, Known, Opened, Setup, ending, turn, turns, verdict, warnings};
 use crate::observe::Sight;
 use crate::record::{
-    self, BriefLine, Delivered, Delivery, Detail, EndedTurn, Line, Phase, Phases, Record, Report,
-    Sample, SampleReason, SampledLeg, WaitingFor,
+    self, BriefLine, Delivered, Delivery, Detail, EndedTurn, Header, Line, Phase, Phases, Record,
+    Report, Sample, SampleReason, SampledLeg, WaitingFor,
 };
 use crate::relay::{Leg, LegState, Story, Told, Waiting};
 use crate::target::Target;
@@ -46,18 +46,8 @@ impl Account {
             duration: now.saturating_since(since),
         });
         let delta = self.delta(upstream.tx_bytes, client.tx_bytes);
-        let settings = &self.shared.settings;
         let sample = Sample {
-            schema: record::SCHEMA,
-            time: Timestamp::now(),
-            host: settings.host.clone(),
-            labels: settings.labels.clone(),
-            run_id: settings.run_id,
-            seq: self.seq,
-            id: self.id(),
-            mode: self.asked.mode,
-            listener: self.entry.listener.clone(),
-            target: self.asked.target.as_ref().map(Target::to_string),
+            header: self.header(),
             duration: self.epoch.start().elapsed(),
             reason,
             leg,
@@ -71,14 +61,9 @@ impl Account {
         self.write(Line::Sample(Box::new(sample)));
     }
 
-    /// A turn line.
-    pub(super) fn record_turn(&self, told: &Told) {
-        let Shared { settings, recorder, hooks, .. } = &*self.shared;
-        // What an open pair has to say must not fill the memory while nothing can be written.
-        if recorder.is_full() {
-            return recorder.lose();
-        }
-        let turn = EndedTurn {
+    fn header(&self) -> Header {
+        let settings = &self.shared.settings;
+        Header {
             schema: record::SCHEMA,
             time: Timestamp::now(),
             host: settings.host.clone(),
@@ -89,6 +74,18 @@ impl Account {
             mode: self.asked.mode,
             listener: self.entry.listener.clone(),
             target: self.asked.target.as_ref().map(Target::to_string),
+        }
+    }
+
+    /// A turn line.
+    pub(super) fn record_turn(&self, told: &Told) {
+        let Shared { recorder, hooks, .. } = &*self.shared;
+        // What an open pair has to say must not fill the memory while nothing can be written.
+        if recorder.is_full() {
+            return recorder.lose();
+        }
+        let turn = EndedTurn {
+            header: self.header(),
             number: told.number,
             crossed: told.is_crossed,
             turn: turn(told, self.epoch),

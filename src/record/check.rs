@@ -179,8 +179,8 @@ impl Check {
             BriefLine::Start(start) => (start.run_id, start.line),
             BriefLine::Stop(stop) => (stop.run_id, stop.line),
             BriefLine::Open(record) | BriefLine::Close(record) => (record.run_id, record.line),
-            BriefLine::Sample(sample) => (sample.run_id, sample.line),
-            BriefLine::Turn(turn) => (turn.run_id, turn.line),
+            BriefLine::Sample(sample) => (sample.header.run_id, sample.line),
+            BriefLine::Turn(turn) => (turn.header.run_id, turn.line),
             BriefLine::Refused(refused) => (refused.run_id, refused.line),
             // One line each.
             BriefLine::Stat(stat) => (stat.run_id, stat.seq),
@@ -225,12 +225,10 @@ impl Run {
             BriefLine::Start(_) | BriefLine::Stat(_) => {}
             BriefLine::Stop(stop) => self.stopped = Some((stop.pairs, stop.lines_lost)),
             BriefLine::Open(record) => self.is_open(record.seq, || OpenPair::opened(record)),
-            BriefLine::Sample(sample) => self.is_open(sample.seq, || {
-                OpenPair::seen(&sample.id, sample.time, sample.target.as_ref())
-            }),
-            BriefLine::Turn(turn) => {
-                self.is_open(turn.seq, || OpenPair::seen(&turn.id, turn.time, turn.target.as_ref()))
+            BriefLine::Sample(sample) => {
+                self.is_open(sample.header.seq, || OpenPair::seen(&sample.header))
             }
+            BriefLine::Turn(turn) => self.is_open(turn.header.seq, || OpenPair::seen(&turn.header)),
             BriefLine::Close(record) => self.is_closed(record.seq),
             BriefLine::Refused(refused) => {
                 self.refused = self.refused.saturating_add(refused.count);

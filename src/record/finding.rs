@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{BriefRecord, Compression, MAX_LINE, Printable};
+use super::{BriefRecord, Compression, Header, MAX_LINE, Printable};
 use crate::counted::counted;
 
 /// Bad lines of each kind that are told one by one, in each file. Those beyond are counted.
@@ -193,8 +193,8 @@ impl OpenPair {
     }
 
     /// By a line that does not tell its client.
-    pub(super) fn seen(id: &str, at: Timestamp, target: Option<&String>) -> Self {
-        Self { id: id.to_owned(), since: at, client: None, target: target.cloned() }
+    pub(super) fn seen(Header { id, time, target, .. }: &Header) -> Self {
+        Self { id: id.clone(), since: *time, client: None, target: target.clone() }
     }
 }
 

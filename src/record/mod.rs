@@ -13,6 +13,7 @@ mod ending;
 mod finding;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 pub(crate) mod fuzzing;
+mod header;
 mod input;
 mod json;
 mod numbers;
@@ -49,6 +50,7 @@ pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
+pub use header::Header;
 #[cfg(feature = "proxy")]
 pub(crate) use json::write as write_json;
 pub use observed::{Http, Process, Tls};

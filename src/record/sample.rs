@@ -1,14 +1,11 @@
 //! A look at a pair that is still open.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
-use super::{Delta, Leg, Mode, time};
+use super::{Delta, Header, Leg};
 use crate::nanos;
 
 /// A pair while it is open: what has passed so far, and what is different since its previous sample.
@@ -18,29 +15,9 @@ use crate::nanos;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Sample {
-    /// The number of the contract that this line follows.
-    pub schema: u32,
-    /// When the look was taken: RFC 3339, UTC, six fraction digits.
-    #[serde(with = "time")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
-    pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
-    pub host: String,
-    /// What `--label` says.
-    pub labels: BTreeMap<String, String>,
-    /// This run of the program, a UUIDv7.
-    pub run_id: Uuid,
-    /// 1, 2, 3… of the pairs of this run.
-    pub seq: u64,
-    /// `runId` and `seq`, for joining the lines of one pair; opaque.
-    pub id: String,
-    /// The way in. Known by now, never null.
-    pub mode: Option<Mode>,
-    /// The address and port that the client came in by.
-    pub listener: String,
-    /// `host:port` as asked for, before any look-up. Known by now, never
-    /// null.
-    pub target: Option<String>,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub header: Header,
     /// From accept until now, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]

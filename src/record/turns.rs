@@ -1,13 +1,10 @@
 //! The turns of a pair: requests and their answers, told apart by who speaks.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{LimitedBy, Mode, nanos, time};
+use super::{Header, LimitedBy, nanos};
 
 /// What took place between client and upstream, turn by turn. A turn is a request and its answer: it begins with
 /// the client's first byte after the upstream's last one, and ends with the upstream's last byte before the
@@ -110,36 +107,16 @@ pub struct Turn {
     pub limited_by: LimitedBy,
 }
 
-/// A turn that has ended. Pairs whose turns are `mixed` have no such lines, as soon as that is known. The same for
+/// A turn that has ended, told with the next turn's first byte or at the pair's end. Pairs whose turns are `mixed` have no such lines, as soon as that is known. The same for
 /// every detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EndedTurn {
-    /// The number of the contract that this line follows.
-    pub schema: u32,
-    /// When the line was made: with the next turn's first byte, or at the pair's end. RFC 3339, UTC, six fraction
-    /// digits.
-    #[serde(with = "time")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
-    pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
-    pub host: String,
-    /// What `--label` says.
-    pub labels: BTreeMap<String, String>,
-    /// This run of the program, a UUIDv7.
-    pub run_id: Uuid,
-    /// 1, 2, 3… of the pairs of this run.
-    pub seq: u64,
-    /// `runId` and `seq`, for joining the lines of one pair; opaque.
-    pub id: String,
-    /// The way in. Known by now, never null.
-    pub mode: Option<Mode>,
-    /// The address and port that the client came in by.
-    pub listener: String,
-    /// `host:port` as asked for, before any look-up. Known by now, never null.
-    pub target: Option<String>,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub header: Header,
     /// 1, 2, 3… of the pair's turns.
     pub number: u64,
     /// The answer began before the request can have arrived, or while it was still written, so that it may answer

@@ -70,7 +70,7 @@ fn assert_survives(what: &str, seconds: i64) {
         .lines
         .iter()
         .filter_map(|line| match line {
-            Line::Sample(sample) if sample.id == stayed.id => Some(&sample.delta),
+            Line::Sample(sample) if sample.header.id == stayed.id => Some(&sample.delta),
             Line::Open(record) | Line::Close(record) if record.id == stayed.id => {
                 Some(&record.delta)
             }

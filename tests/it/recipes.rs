@@ -239,7 +239,7 @@ fn top_talkers(lines: &[BriefLine<'static>]) -> Rows {
                 (&*record.id, target(record), record.delta)
             }
             BriefLine::Sample(sample) => {
-                (sample.id.as_str(), sample.target.as_deref().unwrap(), sample.delta)
+                (sample.header.id.as_str(), sample.header.target.as_deref().unwrap(), sample.delta)
             }
             _ => continue,
         };

@@ -54,7 +54,7 @@ fn exchange(ends: &Ends) {
 
 fn of_pair(lines: &[Line], seq: u64) -> (Vec<&Sample>, Option<&Record>) {
     let of_this = lines.iter().filter_map(|line| match line {
-        Line::Sample(sample) if sample.seq == seq => Some(&**sample),
+        Line::Sample(sample) if sample.header.seq == seq => Some(&**sample),
         _ => None,
     });
     let closed = lines.iter().find_map(|line| match line {
@@ -87,7 +87,7 @@ fn interval_samples_show_growing_bytes_and_the_deltas_of_all_lines_add_up() {
             [to_client, to_upstream, to_client + to_upstream]
         });
         assert!(before[0] <= after[0] && before[1] <= after[1] && before[2] <= after[2]);
-        assert!(two[0].duration < two[1].duration && two[0].id == two[1].id);
+        assert!(two[0].duration < two[1].duration && two[0].header.id == two[1].header.id);
     }
     assert!(samples[0].client.tx_bytes < samples.last().unwrap().client.tx_bytes);
     for sample in &samples {
@@ -288,7 +288,8 @@ fn samples_say_who_is_waited_for() {
         let mut last = None;
         wait_until("a sample says whom", || {
             let samples = samples(&forwarding.proxy);
-            let mut waiting = samples.iter().filter(|s| s.seq == seq).filter_map(|s| s.waiting_for);
+            let mut waiting =
+                samples.iter().filter(|s| s.header.seq == seq).filter_map(|s| s.waiting_for);
             last = waiting.next_back();
             last.is_some()
         });

@@ -65,7 +65,10 @@ fn each_turn_has_a_line_as_soon_as_the_next_one_begins() {
     assert_eq!((wait.max, wait.max_at), (waits[1], turns[1].turn.at));
     assert_eq!(of_pair.slowest[0], turns[1].turn);
     for line in &turns {
-        assert_eq!((&line.id, &line.target, line.crossed), (&record.id, &record.target, false));
+        assert_eq!(
+            (&line.header.id, &line.header.target, line.crossed),
+            (&record.id, &record.target, false)
+        );
     }
 }
 
