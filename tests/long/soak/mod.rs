@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use conniver::record::{Line, Mode, Outcome, Record};
+use conniver::record::{Line, Mode, Outcome, Record, Verdict, VerdictTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::Semaphore;
@@ -54,6 +54,9 @@ impl Tally {
 
     fn add_record(&mut self, record: &Record) {
         self.add(record.mode, record.outcome);
+        if let Some(verdict) = &record.verdict {
+            assert_all_time_is_charged_once(verdict, record.duration);
+        }
         let count = |leg: &conniver::Report| Count { sent: leg.rx_bytes, received: leg.tx_bytes };
         self.client.add(count(&record.client));
         if let Some(upstream) = &record.upstream {
@@ -64,6 +67,16 @@ impl Tally {
     fn all(&self) -> u64 {
         self.pairs.values().sum()
     }
+}
+
+/// The times that are somebody's make up the active one, and what is nobody's fits into the rest.
+fn assert_all_time_is_charged_once(verdict: &Verdict, lasted: Duration) {
+    let time = &verdict.time;
+    let VerdictTime { resolver, client, upstream, network_client, network_upstream, proxy, .. } =
+        time;
+    let sum = *resolver + *client + *upstream + *network_client + *network_upstream + *proxy;
+    assert_eq!(sum, verdict.active, "{verdict:?}");
+    assert!(verdict.active + time.idle <= lasted, "{lasted:?}: {verdict:?}");
 }
 
 /// The proxy, whose records are read as they come.
