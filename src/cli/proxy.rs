@@ -23,7 +23,10 @@ use super::{Verbosity, circles, diagnostics, output_watch, service, usage, value
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
 #[command(
-    after_help = "Exit status: 0 when a signal ended it; 1 when it could not start or a record was not written, 2 for wrong usage."
+    after_help = "Signals: SIGINT and SIGTERM end it when open connections have finished (--drain), a second one at once. \
+    SIGHUP reopens the output file, as log rotation needs it.\n\n\
+    Exit status: 0 when SIGINT or SIGTERM ended it; 1 when it could not start or a record was not written, 2 for \
+    wrong usage."
 )]
 #[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic", "redirect", "tproxy"])))]
 pub(crate) struct ProxyArgs {

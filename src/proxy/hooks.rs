@@ -5,8 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::record::{EndedTurn, Record, Sample};
 
+type Callback<T> = Box<dyn Fn(&T) + Send + Sync>;
+
 /// Called with what a line would have.
-pub(super) struct Hook<T>(Option<Box<dyn Fn(&T) + Send + Sync>>);
+pub(super) struct Hook<T>(Option<Callback<T>>);
 
 /// One for each event of a pair.
 #[derive(Debug, Default)]

@@ -215,8 +215,8 @@ fn curl_in_every_language_leaves_a_record_and_a_row_of_the_table() {
         assert_eq!(count, "conniver: 1 connection");
         // Which of them depends on how wide the figures are.
         let columns = [
-            "target sent received connect first byte RTT retransmits ended",
-            "target sent recv connect TTFB RTT retr ended",
+            "target sent received connect longest wait slow by RTT retransmits ended",
+            "target sent recv connect wait RTT retr ended",
         ];
         let header = header.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(columns.contains(&&*header), "{header}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use conniver::record::{By, Ending, How, Outcome, Printable, Record};
+use conniver::record::{By, Ending, How, LimitedBy, Outcome, Printable, Record};
 
 use crate::cli::parent;
 use crate::cli::terminal::shorten_middle;
@@ -35,7 +35,10 @@ struct Row {
     sent: Option<u64>,
     received: Option<u64>,
     connect: Option<Duration>,
-    first_byte: Option<Duration>,
+    /// The longest for an answer; for the upstream's first byte where there are no turns.
+    wait: Option<Duration>,
+    /// Who was slow where that was.
+    slow_by: Option<LimitedBy>,
     rtt: Option<Duration>,
     retransmits: Option<u64>,
     failed: u64,
@@ -114,14 +117,21 @@ impl From<&Record> for Row {
             sent: leg.map(|leg| leg.tx_bytes),
             received: leg.map(|leg| leg.rx_bytes),
             connect: record.phases.connect,
-            // Not of an upstream that never answered.
-            first_byte: record.phases.first_byte.filter(|_| record.is_answered()),
+            wait: longest_wait(record),
+            slow_by: record.verdict.as_ref().map(|verdict| verdict.limited_by),
             rtt: leg.and_then(|leg| leg.undisturbed_rtt()),
             retransmits: last.and_then(|info| info.retransmits),
             failed: u64::from(record.outcome != Some(Outcome::Ok)),
             ended: ended(record),
         }
     }
+}
+
+/// Not of an upstream that was asked nothing and said nothing.
+fn longest_wait(record: &Record) -> Option<Duration> {
+    let of_turns = record.turns.as_ref().and_then(|turns| turns.wait);
+    let first_byte = record.phases.first_byte.filter(|_| record.is_answered());
+    of_turns.map(|wait| wait.max).or(first_byte)
 }
 
 /// The outcome, and what tells more of one that is not good.
@@ -159,7 +169,9 @@ impl Row {
         self.sent = sum(self.sent, other.sent);
         self.received = sum(self.received, other.received);
         self.connect = self.connect.max(other.connect);
-        self.first_byte = self.first_byte.max(other.first_byte);
+        if other.wait > self.wait {
+            (self.wait, self.slow_by) = (other.wait, other.slow_by);
+        }
         self.rtt = self.rtt.max(other.rtt);
         self.retransmits = sum(self.retransmits, other.retransmits);
         self.failed += other.failed;
@@ -177,49 +189,82 @@ impl Row {
             (failed, connections) if failed == connections => reason.to_owned(),
             (failed, _) => format!("{failed} × {reason}"),
         };
-        let count = by_target.then(|| self.connections.to_string());
-        let figures = [
-            text(self.sent.map(human_bytes)),
-            text(self.received.map(human_bytes)),
-            time(self.connect),
-            time(self.first_byte),
-            time(self.rtt),
-            text(self.retransmits.map(|count| count.to_string())),
-            ended,
-        ];
-        [self.target.clone()].into_iter().chain(count).chain(figures).collect()
+        let cell = |column: &Column| match column {
+            Column::Target => self.target.clone(),
+            Column::Connections => self.connections.to_string(),
+            Column::Sent => text(self.sent.map(human_bytes)),
+            Column::Received => text(self.received.map(human_bytes)),
+            Column::Connect => time(self.connect),
+            Column::Wait => time(self.wait),
+            Column::Rtt => time(self.rtt),
+            Column::Retransmits => text(self.retransmits.map(|count| count.to_string())),
+            Column::SlowBy => text(self.slow_by.map(|who| who.to_string())),
+            Column::Ended => ended.clone(),
+        };
+        form.columns(by_target).map(|(column, _)| cell(column)).collect()
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Target,
+    /// Only of several together.
+    Connections,
+    Sent,
+    Received,
+    Connect,
+    Wait,
+    Rtt,
+    Retransmits,
+    SlowBy,
+    Ended,
 }
 
 /// How much room the table takes.
 #[derive(Debug, Clone, Copy)]
 struct Form {
-    /// What stands above the columns: the count's if there is one, then all others.
-    heads: [&'static str; 9],
+    /// The columns, and what stands above them.
+    columns: &'static [(Column, &'static str)],
     /// Whether how a connection ended has its error's code.
     has_codes: bool,
 }
 
-const LONG_HEADS: [&str; 9] = [
-    "target",
-    "connections",
-    "sent",
-    "received",
-    "connect",
-    "first byte",
-    "RTT",
-    "retransmits",
-    "ended",
+impl Form {
+    fn columns(self, by_target: bool) -> impl Iterator<Item = &'static (Column, &'static str)> {
+        self.columns.iter().filter(move |(column, _)| by_target || *column != Column::Connections)
+    }
+}
+
+const LONG: &[(Column, &str)] = &[
+    (Column::Target, "target"),
+    (Column::Connections, "connections"),
+    (Column::Sent, "sent"),
+    (Column::Received, "received"),
+    (Column::Connect, "connect"),
+    (Column::Wait, "longest wait"),
+    (Column::SlowBy, "slow by"),
+    (Column::Rtt, "RTT"),
+    (Column::Retransmits, "retransmits"),
+    (Column::Ended, "ended"),
 ];
 
-const SHORT_HEADS: [&str; 9] =
-    ["target", "conns", "sent", "recv", "connect", "TTFB", "RTT", "retr", "ended"];
+const SHORT: &[(Column, &str)] = &[
+    (Column::Target, "target"),
+    (Column::Connections, "conns"),
+    (Column::Sent, "sent"),
+    (Column::Received, "recv"),
+    (Column::Connect, "connect"),
+    (Column::Wait, "wait"),
+    (Column::Rtt, "RTT"),
+    (Column::Retransmits, "retr"),
+    (Column::Ended, "ended"),
+];
 
 /// From the most telling to the one that fits everywhere.
 const FORMS: [Form; 3] = [
-    Form { heads: LONG_HEADS, has_codes: true },
-    Form { heads: SHORT_HEADS, has_codes: true },
-    Form { heads: SHORT_HEADS, has_codes: false },
+    Form { columns: LONG, has_codes: true },
+    Form { columns: SHORT, has_codes: true },
+    Form { columns: SHORT, has_codes: false },
 ];
 
 /// Spaces between two columns.
@@ -249,8 +294,7 @@ impl Summary {
         let shown = self.rows_shown();
         let mut rows = Vec::new();
         for form in FORMS {
-            let heads = form.heads.iter().enumerate();
-            let heads = heads.filter(|(at, _)| *at != 1 || self.is_by_target);
+            let heads = form.columns(self.is_by_target);
             rows = vec![heads.map(|(_, head)| (*head).to_owned()).collect::<Vec<_>>()];
             rows.extend(shown.iter().map(|row| row.cells(form, self.is_by_target)));
             let columns = (0..rows[0].len())
@@ -293,7 +337,8 @@ mod tests {
             sent: Some(sent),
             received: None,
             connect: Some(Duration::from_millis(connect)),
-            first_byte: None,
+            wait: None,
+            slow_by: None,
             rtt: None,
             retransmits: Some(1),
             failed: failed.into(),
@@ -308,7 +353,7 @@ mod tests {
         together.add(row("one:1", 500, 1, false));
         assert_eq!(
             together.cells(FORMS[0], true),
-            ["one:1", "3", "3.50 kB", "-", "9.00ms", "-", "-", "3", "1 × dns (EAI_NONAME)"]
+            ["one:1", "3", "3.50 kB", "-", "9.00ms", "-", "-", "-", "3", "1 × dns (EAI_NONAME)"]
         );
     }
 
@@ -337,7 +382,8 @@ mod tests {
             sent: Some(9_990_000),
             received: Some(9_990_000),
             connect: Some(Duration::from_micros(99_900)),
-            first_byte: Some(Duration::from_micros(99_900)),
+            wait: Some(Duration::from_micros(99_900)),
+            slow_by: Some(LimitedBy::NetworkUpstream),
             rtt: Some(Duration::from_micros(99_900)),
             retransmits: Some(12_345),
             failed: 12_345,
