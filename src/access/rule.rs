@@ -18,15 +18,21 @@ pub struct ParseNetworkError(String);
 
 impl fmt::Display for ParseNetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let several = several(&self.0);
         write!(
             f,
-            "'{}' is not a network; expected one such as 10.0.0.0/8 or 2001:db8::/32, or an address",
+            "'{}' is not a network; expected one such as 10.0.0.0/8 or 2001:db8::/32, or an address{several}",
             self.0
         )
     }
 }
 
 impl std::error::Error for ParseNetworkError {}
+
+/// What is said of a list where one is expected.
+fn several(text: &str) -> &'static str {
+    if text.contains([',', ' ']) { "; for several, repeat the option" } else { "" }
+}
 
 impl FromStr for Network {
     type Err = ParseNetworkError;
@@ -108,8 +114,9 @@ impl fmt::Display for ParseRuleError {
         write!(
             f,
             "'{}' {problem}; expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, and perhaps \
-             :PORT, with IPv6 in brackets then",
-            self.0
+             :PORT, with IPv6 in brackets then{}",
+            self.0,
+            several(&self.0)
         )
     }
 }

@@ -64,7 +64,13 @@ pub struct UsersError {
 #[derive(Debug)]
 enum Problem {
     Unreadable(std::io::Error),
-    Malformed { line: usize },
+    Malformed {
+        line: usize,
+    },
+    /// The password is a hash, as htpasswd(1) and crypt(3) write them: whoever knew it could use it.
+    Hashed {
+        line: usize,
+    },
     Empty,
 }
 
@@ -81,6 +87,11 @@ impl fmt::Display for UsersError {
             Problem::Malformed { line } => {
                 write!(f, "line {line} is not user:password, with at most {LONGEST} bytes each")
             }
+            Problem::Hashed { line } => write!(
+                f,
+                "line {line} has a hash in place of the password; write the password itself, in a file \
+                 that nobody else can read"
+            ),
             Problem::Empty => f.write_str("there are none; expected lines of user:password"),
         }
     }
@@ -104,6 +115,9 @@ impl Users {
             if !line.is_empty() && !line.starts_with(b"#") {
                 let user = Credentials::from_line(line);
                 users.push(user.ok_or_else(|| error(Problem::Malformed { line: index + 1 }))?);
+                if has_hash(line) {
+                    return Err(error(Problem::Hashed { line: index + 1 }));
+                }
             }
         }
         if users.is_empty() { Err(error(Problem::Empty)) } else { Ok(Self(users)) }
@@ -117,6 +131,15 @@ impl Users {
         });
         known.into()
     }
+}
+
+/// Whether what stands behind the colon is what htpasswd(1) or crypt(3) make of a password.
+fn has_hash(line: &[u8]) -> bool {
+    let password = line.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
+    let is_of_crypt = ["$apr1$", "$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$y$"]
+        .iter()
+        .any(|id| password.starts_with(id.as_bytes()) && password.len() > 30);
+    is_of_crypt || password.starts_with(b"{SHA}") || password.starts_with(b"{SSHA}")
 }
 
 impl fmt::Debug for Users {

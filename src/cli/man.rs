@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::{self, Failure};
 use super::help;
 
 #[derive(Debug, Args)]
@@ -18,6 +18,17 @@ pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
     let ManArgs { directory } = args;
     let failed =
         |error| Failure::new(format!("writing manual pages to '{}': {error}", directory.display()));
+    if directory.is_file() {
+        return Err(Failure::new(format!(
+            "writing manual pages to '{}': it is a file; name a directory",
+            directory.display()
+        )));
+    }
     std::fs::create_dir_all(directory).map_err(failed)?;
-    clap_mangen::generate_to(help::command(), directory).map_err(failed)
+    clap_mangen::generate_to(help::command(), directory).map_err(failed)?;
+    exit::say(&format!(
+        "the manual pages are in '{0}'; read one: man -l '{0}/conniver.1'",
+        directory.display()
+    ));
+    Ok(())
 }

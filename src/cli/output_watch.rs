@@ -22,7 +22,7 @@ pub(crate) fn stop_when_reader_leaves(stopper: Stopper) {
                 Ok(_) => {
                     let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
                     if watched[0].revents().is_some_and(|events| events.intersects(gone)) {
-                        stopper.request_once();
+                        stopper.request_for_lack_of_a_reader();
                     }
                     return;
                 }

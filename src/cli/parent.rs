@@ -99,9 +99,10 @@ pub(super) fn advice(failed: &Failed<'_>) -> Option<&'static str> {
         ("EAI_NONAME" | "EAI_NODATA" | "ADDRESS_FAMILY", None) if looks_up_here => {
             "if the proxy knows the name, socks5h:// in place of socks5:// leaves the look-up to it"
         }
-        ("HTTP_407" | "SOCKS5_AUTH" | "SOCKS5_FF", _) => {
-            "write them into the proxy's URL: http://USER:PASSWORD@HOST"
+        ("SOCKS5_AUTH" | "SOCKS5_FF", _) => {
+            "write name and password into the proxy's URL: socks5h://USER:PASSWORD@HOST"
         }
+        ("HTTP_407", _) => "write them into the proxy's URL: http://USER:PASSWORD@HOST",
         ("PARENT_PROTOCOL", _) => "check the port and the scheme of the proxy's URL",
         ("EOF" | "ECONNRESET" | "EPIPE" | "CONNECT_TIMEOUT", Some(0)) if is_socks => {
             "perhaps it is an HTTP proxy: then its URL begins with http://"

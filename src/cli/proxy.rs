@@ -25,7 +25,7 @@ use super::{Verbosity, circles, diagnostics, output_watch, service, usage, value
 #[command(
     after_help = "Signals: SIGINT and SIGTERM end it when open connections have finished (--drain), a second one at once. \
     SIGHUP reopens the output file, as log rotation needs it.\n\n\
-    Exit status: 0 when SIGINT or SIGTERM ended it; 1 when it could not start or a record was not written, 2 for \
+    Exit status: 0 when SIGINT or SIGTERM ended it, or the reader of standard output has gone; 1 when it could not start or a record was not written, 2 for \
     wrong usage."
 )]
 #[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic", "redirect", "tproxy"])))]
@@ -332,7 +332,8 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let output = args.output();
     let reader_gone = stopper.clone();
     let queue = usize::try_from(args.queue.as_u64()).unwrap_or(usize::MAX);
-    let started = Recorder::start(output.clone(), queue, move || reader_gone.request_once());
+    let started =
+        Recorder::start(output.clone(), queue, move || reader_gone.request_for_lack_of_a_reader());
     let (recorder, writer) = started.map_err(Failure::new)?;
 
     let reopen = {

@@ -23,9 +23,16 @@ impl Stopper {
         self.0.send_modify(|requests| *requests += 1);
     }
 
-    /// Asks, unless somebody did already.
-    pub(crate) fn request_once(&self) {
-        self.0.send_modify(|requests| *requests = (*requests).max(1));
+    /// Asks because nobody reads standard output any more, and says so to who wants to know, unless somebody asked already.
+    pub(crate) fn request_for_lack_of_a_reader(&self) {
+        let asks = self.0.send_if_modified(|requests| {
+            let is_first = *requests == 0;
+            *requests = (*requests).max(1);
+            is_first
+        });
+        if asks {
+            tracing::info!("the reader of standard output has gone; ending");
+        }
     }
 }
 

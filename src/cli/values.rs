@@ -22,7 +22,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     seconds()
         .or_else(friendly)
         .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "expected a time such as 5s, 250ms or 1m, a year at most".to_owned())
+        .ok_or_else(|| "expected a time such as 5s, 250ms, 1m or 24h, a year at most".to_owned())
 }
 
 /// A [`duration`] that is not shorter than this one, which is shown as `shown`.

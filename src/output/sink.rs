@@ -341,6 +341,13 @@ fn open(output: &Output) -> io::Result<File> {
             options.append(true).create(true);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, *mode);
+            #[cfg(unix)]
+            if std::fs::metadata(path)
+                .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_fifo(&found.file_type()))
+            {
+                // open(2) returns when somebody reads from it.
+                tracing::warn!("'{}' is a FIFO: waiting for its reader", path.display());
+            }
             options.open(path)
         }
     }

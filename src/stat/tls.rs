@@ -9,10 +9,12 @@ use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    InconsistentKeys, RootCertStore, SignatureScheme,
 };
+use zeroize::Zeroizing;
 
 use super::certificate;
 use super::failure::of_certificate;
@@ -43,18 +45,32 @@ struct Trust {
 
 impl Identity {
     pub(super) fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let provider = Arc::new(crypto::ring::default_provider());
         let named = settings.cacert.as_deref().map(certificates).transpose()?;
         let client = settings.client_cert.as_deref().map(|path| {
             let key = PrivateKeyDer::from_pem_file(path);
             let key = key.map_err(|error| match error {
+                _ if is_encrypted(path) => encrypted(path),
                 // The certificate may be there.
                 pem::Error::NoItemsFound => unreadable(KEY, path, &error),
                 _ => unreadable("a certificate and its private key", path, &error),
             })?;
-            Ok((certificates(path)?, key))
+            let chain = certificates(path)?;
+            let fits =
+                provider.key_provider.load_private_key(key.clone_key()).map_or(true, |key| {
+                    // That a kind of key cannot be compared is no fault of it.
+                    !matches!(
+                        CertifiedKey::new(chain.clone(), key).keys_match(),
+                        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch))
+                    )
+                });
+            match fits {
+                true => Ok((chain, key)),
+                false => Err(of_another(path)),
+            }
         });
         Ok(Self {
-            provider: Arc::new(crypto::ring::default_provider()),
+            provider,
             named,
             client: client.transpose()?,
             insecure: settings.insecure,
@@ -118,6 +134,27 @@ const KEY: &str = "a private key";
 
 /// What is read where the server is to be trusted.
 const CERTIFICATES: &str = "certificates";
+
+/// Whether a private key in this file needs a passphrase.
+fn is_encrypted(path: &Path) -> bool {
+    let text = std::fs::read(path).map(Zeroizing::new).unwrap_or_default();
+    memchr::memmem::find(&text, b"ENCRYPTED").is_some()
+}
+
+fn encrypted(path: &Path) -> SetupError {
+    let path = path.display();
+    SetupError(format!(
+        "reading {KEY} from '{path}': it is encrypted; decrypt it first, as with: \
+         openssl pkey -in '{path}' -out NEW"
+    ))
+}
+
+fn of_another(path: &Path) -> SetupError {
+    SetupError(format!(
+        "reading {KEY} from '{}': it does not belong to the certificate; -E takes a file with both",
+        path.display()
+    ))
+}
 
 fn unreadable(what: &str, path: &Path, error: &pem::Error) -> SetupError {
     use pem::Error::*;

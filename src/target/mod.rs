@@ -168,7 +168,8 @@ fn check_host(host: &str) -> Result<(), &'static str> {
         return Err("its host is longer than a name can be");
     }
     // '%' may be undone by whoever the name is passed on to.
-    if host.chars().any(|c| c.is_control() || c.is_whitespace() || "/@[]?#\\\"<>%^|".contains(c)) {
+    if host.chars().any(|c| c.is_control() || c.is_whitespace() || "/@[]?#\\\"<>%^|,;".contains(c))
+    {
         return Err("its host has a character that no host name has");
     }
     // RFC 1035 section 3.1: an empty label is the root, and stands at the end.

@@ -10,6 +10,7 @@ use crate::arguments::{refused, unwrapped};
 use crate::harness::clients::without_proxies;
 use crate::harness::has_tool;
 use crate::harness::program::BINARY;
+use crate::harness::tls::certificate;
 use crate::run::as_nobody;
 
 /// The exit status, and what is said on standard error.
@@ -110,6 +111,53 @@ fn files_that_cannot_be_used_are_named() {
         ),
     ] {
         assert_eq!(refused(args), (Some(status), format!("conniver: {said}\n")), "{args:?}");
+    }
+}
+
+#[test]
+fn keys_and_passwords_of_another_form_are_told() {
+    if !has_tool("openssl", "keys_and_passwords_of_another_form_are_told") {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let read = |path: &String| std::fs::read_to_string(path).unwrap();
+    let one = read(&certificate(directory.path(), "one").1);
+    // Over the same files.
+    let (two, _) = certificate(directory.path(), "two");
+    let mixed = file("mixed", &(one.clone() + &read(&two)));
+    let key = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted = file("encrypted", &(one + key));
+    let hash = "$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/";
+    let hashed = file("htpasswd", &format!("# users\nalice:{hash}\n"));
+    for (args, said) in [
+        (
+            ["stat", "-E", &mixed, "https://h"].map(str::to_owned),
+            format!(
+                "reading a private key from '{mixed}': it does not belong to the certificate; -E takes a \
+                 file with both"
+            ),
+        ),
+        (
+            ["stat", "-E", &encrypted, "https://h"].map(str::to_owned),
+            format!(
+                "reading a private key from '{encrypted}': it is encrypted; decrypt it first, as with: \
+                 openssl pkey -in '{encrypted}' -out NEW"
+            ),
+        ),
+        (
+            ["proxy", "-D0", "--auth-file", &hashed].map(str::to_owned),
+            format!(
+                "reading users from '{hashed}': line 2 has a hash in place of the password; write the \
+                 password itself, in a file that nobody else can read"
+            ),
+        ),
+    ] {
+        assert_fails(Command::new(BINARY).args(args), 1, &format!("conniver: {said}\n"));
     }
 }
 

@@ -8,7 +8,7 @@ const BIND: &str = "'h' is not an address to listen on; give an IPv4 address, an
     brackets, localhost, or * for every address";
 const RULE: &str = "expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, and perhaps :PORT, \
     with IPv6 in brackets then";
-const TIME: &str = "expected a time such as 5s, 250ms or 1m, a year at most";
+const TIME: &str = "expected a time such as 5s, 250ms, 1m or 24h, a year at most";
 const PORT: &str = "expected a whole number from 1 to 65535, such as 15001";
 const LIMIT: &str = "expected a whole number such as 1000, or 0 for no limit";
 const MARK: &str = "expected a number from 1 to 4294967295, or 0x and hex digits, such as 7 or 0x7";
@@ -129,6 +129,11 @@ fn addresses_say_the_form_that_is_expected() {
             &format!("proxy -D 0 --{option} a:b:c"),
             &format!("--{option} <RULE>"),
             &format!("'a:b:c' names no targets; {RULE}"),
+        );
+        assert_expected(
+            &format!("proxy -D 0 --{option} localhost,h"),
+            &format!("--{option} <RULE>"),
+            &format!("'localhost,h' names no targets; {RULE}; for several, repeat the option"),
         );
         assert_expected(
             &format!("proxy -D 0 --{option} http://h:1/"),
