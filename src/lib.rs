@@ -69,6 +69,8 @@
 //! | `testing` | a proxy in a thread, for the tests of programs |
 //! | `cli` (default) | the program `conniver` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "proxy")]
 mod caught;
 mod clock;

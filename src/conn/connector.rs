@@ -66,6 +66,12 @@ pub struct Connecting<T> {
     builder: Option<Builder>,
 }
 
+impl<T> fmt::Debug for Connecting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").field("builder", &self.builder).finish_non_exhaustive()
+    }
+}
+
 impl<T, S, E> Future for Connecting<T>
 where
     T: Future<Output = Result<TokioIo<S>, E>>,

@@ -341,6 +341,17 @@ impl<S: std::os::windows::io::AsSocket> std::os::windows::io::AsSocket for Conn<
     }
 }
 
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("reconnects", &self.reconnects)
+            .field("context", &self.context)
+            .field("on_open", &self.on_open.is_some())
+            .field("on_close", &self.on_close.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<S: fmt::Debug> fmt::Debug for Conn<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conn").field("stream", &self.stream).finish_non_exhaustive()
