@@ -47,7 +47,7 @@ struct Args {
     /// Only these works, separated by commas
     #[arg(long, value_delimiter = ',')]
     works: Vec<Work>,
-    /// Only these peers, separated by commas: haproxy, haproxy-tuned, nginx, socat, tinyproxy,
+    /// Only these peers, separated by commas: direct, haproxy, haproxy-tuned, nginx, socat, tinyproxy,
     /// microsocks
     #[arg(long, value_delimiter = ',')]
     peers: Option<Vec<String>>,

@@ -41,7 +41,15 @@ impl Peer {
     }
 
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        self.children.iter().map(|child| cpu::seconds(child.id())).sum()
+        match self.children.is_empty() {
+            true => f64::NAN,
+            false => self.children.iter().map(|child| cpu::seconds(child.id())).sum(),
+        }
+    }
+
+    /// Whether it is something beside the origin and the load.
+    pub(crate) fn has_processes(&self) -> bool {
+        !self.children.is_empty()
     }
 
     /// Memory above what it had before any load: what earlier works left behind counts as well.
@@ -85,6 +93,13 @@ impl Peer {
         let mut entries = forwards(forwarding);
         entries.extend([(Entry::Connect, *asked), (Entry::Socks5, *asked)]);
         Self::new(name, vec![child], entries)
+    }
+
+    /// No proxy at all: what the origin and the load do alone. It has no processor time of its own.
+    fn direct(origin: &Origin) -> Self {
+        let addresses: Vec<_> =
+            Service::ALL.into_iter().map(|service| origin.address(service)).collect();
+        Self::new("direct", Vec::new(), forwards(&addresses))
     }
 
     /// No proxy: a program that does the origin's services itself, its streams "wrapped" or "bare".
@@ -231,6 +246,9 @@ pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Pa
         found
     };
     let mut peers = Vec::new();
+    if wanted("direct") {
+        peers.push(Peer::direct(origin));
+    }
     if wanted("haproxy-tuned") && installed("haproxy") {
         peers.push(Peer::haproxy("haproxy-tuned", true, origin, directory));
     }

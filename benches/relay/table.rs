@@ -56,7 +56,8 @@ pub(crate) fn print_ratios(measured: &Measured, works: &[Work], names: &[&str]) 
 /// Three significant digits.
 fn short(value: f64) -> String {
     match value.abs() {
-        v if !value.is_finite() || v == 0.0 => format!("{value}"),
+        v if v.is_nan() => "-".to_owned(),
+        v if v.is_infinite() || v == 0.0 => format!("{value}"),
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),

@@ -94,7 +94,7 @@ impl Work {
 
     /// Whether `peer` has what the work needs.
     pub(crate) fn is_for(self, peer: &Peer) -> bool {
-        peer.address(self.entry()).is_some()
+        peer.address(self.entry()).is_some() && (self != Work::Idle || peer.has_processes())
     }
 
     /// Does the work through `peer`; one value for each of [`figures`](Self::figures).
