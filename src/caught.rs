@@ -12,7 +12,7 @@ pub(crate) struct Panicked;
 impl Panicked {
     /// As it stands in a record.
     pub(crate) fn fault() -> Fault {
-        Fault { code: "PANIC".into(), text: "a defect in the proxy, which its log tells".into() }
+        Fault { code: "PANIC".into(), text: "internal error (panic); see the log".into() }
     }
 }
 

@@ -45,10 +45,13 @@ impl fmt::Display for SocketOptionsError {
         let Self { what, error } = self;
         let text = crate::fault::text_of(error);
         match error.kind() {
-            io::ErrorKind::Unsupported => write!(f, "setting {what}: this system has none"),
+            io::ErrorKind::Unsupported => {
+                write!(f, "cannot set {what}: not supported by this system")
+            }
             _ => write!(
                 f,
-                "setting {what}: {text}; Linux takes whole seconds from 1 to 32767, and 1 to 127 probes"
+                "cannot set {what}: {text}; Linux accepts whole seconds from 1 to 32767, and 1 to \
+                 127 probes"
             ),
         }
     }
@@ -84,9 +87,9 @@ impl SocketOptions {
         let options = Self { keepalive, user_timeout };
         let failed = |what| move |error| SocketOptionsError { what, error };
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
-        let socket = socket.map_err(failed("options on a socket"))?;
+        let socket = socket.map_err(failed("socket options"))?;
         options.set_keepalive(&socket).map_err(failed("keepalive"))?;
-        options.set_user_timeout(&socket).map_err(failed("the user time-out"))?;
+        options.set_user_timeout(&socket).map_err(failed("the user timeout"))?;
         Ok(options)
     }
 
@@ -158,11 +161,11 @@ impl fmt::Display for MarkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mark, error } = self;
         let advice = match error.kind() {
-            io::ErrorKind::PermissionDenied => "; it needs CAP_NET_ADMIN, which root has",
-            io::ErrorKind::Unsupported => "; only Linux marks packets",
+            io::ErrorKind::PermissionDenied => "; this needs root or CAP_NET_ADMIN",
+            io::ErrorKind::Unsupported => "; only Linux supports firewall marks",
             _ => "",
         };
-        write!(f, "marking connections with {mark}: {}{advice}", crate::fault::text_of(error))
+        write!(f, "cannot set firewall mark {mark}: {}{advice}", crate::fault::text_of(error))
     }
 }
 

@@ -170,7 +170,10 @@ fn is_listed(ip: IpAddr) -> bool {
     match if_addrs::get_if_addrs() {
         Ok(interfaces) => interfaces.iter().any(|interface| interface.ip() == ip),
         Err(error) => {
-            tracing::error!("listing this machine's addresses: {}", crate::fault::text_of(&error));
+            tracing::error!(
+                "cannot list this machine's addresses: {}",
+                crate::fault::text_of(&error)
+            );
             true
         }
     }

@@ -92,7 +92,7 @@ impl Access {
         let refused = !self.from.is_empty() && !remote.is_some_and(is_named);
         refused.then(|| Fault {
             code: "CLIENT_DENIED".into(),
-            text: "no --allow-from network has the client's address".into(),
+            text: "the client's address is in no --allow-from network".into(),
         })
     }
 
@@ -109,7 +109,7 @@ impl Access {
     /// Why a target may not be reached, as far as its name tells.
     pub(crate) fn refuse_target(&self, asker: Asker, target: &Target) -> Option<Fault> {
         if self.deny.iter().any(|rule| rule.names(target)) {
-            return Some(denied("a --deny rule names the target"));
+            return Some(denied("a --deny rule matches the target"));
         }
         // A name may still lead to an address that a rule allows.
         let may_be_allowed =
@@ -117,7 +117,7 @@ impl Access {
         let refused = asker != Asker::Operator
             && !self.allow.is_empty()
             && !self.allow.iter().any(may_be_allowed);
-        refused.then(|| denied("no --allow rule names the target"))
+        refused.then(|| denied("no --allow rule matches the target"))
     }
 
     /// Why a target may not be reached by a name that a parent proxy looks up: its addresses are not
@@ -131,8 +131,8 @@ impl Access {
         let is_named = self.allow.iter().any(|rule| rule.names_host(target));
         if !is_named && self.deny.iter().any(|rule| rule.may_cover(target.port())) {
             return Some(denied(
-                "a --deny rule has a network, the parent proxy looks the name up, and no --allow rule \
-                 names it",
+                "no --allow rule matches the name, and --deny networks cannot be applied to it \
+                 because the parent proxy resolves it",
             ));
         }
         if asker != Asker::Operator
@@ -140,12 +140,12 @@ impl Access {
             && !self.allow.iter().any(|rule| rule.names(target))
         {
             return Some(denied(
-                "no --allow rule names the target, and the parent proxy looks its name up",
+                "no --allow rule matches the target, whose name the parent proxy resolves",
             ));
         }
         let has_rules = asker == Asker::RemoteClient || !self.deny.is_empty();
         (has_rules && !is_named && target.is_ambiguous_name()).then(|| {
-            denied("the parent proxy could take the name for another one, or for an address")
+            denied("the parent proxy could read the name as another name or as an address")
         })
     }
 
@@ -169,7 +169,7 @@ impl Access {
         let at = |ip: IpAddr| SocketAddr::new(ip, target.port());
         let mut all = destinations.iter().flat_map(Destination::all);
         if all.any(|ip| self.deny.iter().any(|rule| rule.covers(at(ip)))) {
-            return Some(denied("a --deny rule covers the target's address"));
+            return Some(denied("a --deny rule matches the target's address"));
         }
         if asker == Asker::Operator {
             return None;
@@ -186,7 +186,7 @@ impl Access {
             && !allow.iter().any(|rule| rule.names(target))
             && !are_covered(TargetRule::covers)
         {
-            return Some(denied("no --allow rule covers the target's address"));
+            return Some(denied("no --allow rule matches the target's address"));
         }
         let is_guarded = match asker {
             Asker::Operator | Asker::LocalClient => false,
@@ -199,7 +199,8 @@ impl Access {
         let is_named = || allow.iter().any(|rule| rule.is_of_one_name() && rule.names(target));
         (is_guarded && !is_named() && !are_covered(TargetRule::covers_by_network)).then(|| {
             denied(
-                "only clients on this machine may reach its own, its loopback and link-local addresses",
+                "only local clients may connect to this machine's own, loopback and link-local \
+                 addresses",
             )
         })
     }

@@ -36,7 +36,7 @@ fn refused(code: &'static str, text: &'static str) -> Fault {
 }
 
 fn another_users() -> Fault {
-    refused("CLIENT_DENIED", "the client is a program of another user")
+    refused("CLIENT_DENIED", "the client belongs to another user")
 }
 
 fn unknown(text: &'static str) -> Fault {
@@ -50,9 +50,9 @@ impl Owner {
             Self::Own => None,
             Self::Other { .. } => Some(another_users()),
             Self::Gone => Some(unknown(
-                "the client closed its connection before the system could tell whose program it was",
+                "the client closed its connection before its user could be determined",
             )),
-            Self::Unknown => Some(unknown("the system cannot tell whose program the client is")),
+            Self::Unknown => Some(unknown("this system cannot determine the client's user")),
         }
     }
 }

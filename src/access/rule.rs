@@ -108,13 +108,13 @@ pub struct ParseRuleError(String);
 impl fmt::Display for ParseRuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = match self.0.contains("://") {
-            true => "is a URL, of which a rule has the host and perhaps the port",
-            false => "names no targets",
+            true => "is a URL; a rule has only a host and optionally a port",
+            false => "is not a valid rule",
         };
         write!(
             f,
-            "'{}' {problem}; expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, and perhaps \
-             :PORT, with IPv6 in brackets then{}",
+            "'{}' {problem}; expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, \
+             optionally followed by :PORT (then with IPv6 in brackets){}",
             self.0,
             several(&self.0)
         )

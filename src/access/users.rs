@@ -76,23 +76,23 @@ enum Problem {
 
 impl fmt::Display for UsersError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reading users from '{}': ", self.path.display())?;
+        write!(f, "cannot read users from '{}': ", self.path.display())?;
         match &self.problem {
             Problem::Unreadable(error) => write!(
                 f,
-                "{}; --auth-file takes a file of user:password lines",
+                "{}; --auth-file expects a file of user:password lines",
                 crate::fault::text_of(error)
             ),
             // Not the line itself: a password may stand in it.
             Problem::Malformed { line } => {
-                write!(f, "line {line} is not user:password, with at most {LONGEST} bytes each")
+                write!(f, "line {line} is not user:password with at most {LONGEST} bytes each")
             }
             Problem::Hashed { line } => write!(
                 f,
-                "line {line} has a hash in place of the password; write the password itself, in a file \
-                 that nobody else can read"
+                "line {line} has a hash instead of a password; store the password itself, in a file \
+                 that only its owner can read"
             ),
-            Problem::Empty => f.write_str("there are none; expected lines of user:password"),
+            Problem::Empty => f.write_str("the file has none; expected lines of user:password"),
         }
     }
 }
@@ -183,7 +183,7 @@ mod tests {
     fn a_bad_file_is_an_error_that_shows_no_password() {
         let error = users("ann:secret\nhunter2\n").unwrap_err().to_string();
         assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
-        assert!(users("").unwrap_err().to_string().contains("there are none"));
+        assert!(users("").unwrap_err().to_string().contains("the file has none"));
         assert!(!format!("{:?}", Credentials::new(b"ann", b"secret")).contains("secret"));
     }
 }

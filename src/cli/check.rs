@@ -21,12 +21,12 @@ const UNREAD: u8 = 2;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0 when nothing was found, 1 when something was, 2 for wrong usage or when a file \
-    could not be read."
+    after_help = "Exit status: 0 if there are no findings, 1 if there are, 2 for wrong usage or \
+                  if a file could not be read."
 )]
 pub(crate) struct CheckArgs {
-    /// Files of records, '-' for standard input; also compressed by gzip or zstd. What a rotation took
-    /// apart is best checked together
+    /// Files of records, plain or compressed by gzip or zstd; '-' for standard input. Check the
+    /// files of one log rotation together
     #[arg(required = true)]
     file: Vec<PathBuf>,
 }
@@ -57,10 +57,10 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
 
 fn unread(file: &Path, error: &io::Error) -> Failure {
     let advice = match error.kind() {
-        io::ErrorKind::IsADirectory => "; name the files in it",
+        io::ErrorKind::IsADirectory => "; give the files in it",
         io::ErrorKind::NotFound => "; check the name, or give '-' for standard input",
         io::ErrorKind::PermissionDenied => {
-            "; read it as the user who runs the proxy, or see its --output-mode"
+            "; run check as the proxy's user, or see conniver proxy --output-mode"
         }
         _ => "",
     };
@@ -68,7 +68,7 @@ fn unread(file: &Path, error: &io::Error) -> Failure {
         Some("-") => "standard input".to_owned(),
         _ => format!("'{}'", file.display()),
     };
-    Failure::new(format!("reading records from {file}: {error}{advice}"))
+    Failure::new(format!("cannot read records from {file}: {error}{advice}"))
 }
 
 fn read(check: &mut Check, file: &Path) -> io::Result<()> {
@@ -105,15 +105,15 @@ const SOURCES: &str =
 fn summary(checked: &Checked, read_in: &str) -> String {
     let Checked { lines, runs, closed, refused, found, remarks, .. } = checked;
     let found = match (found, lines) {
-        (0, 0) => return format!("no records {read_in}: nothing can be said; {SOURCES}"),
-        (0, _) if remarks.is_empty() => "nothing is wrong".to_owned(),
-        (0, _) => "nothing is wrong in these lines".to_owned(),
+        (0, 0) => return format!("no records {read_in}; {SOURCES}"),
+        (0, _) if remarks.is_empty() => "no findings".to_owned(),
+        (0, _) => "no findings in these lines".to_owned(),
         (count, _) => counted(*count, "finding"),
     };
     let refused = match refused {
         0 => String::new(),
-        count => format!(", {count} refused without a line of their own"),
+        count => format!(", {count} refused without a record"),
     };
     let (lines, runs) = (counted(*lines, "line"), counted(*runs as u64, "run"));
-    format!("{lines} of {runs}, {} closed{refused}: {found}", counted(*closed, "pair"))
+    format!("{lines} of {runs}, {} closed{refused}: {found}", counted(*closed, "connection"))
 }

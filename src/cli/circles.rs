@@ -10,8 +10,8 @@ use conniver::proxy::Via;
 pub(super) fn own_parent(via: &Via, listening: &[(&'static str, SocketAddr)]) -> Option<String> {
     let (option, address) = own_port(via.parent(), listening, IsLocalhostOwn(true))?;
     Some(format!(
-        "--via {via} is this proxy's own {option} {address}: connections would go round in a circle; \
-         name another proxy"
+        "--via {via} is this proxy's own listener {option} {address}, so connections would loop; \
+         choose another parent proxy"
     ))
 }
 
@@ -24,8 +24,8 @@ pub(super) fn own_target(
     // Another server may listen on the other address of the name.
     let (option, address) = own_port(target, listening, IsLocalhostOwn(false))?;
     Some(format!(
-        "-L {listen}:{target} leads to this proxy's own {option} {address}: connections would go \
-         round in a circle; name another target"
+        "-L {listen}:{target} leads to this proxy's own listener {option} {address}, so \
+         connections would loop; choose another target"
     ))
 }
 
@@ -36,7 +36,8 @@ pub(super) fn denied_target(forward: &Forward, deny: &[TargetRule]) -> Option<St
     access.deny = deny.to_vec();
     let rule = access.denied_by(target)?;
     Some(format!(
-        "--deny {rule} forbids the only target of -L {listen}:{target}: every connection to it is refused"
+        "--deny {rule} forbids the only target of -L {listen}:{target}: all its connections will \
+         be refused"
     ))
 }
 

@@ -9,7 +9,7 @@ use super::help;
 #[derive(Debug, Args)]
 #[command(after_help = "Load them with: source <(conniver completions bash)")]
 pub(crate) struct CompletionsArgs {
-    /// The shell to print them for
+    /// Shell to print completions for
     shell: Shell,
 }
 

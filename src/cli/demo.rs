@@ -17,7 +17,7 @@ use super::{Verbosity, diagnostics, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// How much is sent each way, MiB
+    /// Data to send each way, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = mebibytes)]
     size: u64,
 
@@ -27,7 +27,7 @@ pub(crate) struct DemoArgs {
 
 fn mebibytes(text: &str) -> Result<u64, String> {
     let number = values::number(1..=65_536, 8)(text);
-    number.map_err(|expected| format!("{expected}: it counts MiB, without a unit"))
+    number.map_err(|expected| format!("{expected}; it is in MiB, without a unit"))
 }
 
 /// What the upstream lets pass before it answers, so that the record shows where it went.
@@ -40,7 +40,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<(), Failure> {
 }
 
 async fn show(size: u64) -> Result<(), Failure> {
-    let failure = |error: io::Error| Failure::new(format!("running the demonstration: {error}"));
+    let failure = |error: io::Error| Failure::new(format!("cannot run the demo: {error}"));
     let origin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failure)?;
     let target = origin.local_addr().map_err(failure)?;
     let upstream = tokio::spawn(serve_once(origin, size));
@@ -69,13 +69,13 @@ async fn show(size: u64) -> Result<(), Failure> {
         .await
         .map_err(|error| failure(io::Error::other(error)))?;
     if tally.unwritten > 0 {
-        return Err(Failure::new("writing the record to standard output failed"));
+        return Err(Failure::new("cannot write the record to standard output"));
     }
 
     exit::say(&format!("the client sent {sent} bytes and received {received} in {took:.1?}"));
     let program = std::env::args().next().unwrap_or_else(|| "conniver".to_owned());
     exit::say(&format!(
-        "the record of it is on standard output; try: {program} demo | jq '.phases, .delivery'"
+        "the record is on standard output; try: {program} demo | jq '.phases, .delivery'"
     ));
     Ok(())
 }

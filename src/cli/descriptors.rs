@@ -16,7 +16,7 @@ pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
         Some(asked) if asked <= most => Some(asked),
         Some(asked) => {
             tracing::warn!(
-                "--max-connections {asked}: with {} (ulimit -Hn) there is room for {}",
+                "--max-connections {asked} is reduced: {} (ulimit -Hn) are enough for {}",
                 counted(descriptors, "descriptor"),
                 counted(most.get() as u64, "connection")
             );
@@ -24,7 +24,7 @@ pub(crate) fn connections(asked: Option<NonZeroUsize>) -> Option<NonZeroUsize> {
         }
         None => {
             tracing::info!(
-                "room for {} ({}, ulimit -Hn)",
+                "accepting up to {} at a time ({}, ulimit -Hn)",
                 counted(most.get() as u64, "connection"),
                 counted(descriptors, "descriptor")
             );
@@ -43,7 +43,9 @@ fn raise() -> Option<u64> {
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard.try_into().ok(),
         Err(error) => {
-            tracing::debug!("raising the limit on descriptors from {soft} to {hard}: {error}");
+            tracing::debug!(
+                "cannot raise the limit on file descriptors from {soft} to {hard}: {error}"
+            );
             soft.try_into().ok()
         }
     }

@@ -33,8 +33,8 @@ pub(crate) fn start(verbosity: &Verbosity) {
         .init();
     if let Some(wrong) = wrong {
         let failure = Failure::new(format!(
-            "RUST_LOG is ignored, for '{wrong}' in it: expected off, error, warn, info, debug or trace, \
-             or such for parts of the program, as in conniver::dial=debug"
+            "RUST_LOG is ignored: '{wrong}' is not a log level; expected off, error, warn, info, \
+             debug or trace, or a level for one module, such as conniver::dial=debug"
         ));
         failure.say();
     }

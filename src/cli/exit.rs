@@ -31,7 +31,7 @@ impl Failure {
             words.push_str(part.split_once(')').map_or("", |(_number, rest)| rest));
         }
         if words.ends_with("Too many open files") {
-            words.push_str("; raise the limit on descriptors (ulimit -n)");
+            words.push_str("; raise the limit on file descriptors (ulimit -n)");
         }
         Self(words)
     }
@@ -76,14 +76,14 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .worker_threads((processors / 2).max(1))
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("starting the runtime: {error}")))
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))
 }
 
 /// Prints to standard output; a reader that has gone (`| head -1`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("writing to standard output: {error}")))
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }
@@ -104,7 +104,9 @@ pub(crate) async fn finish(
     let thread = std::thread::Builder::new().name("finish".to_owned());
     // Nobody waits any more when the end was hurried.
     let finish = move || _ = finished.send(writer.finish());
-    thread.spawn(finish).map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
+    thread
+        .spawn(finish)
+        .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
     let Tally { written, unwritten, lost, .. } = tokio::select! {
         tally = finishing => tally.unwrap_or_else(|_| recorder.tally()),
         () = hurried => recorder.tally(),

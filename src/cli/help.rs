@@ -20,9 +20,9 @@ const PAGES: &[Page] = &[
     Page {
         command: "proxy",
         headings: &[
-            ("Ways in", &["forward", "dynamic", "redirect", "tproxy", "accept_proxy"]),
-            ("Who may use it", &["allow_from", "auth_file", "allow", "deny"]),
-            ("Ways out", &["via", "ipv4", "ipv6", "send_proxy", "mark"]),
+            ("Listeners", &["forward", "dynamic", "redirect", "tproxy", "accept_proxy"]),
+            ("Access control", &["allow_from", "auth_file", "allow", "deny"]),
+            ("Upstream connections", &["via", "ipv4", "ipv6", "send_proxy", "mark"]),
             (
                 "Output",
                 &[
@@ -71,15 +71,15 @@ const PAGES: &[Page] = &[
         ],
         examples: &[
             (
-                "Forward port 15432 to a database, and read its records with jq",
+                "Forward port 15432 to a database, and print each verdict",
                 "conniver proxy -L 15432:db.example:5432 | jq .verdict",
             ),
             (
-                "Be an HTTP and SOCKS proxy that appends to a file and shows metrics",
+                "Run an HTTP and SOCKS proxy, with records in a file and metrics on port 9090",
                 "conniver proxy -D 1080 -o records.ndjson --metrics 9090",
             ),
             (
-                "Log requests whose answers took 100 ms or more",
+                "Log requests that waited at least 100 ms for their answer",
                 "conniver proxy -L 16379:cache.example:6379 --events turn --turn-min 100ms",
             ),
         ],
@@ -87,8 +87,8 @@ const PAGES: &[Page] = &[
     Page {
         command: "run",
         headings: &[
-            ("Ways in", &["intercept"]),
-            ("Ways out", &["via", "ipv4", "ipv6"]),
+            ("Interception", &["intercept"]),
+            ("Upstream connections", &["via", "ipv4", "ipv6"]),
             (
                 "Output",
                 &[
@@ -107,10 +107,13 @@ const PAGES: &[Page] = &[
         ],
         short: &["intercept", "via", "output", "events", "detail", "drain", "verbose", "quiet"],
         examples: &[
-            ("Say what a command's connections met", "conniver run -- curl https://example.com"),
-            ("Keep the records of a test suite", "conniver run -o records.ndjson -- pytest"),
+            ("Summarize the connections of a command", "conniver run -- curl https://example.com"),
             (
-                "Take connections of a program that knows no proxies, as root",
+                "Write the records of a test suite to a file",
+                "conniver run -o records.ndjson -- pytest",
+            ),
+            (
+                "Intercept a program without proxy support, as root",
                 "conniver run --intercept -- psql -h db.example",
             ),
         ],
@@ -129,13 +132,13 @@ const PAGES: &[Page] = &[
             "max_time", "verbose",
         ],
         examples: &[
-            ("Draw the phases of one request", "conniver stat https://example.com"),
+            ("Show the phases of one request", "conniver stat https://example.com"),
             (
-                "Ask 100 times, ten times a second, for percentiles",
+                "Fetch the URL 100 times, ten times a second, and show percentiles",
                 "conniver stat -n 100 --interval 100ms https://example.com",
             ),
             (
-                "Print who was slow as JSON",
+                "Print the verdict (who was slow) as JSON",
                 "conniver stat --json https://example.com | jq .verdict",
             ),
         ],
@@ -145,10 +148,10 @@ const PAGES: &[Page] = &[
         headings: &[],
         short: &[],
         examples: &[
-            ("Show one record", "conniver demo | jq ."),
+            ("Print the record", "conniver demo | jq ."),
             ("Send 100 MiB each way", "conniver demo --size 100"),
             (
-                "Show what the kernel knew of the upstream",
+                "Print the kernel's TCP information of the upstream's socket",
                 "conniver demo | jq .upstream.closedInfo",
             ),
         ],
@@ -160,10 +163,10 @@ const PAGES: &[Page] = &[
         examples: &[
             ("Check a file", "conniver check records.ndjson"),
             (
-                "Check it with what log rotation took away from it",
+                "Check it together with its rotated files",
                 "conniver check records.ndjson.2.gz records.ndjson.1 records.ndjson",
             ),
-            ("Check what another program prints", "zcat records.ndjson.2.gz | conniver check -"),
+            ("Check standard input", "zcat records.ndjson.2.gz | conniver check -"),
         ],
     },
     Page {
@@ -172,14 +175,14 @@ const PAGES: &[Page] = &[
         short: &[],
         examples: &[
             (
-                "Divert what programs here send to ports 80 and 443",
+                "Divert connections of local programs to ports 80 and 443",
                 "conniver rules redirect --port 15001 --ports 80,443 --mark 1 > divert.sh",
             ),
             (
-                "Divert what comes in by an interface, addresses kept",
+                "Divert connections that arrive on an interface, and keep their addresses",
                 "conniver rules tproxy --port 15001 --on eth1 > divert.sh",
             ),
-            ("Read about the options of one way", "conniver rules redirect --help"),
+            ("Show the options of redirect", "conniver rules redirect --help"),
         ],
     },
     Page {
@@ -187,9 +190,9 @@ const PAGES: &[Page] = &[
         headings: &[],
         short: &[],
         examples: &[
-            ("Keep the schema in a file", "conniver schema > record.schema.json"),
-            ("Print it for lines of --detail brief", "conniver schema --detail brief"),
-            ("Read what each key means", "conniver schema --markdown"),
+            ("Write the schema to a file", "conniver schema > record.schema.json"),
+            ("Print the schema of lines with --detail brief", "conniver schema --detail brief"),
+            ("Print the meaning of each key", "conniver schema --markdown"),
         ],
     },
 ];

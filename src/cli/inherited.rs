@@ -23,8 +23,8 @@ impl Inherited {
             });
             let taken = taken.map_err(|error| {
                 Failure::new(format!(
-                    "taking socket {} of those that were handed over (LISTEN_FDS): {error}; it must be \
-                     a listening TCP socket (ListenStream= with a port)",
+                    "cannot use inherited socket {} (LISTEN_FDS): {error}; it must be a listening \
+                     TCP socket (ListenStream= with a port)",
                     index + 1
                 ))
             });
@@ -52,8 +52,8 @@ impl Inherited {
         match self.0.first() {
             None => Ok(()),
             Some((address, _)) => Err(Failure::new(format!(
-                "a socket on {address} was handed over (LISTEN_FDS), and no option listens there; \
-                 give its address to -L, -D, --redirect or --tproxy"
+                "cannot use the inherited socket on {address} (LISTEN_FDS): no option listens \
+                 there; give its address to -L, -D, --redirect or --tproxy"
             ))),
         }
     }

@@ -13,17 +13,17 @@ use super::values;
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
     /// Maximum number of open connections; others wait to be accepted. By default, and with 0, as
-    /// many as there are descriptors for
+    /// many as the limit on file descriptors allows
     #[arg(long, value_name = "N", value_parser = values::limit)]
     max_connections: Option<usize>,
 
-    /// Maximum number of open connections of a client's address; others are reset. By default, and
+    /// Maximum number of open connections per client address; others are reset. By default, and
     /// with 0, there is no limit
     #[arg(long, value_name = "N", value_parser = values::limit)]
     max_per_client: Option<usize>,
 
-    /// Close connections on which no byte has moved for TIME, either way. By default, and with 0,
-    /// there is no limit
+    /// Close connections on which no byte has moved in either direction for TIME. By default, and
+    /// with 0, there is no limit
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     idle_timeout: Option<Duration>,
 
@@ -31,11 +31,11 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     lifetime: Option<Duration>,
 
-    /// Idle time before keepalive probes are sent, at least 1s; 0 turns them off
+    /// Idle time before keepalive probes are sent, at least 1s; 0 disables them
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = keepalive)]
     keepalive: Duration,
 
-    /// Keepalive probe interval, at least 1s
+    /// Interval between keepalive probes, at least 1s
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration_from(SECOND, "1s"))]
     keepalive_interval: Duration,
 
@@ -43,8 +43,8 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = values::number(1..=127_u32, 6))]
     keepalive_probes: u32,
 
-    /// Maximum time that sent data may stay unacknowledged (TCP_USER_TIMEOUT). Linux; by default, and
-    /// with 0, the system gives up after some 15 minutes
+    /// Maximum time that sent data may remain unacknowledged (TCP_USER_TIMEOUT). Linux; by default,
+    /// and with 0, the system gives up after about 15 minutes
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     user_timeout: Option<Duration>,
 }
@@ -55,7 +55,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn keepalive(text: &str) -> Result<Duration, String> {
     match values::duration(text)? {
         idle if idle.is_zero() || idle >= SECOND => Ok(idle),
-        _ => Err("expected at least 1s, or 0 for no keepalive probes".to_owned()),
+        _ => Err("expected at least 1s, or 0 to disable keepalive probes".to_owned()),
     }
 }
 

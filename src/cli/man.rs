@@ -9,18 +9,19 @@ use super::help;
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Directory for the pages, such as /usr/local/share/man/man1; it is created if it does not exist
+    /// Directory for the pages, such as /usr/local/share/man/man1; created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 
 pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
     let ManArgs { directory } = args;
-    let failed =
-        |error| Failure::new(format!("writing manual pages to '{}': {error}", directory.display()));
+    let failed = |error| {
+        Failure::new(format!("cannot write manual pages to '{}': {error}", directory.display()))
+    };
     if directory.is_file() {
         return Err(Failure::new(format!(
-            "writing manual pages to '{}': it is a file; name a directory",
+            "cannot write manual pages to '{}': it is a file; name a directory",
             directory.display()
         )));
     }

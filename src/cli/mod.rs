@@ -36,7 +36,7 @@ use clap::{Args, Parser, Subcommand};
 
 use exit::Failure;
 
-/// Tells what the network did to your TCP connections, without changing the program that made them.
+/// Shows what the network did to your TCP connections, without changing the program that made them.
 #[derive(Debug, Parser)]
 #[command(name = "conniver", version, max_term_width = 100)]
 #[command(arg_required_else_help = true)]
@@ -47,34 +47,35 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy: take connections, write one record per connection pair
+    /// Run the proxy: accept and relay connections, and write a record of each
     Proxy(Box<proxy::ProxyArgs>),
-    /// Run a program with the proxy around it, and say at its end what its connections met
+    /// Run a program through the proxy, and print a summary of its connections
     Run(Box<run::RunArgs>),
-    /// Ask for one URL, and show its phases and what TCP did
+    /// Fetch a URL, and show how long each phase took and what TCP did
     #[cfg(feature = "stat")]
     Stat(Box<stat::StatArgs>),
-    /// Show the whole thing on this machine alone: an upstream, a proxy, a client, and the record
+    /// Run an upstream, a proxy and a client on this machine, and print the record
     Demo(demo::DemoArgs),
-    /// Look for torn, missing and repeated lines in files of records, and for pairs that never ended
+    /// Check files of records for truncated, missing and duplicate lines, and for unclosed
+    /// connections
     Check(check::CheckArgs),
-    /// Print a script of the kernel's rules that divert connections to the proxy (Linux, nftables)
+    /// Print a shell script with nftables rules that divert connections to the proxy (Linux)
     Rules(rules::RulesArgs),
-    /// Print the JSON Schema of a line
+    /// Print the JSON Schema of the lines that conniver writes
     Schema(SchemaArgs),
     /// Write the manual pages of all commands
     Man(man::ManArgs),
-    /// Print completions of commands and options for a shell
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, Args)]
 struct SchemaArgs {
-    /// The --detail of the line
+    /// Level of detail of the lines
     #[arg(long, value_name = "LEVEL", default_value = "full")]
     detail: pair::DetailArg,
 
-    /// Print tables of its fields in Markdown instead
+    /// Print the keys as Markdown tables instead
     #[arg(long)]
     markdown: bool,
 }
@@ -82,10 +83,10 @@ struct SchemaArgs {
 /// How much is said on standard error.
 #[derive(Debug, Args)]
 struct Verbosity {
-    /// Say more on standard error; twice for everything. RUST_LOG overrides it
+    /// Log more to standard error: -v adds informational, -vv debug messages. RUST_LOG overrides it
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Say only what went wrong
+    /// Print errors only
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -113,7 +114,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn schema(args: &SchemaArgs) -> Result<(), Failure> {
-    let failed = |error| Failure::new(format!("printing the schema: {error}"));
+    let failed = |error| Failure::new(format!("cannot print the schema: {error}"));
     let schema = conniver::record::json_schema(args.detail.into());
     if args.markdown {
         return exit::print(reference::of(schema.as_value()).trim_end());

@@ -31,7 +31,9 @@ pub(crate) fn stop_when_reader_leaves(stopper: Stopper) {
     };
     let thread = std::thread::Builder::new().name("output watch".to_owned());
     if let Err(error) = thread.spawn(watch) {
-        tracing::debug!("watching standard output: {error}; a closed one shows at the next record");
+        tracing::debug!(
+            "cannot watch standard output: {error}; its end will be noticed at the next record"
+        );
     }
 }
 

@@ -12,63 +12,65 @@ use super::{usage, values};
 
 #[derive(Debug, Args)]
 pub(crate) struct PairArgs {
-    /// Which lines to write, separated by commas
+    /// Types of lines to write, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "close")]
     events: Vec<Event>,
 
-    /// Time between the sample lines of a connection while bytes pass, at least 10ms; while none do,
-    /// it is at least a minute. Needs sample among the --events
+    /// Interval between sample lines while a connection transfers data, at least 10ms; while it is
+    /// idle, at least a minute. Needs sample in --events
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(Settings::SHORTEST_SAMPLE_INTERVAL, "10ms"))]
     sample_interval: Duration,
 
-    /// Write only turns whose answers took at least so long. Needs turn among the --events
+    /// Write only turns that waited at least TIME for their answer. Needs turn in --events
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = values::duration)]
     turn_min: Duration,
 
-    /// How much they tell: brief is some 1 kB a pair, normal 5 kB, full has all that the kernel knows
+    /// Level of detail: brief (about 1 kB per record), normal (5 kB) or full (everything the kernel
+    /// reports)
     #[arg(long, value_name = "LEVEL", default_value = "full")]
     detail: DetailArg,
 
-    /// Put the kernel's structures into every record as they are, in hexadecimal (sysInfoRaw)
+    /// Add the kernel's TCP information structures to every record, unparsed, in hexadecimal
+    /// (sysInfoRaw)
     #[arg(long)]
     raw: bool,
 
-    /// Put this into every record; repeatable, the last value of a KEY counts
+    /// Add a label to every record; repeatable. If a KEY is repeated, its last value counts
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::label)]
     label: Vec<(String, String)>,
 
-    /// The machine's name in every record, instead of its own
+    /// Host name in every record, instead of the machine's own
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 
-    /// Do not look for the local programs that are clients
+    /// Do not look up the local process of each client
     #[arg(long)]
     no_process: bool,
 
-    /// Maximum time to look up and connect to a target: 10s, 500ms; a bare number is seconds; 0 means
-    /// no limit
+    /// Maximum time to resolve and connect to a target: 10s, 500ms; a number without a unit is
+    /// seconds; 0 means no limit
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     connect_timeout: Duration,
 
-    /// Reach targets through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT].
-    /// HTTP (CONNECT) and socks5h hand it names, socks5 looks them up here
+    /// Connect through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT]. With
+    /// http (CONNECT) and socks5h the parent resolves names, with socks5 conniver does
     #[arg(long, value_name = "URL")]
     via: Option<ViaArg>,
 
-    /// Reach targets by their IPv4 addresses alone
+    /// Connect to targets over IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
 
-    /// Reach targets by their IPv6 addresses alone
+    /// Connect to targets over IPv6 only
     #[arg(short = '6', long)]
     ipv6: bool,
 
-    /// Time that connections still open at the end have to finish; 0 ends them at once
+    /// Maximum time for open connections to finish at shutdown; 0 ends them at once
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     drain: Duration,
 
-    /// Maximum time to wait, after the last byte, for the peers to acknowledge everything; 0 does not
-    /// wait
+    /// Maximum time to wait, after the last byte, until the peers have acknowledged everything; 0
+    /// disables waiting
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     linger: Duration,
 }

@@ -82,10 +82,15 @@ pub(super) fn failure(record: &Record, is_named_by_option: bool) -> Option<Strin
     let advice = advice(&failed).map_or_else(String::new, |advice| format!("; {advice}"));
     Some(match (own_error(error), &record.target) {
         (None, Some(target)) => {
-            format!("reaching {target} through the parent proxy {via}{from}: {error}{advice}")
+            format!(
+                "cannot connect to {target} through the parent proxy {via}{from}: {error}{advice}"
+            )
         }
         (own, _) => {
-            format!("reaching the parent proxy {via}{from}: {}{advice}", own.unwrap_or(error))
+            format!(
+                "cannot connect to the parent proxy {via}{from}: {}{advice}",
+                own.unwrap_or(error)
+            )
         }
     })
 }
@@ -97,18 +102,18 @@ pub(super) fn advice(failed: &Failed<'_>) -> Option<&'static str> {
     let looks_up_here = via.starts_with("socks5://") && own_error(error).is_none();
     Some(match (code, heard) {
         ("EAI_NONAME" | "EAI_NODATA" | "ADDRESS_FAMILY", None) if looks_up_here => {
-            "if the proxy knows the name, socks5h:// in place of socks5:// leaves the look-up to it"
+            "if only the proxy can resolve the name, use socks5h:// instead of socks5://"
         }
         ("SOCKS5_AUTH" | "SOCKS5_FF", _) => {
-            "write name and password into the proxy's URL: socks5h://USER:PASSWORD@HOST"
+            "check the credentials in its URL, socks5h://USER:PASSWORD@HOST"
         }
-        ("HTTP_407", _) => "write them into the proxy's URL: http://USER:PASSWORD@HOST",
+        ("HTTP_407", _) => "check the credentials in its URL, http://USER:PASSWORD@HOST",
         ("PARENT_PROTOCOL", _) => "check the port and the scheme of the proxy's URL",
         ("EOF" | "ECONNRESET" | "EPIPE" | "CONNECT_TIMEOUT", Some(0)) if is_socks => {
-            "perhaps it is an HTTP proxy: then its URL begins with http://"
+            "if it is an HTTP proxy, its URL must begin with http://"
         }
         ("EOF" | "ECONNRESET" | "EPIPE", Some(0)) => {
-            "perhaps it is a SOCKS proxy: then its URL begins with socks5h://"
+            "if it is a SOCKS proxy, its URL must begin with socks5h://"
         }
         _ => return None,
     })
@@ -142,8 +147,8 @@ fn named_in(
     let Some((name, url)) = values.next() else { return Ok(None) };
     let mut via: Via = url.parse().map_err(|error: ParseViaError| {
         Failure::new(format!(
-            "the variable {name} does not name a parent proxy: {}; unset it, or name a parent with \
-             --via URL",
+            "the variable {name} is not a valid parent proxy: {}; unset it, or give a parent \
+             proxy with --via URL",
             error.problem()
         ))
     })?;

@@ -23,87 +23,91 @@ use super::{Verbosity, circles, diagnostics, output_watch, service, usage, value
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
 #[command(
-    after_help = "Signals: SIGINT and SIGTERM end it when open connections have finished (--drain), a second one at once. \
-    SIGHUP reopens the output file, as log rotation needs it.\n\n\
-    Exit status: 0 when SIGINT or SIGTERM ended it, or the reader of standard output has gone; 1 when it could not start or a record was not written, 2 for \
-    wrong usage."
+    after_help = "Signals: SIGINT and SIGTERM stop the proxy when open connections have finished (--drain), a \
+                  second one stops it at once. SIGHUP reopens the output file, for log rotation.\n\n\
+                  Exit status: 0 after a stop signal or when the reader of standard output has gone, 1 if it \
+                  could not start or a record was not written, 2 for wrong usage."
 )]
 #[command(group(ArgGroup::new("ways in").required(true).multiple(true).args(["forward", "dynamic", "redirect", "tproxy"])))]
 pub(crate) struct ProxyArgs {
-    /// Forward a port to one target, as ssh does; repeatable. BIND is 127.0.0.1 unless given, PORT 0
-    /// asks for any free port, IPv6 addresses stand in brackets
+    /// Listen on PORT and forward connections to HOST:HOSTPORT, as ssh -L does; repeatable. BIND is
+    /// 127.0.0.1 by default, PORT 0 picks a free port, IPv6 addresses go in brackets
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     forward: Vec<Forward>,
 
-    /// Serve HTTP (CONNECT and http:// requests) and SOCKS 4, 4a and 5 on a port; repeatable
+    /// Listen on PORT as an HTTP (CONNECT and http:// requests) and SOCKS 4, 4a and 5 proxy;
+    /// repeatable
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     dynamic: Vec<ListenAddr>,
 
-    /// Take connections that a REDIRECT rule of the kernel diverts to a port (see: conniver rules);
-    /// repeatable. Linux
+    /// Accept connections that a REDIRECT rule of nftables or iptables diverts to PORT (see:
+    /// conniver rules); repeatable. Linux
     #[arg(long, value_name = "[BIND:]PORT")]
     redirect: Vec<ListenAddr>,
 
-    /// Take connections that a TPROXY rule diverts to a port; repeatable. Linux, needs CAP_NET_ADMIN
+    /// Accept connections that a TPROXY rule diverts to PORT; repeatable. Linux, needs
+    /// CAP_NET_ADMIN
     #[arg(long, value_name = "[BIND:]PORT")]
     tproxy: Vec<ListenAddr>,
 
-    /// Serve clients in this network alone; repeatable. -L and -D need it to listen beyond loopback
+    /// Accept clients from this network only; repeatable. Required for -L beyond loopback, and for
+    /// -D unless --auth-file is given
     #[arg(long, value_name = "CIDR")]
     allow_from: Vec<Network>,
 
-    /// Ask who uses -D for a name and password (HTTP Basic, SOCKS 5): a file of user:password lines
+    /// File of user:password lines, with which clients of -D must authenticate (HTTP Basic, SOCKS
+    /// 5)
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
 
-    /// Let clients that choose their targets (all but those of -L) reach these alone; repeatable.
-    /// RULE is a network, a host name, *.SUFFIX or *, each perhaps with :PORT
+    /// Allow clients that choose their targets (all but those of -L) to reach only these;
+    /// repeatable. RULE is a network, a host name, *.SUFFIX or *, optionally followed by :PORT
     #[arg(long, value_name = "RULE")]
     allow: Vec<TargetRule>,
 
-    /// Never connect to these targets, whatever --allow says; repeatable
+    /// Never connect to these targets, even if --allow matches; repeatable
     #[arg(long, value_name = "RULE")]
     deny: Vec<TargetRule>,
 
-    /// Expect clients to begin with a PROXY protocol header, of version 1 or 2, and take the client
-    /// that it announces for theirs. For all listeners; beyond loopback they need --allow-from
+    /// Require a PROXY protocol header (version 1 or 2) on every connection, and record the client
+    /// that it announces. Applies to all listeners; beyond loopback they need --allow-from
     #[arg(long)]
     accept_proxy: bool,
 
-    /// Tell upstreams who their clients are by a PROXY protocol header
+    /// Send upstreams a PROXY protocol header with the client's address
     #[arg(long, value_name = "VERSION")]
     send_proxy: Option<SendProxy>,
 
-    /// Maximum time for a client to send its request, or what else it must; 0 means no limit
+    /// Maximum time for a client to send its request or PROXY protocol header; 0 means no limit
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     request_timeout: Duration,
 
-    /// Where records go: a file to append to, or '-' for standard output
+    /// File to append records to, or '-' for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
 
-    /// Permissions of the file when it is created, less the umask, in octal: 0640 lets its group read
-    /// it. Unix
+    /// Permissions of a new output file, in octal, less the umask; 0640 lets its group read it.
+    /// Unix
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = values::mode)]
     output_mode: u32,
 
-    /// Size of the output queue, at least 16kB: 64MiB, 500kB. When it is full, new connections wait; with
-    /// 0, whenever a record is not written yet
+    /// Size of the output queue: 64MiB, 500kB; at least 16kB. When it is full, new connections
+    /// wait; with 0 they wait whenever a record is unwritten
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = values::queue)]
     queue: ByteSize,
 
-    /// Mark connections to upstreams (SO_MARK), so that the kernel's rules can let them pass. Linux,
-    /// needs CAP_NET_ADMIN
+    /// Set this firewall mark (SO_MARK) on connections to upstreams, so that rules can exempt them.
+    /// Linux, needs CAP_NET_ADMIN
     #[arg(long, value_name = "N", value_parser = values::mark)]
     mark: Option<NonZeroU32>,
 
-    /// Show Prometheus what the proxy does, under /metrics, and whether it is well, under /healthz.
-    /// Beyond loopback it needs --allow-from
+    /// Serve Prometheus metrics at /metrics and a health check at /healthz. Beyond loopback it
+    /// needs --allow-from
     #[arg(long, value_name = "[BIND:]PORT")]
     metrics: Option<ListenAddr>,
 
-    /// Label metrics with the first N targets that clients choose, up to 1000; others are "other".
-    /// Those of -L always have labels
+    /// Number of targets chosen by clients that get their own metric label, up to 1000; further
+    /// ones are "other". Targets of -L always have a label
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = values::number(0..=1000_usize, 20))]
     metrics_targets: usize,
 
@@ -131,7 +135,8 @@ fn warn_if_others_read(file: &Path) {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o044 != 0 {
             tracing::warn!(
-                "other users can read the passwords in '{0}' (mode {mode:04o}); chmod 600 '{0}'",
+                "other users can read the passwords in '{0}' (mode {mode:04o}); run: chmod 600 \
+                 '{0}'",
                 file.display()
             );
         }
@@ -146,12 +151,13 @@ fn warn_of_unresolved_names(settings: &Settings) {
     let Access { allow, deny, .. } = &settings.access;
     if deny.iter().any(TargetRule::is_of_network) {
         tracing::warn!(
-            "--via {via} looks names up, so that --deny cannot be compared with their addresses: only \
-             names that an --allow rule names are reached"
+            "the parent proxy {via} resolves names, so --deny cannot be applied to their \
+             addresses: names are refused unless an --allow rule matches them"
         );
     } else if !allow.is_empty() && allow.iter().all(TargetRule::is_of_network) {
         tracing::warn!(
-            "--via {via} looks names up, and --allow has networks alone: no name is reached"
+            "the parent proxy {via} resolves names, and --allow has only networks: all names are \
+             refused"
         );
     }
 }
@@ -211,8 +217,9 @@ impl ProxyArgs {
             let or =
                 if *option == "-D" && !self.accept_proxy { ", or --auth-file FILE" } else { "" };
             let sentence = format!(
-                "{option} {address} can be reached from other machines: say who may use it with \
-                 --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone"
+                "{option} {address} can be reached from other machines: restrict its clients with \
+                 --allow-from CIDR{or}; '--allow-from 0.0.0.0/0 --allow-from ::/0' allows \
+                 everyone"
             );
             usage::wrong_usage(&["proxy"], &sentence);
         }
@@ -359,13 +366,13 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         on_reopen: move || {
             if !reopen() {
                 tracing::info!(
-                    "SIGUSR1: records go to standard output, which cannot be opened anew"
+                    "SIGUSR1 ignored: records go to standard output, which cannot be reopened"
                 );
             }
         },
     };
     signals::listen(&stopper, handlers)
-        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+        .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
     if output == Output::Stdout {
         output_watch::stop_when_reader_leaves(stopper.clone());
     }
@@ -374,7 +381,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let mut proxy = Proxy::new(settings, recorder.clone(), listeners);
     if let Some(listen) = args.metrics {
         let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
-        listening.push(format!("showing metrics on {}", listener.local_addr()));
+        listening.push(format!("serving metrics on {}", listener.local_addr()));
         let metrics = Metrics::new(proxy.counters(), recorder.clone());
         let (counting, stopping) = (metrics.clone(), requests.clone());
         proxy = proxy.on_close(move |record| counting.count(record));

@@ -22,13 +22,13 @@ const REQUIREMENTS: &[Requirement] = &[
         command: "proxy",
         options: &["sample_interval"],
         is_met: has_samples,
-        what: "'sample' among the --events, such as --events sample,close",
+        what: "sample in --events, such as --events sample,close",
     },
     Requirement {
         command: "proxy",
         options: &["turn_min"],
         is_met: has_turns,
-        what: "'turn' among the --events, such as --events turn,close",
+        what: "turn in --events, such as --events turn,close",
     },
     Requirement {
         command: "proxy",
@@ -46,7 +46,7 @@ const REQUIREMENTS: &[Requirement] = &[
         command: "proxy",
         options: &["request_timeout"],
         is_met: |proxy| is_given(proxy, "dynamic") || is_given(proxy, "accept_proxy"),
-        what: "-D or --accept-proxy: other clients need not say anything",
+        what: "-D or --accept-proxy: other clients send no request",
     },
     Requirement {
         command: "proxy",
@@ -54,7 +54,7 @@ const REQUIREMENTS: &[Requirement] = &[
         is_met: |proxy| {
             proxy.get_one("output").is_some_and(|file: &PathBuf| file.as_os_str() != "-")
         },
-        what: "a file, which is named with -o FILE",
+        what: "an output file: add -o FILE",
     },
     Requirement {
         command: "proxy",
@@ -66,31 +66,31 @@ const REQUIREMENTS: &[Requirement] = &[
         command: "proxy",
         options: &["keepalive_interval", "keepalive_probes"],
         is_met: |proxy| !proxy.get_one("keepalive").is_some_and(std::time::Duration::is_zero),
-        what: "keepalive probes, which --keepalive 0 turns off",
+        what: "keepalive probes, which --keepalive 0 disables",
     },
     Requirement {
         command: "run",
         options: &["events", "sample_interval", "turn_min", "detail", "raw", "label", "host"],
         is_met: |run| is_given(run, "output"),
-        what: "records, which are written with -o FILE",
+        what: "an output file: add -o FILE",
     },
     Requirement {
         command: "run",
         options: &["sample_interval"],
         is_met: has_samples,
-        what: "'sample' among the --events, such as --events sample,close",
+        what: "sample in --events, such as --events sample,close",
     },
     Requirement {
         command: "run",
         options: &["turn_min"],
         is_met: has_turns,
-        what: "'turn' among the --events, such as --events turn,close",
+        what: "turn in --events, such as --events turn,close",
     },
     Requirement {
         command: "stat",
         options: &["interval"],
         is_met: |stat| is_given(stat, "count"),
-        what: "repetitions, such as -n 10",
+        what: "-n, such as -n 10",
     },
 ];
 

@@ -21,35 +21,35 @@ pub(crate) struct RulesArgs {
 
 #[derive(Debug, Subcommand)]
 enum By {
-    /// By REDIRECT, to conniver proxy --redirect: network address translation, no privileges for the
-    /// proxy but --mark's
+    /// Print REDIRECT rules, for conniver proxy --redirect: connections are translated (NAT), and
+    /// the proxy needs no privileges except for --mark
     Redirect(Diversion),
-    /// By TPROXY, to conniver proxy --tproxy: the connection keeps its addresses, and the proxy needs
-    /// CAP_NET_ADMIN
+    /// Print TPROXY rules, for conniver proxy --tproxy: connections keep their addresses, and the
+    /// proxy needs CAP_NET_ADMIN
     Tproxy(Diversion),
 }
 
 /// Which connections go where.
 #[derive(Debug, Args)]
 struct Diversion {
-    /// The proxy's port
+    /// Port that the proxy listens on
     #[arg(long, value_name = "PORT", value_parser = values::number(1..=u16::MAX, 15_001))]
     port: u16,
 
-    /// Divert connections to these ports alone: 80,443,8000-8099
+    /// Divert only connections to these ports: 80,443,8000-8099
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     ports: Vec<Ports>,
 
-    /// Let connections with this mark pass: the proxy's own, by its --mark
+    /// Do not divert connections with this firewall mark; run the proxy with the same --mark
     #[arg(long, value_name = "N", value_parser = values::mark)]
     mark: Option<NonZeroU32>,
 
-    /// Let this user's connections pass: the proxy's own, where it runs as a user of its own
+    /// Do not divert connections of this user; run the proxy as this user
     #[arg(long, value_name = "USER", conflicts_with = "on")]
     not_user: Option<Word>,
 
-    /// Divert what comes in by this interface and is for other machines, instead of what programs on
-    /// this machine send; repeatable
+    /// Divert connections to other machines that arrive on this interface, instead of those of
+    /// local programs; repeatable
     #[arg(long, value_name = "INTERFACE")]
     on: Vec<Word>,
 }
@@ -65,9 +65,7 @@ impl FromStr for Ports {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.parse(), last.parse()) {
             (Ok(first @ 1..), Ok(last)) if first <= last => Ok(Self(first, last)),
-            _ => Err(
-                "expected a port, or the first and the last of several, such as 443 or 8000-8099",
-            ),
+            _ => Err("expected a port or a range of ports, such as 443 or 8000-8099"),
         }
     }
 }
@@ -94,7 +92,8 @@ impl FromStr for Word {
                 Err("expected one name; for several interfaces, repeat the option")
             }
             false => {
-                Err("expected a name of letters, digits and _ . : @ -, such as eth0 or conniver")
+                Err("expected a name of letters, digits and the characters _ . : @ -, such as \
+                     eth0 or conniver")
             }
         }
     }
@@ -115,12 +114,14 @@ impl Diversion {
         if self.on.is_empty() && self.mark.is_none() && self.not_user.is_none() {
             usage::wrong_usage(
                 &["rules", by],
-                "the proxy's own connections would be diverted to it, again and again: say how to \
-                 tell them, by --mark N (and give the proxy the same) or by --not-user USER",
+                "the rules would divert the proxy's own connections back to it: exclude them with \
+                 --mark N (and run the proxy with the same --mark), or with --not-user USER",
             );
         }
         if self.mark.is_some_and(|mark| mark.get() == DIVERTED) {
-            let sentence = format!("--mark {DIVERTED:#x} is what the rules use themselves");
+            let sentence = format!(
+                "--mark {DIVERTED:#x} is reserved for the rules themselves; choose another mark"
+            );
             usage::wrong_usage(&["rules", by], &sentence);
         }
         self
@@ -215,14 +216,14 @@ END
     fn head(&self, by: &str, listeners: &str, undo: &str) -> String {
         let mark = self.mark.map(|mark| format!(" --mark {mark}")).unwrap_or_default();
         let whose = match self.on.is_empty() {
-            true => "connections of programs on this machine to others",
-            false => "connections that pass through this machine",
+            true => "connections of local programs to other machines",
+            false => "connections that this machine forwards",
         };
         format!(
             "#!/bin/sh
-# Diverts {whose}, by {by}, to
+# Diverts {whose} with {by} to
 #   conniver proxy {listeners}{mark}
-# Read it, then run it as root. To undo it:
+# Review it, then run it as root. To undo it:
 #   {undo}
 set -e
 "

@@ -27,7 +27,7 @@ mod notify {
 
     fn tell(state: NotifyState<'_>) {
         if let Err(error) = sd_notify::notify(&[state]) {
-            tracing::debug!("telling the service manager: {error}");
+            tracing::debug!("cannot notify the service manager: {error}");
         }
     }
 }

@@ -70,8 +70,8 @@ pub(crate) fn listen(
 ) -> io::Result<()> {
     if is_ignored(SIGINT) {
         tracing::info!(
-            "SIGINT is ignored, because it was when the program started (a shell's '&' does that); \
-             SIGTERM stops it"
+            "SIGINT is ignored, as it was at the start (a shell's '&' does that); use SIGTERM to \
+             stop"
         );
     } else {
         // ctrlc without its `termination` feature, which would take SIGHUP as well.
@@ -92,7 +92,7 @@ pub(crate) fn listen(
         }
         on_unignored(Signal::SIGHUP, handlers.on_hangup)?;
         on_unignored(Signal::SIGUSR1, handlers.on_reopen)?;
-        on_unignored(Signal::SIGUSR2, || tracing::info!("SIGUSR2 has no meaning here"))?;
+        on_unignored(Signal::SIGUSR2, || tracing::info!("SIGUSR2 ignored"))?;
         // A file that may not grow (ulimit -f) is an error of write(2) then, not the program's end.
         drop(signal(SignalKind::from_raw(Signal::SIGXFSZ as i32))?);
     }

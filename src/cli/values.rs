@@ -22,7 +22,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     seconds()
         .or_else(friendly)
         .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "expected a time such as 5s, 250ms, 1m or 24h, a year at most".to_owned())
+        .ok_or_else(|| "expected a time such as 5s, 250ms, 1m or 24h, at most a year".to_owned())
 }
 
 /// A [`duration`] that is not shorter than this one, which is shown as `shown`.
@@ -69,7 +69,7 @@ pub(super) fn queue(text: &str) -> Result<ByteSize, String> {
     match text.parse().map_err(expected)? {
         size if size == ByteSize::b(0) || size >= SMALLEST_QUEUE => Ok(size),
         // As a rule the unit is missing.
-        _ => Err("expected at least 16kB, or 0; a number without a unit counts bytes".to_owned()),
+        _ => Err("expected at least 16kB, or 0; a number without a unit is in bytes".to_owned()),
     }
 }
 
@@ -80,7 +80,8 @@ pub(super) fn mark(text: &str) -> Result<NonZeroU32, String> {
         None => text.parse(),
     };
     number.ok().and_then(NonZeroU32::new).ok_or_else(|| {
-        "expected a number from 1 to 4294967295, or 0x and hex digits, such as 7 or 0x7".to_owned()
+        "expected a number from 1 to 4294967295, in decimal or hexadecimal, such as 7 or 0x7"
+            .to_owned()
     })
 }
 
@@ -96,7 +97,8 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     let is_octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
-    let expected = "expected permissions in octal that let the owner write, such as 0600 or 0640";
+    let expected = "expected octal permissions with write permission for the owner, such as 0600 \
+                    or 0640";
     mode.filter(|mode| mode & 0o200 != 0).ok_or_else(|| expected.to_owned())
 }
 

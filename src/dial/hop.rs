@@ -53,7 +53,7 @@ pub(super) fn count(socket: &socket2::Socket, to: SocketAddr, hops_so_far: u32) 
         SocketAddr::V6(_) => socket.set_unicast_hops_v6(left),
     };
     if let Err(error) = set {
-        tracing::debug!("setting the time to live: {}", crate::fault::text_of(&error));
+        tracing::debug!("cannot set the time to live: {}", crate::fault::text_of(&error));
     }
 }
 
@@ -111,7 +111,7 @@ impl Local {
 
 fn locals() -> Vec<Local> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::debug!("listing this machine's addresses: {error}");
+        tracing::debug!("cannot list this machine's addresses: {error}");
         Vec::new()
     });
     let loopback: Vec<&str> = interfaces

@@ -220,8 +220,11 @@ impl Dialler {
                 true => Ok(vec![address]),
                 false => {
                     let text = match self.family {
-                        Family::V6 => "it is an IPv4 address, and IPv6 alone is dialled",
-                        _ => "it is an IPv6 address, and IPv4 alone is dialled",
+                        Family::V6 => {
+                            "the target is an IPv4 address, and only IPv6 is allowed \
+                                       (-6)"
+                        }
+                        _ => "the target is an IPv6 address, and only IPv4 is allowed (-4)",
                     };
                     let fault = Fault { code: resolve::OTHER_FAMILY.into(), text: text.into() };
                     Err(Failure::denied(Phase::Connect, fault))
@@ -259,7 +262,7 @@ impl Dialler {
             looked_up = question.answer() => looked_up.map_err(resolve::failed),
             failure = abandoned => Err(Failure { phase: Phase::Resolve, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
-                let text = "the resolver did not answer in time";
+                let text = "the resolver timed out";
                 Err(Failure::timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
             }
         };

@@ -90,7 +90,7 @@ impl<T: Task + 'static> Shared<T> {
         match thread.spawn(move || shared.work()) {
             Ok(_) => state.threads += 1,
             Err(error) => {
-                tracing::error!("cannot start a thread to look up names: {error}");
+                tracing::error!("cannot start a resolver thread: {error}");
                 // Others will do it; or else who asked is told that it was cut off.
                 if state.threads == 0 {
                     while let Some(running) = state.ready.pop_front() {

@@ -159,7 +159,7 @@ impl Race<'_> {
         let may_go = self.running.first().is_some_and(|oldest| now >= oldest.began + SILENCE);
         if may_go {
             let Running { place, own, .. } = self.running.remove(0);
-            let text = "the address did not answer for a while and made room for another one";
+            let text = "no answer yet; abandoned in favor of the next address";
             self.silent(place, &own.stream, text);
         }
         may_go
@@ -263,7 +263,7 @@ impl Race<'_> {
 
     fn time_out(&mut self) {
         for Running { place, own, .. } in std::mem::take(&mut self.running) {
-            self.silent(place, &own.stream, "the upstream did not answer in time");
+            self.silent(place, &own.stream, "the connection attempt timed out");
         }
     }
 

@@ -72,7 +72,7 @@ pub(super) fn failed(fault: Fault) -> Failure {
 
 /// What it says when the client has too many look-ups under way.
 pub(super) fn overloaded() -> Failure {
-    let text = "too many look-ups of this client wait for an answer; try again later";
+    let text = "too many lookups of this client are pending; try again later";
     Failure {
         phase: Phase::Resolve,
         outcome: Outcome::Limit,
@@ -88,25 +88,25 @@ pub(super) fn no_address() -> Fault {
 
 fn other_family(family: Family) -> Fault {
     let text = match family {
-        Family::V6 => "the name has IPv4 addresses alone",
-        _ => "the name has IPv6 addresses alone",
+        Family::V6 => "the name has only IPv4 addresses",
+        _ => "the name has only IPv6 addresses",
     };
     Fault { code: OTHER_FAMILY.into(), text: text.into() }
 }
 
 /// The look-up's thread is gone: the program ends.
 pub(super) fn cut_off() -> Fault {
-    Fault { code: "EAI_FAIL".into(), text: "the look-up was cut off".into() }
+    Fault { code: "EAI_FAIL".into(), text: "the lookup was cancelled".into() }
 }
 
 fn fault(error: &LookupError) -> Fault {
     let (code, text) = match error.kind() {
         LookupErrorKind::NoData => return no_address(),
         LookupErrorKind::NoName => ("EAI_NONAME", "the name does not exist"),
-        LookupErrorKind::Again => ("EAI_AGAIN", "the resolver gave no answer for now"),
+        LookupErrorKind::Again => ("EAI_AGAIN", "the name servers did not answer"),
         LookupErrorKind::Memory => ("EAI_MEMORY", "the resolver ran out of memory"),
-        LookupErrorKind::Family => ("EAI_FAMILY", "the name has no address of a known family"),
-        LookupErrorKind::System => ("EAI_SYSTEM", "the resolver met an error of the system"),
+        LookupErrorKind::Family => ("EAI_FAMILY", "the name has no address of a supported family"),
+        LookupErrorKind::System => ("EAI_SYSTEM", "the resolver failed with a system error"),
         _ => ("EAI_FAIL", "the resolver failed"),
     };
     Fault { code: code.into(), text: text.into() }

@@ -52,8 +52,8 @@ impl Answer {
             Self::Socks5 => return Some(socks::reply_5(socks::Reply::of(failure), None)),
         };
         let why = match &failure.fault {
-            Some(fault) => format!("reaching {target}: {} ({})", fault.text, fault.code),
-            None => format!("reaching {target}: the proxy stops"),
+            Some(fault) => format!("cannot reach {target}: {} ({})", fault.text, fault.code),
+            None => format!("cannot reach {target}: the proxy is shutting down"),
         };
         Some(Status::of(failure).response(&why, minor, to_head))
     }

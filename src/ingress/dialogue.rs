@@ -213,7 +213,7 @@ fn failure(outcome: Outcome, by: By, how: How, fault: Option<Fault>) -> Failure 
 fn left() -> Failure {
     let fault = Fault {
         code: "REQUEST_INCOMPLETE".into(),
-        text: "the client ended its stream before its request was complete".into(),
+        text: "the client closed its stream before its request was complete".into(),
     };
     failure(Outcome::Protocol, By::Client, How::Fin, Some(fault))
 }
@@ -230,6 +230,6 @@ fn broken(client: &Leg, error: &io::Error) -> Failure {
 }
 
 fn timed_out() -> Failure {
-    let text = "the client's request was not complete in time";
+    let text = "the client's request timed out (--request-timeout)";
     Failure::timed_out(Phase::Request, "REQUEST_TIMEOUT", text)
 }

@@ -41,10 +41,10 @@ impl fmt::Display for ParseForwardError {
             Self::Listen(error) => f.write_str(&error.problem()),
             Self::Target(error) => write!(f, "{}", error.problem()),
             Self::Brackets(meant) => {
-                write!(f, "an IPv6 address stands in brackets, as in '{meant}'")
+                write!(f, "an IPv6 address must be in brackets, as in '{meant}'")
             }
             Self::Url => f.write_str("a target is HOST:HOSTPORT, not a URL"),
-            Self::Path => f.write_str("UNIX sockets are not forwarded, only TCP ports"),
+            Self::Path => f.write_str("only TCP ports can be forwarded, not UNIX sockets"),
         }?;
         f.write_str("; expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80")
     }

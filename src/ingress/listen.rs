@@ -28,16 +28,18 @@ impl ParseListenError {
     /// What is wrong, without the form that is expected.
     pub(super) fn problem(&self) -> String {
         match self {
-            Self::Parts => "it has too many parts, or an IPv6 address without brackets".to_owned(),
-            Self::Brackets(meant) => format!("an IPv6 address stands in brackets, as in '{meant}'"),
+            Self::Parts => "too many parts, or an IPv6 address without brackets".to_owned(),
+            Self::Brackets(meant) => {
+                format!("an IPv6 address must be in brackets, as in '{meant}'")
+            }
             Self::Url => "an address to listen on is not a URL".to_owned(),
             Self::Port(text) if text.contains(',') => {
-                format!("'{text}' is not one port: repeat the option for each of them")
+                format!("'{text}' is not a single port; repeat the option for each port")
             }
             Self::Port(text) => format!("'{text}' is not a port to listen on (0 to 65535)"),
             Self::Bind(text) => format!(
-                "'{text}' is not an address to listen on; give an IPv4 address, an IPv6 address in \
-                 brackets, localhost, or * for every address"
+                "'{text}' is not an address to listen on; use an IPv4 address, an IPv6 address in \
+                 brackets, localhost, or * for all addresses"
             ),
         }
     }

@@ -117,7 +117,7 @@ pub(crate) async fn hear(
         }
         // RFC 8446 section 5.1: a handshake record.
         0x16 => Err(Refusal::silent(malformed(
-            "the client began with TLS; this proxy is spoken to in plain HTTP or SOCKS",
+            "the client speaks TLS; use plain HTTP or SOCKS to the proxy",
         ))),
         _ => Err(Refusal::silent(malformed("the client speaks neither HTTP nor SOCKS"))),
     }
@@ -224,7 +224,7 @@ async fn socks_5(
         _ => {
             let failure = authenticated(users, None).err();
             let failure = failure.unwrap_or_else(|| {
-                malformed("the client offers no way to authenticate that is served")
+                malformed("the client offers no supported authentication method")
             });
             return Err(Refusal { failure, reply: Some(socks::NO_METHOD.to_vec()) });
         }
@@ -255,7 +255,7 @@ fn authenticated(users: Option<&Users>, given: Option<&Credentials>) -> Result<(
     let (code, text) = match (users, given) {
         (None, _) => return Ok(()),
         (Some(users), Some(given)) if users.know(given) => return Ok(()),
-        (Some(_), Some(_)) => (AUTH_FAILED, "the user or the password is wrong"),
+        (Some(_), Some(_)) => (AUTH_FAILED, "the user name or the password is wrong"),
         (Some(_), None) => ("AUTH_REQUIRED", "a user name and a password are required"),
     };
     Err(Failure {
@@ -289,7 +289,7 @@ impl Refusal {
     }
 
     fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
-        let why = failure.fault.as_ref().map_or("the proxy stops", |fault| &*fault.text);
+        let why = failure.fault.as_ref().map_or("the proxy is shutting down", |fault| &*fault.text);
         Self { reply: Some(status.response(why, minor, to_head)), failure }
     }
 

@@ -60,7 +60,7 @@ pub(crate) fn parse_4(bytes: &[u8]) -> Parsed<Target, BadMessage> {
         return Parsed::Partial;
     };
     if version != VERSION_4 {
-        return bad(Reply::GeneralFailure, "it is no SOCKS 4 request");
+        return bad(Reply::GeneralFailure, "malformed SOCKS 4 request");
     }
     let (_user, rest) = match text(rest, "the user name is longer than 255 bytes") {
         Parsed::Complete(user, used) => (user, rest.get(used..).unwrap_or_default()),
@@ -79,7 +79,7 @@ pub(crate) fn parse_4(bytes: &[u8]) -> Parsed<Target, BadMessage> {
         (Ipv4Addr::new(a, b, c, d).to_string(), rest)
     };
     if command != CONNECT {
-        return bad(Reply::CommandNotSupported, "only CONNECT is served, not BIND");
+        return bad(Reply::CommandNotSupported, "only CONNECT is supported, not BIND");
     }
     match Target::new(&host, u16::from_be_bytes([p1, p2])) {
         Ok(target) => Parsed::Complete(target, bytes.len() - rest.len()),
@@ -119,7 +119,7 @@ pub(crate) fn parse_methods(bytes: &[u8]) -> Parsed<Methods, BadMessage> {
         return Parsed::Partial;
     };
     if version != VERSION_5 {
-        return bad(Reply::GeneralFailure, "it is no SOCKS 5 greeting");
+        return bad(Reply::GeneralFailure, "malformed SOCKS 5 greeting");
     }
     let Some(offered) = rest.get(..count.into()) else {
         return Parsed::Partial;
@@ -134,7 +134,7 @@ pub(crate) fn parse_methods(bytes: &[u8]) -> Parsed<Methods, BadMessage> {
 /// A user's name and password (RFC 1929).
 pub(crate) fn parse_password(bytes: &[u8]) -> Parsed<Credentials, BadMessage> {
     if bytes.first().is_some_and(|&version| version != 1) {
-        return bad(Reply::GeneralFailure, "it is no user name and password");
+        return bad(Reply::GeneralFailure, "malformed SOCKS 5 user name and password");
     }
     let fields = || {
         let (user, rest) = counted(bytes.get(1..)?)?;
@@ -159,10 +159,10 @@ pub(crate) fn parse_5(bytes: &[u8]) -> Parsed<Target, BadMessage> {
         return Parsed::Partial;
     };
     if version != VERSION_5 {
-        return bad(Reply::GeneralFailure, "it is no SOCKS 5 request");
+        return bad(Reply::GeneralFailure, "malformed SOCKS 5 request");
     }
     if command != CONNECT {
-        let reason = "only CONNECT is served, neither BIND nor UDP ASSOCIATE";
+        let reason = "only CONNECT is supported, not BIND or UDP ASSOCIATE";
         return bad(Reply::CommandNotSupported, reason);
     }
     let address = match kind {
@@ -174,7 +174,7 @@ pub(crate) fn parse_5(bytes: &[u8]) -> Parsed<Target, BadMessage> {
             .map(|(&ip, rest): (&[u8; 16], _)| (IpAddr::V6(Ipv6Addr::from(ip)).to_string(), rest)),
         3 => counted(rest).map(|(name, rest)| (String::from_utf8_lossy(name).into_owned(), rest)),
         _ => {
-            let reason = "the address is neither IPv4, IPv6 nor a name";
+            let reason = "the address type is unknown";
             return bad(Reply::AddressTypeNotSupported, reason);
         }
     };

@@ -154,11 +154,11 @@ impl Cut {
             RelayEnd::ByPeers => return None,
             RelayEnd::ByStop => (Outcome::Shutdown, How::Shutdown, None),
             RelayEnd::Idle => {
-                let text = "no byte moved for as long as a connection may be idle";
+                let text = "no traffic for the maximum idle time (--idle-timeout)";
                 (Outcome::Timeout, How::Timeout, fault("IDLE_TIMEOUT", text))
             }
             RelayEnd::Expired => {
-                let text = "the connection lasted as long as one may";
+                let text = "the connection reached its maximum lifetime (--lifetime)";
                 (Outcome::Limit, How::Limit, fault("LIFETIME", text))
             }
             RelayEnd::Panicked => (Outcome::Error, How::Error, Some(Panicked::fault())),

@@ -60,7 +60,7 @@ pub(crate) fn warnings(known: &Known<'_>) -> Vec<Warning> {
     let wait = known.phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN);
     found.time(Code::AcceptQueue, wait, |ms| format!("the client waited {ms} ms to be accepted"));
     let syn_acks = known.client.opened_info.as_ref().and_then(|info| info.retransmits);
-    let text = |n| format!("{} sent again", counted(n, "SYN-ACK"));
+    let text = |n| format!("{} retransmitted", counted(n, "SYN-ACK"));
     found.count(Code::SynRetransmits, syn_acks, "segments", text);
     found.of_leg(known.client, known.delivery.to_client.as_ref(), known.longest_closed.0);
 
@@ -114,20 +114,18 @@ impl Found {
         let step = Duration::from_nanos(known.clock_step.unsigned_abs());
         let direction = if known.clock_step < 0 { "back" } else { "ahead" };
         self.time(Code::ClockStep, Some(step).filter(|&step| step >= CLOCK_GRAIN), |ms| {
-            format!("the wall clock went {ms} ms {direction}: it was set, or the machine slept")
+            format!("the wall clock jumped {ms} ms {direction}: it was set, or the machine slept")
         });
         let Some(exchange) = known.exchange else { return };
         self.leg = Some(Leg::Client);
-        let text = |n| format!("{} discarded that came after the request", counted_were(n, "byte"));
+        let text = |n| format!("{} after the request discarded", counted_were(n, "byte"));
         self.count(Code::BytesAfterRequest, Some(exchange.discarded()), "bytes", text);
         self.leg = Some(Leg::Upstream);
-        let text =
-            |n| format!("{} discarded that came after the response", counted_were(n, "byte"));
+        let text = |n| format!("{} after the response discarded", counted_were(n, "byte"));
         self.count(Code::BytesAfterResponse, Some(exchange.discarded_of_upstream()), "bytes", text);
         let bad = u64::from(exchange.has_bad_response());
         self.count(Code::ResponseNotHttp, Some(bad), "responses", |_| {
-            "the response is no HTTP/1 that can be read in one way only; the client got a 502"
-                .to_owned()
+            "the response is malformed or ambiguous HTTP/1; the client got a 502".to_owned()
         });
     }
 
@@ -140,7 +138,7 @@ impl Found {
     ) {
         self.leg = Some(Leg::Upstream);
         let syns = attempts.iter().filter_map(|attempt| attempt.syn_retransmits).sum();
-        let text = |n| format!("{} sent again", counted(n, "SYN"));
+        let text = |n| format!("{} retransmitted", counted(n, "SYN"));
         self.count(Code::SynRetransmits, Some(syns), "segments", text);
         if let Some(upstream) = upstream {
             self.of_leg(upstream, delivered, closed);
@@ -156,7 +154,7 @@ impl Found {
         };
         let retransmits =
             since_open(latest.and_then(|i| i.retransmits), opened.and_then(|i| i.retransmits));
-        let text = |n| format!("{} sent again", counted(n, "segment"));
+        let text = |n| format!("{} retransmitted", counted(n, "segment"));
         self.count(Code::Retransmits, retransmits, "segments", text);
         let queued = delivered.and_then(Delivered::still_queued);
         let text =
@@ -173,19 +171,19 @@ impl Found {
         let at_open = opened.and_then(|info| info.sys_info.linux());
         let timeouts = |info: &LinuxInfo| info.total_rto.map(u64::from);
         let timeouts = since_open(timeouts(linux), at_open.and_then(timeouts));
-        let text = |n| format!("the retransmission timer ran out {}", counted(n, "time"));
+        let text = |n| format!("the retransmission timer expired {}", counted(n, "time"));
         self.count(Code::RetransmissionTimeouts, timeouts, "timeouts", text);
         let out_of_order = linux.rx_out_of_order.map(u64::from);
-        let text = |n| format!("{} came out of order", counted(n, "packet"));
+        let text = |n| format!("{} arrived out of order", counted(n, "packet"));
         self.count(Code::OutOfOrder, out_of_order, "packets", text);
         match held_by_window(linux, closed) {
             Some(HeldBy::ClosedWindow(time)) => self.time(Code::ZeroWindow, Some(time), |ms| {
-                format!("the peer's receive window was closed for {ms} ms on end")
+                format!("the peer's receive window was closed for {ms} ms without a break")
             }),
             Some(HeldBy::SmallWindow(time)) => self.time(Code::WindowLimited, Some(time), |ms| {
                 format!(
-                    "the peer's receive window, never closed but smaller than the path needs, held \
-                     bytes back for {ms} ms"
+                    "the peer's receive window, never closed but too small for the path, limited \
+                     sending for {ms} ms"
                 )
             }),
             None => {}
@@ -198,16 +196,16 @@ impl Found {
     fn missing(&mut self, options: &[TcpOption]) {
         let scales = options.iter().any(|option| matches!(option, TcpOption::WindowScale(_)));
         let of = [
-            (Code::NoWindowScaling, scales, "window scaling: no window exceeds 64 KiB"),
+            (Code::NoWindowScaling, scales, "window scaling: windows are limited to 64 KiB"),
             (
                 Code::NoSack,
                 options.contains(&TcpOption::Sack),
-                "selective acknowledgements: losses are repaired slowly",
+                "selective acknowledgements: recovery from loss is slow",
             ),
             (
                 Code::NoTimestamps,
                 options.contains(&TcpOption::Timestamps),
-                "timestamps: retransmissions give no round-trip time",
+                "timestamps: retransmissions give no RTT samples",
             ),
         ];
         for (code, is_there, what) in of {
@@ -221,7 +219,7 @@ impl Found {
         if let (Some(mss), Some(mtu)) = (linux.tx_mss.map(u64::from), linux.pmtu.map(u64::from)) {
             let is_small = mtu <= LARGEST_FRAME && mss + HEADERS < mtu;
             self.count(Code::SmallMss, is_small.then_some(mss), "bytes", |mss| {
-                format!("segments have {mss} bytes at most, on a path that takes packets of {mtu}")
+                format!("segments have at most {mss} bytes, although the path MTU is {mtu}")
             });
         }
         let options = linux.tx_options.as_deref().unwrap_or_default();
@@ -232,7 +230,7 @@ impl Found {
             options.contains(&TcpOption::Ecn) && !is_marked && segments >= ENOUGH_SEGMENTS
         });
         self.count(Code::EcnBleached, segments.map(u64::from), "segments", |n| {
-            format!("ECN was agreed on, but none of {n} data segments came marked as capable of it")
+            format!("ECN was negotiated, but none of {n} data segments arrived ECN-capable")
         });
     }
 }

@@ -48,7 +48,8 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
             return self.refuse_host(error);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
-            let mut response = words(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+            let mut response =
+                words(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
@@ -58,19 +59,19 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
                 None => words(StatusCode::OK, "well"),
                 Some(what) => words(StatusCode::SERVICE_UNAVAILABLE, what),
             },
-            _ => words(StatusCode::NOT_FOUND, "there are /metrics and /healthz"),
+            _ => words(StatusCode::NOT_FOUND, "not found; see /metrics and /healthz"),
         }
     }
 
     fn refuse_host(&self, error: HostError) -> Response<Full<Bytes>> {
         match error {
             HostError::Malformed => {
-                words(StatusCode::BAD_REQUEST, "a request needs exactly one Host")
+                words(StatusCode::BAD_REQUEST, "a request must have exactly one Host field")
             }
             HostError::Foreign => {
                 let text = format!(
-                    "only localhost and loopback addresses are served here, not the host of this \
-                     request; ask for http://{}/metrics",
+                    "the Host of this request is neither localhost nor a loopback address; use \
+                     http://{}/metrics",
                     self.address
                 );
                 words(StatusCode::MISDIRECTED_REQUEST, &text)
@@ -84,7 +85,7 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
         let rendered = match fresh.map_or_else(|| Rendered::new(&self.metrics), Ok) {
             Ok(rendered) => latest.insert(rendered),
             Err(fmt::Error) => {
-                let text = "the metrics cannot be put as text";
+                let text = "cannot encode the metrics as text";
                 return words(StatusCode::INTERNAL_SERVER_ERROR, text);
             }
         };

@@ -37,35 +37,31 @@ impl Ended {
             verdicts: Family::default(),
         };
         let Self { pairs, connect, first_byte, rtt, retransmits, verdicts } = ended.clone();
-        registry.register("conniver_pairs_ended", "Pairs that have ended", pairs);
+        registry.register("conniver_pairs_ended", "Closed connections", pairs);
         registry.register_with_unit(
             "conniver_connect",
-            "From the first attempt to connect to success or giving up",
+            "Time to connect to the upstream, successful or not",
             Unit::Seconds,
             connect,
         );
         registry.register_with_unit(
             "conniver_first_byte",
-            "From the upstream's connection to its first byte",
+            "Time from the connection to the upstream to its first byte",
             Unit::Seconds,
             first_byte,
         );
         registry.register_with_unit(
             "conniver_rtt",
-            "Smoothed round-trip time of a pair's socket at its end",
+            "Smoothed round-trip time of a connection's socket when it was closed",
             Unit::Seconds,
             rtt,
         );
         registry.register(
             "conniver_retransmits",
-            "Segments sent again by pairs that have ended",
+            "Retransmitted segments of closed connections",
             retransmits,
         );
-        registry.register(
-            "conniver_verdicts",
-            "Pairs that have ended, by what limited them",
-            verdicts,
-        );
+        registry.register("conniver_verdicts", "Closed connections by what limited them", verdicts);
         ended
     }
 

@@ -32,15 +32,15 @@ impl Collector for Now {
         };
 
         let Tally { written, unwritten, lost } = self.recorder.tally();
-        show("conniver_lines_written", "Lines written whole", &ConstCounter::new(written))?;
+        show("conniver_lines_written", "Lines written completely", &ConstCounter::new(written))?;
         show("conniver_lines_queued", "Lines not written yet", &ConstGauge::new(unwritten))?;
-        show("conniver_lines_lost", "Lines given up", &ConstCounter::new(lost))?;
+        show("conniver_lines_lost", "Lines lost", &ConstCounter::new(lost))?;
 
         let pipes = ConstGauge::new(relay::open_pipes());
-        show("conniver_pipes_open", "Pipes that streams are spliced through", &pipes)?;
+        show("conniver_pipes_open", "Pipes used to splice streams", &pipes)?;
         if let Some((open, most)) = descriptors() {
-            show("process_open_fds", "Descriptors that are open", &ConstGauge::new(open))?;
-            show("process_max_fds", "Descriptors that may be open", &ConstGauge::new(most))?;
+            show("process_open_fds", "Open file descriptors", &ConstGauge::new(open))?;
+            show("process_max_fds", "Limit on open file descriptors", &ConstGauge::new(most))?;
         }
         Ok(())
     }
@@ -62,28 +62,21 @@ impl Now {
             }
             Ok(())
         };
-        show(
-            "conniver_pairs_opened",
-            "Pairs whose client was accepted",
-            MetricType::Counter,
-            &|connected| connected.opened,
-        )?;
-        show(
-            "conniver_pairs_open",
-            "Pairs that have not ended",
-            MetricType::Gauge,
-            &Connected::open,
-        )?;
+        show("conniver_pairs_opened", "Accepted connections", MetricType::Counter, &|connected| {
+            connected.opened
+        })?;
+        show("conniver_pairs_open", "Open connections", MetricType::Gauge, &Connected::open)?;
         show(
             "conniver_pairs_refused",
-            "Pairs that were refused without a record of their own",
+            "Connections refused without a record",
             MetricType::Counter,
             &|connected| connected.refused,
         )
     }
 
     fn encode_payload(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let (name, help) = ("conniver_payload", "Payload carried, also by pairs that are open");
+        let (name, help) =
+            ("conniver_payload", "Relayed payload, including that of open connections");
         let kind = MetricType::Counter;
         let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), kind)?;
         for ((listener, target), passed) in self.counters.payload() {
@@ -102,7 +95,7 @@ impl Now {
     fn encode_waits(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let (name, help) = (
             "conniver_turn_wait",
-            "From the end of a request to its answer, of turns that have ended",
+            "Time from the end of a request to the start of its answer, of completed turns",
         );
         let kind = MetricType::Histogram;
         let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;

@@ -121,7 +121,7 @@ impl MetricsListener {
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
-                    tracing::debug!("accepting on {address}: {}", text_of(&error));
+                    tracing::debug!("cannot accept connections on {address}: {}", text_of(&error));
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -150,7 +150,7 @@ impl RefusalLog {
     fn note(&mut self, peer: SocketAddr, why: &str) {
         self.last = Some(peer);
         if self.throttle.admits() {
-            tracing::warn!("{peer} asked for metrics: {why}");
+            tracing::warn!("metrics request from {peer} refused: {why}");
         }
     }
 
@@ -164,10 +164,10 @@ impl RefusalLog {
 
     fn tell(&mut self) {
         let count = self.throttle.take_untold();
-        let last = self.last.map(|peer| format!(", the last one by {peer}")).unwrap_or_default();
-        let more = counted(count, "more connection");
+        let last = self.last.map(|peer| format!(", the last one from {peer}")).unwrap_or_default();
+        let more = counted(count, "more metrics request");
         let were = if count == 1 { "was" } else { "were" };
-        tracing::warn!("{more} asked for metrics and {were} refused{last}");
+        tracing::warn!("{more} {were} refused{last}");
     }
 }
 
@@ -182,10 +182,10 @@ async fn serve_connection(
         .serve_connection(TokioIo::new(stream), service);
     let served = match connection.without_shutdown().await {
         Ok(parts) => finish(parts.io.into_inner()).await,
-        Err(error) => return tracing::debug!("a connection for metrics: {error}"),
+        Err(error) => return tracing::debug!("metrics connection failed: {error}"),
     };
     if let Err(error) = served {
-        tracing::debug!("a connection for metrics: {}", text_of(&error));
+        tracing::debug!("metrics connection failed: {}", text_of(&error));
     }
 }
 

@@ -32,7 +32,9 @@ impl FileLock {
                 Ok(()) => (self.state, self.wanted) = (State::Held, None),
                 Err(TryLockError::WouldBlock) => _ = self.wanted.get_or_insert_with(Instant::now),
                 Err(TryLockError::Error(error)) => {
-                    tracing::debug!("locking the file of records: {error}; it is not locked");
+                    tracing::debug!(
+                        "cannot lock the output file: {error}; continuing without a lock"
+                    );
                     self.state = State::Unsupported;
                 }
             }

@@ -46,7 +46,7 @@ pub struct OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = text_of(&self.error);
-        write!(f, "opening {} for records: {text}; choose another file with -o", self.output)
+        write!(f, "cannot open {} for records: {text}; choose another file with -o", self.output)
     }
 }
 
@@ -180,7 +180,7 @@ impl Recorder {
                 Ok(()) => shared.push(buffer),
                 Err(error) => {
                     shared.lock().lost += 1;
-                    tracing::error!("writing a record as JSON: {error}; it is lost");
+                    tracing::error!("cannot encode a record as JSON: {error}; it is lost");
                 }
             }
         });
@@ -236,7 +236,7 @@ impl Writer {
         self.shared.lock().finishing = Some(Instant::now());
         self.shared.wake.notify_one();
         if thread.join().is_err() {
-            tracing::error!("the thread that writes records panicked");
+            tracing::error!("internal error: the thread that writes records panicked");
         }
     }
 }
@@ -249,7 +249,7 @@ impl Drop for Writer {
         self.end();
         let Tally { unwritten, lost, .. } = self.shared.tally();
         if unwritten + lost > 0 {
-            tracing::error!("lines that were not written: {}", unwritten + lost);
+            tracing::error!("lines not written: {}", unwritten + lost);
         }
     }
 }
@@ -280,8 +280,8 @@ impl Shared {
         }
         if fills && self.fullness.lock().unwrap_or_else(PoisonError::into_inner).begins() {
             tracing::error!(
-                "waiting to be written: {}, more than the queue may hold ({}); new connections wait as \
-                 well, open ones go on",
+                "the output queue is full: {} waiting, {} at most (--queue); new connections \
+                 wait, open ones continue",
                 counted(waiting, "line"),
                 counted(self.most as u64, "byte")
             );
@@ -387,10 +387,13 @@ impl Shared {
                     if failing && lines_in(done) > 0 {
                         failing = false;
                         // Who is shown errors alone must learn of this one's end.
-                        tracing::error!("writing records to {}: works again", sink.output());
+                        tracing::error!("writing records to {} works again", sink.output());
                     }
                     if written == batch.len() && sink.was_removed() {
-                        tracing::warn!("{} was removed; records go to a new one", sink.output());
+                        tracing::warn!(
+                            "{} was removed; records go to a new file of that name",
+                            sink.output()
+                        );
                         self.count_unwritten(batch);
                         written = 0;
                     }
@@ -407,7 +410,8 @@ impl Shared {
                         let (output, lines) = (sink.output(), self.tally().unwritten);
                         let text = text_of(&error);
                         tracing::error!(
-                            "writing records to {output}: {text}; waiting to be written: {lines}"
+                            "cannot write records to {output}: {text}; retrying (lines waiting: \
+                             {lines})"
                         );
                     }
                     // It may have been removed to make room, and keeps its room while it is open.

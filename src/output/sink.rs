@@ -110,12 +110,12 @@ impl Sink {
                     opened.torn = self.torn;
                     *self = opened;
                 }
-                tracing::info!("writing records to {}, opened anew", self.output);
+                tracing::info!("reopened {} for records", self.output);
             }
             Err(error) => {
                 let text = text_of(&error);
                 tracing::error!(
-                    "opening {} anew: {text}; records still go to the file that was open",
+                    "cannot reopen {}: {text}; records still go to the old file",
                     self.output
                 );
             }
@@ -171,7 +171,8 @@ impl Sink {
         if is_overdue && !std::mem::replace(&mut self.is_overdue, true) {
             let seconds = waited.as_secs();
             tracing::warn!(
-                "another process has locked {} for {seconds} s; records are written all the same",
+                "{} has been locked by another process for {seconds} s; writing records without \
+                 the lock",
                 self.output
             );
         }
@@ -240,7 +241,7 @@ impl Sink {
             file.write_all(&blanks)
         };
         if let Err(error) = self.open_again(OpenOptions::new().write(true)).and_then(overwrite) {
-            tracing::debug!("ending a line of {}: {}", self.output, text_of(&error));
+            tracing::debug!("cannot complete a line of {}: {}", self.output, text_of(&error));
         }
     }
 

@@ -28,7 +28,7 @@ impl Finder {
         match started {
             Ok(_) => Some(Self(questions)),
             Err(error) => {
-                tracing::debug!("clients' programs cannot be looked for: {}", text_of(&error));
+                tracing::debug!("cannot look up clients' processes: {}", text_of(&error));
                 None
             }
         }

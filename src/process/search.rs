@@ -56,7 +56,9 @@ impl Search {
                     sought.insert(holder.inode, Sought { client, uid: holder.uid, answer });
                 }
                 Ok(None) => {}
-                Err(error) => tracing::debug!("asking whose {client} is: {}", text_of(&error)),
+                Err(error) => {
+                    tracing::debug!("cannot look up the process of {client}: {}", text_of(&error))
+                }
             }
         }
         self.look_into_processes(&mut sought);
@@ -130,7 +132,7 @@ impl Sought {
     fn found(self, process: Arc<Process>) {
         let Some(answer) = self.answer.upgrade() else { return };
         let process = answer.get_or_init(|| process);
-        let name = process.name.as_deref().unwrap_or("a program that cannot be seen");
+        let name = process.name.as_deref().unwrap_or("a process that is not visible");
         tracing::debug!("the client {} is {name} of user {}", self.client, self.uid);
     }
 }

@@ -67,7 +67,9 @@ impl Drop for Account {
         self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
             self.shared.recorder.lose();
-            tracing::error!("the record of a connection is lost, because its task panicked");
+            tracing::error!(
+                "internal error: the task of a connection panicked, and its record is lost"
+            );
         }
     }
 }

@@ -62,8 +62,8 @@ impl Admission {
         }
         if full.lock().unwrap_or_else(PoisonError::into_inner).begins() {
             tracing::warn!(
-                "{most} connections are open, the most that may be (--max-connections; ulimit -n \
-                 sets how many descriptors a process may have); new ones wait until others end"
+                "the limit of {most} open connections is reached (--max-connections, ulimit -n); \
+                 new ones wait until others end"
             );
         }
         // An error would mean that it was closed; nobody does that.
@@ -85,7 +85,8 @@ impl Admission {
         let mut open = clients.open();
         let count = open.entry(client).or_default();
         if *count >= clients.most {
-            let text = "the client has as many connections as it may have at a time";
+            let text = "the client has reached its maximum number of connections \
+                        (--max-per-client)";
             return Err(Fault { code: "CLIENT_LIMIT".into(), text: text.into() });
         }
         *count += 1;

@@ -118,7 +118,7 @@ fn refuse_direct(shared: &Shared, asked: &Asked, client: &Leg) -> Option<Fault> 
     let target = target.literal()?;
     // What TPROXY diverts keeps its target's address.
     if mode == Mode::Redirect && client.state.meter.local == Some(target) {
-        let text = "the connection was sent to the listener, nothing diverted it";
+        let text = "the connection was made to the listener itself, not diverted to it";
         return Some(Fault { code: "LOOP".into(), text: text.into() });
     }
     shared.refuse_loop(target)

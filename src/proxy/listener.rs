@@ -91,18 +91,17 @@ impl fmt::Display for BindError {
         let Self { address, error } = self;
         let advice = match &*crate::fault::code_of(error) {
             "EADDRINUSE" => {
-                "; stop the program that listens there, or choose another port (0 is any free one)"
+                "; stop the program that listens there, or choose another port (0 picks a free \
+                 one)"
             }
             "EADDRNOTAVAIL" => "; this machine has no such address",
-            "EACCES" => {
-                "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose one above 1023"
-            }
+            "EACCES" => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
             // IP_TRANSPARENT alone is refused with this one.
-            "EPERM" => "; taking what TPROXY diverts needs CAP_NET_ADMIN, which root has",
-            _ if error.kind() == io::ErrorKind::Unsupported => "; only Linux diverts connections",
+            "EPERM" => "; TPROXY needs root or CAP_NET_ADMIN",
+            _ if error.kind() == io::ErrorKind::Unsupported => "; only Linux supports this",
             _ => "",
         };
-        write!(f, "listening on {address}: {}{advice}", crate::fault::text_of(error))
+        write!(f, "cannot listen on {address}: {}{advice}", crate::fault::text_of(error))
     }
 }
 
@@ -118,8 +117,8 @@ impl fmt::Display for Listener {
         match &self.entry.way {
             Way::Forward(target) => write!(f, "{}, forwarding to {target}", self.address),
             Way::Proxy => write!(f, "{}, as HTTP and SOCKS proxy", self.address),
-            Way::Redirect => write!(f, "{}, for what REDIRECT diverts", self.address),
-            Way::Tproxy => write!(f, "{}, for what TPROXY diverts", self.address),
+            Way::Redirect => write!(f, "{}, for connections diverted by REDIRECT", self.address),
+            Way::Tproxy => write!(f, "{}, for connections diverted by TPROXY", self.address),
         }
     }
 }
@@ -202,7 +201,10 @@ impl Listener {
         let listening = SockRef::from(&self.socket);
         if let Err(error) = options.set(&listening) {
             let text = crate::fault::text_of(&error);
-            tracing::error!("setting options on {}: {text}; it keeps the usual ones", self.address);
+            tracing::error!(
+                "cannot set socket options on {}: {text}; using the defaults",
+                self.address
+            );
         }
     }
 
@@ -223,7 +225,10 @@ impl Listener {
                     if self.is_inherited
                         && let Err(error) = shared.settings.sockets.set(&SockRef::from(&stream))
                     {
-                        tracing::debug!("setting options: {}", crate::fault::text_of(&error));
+                        tracing::debug!(
+                            "cannot set socket options: {}",
+                            crate::fault::text_of(&error)
+                        );
                     }
                     let entry = Arc::clone(&self.entry);
                     let is_redirect = matches!(entry.way, Way::Redirect);
@@ -297,14 +302,14 @@ impl Listener {
         if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
             if shortage.begins() {
                 tracing::error!(
-                    "accepting on {}: {text}; new connections wait until others end (ulimit -n sets \
-                     how many descriptors a process may have)",
+                    "cannot accept connections on {}: {text}; new ones wait until others end (see \
+                     ulimit -n)",
                     self.address
                 );
             }
             tokio::time::sleep(OUT_OF_RESOURCES).await;
         } else {
-            tracing::debug!("accepting on {}: {text}", self.address);
+            tracing::debug!("cannot accept connections on {}: {text}", self.address);
         }
     }
 }

@@ -23,8 +23,8 @@ impl Loops {
     pub(super) fn refuse(&self, stream: &TcpStream, entry: &Entry) {
         if self.begin() {
             tracing::warn!(
-                "a connection of this proxy came back to its listener {}: the target leads here; it \
-                 and others like it are refused (LOOP)",
+                "loop: a connection of this proxy came back to its listener {}; such connections \
+                 are refused (LOOP)",
                 entry.listener
             );
         }
@@ -39,11 +39,11 @@ impl Loops {
         }
         if self.begin() {
             tracing::warn!(
-                "a connection came through {MOST_HOPS} proxies on this machine, which lead to each \
-                 other; it and others like it are refused (LOOP)"
+                "loop: a connection passed through {MOST_HOPS} proxies on this machine; such \
+                 connections are refused (LOOP)"
             );
         }
-        Some(fault("the connection came through too many proxies on this machine"))
+        Some(fault("the connection passed through too many proxies on this machine"))
     }
 
     /// Whether it is time to say again that there are some.

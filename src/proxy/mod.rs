@@ -192,7 +192,7 @@ impl Proxy {
         pairs.close();
         if !pairs.is_empty() {
             let open = counted(pairs.len() as u64, "open connection");
-            tracing::info!("waiting for {open} to end");
+            tracing::info!("waiting for {open} to finish");
         }
         tokio::select! {
             () = pairs.wait() => {}

@@ -74,8 +74,8 @@ impl Refusals {
         }
         if is_flood {
             tracing::warn!(
-                "more connections are refused ({code}) than get a record each; \"refused\" lines \
-                 count the others, once a second"
+                "too many refused connections ({code}) to record each; \"refused\" lines count \
+                 the others once a second"
             );
         }
         false

@@ -62,7 +62,7 @@ impl Shared {
         if self.refused.lock().unwrap_or_else(PoisonError::into_inner).begins() {
             let client = client.map_or_else(String::new, |client| format!(" {client}"));
             tracing::warn!(
-                "the client{client} was refused: {}; further refusals are in the records alone",
+                "client{client} refused: {}; further refusals are only recorded",
                 fault.text
             );
         }

@@ -207,10 +207,10 @@ impl fmt::Display for Finding {
         let lines = |first: &u64, last: &u64| range((*first, *last), "line", "lines");
         match self {
             Self::Torn { file, line } => {
-                write!(f, "{}:{line}: the line breaks off", Printable(file))
+                write!(f, "{}:{line}: the line is truncated", Printable(file))
             }
             Self::NoRecord { file, line } => {
-                write!(f, "{}:{line}: the line is no record", Printable(file))
+                write!(f, "{}:{line}: the line is not a record", Printable(file))
             }
             Self::TooLong { file, line } => {
                 write!(f, "{}:{line}: the line is longer than {MAX_LINE} bytes", Printable(file))
@@ -219,10 +219,10 @@ impl fmt::Display for Finding {
                 write!(f, "{}: not a file of records: ", Printable(file))?;
                 match lines {
                     1 => f.write_str("its only line ")?,
-                    _ => write!(f, "none of its {lines} lines is one, and line 1 ")?,
+                    _ => write!(f, "none of its {lines} lines is a record; line 1 ")?,
                 }
                 match first {
-                    BadLine::Torn => f.write_str("breaks off"),
+                    BadLine::Torn => f.write_str("is truncated"),
                     BadLine::NoRecord => f.write_str("is not the JSON of a record"),
                     BadLine::TooLong => write!(f, "is longer than {MAX_LINE} bytes"),
                 }
@@ -230,11 +230,11 @@ impl fmt::Display for Finding {
             Self::More { file, what, lines } => {
                 let file = Printable(file);
                 match (what, lines) {
-                    (BadLine::Torn, 1) => write!(f, "{file}: 1 more line breaks off"),
-                    (BadLine::Torn, _) => write!(f, "{file}: {lines} more lines break off"),
-                    (BadLine::NoRecord, 1) => write!(f, "{file}: 1 more line is no record"),
+                    (BadLine::Torn, 1) => write!(f, "{file}: 1 more line is truncated"),
+                    (BadLine::Torn, _) => write!(f, "{file}: {lines} more lines are truncated"),
+                    (BadLine::NoRecord, 1) => write!(f, "{file}: 1 more line is not a record"),
                     (BadLine::NoRecord, _) => {
-                        write!(f, "{file}: {lines} more lines are no records")
+                        write!(f, "{file}: {lines} more lines are not records")
                     }
                     (BadLine::TooLong, 1) => {
                         write!(f, "{file}: 1 more line is longer than {MAX_LINE} bytes")
@@ -246,27 +246,27 @@ impl fmt::Display for Finding {
             }
             Self::Truncated { file, compression, lines } => write!(
                 f,
-                "{}: the {compression} data end in the middle; {} could be read",
+                "{}: the {compression} data are truncated; {} could be read",
                 Printable(file),
                 counted(*lines, "line")
             ),
             Self::Damaged { file, compression, lines } => write!(
                 f,
-                "{}: the {compression} data are damaged; {} before that could be read",
+                "{}: the {compression} data are corrupt; {} before that could be read",
                 Printable(file),
                 counted(*lines, "line")
             ),
             Self::Overflow { file, line } => write!(
                 f,
-                "{}:{line}: more runs, gaps and open pairs than there is room to remember; what is \
-                 found of runs is found in the lines before this one",
+                "{}:{line}: too many runs, gaps and open connections for the available memory; \
+                 findings about runs cover only the lines before this one",
                 Printable(file)
             ),
             Self::Missing { run, first, last } => {
                 write!(f, "run {run}: {} missing", lines(first, last))
             }
             Self::Repeated { run, first, last } => {
-                write!(f, "run {run}: {} there more than once", lines(first, last))
+                write!(f, "run {run}: {} duplicated", lines(first, last))
             }
             Self::ClosedAgain { run, first, last } => {
                 let pairs = range((*first, *last), "pair", "pairs");
@@ -274,14 +274,14 @@ impl fmt::Display for Finding {
             }
             Self::Open(pair) => pair.fmt(f),
             Self::Unaccounted { run, accepted, closed, refused } => {
-                write!(f, "run {run}: of {accepted} pairs {closed} are closed")?;
+                write!(f, "run {run}: of {accepted} connections {closed} are closed")?;
                 if *refused > 0 {
                     write!(f, " and {refused} counted as refused")?;
                 }
-                f.write_str(", though it has ended")
+                f.write_str(", although the run has ended")
             }
             Self::Lost { run, lines } => {
-                write!(f, "run {run}: it says that it lost {}", counted(*lines, "line"))
+                write!(f, "run {run}: its stop line reports {} lost", counted(*lines, "line"))
             }
         }
     }
@@ -290,7 +290,7 @@ impl fmt::Display for Finding {
 impl fmt::Display for OpenPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, since, client, target } = self;
-        write!(f, "pair {} is not closed: open at {since:.0}", Printable(id))?;
+        write!(f, "connection {} is not closed: opened at {since:.0}", Printable(id))?;
         if let Some(target) = target {
             write!(f, ", to {}", Printable(target))?;
         }

@@ -71,7 +71,7 @@ impl<R: Read> Input<R> {
         source.fill(MAGIC);
         let begin = source.rest();
         if let Some((_, program)) = UNREAD.iter().find(|(magic, _)| begin.starts_with(magic)) {
-            let text = format!("it is compressed; decompress it first, {program} -dc FILE");
+            let text = format!("it is compressed; decompress it first with {program} -dc FILE");
             return Err(ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, text)));
         }
         Ok(match begin {
@@ -205,7 +205,7 @@ impl<R: Read> Zstd<R> {
                     error @ (FrameDecoderError::WindowSizeTooBig { .. }
                     | FrameDecoderError::DictNotProvided { .. }),
                 ) => {
-                    let text = format!("{error}; decompress it first, zstd -dc FILE");
+                    let text = format!("{error}; decompress it first with zstd -dc FILE");
                     return Err(io::Error::new(io::ErrorKind::Unsupported, text));
                 }
                 Err(error) => return Err(io::Error::other(error)),

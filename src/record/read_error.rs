@@ -47,16 +47,19 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => write!(f, "reading records: {error}"),
-            Self::Line(error) => write!(f, "reading records: a line is not a record: {error}"),
+            Self::Io(error) => write!(f, "cannot read records: {error}"),
+            Self::Line(error) => write!(f, "cannot read records: a line is not a record: {error}"),
             Self::TooLong => {
-                write!(f, "reading records: a line is longer than {MAX_LINE} bytes; it is skipped")
+                write!(
+                    f,
+                    "cannot read records: a line is longer than {MAX_LINE} bytes; it is skipped"
+                )
             }
             Self::Truncated(compression) => {
-                write!(f, "reading records: the {compression} data end in the middle")
+                write!(f, "cannot read records: the {compression} data are truncated")
             }
             Self::Damaged(compression) => {
-                write!(f, "reading records: the {compression} data are damaged")
+                write!(f, "cannot read records: the {compression} data are corrupt")
             }
         }
     }

@@ -36,18 +36,21 @@ impl fmt::Display for Remark {
                     1 => "line 1 is".to_owned(),
                     last => format!("lines 1 to {last} are"),
                 };
-                write!(f, "run {run}: {missing} not here: rotated into another file, or lost")
+                write!(
+                    f,
+                    "run {run}: {missing} not in these files: rotated into another file, or lost"
+                )
             }
             Self::Unended { runs, run, unrecorded } => {
-                let whether = "running, killed, or not told to write one (--events stop)";
+                let whether = "running, was killed, or ran without --events stop";
                 match runs {
                     1 => write!(f, "run {run} has no stop line: it is still {whether}")?,
                     _ => write!(f, "{runs} runs have no stop line: each is still {whether}")?,
                 }
                 match unrecorded {
-                    0 => f.write_str("; pairs that were open at its end may have no line"),
-                    1 => f.write_str("; at least 1 pair that it accepted has no line"),
-                    _ => write!(f, "; at least {unrecorded} accepted pairs have no line"),
+                    0 => f.write_str("; connections open at its end may have no record"),
+                    1 => f.write_str("; at least 1 accepted connection has no record"),
+                    _ => write!(f, "; at least {unrecorded} accepted connections have no record"),
                 }
             }
         }

@@ -125,7 +125,7 @@ impl Pool {
                 Some(pipe)
             }
             Err(error) => {
-                tracing::debug!("opening a pipe: {error}; copying instead");
+                tracing::debug!("cannot create a pipe: {error}; copying instead of splicing");
                 self.refused = Some(Instant::now());
                 None
             }

@@ -121,7 +121,7 @@ impl Client {
         let max_time = max_time.map(|at| Deadline {
             at,
             code: "MAX_TIME",
-            text: "the time for all of it was over",
+            text: "the time limit was reached",
         });
         let pulse = Arc::new(Pulse::default());
         let result = tokio::select! {
@@ -154,7 +154,7 @@ impl Course {
         let connect_time = Deadline {
             at: clock::after(self.epoch.start().into(), timeout),
             code: "CONNECT_TIMEOUT",
-            text: "the TLS handshake did not end in time",
+            text: "the TLS handshake timed out",
         };
         let (conn, form) = self.dial(client, request, timeout, max_time).await?;
         self.connected = Some(Instant::now());
@@ -250,7 +250,8 @@ impl Course {
     ) -> Result<TlsStream<Watched>, Failure> {
         let failed = |text: String| Failure::new(Outcome::Error, "TLS_FAILED", text);
         let name = ServerName::try_from(request.url.target().host());
-        let name = name.map_err(|error| failed(format!("its host is no server name: {error}")))?;
+        let name =
+            name.map_err(|error| failed(format!("the host is not a valid server name: {error}")))?;
         let alpn: &[&[u8]] = match client.settings.http1_only {
             true => &[b"http/1.1"],
             false => &[b"h2", b"http/1.1"],
@@ -300,7 +301,7 @@ impl Course {
             Redirects::Followed => self.next = next()?,
             Redirects::Exhausted => {
                 if next()?.is_some() {
-                    let text = "one redirect led to the other, more than 10 times";
+                    let text = "more than 10 redirects";
                     return Err(Failure::new(Outcome::Error, "TOO_MANY_REDIRECTS", text));
                 }
             }

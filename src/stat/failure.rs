@@ -49,7 +49,7 @@ impl Failure {
 
     /// The server ended the connection before it had said everything.
     pub(super) fn cut_off() -> Self {
-        Self::new(Outcome::Error, "EOF", "the server ended the connection too early")
+        Self::new(Outcome::Error, "EOF", "the server closed the connection too early")
     }
 }
 
@@ -98,8 +98,8 @@ pub(super) fn of_http(error: &hyper::Error) -> Failure {
     }
     if error.is_parse() {
         let text = match reason {
-            Some(reason) => format!("the response is no HTTP that can be read: {reason}"),
-            None => "the response is no HTTP that can be read".to_owned(),
+            Some(reason) => format!("the response is not valid HTTP: {reason}"),
+            None => "the response is not valid HTTP".to_owned(),
         };
         return Failure::new(Outcome::Protocol, "HTTP_MALFORMED", text);
     }
@@ -115,15 +115,15 @@ fn of_tls(error: &rustls::Error) -> Failure {
         }
         AlertReceived(alert) => {
             let name = alert.as_str().unwrap_or("unknown");
-            let text = format!("the server broke the TLS handshake off: alert {name}");
+            let text = format!("the server aborted the TLS handshake: alert {name}");
             Failure::new(Outcome::Error, "TLS_ALERT", text)
         }
         InvalidMessage(_) => {
-            let text = "what the server says is no TLS";
+            let text = "the server's answer is not TLS";
             Failure::new(Outcome::Protocol, "TLS_MALFORMED", text)
         }
         PeerIncompatible(_) => {
-            let text = "the server has no TLS version or cipher suite in common with us";
+            let text = "the server supports no TLS version or cipher suite that conniver supports";
             Failure::new(Outcome::Error, "TLS_INCOMPATIBLE", text)
         }
         other => Failure::new(Outcome::Error, "TLS_FAILED", other.to_string()),
@@ -138,17 +138,15 @@ pub(super) fn of_certificate(error: &CertificateError) -> Fault {
         NotValidYet | NotValidYetContext { .. } => {
             ("CERT_NOT_YET_VALID", "the certificate is not valid yet")
         }
-        UnknownIssuer => {
-            ("CERT_UNKNOWN_ISSUER", "nobody who is trusted here has signed the certificate")
-        }
+        UnknownIssuer => ("CERT_UNKNOWN_ISSUER", "the certificate's issuer is not trusted"),
         NotValidForName | NotValidForNameContext { .. } => {
-            ("CERT_OTHER_NAME", "the certificate is for other names")
+            ("CERT_OTHER_NAME", "the certificate is not valid for this name")
         }
         Revoked => ("CERT_REVOKED", "the certificate was revoked"),
-        BadSignature => ("CERT_BAD_SIGNATURE", "the certificate's signature is wrong"),
-        BadEncoding => ("CERT_MALFORMED", "the certificate cannot be read"),
+        BadSignature => ("CERT_BAD_SIGNATURE", "the certificate's signature is invalid"),
+        BadEncoding => ("CERT_MALFORMED", "the certificate is malformed"),
         other => {
-            let text = format!("the certificate is not accepted: {other}");
+            let text = format!("the certificate is invalid: {other}");
             return Fault { code: "CERT_INVALID".into(), text: text.into() };
         }
     };

@@ -136,7 +136,7 @@ impl Request {
         let Some(location) = headers.get(hyper::header::LOCATION) else { return Ok(None) };
         let location = String::from_utf8_lossy(location.as_bytes());
         let url = self.url.join(&location).map_err(|error| {
-            let text = format!("the redirect leads nowhere: {error}");
+            let text = format!("invalid redirect URL: {error}");
             Failure::new(Outcome::Error, "REDIRECT", text)
         })?;
         let mut next = Self { url, ..self.clone() };

@@ -39,7 +39,7 @@ pub(super) fn open(
         Ok(file) => Ok(Some((file, path))),
         Err(error) => {
             let Failure { outcome, fault } = Failure::from(&error);
-            let text = format!("opening '{}' for the body: {}", path.display(), fault.text);
+            let text = format!("cannot open '{}' for the body: {}", path.display(), fault.text);
             Err(Failure { outcome, fault: Fault { text: text.into(), ..fault } })
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn check_writable(save: &Save) -> Result<(), String> {
     };
     writable(path).map_err(|error| {
         let text = crate::fault::text_of(&error);
-        format!("opening {shown} for the body: {text}; choose another file with -o FILE")
+        format!("cannot open {shown} for the body: {text}; choose another file with -o FILE")
     })
 }
 

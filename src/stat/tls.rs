@@ -144,14 +144,14 @@ fn is_encrypted(path: &Path) -> bool {
 fn encrypted(path: &Path) -> SetupError {
     let path = path.display();
     SetupError(format!(
-        "reading {KEY} from '{path}': it is encrypted; decrypt it first, as with: \
+        "cannot read {KEY} from '{path}': it is encrypted; decrypt it first, as with: \
          openssl pkey -in '{path}' -out NEW"
     ))
 }
 
 fn of_another(path: &Path) -> SetupError {
     SetupError(format!(
-        "reading {KEY} from '{}': it does not belong to the certificate; -E takes a file with both",
+        "cannot read {KEY} from '{}': it does not belong to the certificate; -E takes a file with both",
         path.display()
     ))
 }
@@ -161,17 +161,16 @@ fn unreadable(what: &str, path: &Path, error: &pem::Error) -> SetupError {
     let reason = match error {
         Io(error) => {
             let option = if what == CERTIFICATES { "--cacert" } else { "-E" };
-            format!("{}; name another file with {option}", crate::fault::text_of(error))
+            format!("{}; give another file with {option}", crate::fault::text_of(error))
         }
         NoItemsFound if what == KEY => {
-            "it has none; -E takes a file with the certificate and its private key, both in PEM"
-                .to_owned()
+            "none found; -E expects a PEM file with the certificate and its private key".to_owned()
         }
-        NoItemsFound => "it has none; PEM is expected, -----BEGIN …-----".to_owned(),
+        NoItemsFound => "none found; expected PEM, -----BEGIN …-----".to_owned(),
         // The library's words show its types.
-        _ => "it is damaged; PEM is expected, -----BEGIN …----- to -----END …-----".to_owned(),
+        _ => "malformed; expected PEM, from -----BEGIN …----- to -----END …-----".to_owned(),
     };
-    SetupError(format!("reading {what} from '{}': {reason}", path.display()))
+    SetupError(format!("cannot read {what} from '{}': {reason}", path.display()))
 }
 
 /// Verifies a server's certificate, remembers what it was shown, and lets all of them pass where

@@ -108,11 +108,10 @@ impl Url {
 
 const MALFORMED: ParseUrlError = ParseUrlError("it is not a URL");
 
-const PORT: ParseUrlError = ParseUrlError("its port is not a number from 1 to 65535");
+const PORT: ParseUrlError = ParseUrlError("the port is not a number from 1 to 65535");
 
-const COLONS: ParseUrlError = ParseUrlError(
-    "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port",
-);
+const COLONS: ParseUrlError =
+    ParseUrlError("write an IPv6 address in brackets, as in http://[::1]/, and give only one port");
 
 /// Percent-encodes what stands in a URL and may not: strange characters, a `%` that encodes
 /// nothing, brackets behind the authority.
@@ -175,13 +174,14 @@ impl TryFrom<Uri<String>> for Url {
         let is_secure = match uri.scheme().as_str() {
             "http" => false,
             "https" => true,
-            _ => return Err(ParseUrlError("its scheme is neither http nor https")),
+            _ => return Err(ParseUrlError("the scheme is neither http nor https")),
         };
-        let authority = uri.authority().ok_or(ParseUrlError("it has no host"))?;
+        let authority = uri.authority().ok_or(ParseUrlError("the host is missing"))?;
         let host = authority.host();
         if host.contains('%') {
             return Err(ParseUrlError(
-                "its host has a character that no host name has (international names are written xn--…)",
+                "the host contains a character that host names cannot have (write international \
+                 names as xn--…)",
             ));
         }
         let own_port = if is_secure { 443 } else { 80 };
@@ -193,7 +193,7 @@ impl TryFrom<Uri<String>> for Url {
         let port = port.ok_or(PORT)?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let target = Target::new(bare.unwrap_or(host), port)
-            .map_err(|_| ParseUrlError("its host is not valid"))?;
+            .map_err(|_| ParseUrlError("the host is not valid"))?;
         let path = match uri.path().as_str() {
             "" => "/".to_owned(),
             path => path.to_owned(),
@@ -230,11 +230,11 @@ impl FromStr for Url {
         }
         // As an address in one number it would be 0.0.x.x, which nobody asks for.
         if text.parse::<u16>().is_ok() {
-            return Err(ParseUrlError("it is a port without a host, as in localhost:8080"));
+            return Err(ParseUrlError("the host is missing, as in localhost:8080"));
         }
         if lacks_slashes(text) {
             return Err(ParseUrlError(
-                "its scheme is not followed by ://, as in http://localhost/",
+                "the scheme must be followed by ://, as in http://localhost/",
             ));
         }
         let text = match text.split_once("//") {
@@ -246,7 +246,7 @@ impl FromStr for Url {
         let has_brackets = is_bracketed || authority.contains('@');
         let malformed = match authority.matches(':').count() {
             2.. if is_bracketed && authority.contains('%') => {
-                ParseUrlError("an IPv6 address has no zone (%eth0) in a URL")
+                ParseUrlError("a URL cannot contain an IPv6 zone (%eth0)")
             }
             2.. if !has_brackets => COLONS,
             _ if has_strange_port(authority) => PORT,

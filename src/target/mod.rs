@@ -25,7 +25,7 @@ pub struct ParseTargetError {
     reason: &'static str,
 }
 
-const NO_PORT: &str = "its port is not a number from 1 to 65535";
+const NO_PORT: &str = "the port is not a number from 1 to 65535";
 
 impl fmt::Display for ParseTargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ impl fmt::Display for ParseTargetError {
 impl ParseTargetError {
     /// What is wrong, without the form that is expected.
     pub(crate) fn problem(&self) -> String {
-        format!("'{}' is not a target: {}", self.text, self.reason)
+        format!("'{}' is not a valid target: {}", self.text, self.reason)
     }
 
     /// The same without the text, in which a password may stand.
@@ -64,7 +64,7 @@ impl Target {
             // Some SOCKS clients pass on the brackets of a URL.
             (Some(rest), _) => in_brackets(rest).map_err(error)?,
             (None, true) => parse_in_brackets(host).map(|_| host).map_err(|reason| {
-                error(if host.contains('%') { reason } else { "its host has a colon" })
+                error(if host.contains('%') { reason } else { "the host contains a colon" })
             })?,
             (None, false) => host,
         };
@@ -137,14 +137,14 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, ParseTargetError> {
         let error = |reason| ParseTargetError { text: text.to_owned(), reason };
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("it has no port"))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| error("the port is missing"))?;
         // str::parse would take a sign as well.
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or_else(|| error(NO_PORT))?;
         let host = match host.strip_prefix('[') {
             Some(rest) => in_brackets(rest).map_err(error)?,
-            None if host.contains(':') => return Err(error("its host has a colon")),
+            None if host.contains(':') => return Err(error("the host contains a colon")),
             None => host,
         };
         check_host(host).map_err(error)?;
@@ -154,28 +154,28 @@ impl FromStr for Target {
 
 /// The address before the closing bracket.
 fn in_brackets(rest: &str) -> Result<&str, &'static str> {
-    let inner = rest.strip_suffix(']').ok_or("a bracket is not closed")?;
+    let inner = rest.strip_suffix(']').ok_or("a closing bracket is missing")?;
     parse_in_brackets(inner).map(|_| inner)
 }
 
 /// What no resolver should be asked, and no record or log should carry.
 fn check_host(host: &str) -> Result<(), &'static str> {
     if host.is_empty() || host == "." {
-        return Err("it has no host");
+        return Err("the host is missing");
     }
     // RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters, and perhaps a final dot.
     if host.len() > 254 {
-        return Err("its host is longer than a name can be");
+        return Err("the host name is too long");
     }
     // '%' may be undone by whoever the name is passed on to.
     if host.chars().any(|c| c.is_control() || c.is_whitespace() || "/@[]?#\\\"<>%^|,;".contains(c))
     {
-        return Err("its host has a character that no host name has");
+        return Err("the host contains a character that host names cannot have");
     }
     // RFC 1035 section 3.1: an empty label is the root, and stands at the end.
     let labels = host.strip_suffix('.').unwrap_or(host);
     if labels.split('.').any(str::is_empty) {
-        return Err("its host has an empty label");
+        return Err("the host name has an empty label");
     }
     Ok(())
 }

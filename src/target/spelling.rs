@@ -24,8 +24,8 @@ pub(super) fn parse_in_brackets(inner: &str) -> Result<Ipv6Addr, &'static str> {
     match inner.parse() {
         Ok(address) => Ok(address),
         // RFC 6874, and what getaddrinfo(3) takes. A zone names an interface of one machine.
-        Err(_) if inner.contains('%') => Err("its IPv6 address has a zone (%), which is not taken"),
-        Err(_) => Err("what stands in brackets is not an IPv6 address"),
+        Err(_) if inner.contains('%') => Err("IPv6 zones (%) are not supported"),
+        Err(_) => Err("the text in brackets is not an IPv6 address"),
     }
 }
 

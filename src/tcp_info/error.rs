@@ -59,12 +59,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("asking for TCP information: ")?;
+        f.write_str("cannot get TCP information: ")?;
         match self {
             Self::NotTcp => f.write_str("the socket is not a TCP socket"),
             Self::NotASocket => f.write_str("the descriptor is not a socket"),
             Self::Closed => f.write_str("the socket is closed"),
-            Self::Unsupported => f.write_str("this system gives none"),
+            Self::Unsupported => f.write_str("not supported by this system"),
             Self::Os(error) => f.write_str(&crate::fault::text_of(error)),
         }
     }

@@ -509,7 +509,7 @@ mod live {
         assert!(matches!(TcpInfo::of(&unix), Err(Error::NotTcp)));
         assert!(matches!(TcpInfo::of(&file), Err(Error::NotASocket)));
         let text = TcpInfo::of(&udp).unwrap_err().to_string();
-        assert_eq!(text, "asking for TCP information: the socket is not a TCP socket");
+        assert_eq!(text, "cannot get TCP information: the socket is not a TCP socket");
     }
 
     #[test]

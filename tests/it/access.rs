@@ -155,9 +155,9 @@ fn rules_on_targets_decide_by_name_port_and_address() {
         "*.example.com",
     ]);
     for (target, words) in [
-        (format!("127.0.0.2:{port}"), "no --allow rule covers"),
+        (format!("127.0.0.2:{port}"), "no --allow rule matches"),
         ("localhost:9".to_owned(), "no --allow rule"),
-        ("www.Example.com:443".to_owned(), "a --deny rule names"),
+        ("www.Example.com:443".to_owned(), "a --deny rule matches"),
     ] {
         let answer = refused(&proxy, format!("CONNECT {target} HTTP/1.1\r\n\r\n").as_bytes());
         assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{target}: {answer}");

@@ -92,8 +92,8 @@ fn a_port_in_use_is_an_error_that_names_the_port() {
     assert_eq!(
         said,
         format!(
-            "conniver: listening on 127.0.0.1:{port}: Address already in use; stop the program \
-             that listens there, or choose another port (0 is any free one)\n"
+            "conniver: cannot listen on 127.0.0.1:{port}: Address already in use; stop the \
+             program that listens there, or choose another port (0 picks a free one)\n"
         )
     );
 }
@@ -111,7 +111,10 @@ fn an_address_that_is_not_this_machines_is_an_error_that_says_so() {
 fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
     let (status, said) = refused(&["proxy", "-L", "0:localhost:1", "-o", "/no/such/place/records"]);
     assert_eq!(status, Some(1));
-    assert!(said.contains("opening '/no/such/place/records' for records: No such file"), "{said}");
+    assert!(
+        said.contains("cannot open '/no/such/place/records' for records: No such file"),
+        "{said}"
+    );
 }
 
 #[test]

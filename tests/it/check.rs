@@ -62,12 +62,12 @@ fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
     assert_eq!(lines.len(), 10);
     let all = lines.join("\n");
     let clean = |summary: &str| (0, vec![summary.to_owned()]);
-    assert_eq!(check_text(&all), clean("10 lines of 1 run, 4 pairs closed: nothing is wrong"));
+    assert_eq!(check_text(&all), clean("10 lines of 1 run, 4 connections closed: no findings"));
     let (others, _) = a_run();
     let mixed: Vec<_> = lines.iter().zip(&others).flat_map(|(a, b)| [&**a, &**b]).collect();
-    let summary = "20 lines of 2 runs, 8 pairs closed: nothing is wrong";
+    let summary = "20 lines of 2 runs, 8 connections closed: no findings";
     assert_eq!(check_text(&mixed.join("\n")), clean(summary));
-    let nothing = format!("no records in 'FILE': nothing can be said; {SOURCES}");
+    let nothing = format!("no records in 'FILE'; {SOURCES}");
     assert_eq!(check_text(""), clean(&nothing));
 
     let directory = tempfile::TempDir::new().unwrap();
@@ -82,17 +82,19 @@ fn a_whole_file_has_nothing_wrong_also_when_it_was_rotated_or_has_two_runs() {
 #[test]
 fn what_a_file_cannot_tell_is_noted_and_is_no_finding() {
     let (lines, run) = a_run();
-    let earlier =
-        format!("note: run {run}: lines 1 to 5 are not here: rotated into another file, or lost");
-    let summary = "5 lines of 1 run, 2 pairs closed: nothing is wrong in these lines".to_owned();
+    let earlier = format!(
+        "note: run {run}: lines 1 to 5 are not in these files: rotated into another file, or \
+             lost"
+    );
+    let summary = "5 lines of 1 run, 2 connections closed: no findings in these lines".to_owned();
     assert_eq!(check_text(&lines[5..].join("\n")), (0, vec![earlier, summary]));
 
     let (other_lines, other) = a_run();
     let unended = format!(
-        "note: run {run} has no stop line: it is still running, killed, or not told to write one \
-         (--events stop); pairs that were open at its end may have no line"
+        "note: run {run} has no stop line: it is still running, was killed, or ran without \
+         --events stop; connections open at its end may have no record"
     );
-    let summary = "9 lines of 1 run, 4 pairs closed: nothing is wrong in these lines".to_owned();
+    let summary = "9 lines of 1 run, 4 connections closed: no findings in these lines".to_owned();
     assert_eq!(check_text(&lines[..9].join("\n")), (0, vec![unended, summary]));
     let both = [&lines[..9], &other_lines[..9]].concat().join("\n");
     let (status, said) = check_text(&both);
@@ -110,8 +112,8 @@ fn a_pair_open_at_a_kill_is_missed_though_only_closes_are_written() {
     proxy.signal(Signal::SIGKILL);
     let output = check(&[&proxy.records_file()]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("; at least 1 pair that it accepted has no line\n"), "{said}");
-    assert!(said.ends_with("1 pair closed: nothing is wrong in these lines\n"), "{said}");
+    assert!(said.contains("; at least 1 accepted connection has no record\n"), "{said}");
+    assert!(said.ends_with("1 connection closed: no findings in these lines\n"), "{said}");
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -148,7 +150,7 @@ fn compressed_files_are_checked_whatever_their_names() {
         }
         let part = |part: &[String]| compressed(program, &(part.join("\n") + "\n"));
         let whole = [part(&lines[..3]), part(&lines[3..7]), part(&lines[7..])].concat();
-        let summary = "10 lines of 1 run, 4 pairs closed: nothing is wrong".to_owned();
+        let summary = "10 lines of 1 run, 4 connections closed: no findings".to_owned();
         assert_eq!(check_bytes(&whole), (0, vec![summary.clone()]), "{program}");
         // Beside what is not compressed yet.
         let directory = tempfile::TempDir::new().unwrap();
@@ -159,7 +161,7 @@ fn compressed_files_are_checked_whatever_their_names() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), summary + "\n", "{program}");
         assert_eq!(
             check_bytes(&compressed(program, "")).1,
-            [format!("no records in standard input: nothing can be said; {SOURCES}")]
+            [format!("no records in standard input; {SOURCES}")]
         );
     }
 }
@@ -175,7 +177,7 @@ fn truncated_or_damaged_compressed_files_are_findings() {
             [&lines[..7], &lines[7..]].map(|part| compressed(program, &(part.join("\n") + "\n")));
         let cut = [&first, &second[..second.len() - 1]].concat();
         let (status, said) = check_bytes(&cut);
-        let words = format!("standard input: the {program} data end in the middle; ");
+        let words = format!("standard input: the {program} data are truncated; ");
         assert!(said[0].starts_with(&words), "{said:?}");
         assert_eq!(status, 1, "{said:?}");
         // What comes before is checked.
@@ -188,7 +190,7 @@ fn truncated_or_damaged_compressed_files_are_findings() {
         // gzip ends with a length, zstd with a checksum.
         damaged[last] ^= 1;
         let (status, said) = check_bytes(&damaged);
-        let words = format!("standard input: the {program} data are damaged; ");
+        let words = format!("standard input: the {program} data are corrupt; ");
         assert!(said[0].starts_with(&words), "{said:?}");
         assert_eq!(status, 1, "{said:?}");
     }
@@ -197,7 +199,8 @@ fn truncated_or_damaged_compressed_files_are_findings() {
 #[test]
 fn other_compressed_files_are_named_with_what_reads_them() {
     let (status, said) = check_bytes(b"\xfd7zXZ\0\0");
-    let words = "conniver: reading records from standard input: it is compressed; decompress it first, xz -dc FILE";
+    let words = "conniver: cannot read records from standard input: it is compressed; decompress \
+                 it first with xz -dc FILE";
     assert_eq!((status, said), (2, vec![words.to_owned()]));
 }
 
@@ -213,12 +216,12 @@ fn what_is_torn_or_missing_or_there_twice_is_named() {
     broken.drain(3..5);
     let (status, said) = check_text(&broken.join("\n"));
     assert_eq!(status, 1);
-    assert_eq!(said[0], "FILE:7: the line breaks off");
-    assert_eq!(said[1], "FILE:8: the line is no record");
+    assert_eq!(said[0], "FILE:7: the line is truncated");
+    assert_eq!(said[1], "FILE:8: the line is not a record");
     assert_eq!(said[2], format!("run {run}: lines 4 to 5 are missing"));
     assert_eq!(said[3], format!("run {run}: line 8 is missing"));
-    assert_eq!(said[4], format!("run {run}: line 7 is there more than once"));
-    assert_eq!(said.last().unwrap(), "10 lines of 1 run, 3 pairs closed: 5 findings");
+    assert_eq!(said[4], format!("run {run}: line 7 is duplicated"));
+    assert_eq!(said.last().unwrap(), "10 lines of 1 run, 3 connections closed: 5 findings");
 }
 
 #[test]
@@ -227,15 +230,18 @@ fn a_file_of_something_else_is_one_finding() {
     let not = "FILE: not a file of records:";
     let json = "is not the JSON of a record";
     for (text, finding) in [
-        ("root:x:0:0\n".repeat(3), format!("{not} none of its 3 lines is one, and line 1 {json}")),
+        ("root:x:0:0\n".repeat(3), format!("{not} none of its 3 lines is a record; line 1 {json}")),
         (
             "{\"a\":1}\n[]\n".to_owned(),
-            format!("{not} none of its 2 lines is one, and line 1 {json}"),
+            format!("{not} none of its 2 lines is a record; line 1 {json}"),
         ),
-        ("\n\nx\n".to_owned(), format!("{not} none of its 3 lines is one, and line 1 breaks off")),
+        (
+            "\n\nx\n".to_owned(),
+            format!("{not} none of its 3 lines is a record; line 1 is truncated"),
+        ),
         ("nonsense".to_owned(), format!("{not} its only line {json}")),
         // A proxy that was killed at its first record.
-        (lines[0][..20].to_owned(), "FILE:1: the line breaks off".to_owned()),
+        (lines[0][..20].to_owned(), "FILE:1: the line is truncated".to_owned()),
     ] {
         let (status, said) = check_text(&text);
         let note = format!("note: {SOURCES}");
@@ -254,10 +260,10 @@ fn a_file_of_something_else_is_one_finding() {
     assert_eq!(
         said.lines().take(3).collect::<Vec<_>>(),
         [
-            format!("{records}:3: the line is no record"),
-            format!("{records}:4: the line is no record"),
+            format!("{records}:3: the line is not a record"),
+            format!("{records}:4: the line is not a record"),
             format!(
-                "{other}: not a file of records: none of its 2 lines is one, and line 1 {json}"
+                "{other}: not a file of records: none of its 2 lines is a record; line 1 {json}"
             ),
         ]
     );
@@ -282,8 +288,9 @@ fn on_a_terminal_findings_are_broken_to_fit() {
     assert_eq!(
         unwrapped(&said),
         format!(
-            "{file}: not a file of records: none of its 2 lines is one, and line 1 is not the JSON \
-             of a record\nnote: {SOURCES}\n2 lines of 0 runs, 0 pairs closed: 1 finding\n"
+            "{file}: not a file of records: none of its 2 lines is a record; line 1 is not the \
+             JSON of a record\nnote: {SOURCES}\n2 lines of 0 runs, 0 connections closed: 1 \
+             finding\n"
         )
     );
     assert_eq!((status.code(), lines.len() > 3), (Some(1), true), "{said}");
@@ -294,17 +301,17 @@ fn empty_files_are_counted_where_there_are_several() {
     let files = [tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap()];
     let output = check(&[files[0].path(), files[1].path()]);
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, format!("no records in any of the 2 files: nothing can be said; {SOURCES}\n"));
+    assert_eq!(said, format!("no records in any of the 2 files; {SOURCES}\n"));
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
 fn the_help_of_subcommands_tells_their_exit_status() {
     for (command, meaning) in [
-        ("check", "1 when something was"),
-        ("run", "127 when it was not found"),
-        ("stat", "1 when a request failed"),
-        ("proxy", "1 when it could not start"),
+        ("check", "1 if there are"),
+        ("run", "127 if it was not found"),
+        ("stat", "1 if a request failed"),
+        ("proxy", "1 if it could not start"),
     ] {
         let help = crate::harness::run(BINARY, &[command, "--help"]);
         let (_, status) = help.split_once("Exit status: ").unwrap_or_else(|| panic!("{help}"));
@@ -317,7 +324,7 @@ fn a_pair_that_a_finished_run_never_closed_is_noticed() {
     let (lines, run) = a_run();
     let text = lines.join("\n").replace("\"pairs\":4", "\"pairs\":5");
     let (status, said) = check_text(&text);
-    let finding = format!("run {run}: of 5 pairs 4 are closed, though it has ended");
+    let finding = format!("run {run}: of 5 connections 4 are closed, although the run has ended");
     assert_eq!((status, &said[0], said.len()), (1, &finding, 2));
 }
 
@@ -326,7 +333,10 @@ fn a_file_that_cannot_be_read_is_said_with_its_name() {
     let output = check(&[Path::new("/no/such/file")]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("conniver: reading records from '/no/such/file': No such"), "{said}");
+    assert!(
+        said.starts_with("conniver: cannot read records from '/no/such/file': No such"),
+        "{said}"
+    );
     assert!(output.stdout.is_empty());
 }
 
@@ -337,7 +347,7 @@ fn other_files_are_checked_when_one_cannot_be_read() {
     let output = check(&[Path::new("/no/such/file"), file.path()]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.ends_with("1 line of 0 runs, 0 pairs closed: 1 finding\n"), "{said}");
+    assert!(said.ends_with("1 line of 0 runs, 0 connections closed: 1 finding\n"), "{said}");
 }
 
 #[test]
@@ -395,7 +405,7 @@ fn after_a_kill_under_load_the_file_tells_exactly_which_pairs_were_open() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     let mut named = BTreeSet::new();
-    for line in said.lines().filter(|line| line.starts_with("pair ")) {
+    for line in said.lines().filter(|line| line.starts_with("connection ")) {
         let id = line.split(' ').nth(1).unwrap().to_owned();
         named.insert((id, line.rsplit(' ').next().unwrap().parse().unwrap()));
     }

@@ -59,14 +59,17 @@ fn bad_lines_beyond_a_thousand_are_counted() {
         assert_eq!(told, 1004, "{compressor}: {rest:?}");
         assert_eq!(
             lines[..2],
-            ["standard input:1: the line is no record", "standard input:3: the line breaks off"]
+            [
+                "standard input:1: the line is not a record",
+                "standard input:3: the line is truncated"
+            ]
         );
         assert_eq!(
             rest,
             [
-                "standard input:3000003: the line is no record",
-                "standard input: 2999000 more lines break off",
-                "3000003 lines of 1 run, 0 pairs closed: 3000002 findings",
+                "standard input:3000003: the line is not a record",
+                "standard input: 2999000 more lines are truncated",
+                "3000003 lines of 1 run, 0 connections closed: 3000002 findings",
             ]
         );
     }
@@ -81,9 +84,10 @@ fn a_large_file_of_something_else_is_one_finding() {
     let output = check("cat", |to| (0..300).try_for_each(|_| to.write_all(&b"x\n".repeat(5000))));
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
-        "standard input: not a file of records: none of its 1500000 lines is one, and line 1 is not \
-         the JSON of a record\nnote: records are written by conniver proxy -o FILE, conniver run -o \
-         FILE and conniver stat --json\n1500000 lines of 0 runs, 0 pairs closed: 1 finding\n"
+        "standard input: not a file of records: none of its 1500000 lines is a record; line 1 is \
+         not the JSON of a record\nnote: records are written by conniver proxy -o FILE, conniver \
+         run -o FILE and conniver stat --json\n1500000 lines of 0 runs, 0 connections closed: 1 \
+         finding\n"
     );
     assert_eq!(output.status.code(), Some(1));
 }
@@ -107,7 +111,7 @@ fn a_line_without_end_takes_no_memory() {
             said.lines().collect::<Vec<_>>(),
             [
                 "standard input:1: the line is longer than 4194304 bytes",
-                "1 line of 0 runs, 0 pairs closed: 1 finding"
+                "1 line of 0 runs, 0 connections closed: 1 finding"
             ],
             "{compressor}: {}",
             String::from_utf8_lossy(&output.stderr)

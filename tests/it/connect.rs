@@ -167,7 +167,10 @@ fn a_refusing_target_is_a_502_with_the_reason_that_the_record_has() {
     let answer = refused(&proxy, format!("CONNECT {address} HTTP/1.1\r\n\r\n").as_bytes());
     assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
     let body = answer.split("\r\n\r\n").nth(1).unwrap();
-    assert_eq!(body, format!("conniver: reaching {address}: Connection refused (ECONNREFUSED)\n"));
+    assert_eq!(
+        body,
+        format!("conniver: cannot reach {address}: Connection refused (ECONNREFUSED)\n")
+    );
     assert!(answer.contains(&format!("Content-Length: {}\r\n", body.len())));
     let record = proxy.the_record();
     assert_eq!((record.mode, record.outcome), (Some(Mode::Connect), Some(Outcome::Refused)));

@@ -306,15 +306,15 @@ fn a_mark_or_a_tproxy_listener_that_may_not_be_is_an_error_at_the_start() {
     for (args, words) in [
         (
             ["-D", "0", "--mark", "7"],
-            "marking connections with 7: Operation not permitted; it needs CAP_NET_ADMIN",
+            "cannot set firewall mark 7: Operation not permitted; this needs root or CAP_NET_ADMIN",
         ),
         (
             ["--tproxy", "0", "--tproxy", "[::1]:0"],
-            "Operation not permitted; taking what TPROXY diverts needs CAP_NET_ADMIN",
+            "Operation not permitted; TPROXY needs root or CAP_NET_ADMIN",
         ),
         (
             ["--tproxy", "[::1]:0", "--tproxy", "0"],
-            "listening on [::1]:0: Operation not permitted; ",
+            "cannot listen on [::1]:0: Operation not permitted; ",
         ),
     ] {
         let output = unprivileged(&args);
@@ -327,10 +327,10 @@ fn a_mark_or_a_tproxy_listener_that_may_not_be_is_an_error_at_the_start() {
 #[test]
 fn rules_that_make_no_sense_are_wrong_usage() {
     for (args, words) in [
-        (&["--port", "1"][..], "again and again"),
+        (&["--port", "1"][..], "the proxy's own connections back to it"),
         (&["--port", "0", "--mark", "1"], "'0'"),
         (&["--port", "1", "--mark", "0"], "expected a number from 1"),
-        (&["--port", "1", "--mark", "0x636e"], "the rules use themselves"),
+        (&["--port", "1", "--mark", "0x636e"], "reserved for the rules themselves"),
         (&["--port", "1", "--mark", "1", "--ports", "9-8"], "9-8"),
         (&["--port", "1", "--on", "eth0; reboot"], "expected a name"),
         (&["--port", "1", "--not-user", "\"x\""], "expected a name"),

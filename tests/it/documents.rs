@@ -227,7 +227,7 @@ fn every_test_that_the_tables_of_the_go_package_name_exists() {
         tests.extend(after.filter_map(name));
     }
     let page = page("docs/go-package.md");
-    for (heading, least) in [("## What it has, and what", 40), ("## Differences", 15)] {
+    for (heading, least) in [("## Features", 40), ("## Differences", 15)] {
         let section = page.split(&format!("\n{heading}")).nth(1).unwrap();
         let section = section.split("\n## ").next().unwrap();
         let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).collect();

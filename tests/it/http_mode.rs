@@ -380,10 +380,10 @@ fn unreadable_response_becomes_502_with_a_warning() {
     let proxy = Proxy::serving(&[]);
     let fields = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
     for (count, (response, words)) in [
-        ("SSH-2.0-test\r\n", "its version"),
-        ("ICY 200 OK\r\n\r\n", "its version"),
-        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "nobody asked for"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "differ"),
+        ("SSH-2.0-test\r\n", "the version"),
+        ("ICY 200 OK\r\n\r\n", "the version"),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "without an Upgrade"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "conflicting"),
         (&fields, "100 fields"),
     ]
     .iter()
@@ -411,7 +411,7 @@ fn half_a_head_becomes_502_whether_its_upstream_ends_or_resets() {
     let half = "HTTP/1.1 200 OK\r\nContent-Le";
     let proxy = Proxy::serving(&[]);
     let upstream = answering(half);
-    assert_is_502(&fetch(&proxy, get(upstream.address).as_bytes()), "ends within its head");
+    assert_is_502(&fetch(&proxy, get(upstream.address).as_bytes()), "the head is incomplete");
     upstream.join();
 
     let upstream = Upstream::once(move |stream| {
@@ -423,7 +423,7 @@ fn half_a_head_becomes_502_whether_its_upstream_ends_or_resets() {
     });
     let mut client = proxy.connect();
     client.write_all(get(upstream.address).as_bytes()).unwrap();
-    assert_is_502(&read_all(&mut client), "ends within its head");
+    assert_is_502(&read_all(&mut client), "the head is incomplete");
     drop(client);
     upstream.join();
     let record = proxy.wait_for_records(2).pop().unwrap();
@@ -518,8 +518,9 @@ fn a_target_that_is_not_reached_is_answered_and_head_gets_a_head_alone() {
     let answer = refused(&proxy, get(deaf).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
     assert!(
-        answer
-            .ends_with(&format!("conniver: reaching {deaf}: Connection refused (ECONNREFUSED)\n"))
+        answer.ends_with(&format!(
+            "conniver: cannot reach {deaf}: Connection refused (ECONNREFUSED)\n"
+        ))
     );
     let answer = refused(&proxy, get(deaf).replacen("GET", "HEAD", 1).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.ends_with("\r\n\r\n"), "{answer}");

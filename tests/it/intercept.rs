@@ -228,9 +228,9 @@ fn what_is_missing_is_said_and_the_program_is_not_run() {
     without_nft.env("PATH", "/nowhere");
     let mut without_cgroups = place.0.command(BINARY);
     for (command, said) in [
-        (&mut without_root, "must be run as root"),
-        (&mut without_nft, "nft was not found"),
-        (&mut without_cgroups, "none of version 2 is mounted"),
+        (&mut without_root, "run it as root"),
+        (&mut without_nft, "nft not found"),
+        (&mut without_cgroups, "needs cgroup version 2, which is not mounted"),
     ] {
         let output = command.args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(125), "{output:?}");

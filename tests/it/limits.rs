@@ -37,8 +37,8 @@ fn beyond_max_connections_clients_wait_and_are_served_when_others_end() {
     let first = forwarding.pair();
     let second = forwarding.pair();
     let mut third = forwarding.proxy.connect();
-    let said = forwarding.proxy.wait_to_hear("connections are open, the most that may be");
-    assert!(said.contains(" 2 connections"), "{said}");
+    let said = forwarding.proxy.wait_to_hear("open connections is reached");
+    assert!(said.contains(" 2 open connections"), "{said}");
     assert!(forwarding.waiting().is_empty(), "the third one is not served");
     drop(first);
     let mut third_upstream = forwarding.accept();
@@ -49,7 +49,7 @@ fn beyond_max_connections_clients_wait_and_are_served_when_others_end() {
     drop((second, third, third_upstream));
     let left = forwarding.proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
-    assert_eq!(left.stderr.matches("the most that may be").count(), 1, "it is said once");
+    assert_eq!(left.stderr.matches("open connections is reached").count(), 1, "it is said once");
     assert_eq!(most_at_a_time(&left.records()), 2);
 }
 
@@ -257,7 +257,7 @@ fn as_many_connections_are_taken_as_there_are_descriptors_for() {
     clients_at_once(&proxy, 40);
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
-    let room = "room for 14 connections (64 descriptors, ulimit -Hn)";
+    let room = "accepting up to 14 connections at a time (64 descriptors, ulimit -Hn)";
     assert!(left.stderr.contains(room), "{}", left.stderr);
     assert!(!left.stderr.contains("Too many open files"), "{}", left.stderr);
     let records = left.records();
@@ -277,7 +277,7 @@ fn more_connections_than_descriptors_are_not_promised() {
     let said = proxy.stop().stderr;
     assert!(
         said.contains(
-            "--max-connections 100: with 64 descriptors (ulimit -Hn) there is room for 14"
+            "--max-connections 100 is reduced: 64 descriptors (ulimit -Hn) are enough for 14"
         ),
         "{said}"
     );

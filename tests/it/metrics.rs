@@ -14,7 +14,7 @@ use crate::harness::has_tool;
 use crate::harness::peers::{deaf_port, echo_server, exchange, read_all, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, address_in, wait_until};
 
-const SHOWING: &str = "showing metrics on ";
+const SHOWING: &str = "serving metrics on ";
 
 /// A proxy to an echo server and to a port on which nobody listens, and where its metrics are.
 fn measured(args: &[&str]) -> (Proxy, SocketAddr) {

@@ -151,10 +151,11 @@ fn clients_that_may_not_read_the_metrics_fill_no_log() {
     // One is told, and how many others there were, once a second.
     let mut told = 1;
     while told < COUNT {
-        let line = proxy.wait_to_hear("more connections asked for metrics and were refused");
-        let count = line.split(" more connections").next().unwrap().rsplit(' ').next().unwrap();
+        let line = proxy.wait_to_hear("more metrics requests were refused");
+        let count =
+            line.split(" more metrics requests").next().unwrap().rsplit(' ').next().unwrap();
         told += count.parse::<usize>().unwrap();
-        assert!(line.contains(", the last one by 127.0.0.1:"), "{line}");
+        assert!(line.contains(", the last one from 127.0.0.1:"), "{line}");
     }
     let seconds = began.elapsed().as_secs_f64();
     let left = proxy.stop();

@@ -204,7 +204,7 @@ fn nobody_else_than_who_is_allowed_may_announce_a_client() {
         let output = command.output().unwrap();
         let said = unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("who may use it with --allow-from CIDR;"), "{said}");
+        assert!(said.contains("restrict its clients with --allow-from CIDR;"), "{said}");
     }
 }
 

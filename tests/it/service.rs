@@ -110,13 +110,13 @@ fn a_socket_that_no_option_serves_is_an_error() {
     let mut command = with_socket(listener);
     let output = command.args(["proxy", "-L", "0:127.0.0.1:9"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    let sentence = format!("conniver: a socket on {address} was handed over");
+    let sentence = format!("conniver: cannot use the inherited socket on {address}");
     assert!(output.status.code() == Some(1) && said.starts_with(&sentence), "{said}");
 
     let mut command = with_socket(UnixDatagram::unbound().unwrap());
     let output = command.args(["proxy", "-L", "0:127.0.0.1:9"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    let sentence = "conniver: taking socket 1 of those that were handed over";
+    let sentence = "conniver: cannot use inherited socket 1";
     assert!(output.status.code() == Some(1) && said.starts_with(sentence), "{said}");
 }
 

@@ -205,11 +205,11 @@ fn a_lock_that_somebody_keeps_holds_records_up_for_a_moment() {
     let held = OpenOptions::new().read(true).open(&file).unwrap();
     held.lock().unwrap();
     pairs(&proxy, 3);
-    proxy.wait_to_hear("another process has locked");
+    proxy.wait_to_hear("locked by another process");
     wait_until("they are written all the same", || read_lines(&file).len() == 3);
     pairs(&proxy, 3);
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
     assert_eq!(checked(&file), (vec![], 6));
-    assert_eq!(left.stderr.matches("has locked").count(), 1, "{}", left.stderr);
+    assert_eq!(left.stderr.matches("locked by another process").count(), 1, "{}", left.stderr);
 }

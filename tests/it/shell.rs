@@ -32,7 +32,7 @@ fn a_directory_that_cannot_be_made_is_said() {
     let output = Command::new(BINARY).args(["man", "/dev/null/man1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("writing manual pages to '/dev/null/man1': "), "{said}");
+    assert!(said.contains("cannot write manual pages to '/dev/null/man1': "), "{said}");
 }
 
 #[test]

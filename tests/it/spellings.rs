@@ -182,9 +182,9 @@ fn a_name_that_a_parent_looks_up_needs_a_rule_that_names_it() {
         let url = scheme.map(|scheme| format!("{scheme}://{}", parent.address()));
         let via = url.as_ref().map_or(Vec::new(), |url| vec!["--via", url]);
         for (rules, line, is_named) in [
-            (&["--deny", "10.0.0.0/8"][..], "so that --deny cannot be compared", false),
-            (&["--allow", "192.0.2.0/24"], "and --allow has networks alone", false),
-            (&["--deny", "10.0.0.0/8", "--allow", "*.invalid"], "so that --deny cannot", true),
+            (&["--deny", "10.0.0.0/8"][..], "so --deny cannot be applied", false),
+            (&["--allow", "192.0.2.0/24"], "and --allow has only networks", false),
+            (&["--deny", "10.0.0.0/8", "--allow", "*.invalid"], "so --deny cannot", true),
         ] {
             let proxy = proxy_for(&NAME, 9, &[rules, &via].concat());
             for (_, way, _, record) in ask_all(&proxy, &NAME, 9) {

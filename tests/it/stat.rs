@@ -300,9 +300,9 @@ fn what_cannot_be_asked_is_wrong_usage_and_no_password_is_repeated() {
     }
     let missing = stat_failing(&["--cacert", "/no/such/file", "https://host/"]);
     assert!(
-        missing.contains("reading certificates from '/no/such/file': No such file"),
+        missing.contains("cannot read certificates from '/no/such/file': No such file"),
         "{missing}"
     );
     let missing = stat_failing(&["-d", "@/no/such/file", "http://host/"]);
-    assert!(missing.contains("reading '/no/such/file' for the request's body"), "{missing}");
+    assert!(missing.contains("cannot read the request body from '/no/such/file'"), "{missing}");
 }

@@ -49,8 +49,8 @@ fn an_interrupt_that_a_shell_ignores_is_said_at_the_start() {
     exchange(&mut proxy.connect(), b"it goes on");
     let left = proxy.stop();
     assert_eq!(left.status.code(), Some(0), "{}", left.stderr);
-    let said = "SIGINT is ignored, because it was when the program started (a shell's '&' does \
-        that); SIGTERM stops it";
+    let said = "SIGINT is ignored, as it was at the start (a shell's '&' does that); use SIGTERM \
+                to stop";
     assert_eq!(left.stderr.matches(said).count(), 1, "{}", left.stderr);
 }
 

@@ -129,7 +129,7 @@ fn check_knows_by_a_turn_line_that_a_pair_was_open() {
     let file = forwarding.proxy.records_file();
     let output = Command::new(BINARY).arg("check").arg(&file).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("is not closed: open at"), "{said}");
+    assert!(said.contains("is not closed: opened at"), "{said}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn fill_the_queue(proxy: &Proxy, relieve: impl FnOnce()) -> (TcpStream, u64) {
                 made.fetch_add(1, Ordering::Relaxed);
             }
         });
-        proxy.wait_to_hear("new connections wait as well");
+        proxy.wait_to_hear("new connections wait");
         assert_eq!(exchange(&mut open, b"goes on"), b"goes on");
         ending.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(read_all(&mut ending), b"", "an open pair ends as it would have ended");
@@ -153,7 +153,7 @@ fn a_full_disk_loses_and_tears_no_record_whatever_happens_meanwhile() {
     let forward = format!("0:{}", echo_server());
     let proxy = Proxy::start_in(directory, &mut Command::new(BINARY), &[&forward], &SMALL_QUEUE);
     pairs(&proxy, 20);
-    assert!(proxy.wait_to_hear("No space left on device").contains("waiting to be written"));
+    assert!(proxy.wait_to_hear("No space left on device").contains("lines waiting"));
     // Opening the file anew is of no use now, and must not hurt.
     proxy.signal(Signal::SIGHUP);
     let (open, count) = fill_the_queue(&proxy, || std::fs::remove_file(&ballast).unwrap());

@@ -359,7 +359,7 @@ fn a_socket_that_is_not_tcp_is_wrapped_and_says_why_nothing_is_known() {
     assert_eq!(report.info_err_code.as_deref(), Some("ENOPROTOOPT"));
     assert_eq!(
         report.info_err.as_deref(),
-        Some("asking for TCP information: the socket is not a TCP socket")
+        Some("cannot get TCP information: the socket is not a TCP socket")
     );
 }
 

@@ -40,7 +40,7 @@ fn figures(lines: Vec<Line>, said: &str) -> String {
         let legs = [&record.client, record.upstream.as_ref().unwrap()];
         assert_eq!(legs.map(|leg| (leg.rx_bytes, leg.tx_bytes)), [(1, 1); 2]);
     }
-    let waited = said.matches("new connections wait as well").count();
+    let waited = said.matches("new connections wait").count();
     format!("{PAIRS} pairs, {} records, queue full {waited} times", records.len())
 }
 

@@ -56,7 +56,7 @@ impl Descent {
         match builder.spawn(move || serve(&asked)) {
             Ok(_) => Some(Self { questions, waiting: Arc::default() }),
             Err(error) => {
-                tracing::error!("looking for COMMAND's programs: {}", text_of(&error));
+                tracing::error!("cannot look up COMMAND's processes: {}", text_of(&error));
                 None
             }
         }

@@ -27,7 +27,7 @@ impl Default for Owners {
     fn default() -> Self {
         let own_uid = rustix::process::geteuid().as_raw();
         let sock_diag = SockDiag::open().map_err(|error| {
-            tracing::error!("asking whose programs clients are: {}", text_of(&error));
+            tracing::error!("cannot determine the users of clients: {}", text_of(&error));
         });
         let sock_diag = sock_diag.ok();
         let remembers = sock_diag.as_ref().map(|sock_diag| remembers(sock_diag, own_uid));
@@ -66,7 +66,7 @@ impl Owners {
             },
             Ok(None) => Owner::Gone,
             Err(error) => {
-                tracing::debug!("asking whose program a client is: {}", text_of(&error));
+                tracing::debug!("cannot determine a client's user: {}", text_of(&error));
                 Owner::Unknown
             }
         }
@@ -84,15 +84,15 @@ impl Owners {
         };
         let Some(inode) = *inode else {
             return Some(unknown(
-                "the client closed its connection before the system could tell which program of \
-                 another user it was",
+                "the client belongs to another user and closed its connection before its process \
+                 could be determined",
             ));
         };
         match descent.has(*uid, inode).await {
             Some(true) => None,
             Some(false) => Some(another_users()),
             None => Some(unknown(
-                "the client is a program of another user, too many of which are being looked for",
+                "the client belongs to another user, and too many such clients are being looked up",
             )),
         }
     }

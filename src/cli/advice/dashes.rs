@@ -21,7 +21,7 @@ pub(in crate::cli) fn with_hyphens(words: &[&str]) -> Option<String> {
         name.starts_with(char::is_alphanumeric).then_some((word, name))
     })?;
     let hyphens = if dashed.starts_with(EM_DASH) || is_long(name) { "--" } else { "-" };
-    Some(format!("'{dashed}' begins with a typographic dash: write {hyphens}{name}"))
+    Some(format!("'{dashed}' begins with a typographic dash; write {hyphens}{name}"))
 }
 
 /// Whether any subcommand has a long option of this name.

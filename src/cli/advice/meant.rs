@@ -24,7 +24,7 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
             Some(ContextValue::Strings(missing)) if missing.iter().all(|what| what.starts_with('<'))
         );
         let on_input = matches!(words, ["check"])
-            .then(|| format!("standard input is checked with {}", unbroken("conniver check -")));
+            .then(|| format!("to check standard input: {}", unbroken("conniver check -")));
         return on_input.or_else(|| swallowed(words)).filter(|_| is_positional);
     }
     let unknown =
@@ -101,7 +101,12 @@ fn similar_command(path: &[&str]) -> Option<String> {
 fn swallowed(words: &[&str]) -> Option<String> {
     let [_, .., option, value] = words else { return None };
     let takes_it = option.starts_with('-') && !option.contains('=') && !value.starts_with('-');
-    takes_it.then(|| format!("the word behind {option} is its value: is that missing?"))
+    takes_it.then(|| {
+        format!(
+            "the last word was taken as the value of {option}; that value may be \
+                          missing"
+        )
+    })
 }
 
 /// The option in front of a negative number, which clap takes for an option.

@@ -30,8 +30,8 @@ pub(super) fn parse() -> Cli {
 }
 
 /// What is said where no way in was given.
-const NO_LISTENER: &str = "nothing to listen on: give -D PORT, -L PORT:HOST:HOSTPORT, --redirect PORT \
-    or --tproxy PORT";
+const NO_LISTENER: &str = "no listener: give -D PORT, -L PORT:HOST:HOSTPORT, --redirect PORT or \
+                           --tproxy PORT";
 
 /// Whether what is missing is the group of ways in.
 fn has_no_listener(error: &clap::Error) -> bool {

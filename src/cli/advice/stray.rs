@@ -30,10 +30,10 @@ pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
         ["proxy", ..] => {
             "forward a port with -L PORT:HOST:HOSTPORT, or serve HTTP and SOCKS with -D PORT"
         }
-        ["rules", "redirect" | "tproxy", ..] => "name the proxy's port with --port PORT",
-        ["rules", ..] => "say by what they divert: conniver rules redirect, or rules tproxy",
-        ["demo", ..] => "say how many MiB are sent with --size 8",
-        ["schema", ..] => "it is JSON; choose a --detail LEVEL, or --markdown",
+        ["rules", "redirect" | "tproxy", ..] => "give the proxy's port with --port PORT",
+        ["rules", ..] => "choose one: conniver rules redirect, or conniver rules tproxy",
+        ["demo", ..] => "give the size in MiB with --size 8",
+        ["schema", ..] => "the output is JSON; choose --detail LEVEL or --markdown",
         _ => "",
     };
     if !of_others.is_empty() {
@@ -45,8 +45,8 @@ pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
     let is_field = |pair: &[&str]| matches!(pair, ["-H" | "--header", name] if name.ends_with(':'));
     // It may be a secret, and is not repeated.
     let tip = match words.windows(2).any(is_field) {
-        true => "put the header field in quotes: -H 'NAME: VALUE'",
-        false => "one URL is asked for at a time, and a value with blanks stands in quotes",
+        true => "quote the header field: -H 'NAME: VALUE'",
+        false => "give one URL, and quote values that contain spaces",
     };
     Some(tip.to_owned())
 }

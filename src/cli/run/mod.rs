@@ -36,19 +36,21 @@ const OWN_FAILURE: u8 = 125;
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver run [OPTIONS] -- COMMAND [ARG]...")]
 #[command(
-    after_help = "Exit status: COMMAND's own, 128 + N when signal N ended it, 126 when it could not be run, 127 when it was not found; 125 when conniver itself failed, 2 for wrong usage."
+    after_help = "Exit status: COMMAND's own; 128 + N if signal N ended it, 126 if it could not \
+                  be run, 127 if it was not found, 125 if conniver itself failed, 2 for wrong \
+                  usage."
 )]
 pub(crate) struct RunArgs {
-    /// The program to run, and its arguments
+    /// Program to run, and its arguments
     #[arg(required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 
-    /// Take every TCP connection of COMMAND and of what it starts, whatever it knows of proxies.
-    /// Linux, as root
+    /// Intercept every TCP connection of COMMAND and its descendants, even if they do not support
+    /// proxies. Linux, needs root
     #[arg(long)]
     intercept: bool,
 
-    /// Append records to this file; standard output is COMMAND's
+    /// File to append records to; standard output belongs to COMMAND
     #[arg(short, long, value_name = "FILE", value_parser = parse_output)]
     output: Option<PathBuf>,
 
@@ -61,7 +63,7 @@ pub(crate) struct RunArgs {
 
 fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
     match text {
-        "-" => Err("standard output is COMMAND's; name a file"),
+        "-" => Err("standard output belongs to COMMAND; give a file"),
         file => Ok(file.into()),
     }
 }
@@ -82,7 +84,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
 async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
     // First of all: what a signal would leave behind is taken away.
     let signals = Signals::listen()
-        .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+        .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
     let mut command = program::command(&args.command);
     if args.intercept {
         // The program's own variables stay: what they name is a target like any other.
@@ -174,12 +176,14 @@ async fn run_around(
         }
         if summary.is_empty() && !args.intercept {
             exit::say(
-                "conniver: what ignores the proxy variables goes past the proxy: see --intercept",
+                "conniver: programs that ignore http_proxy and https_proxy bypass the proxy; see \
+                 --intercept",
             );
         }
     }
     let status = status.transpose();
-    let status = status.map_err(|error| Failure::new(format!("waiting for COMMAND: {error}")))?;
+    let status =
+        status.map_err(|error| Failure::new(format!("cannot wait for COMMAND: {error}")))?;
     match (written, status) {
         (Ok(()), Some(status)) => Ok(status),
         // That records are missing must not hide why COMMAND failed.

@@ -9,7 +9,7 @@ pub(super) enum Interception {}
 
 impl Interception {
     pub(super) async fn of(_command: &mut Command) -> Result<(Self, Vec<Listener>), Failure> {
-        Err(Failure::new("--intercept needs the cgroups and nftables of Linux"))
+        Err(Failure::new("--intercept needs cgroups and nftables, which only Linux has"))
     }
 
     pub(super) fn helper(&self) -> Option<u32> {

@@ -19,7 +19,7 @@ pub(super) async fn reap(own: &[u32]) -> Infallible {
     let mut ended = match signal(SignalKind::child()) {
         Ok(ended) => ended,
         Err(error) => {
-            tracing::error!("listening for the ends of processes: {error}; zombies may stay");
+            tracing::error!("cannot listen for SIGCHLD: {error}; zombie processes may remain");
             return std::future::pending().await;
         }
     };
@@ -28,7 +28,7 @@ pub(super) async fn reap(own: &[u32]) -> Infallible {
             Some(pid) if own.contains(&pid) => sleep(PAUSE).await,
             Some(pid) => {
                 let status = waitpid(pid, Some(WaitPidFlag::WNOHANG));
-                tracing::debug!("the orphan {pid} ended: {status:?}");
+                tracing::debug!("orphaned process {pid} ended: {status:?}");
             }
             None => _ = ended.recv().await,
         }

@@ -98,9 +98,7 @@ mod signals {
             let (sender, receiver) = unbounded_channel();
             for passed_on in PASSED_ON {
                 if crate::cli::signals::is_ignored((passed_on as i32).unsigned_abs()) {
-                    tracing::info!(
-                        "{passed_on} is ignored, because it was when the program started"
-                    );
+                    tracing::info!("{passed_on} is ignored, as it was at the start");
                     continue;
                 }
                 let mut arrivals = signal(SignalKind::from_raw(passed_on as i32))?;
@@ -130,7 +128,7 @@ mod signals {
             }
             let pid = program.id().and_then(|pid| i32::try_from(pid).ok());
             if let Some(Err(error)) = pid.map(|pid| kill(Pid::from_raw(pid), self.0)) {
-                tracing::error!("passing {} on to COMMAND: {error}", self.0);
+                tracing::error!("cannot forward {} to COMMAND: {error}", self.0);
             }
         }
     }

@@ -26,29 +26,29 @@ pub(super) fn sentence(words: &[OsString], error: &io::Error) -> String {
     let is_path = program.contains('/');
     let (why, advice) = match error.kind() {
         ErrorKind::NotFound if is_path && path.exists() => (
-            "its interpreter was not found".to_owned(),
-            "check its first line (#!), or that it was built for this machine".to_owned(),
+            "its interpreter does not exist".to_owned(),
+            "check its first line (#!), or whether it was built for this system".to_owned(),
         ),
-        ErrorKind::NotFound => ("it was not found".to_owned(), not_found(program, arguments)),
+        ErrorKind::NotFound => ("not found".to_owned(), not_found(program, arguments)),
         ErrorKind::PermissionDenied if path.is_dir() => {
-            ("it is a directory".to_owned(), "name a program".to_owned())
+            ("it is a directory".to_owned(), "give a program".to_owned())
         }
         ErrorKind::PermissionDenied if path.is_file() => (
-            "it may not be executed".to_owned(),
-            format!("chmod +x {}, or run it by its interpreter, as in: sh {0}", quoted(program)),
+            "it is not executable".to_owned(),
+            format!("run: chmod +x {}, or give its interpreter, such as: sh {0}", quoted(program)),
         ),
         ErrorKind::ArgumentListTooLong => {
             (error.to_string(), "give it fewer or shorter arguments".to_owned())
         }
         _ if is_no_program(error) => (
-            "it is not a program of this machine".to_owned(),
-            "a script has #! and its interpreter in the first line".to_owned(),
+            "it is not an executable for this system".to_owned(),
+            "a script needs #! and its interpreter in its first line".to_owned(),
         ),
         _ => (error.to_string(), String::new()),
     };
     match advice.is_empty() {
-        true => format!("running '{shown}': {why}"),
-        false => format!("running '{shown}': {why}; {advice}"),
+        true => format!("cannot run '{shown}': {why}"),
+        false => format!("cannot run '{shown}': {why}; {advice}"),
     }
 }
 
@@ -62,7 +62,7 @@ fn variable(word: &str) -> Option<&str> {
 fn not_found(program: &str, arguments: &[std::borrow::Cow<'_, str>]) -> String {
     let all = || [&[program.into()], arguments].concat().join(" ");
     if program.is_empty() {
-        return "name a program behind the --".to_owned();
+        return "give a program after the --".to_owned();
     }
     if let Some(tip) = with_hyphens(&[program]) {
         return tip;
@@ -72,14 +72,14 @@ fn not_found(program: &str, arguments: &[std::borrow::Cow<'_, str>]) -> String {
         return format!("to fetch a URL: {}", unbroken(&format!("conniver stat {url}")));
     }
     if program.starts_with('-') {
-        return "options of conniver stand in front of the --".to_owned();
+        return "options of conniver go before the --".to_owned();
     }
     if let Some(name) = variable(program) {
         let command = unbroken(&format!("conniver run -- env {name}=VALUE COMMAND"));
         return format!("to set a variable: {command}");
     }
     if arguments.iter().any(|word| word == "--") {
-        return "only options of conniver stand in front of the --: is it a part of a value?"
+        return "only options of conniver go before the --; it may be part of an option's value"
             .to_owned();
     }
     let is_line = program.contains(char::is_whitespace);
@@ -95,7 +95,7 @@ fn not_found(program: &str, arguments: &[std::borrow::Cow<'_, str>]) -> String {
     if program.contains('/') {
         return "check the path".to_owned();
     }
-    "no directory of PATH has it; what only a shell knows is run with sh -c 'LINE'".to_owned()
+    "it is not in PATH; run shell built-ins and aliases with sh -c 'LINE'".to_owned()
 }
 
 #[cfg(unix)]

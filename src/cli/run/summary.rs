@@ -109,10 +109,10 @@ impl From<&Record> for Row {
         let leg = record.upstream.as_ref();
         let last = leg.and_then(|leg| leg.closed_info.as_ref());
         Self {
-            target: record.target.as_ref().map_or_else(
-                || "(none asked for)".to_owned(),
-                |target| Printable(target).to_string(),
-            ),
+            target: record
+                .target
+                .as_ref()
+                .map_or_else(|| "(no target)".to_owned(), |target| Printable(target).to_string()),
             connections: 1,
             sent: leg.map(|leg| leg.tx_bytes),
             received: leg.map(|leg| leg.rx_bytes),
@@ -281,7 +281,7 @@ impl Summary {
             count => format!("conniver: {}", counted(count, "connection")),
         };
         if self.is_by_target {
-            text.push_str("; by target, times and RTT are the longest");
+            text.push_str("; grouped by target, with the longest times and RTT");
         }
         for line in self.table(width).lines() {
             text.push('\n');

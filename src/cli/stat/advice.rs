@@ -15,16 +15,16 @@ pub(super) fn sentence(exchange: &Exchange, args: &StatArgs) -> String {
     let error = ending.error.as_deref().unwrap_or("it failed");
     let (doing, error) = match (ending.phase, parent::own_error(error)) {
         (_, Some(error)) => {
-            (format!("reaching the parent proxy {}", via.unwrap_or_default()), error)
+            (format!("cannot connect to the parent proxy {}", via.unwrap_or_default()), error)
         }
-        (Phase::Resolve, None) => (format!("looking up {target_host}"), error),
-        (Phase::Connect, None) => (format!("connecting to {target}{through}"), error),
-        (Phase::Tls, None) => (format!("making a TLS connection with {target}{through}"), error),
+        (Phase::Resolve, None) => (format!("cannot resolve {target_host}"), error),
+        (Phase::Connect, None) => (format!("cannot connect to {target}{through}"), error),
+        (Phase::Tls, None) => (format!("TLS handshake with {target}{through} failed"), error),
         (Phase::Server, None) => {
             let method = &exchange.http.method;
-            (format!("waiting for an answer to {method} {url}{through}"), error)
+            (format!("{method} {url}{through} failed"), error)
         }
-        (_, None) => (format!("receiving {url}{through}"), error),
+        (_, None) => (format!("transfer of {url}{through} failed"), error),
     };
     let limit = limit(exchange, args).map_or_else(String::new, |limit| format!(" ({limit})"));
     let advice = advice(exchange, args).map_or_else(String::new, |advice| format!("; {advice}"));
@@ -58,49 +58,50 @@ fn advice(exchange: &Exchange, args: &StatArgs) -> Option<String> {
         return Some(advice.to_owned());
     }
     let advice = match code {
-        "EAI_NONAME" | "EAI_NODATA" => "check how it is written",
+        "EAI_NONAME" | "EAI_NODATA" => "check the spelling",
         "EAI_AGAIN" | "EAI_FAIL" | "RESOLVE_TIMEOUT" => {
-            "check that this machine reaches its resolver"
+            "check this machine's DNS configuration and connectivity"
         }
-        "ECONNREFUSED" => "nothing listens there, or a firewall refuses it: check the port",
-        "EHOSTUNREACH" | "ENETUNREACH" => "check the route to it, or try -4 or -6",
-        "ADDRESS_FAMILY" if args.ipv4 => "leave -4 out",
-        "ADDRESS_FAMILY" => "leave -6 out",
-        "CONNECT_TIMEOUT" if !is_reached => "a firewall may drop it, or it is too far",
-        "CONNECT_TIMEOUT" => "give it longer",
+        "ECONNREFUSED" => "nothing listens on that port, or a firewall rejects the connection",
+        "EHOSTUNREACH" | "ENETUNREACH" => "check the route, or try -4 or -6",
+        "ADDRESS_FAMILY" if args.ipv4 => "omit -4",
+        "ADDRESS_FAMILY" => "omit -6",
+        "CONNECT_TIMEOUT" if !is_reached => "the host may be down, or a firewall drops the packets",
+        "CONNECT_TIMEOUT" => "increase the timeout",
         "CERT_UNKNOWN_ISSUER" => {
-            "name who signed it with --cacert FILE, or go on without a check with -k"
+            "give its CA certificate with --cacert FILE, or ignore this with -k"
         }
         "CERT_EXPIRED" | "CERT_NOT_YET_VALID" => {
             let certificate = certificate?;
             return Some(format!(
-                "it is valid from {} to {}: renew it, or check this machine's clock; -k goes on",
+                "it is valid from {} to {}; renew it, check this machine's clock, or ignore this \
+                 with -k",
                 certificate.not_before, certificate.not_after
             ));
         }
         "CERT_OTHER_NAME" => {
             let names = &certificate?.names;
             return Some(match names.is_empty() {
-                true => "it names none; -k goes on".to_owned(),
+                true => "it contains no names; -k ignores this".to_owned(),
                 false => {
-                    format!("ask for one of them: {}; -k goes on", names.join(", "))
+                    format!("use one of its names ({}), or ignore this with -k", names.join(", "))
                 }
             });
         }
-        "TLS_UNEXPECTED" => "ask for http://, or another port",
-        "TLS_ALERT" => "the server may want a client's certificate, -E FILE, or another name",
-        "TLS_EXPECTED" => "ask for https://, or another port",
+        "TLS_UNEXPECTED" => "use http://, or another port",
+        "TLS_ALERT" => "the server may require a client certificate (-E FILE) or another name",
+        "TLS_EXPECTED" => "use https://, or another port",
         "TLS_MALFORMED" => "check the port",
         // What came was not HTTP from its first byte on.
         "HTTP_MALFORMED" if ending.phase == Phase::Server => "check the port",
         "EOF" | "ECONNRESET" | "EPIPE" if is_silent => match ending.phase {
-            Phase::Tls => "it sent nothing at all: perhaps it does not speak TLS",
+            Phase::Tls => "it sent no data and may not speak TLS",
             // Some servers of TLS leave so when they are spoken to without.
-            _ => "it sent nothing at all: perhaps it speaks TLS (https://), or another protocol",
+            _ => "it sent no data and may speak TLS (https://) or another protocol",
         },
-        "MAX_TIME" if is_silent => "the server has sent nothing so far",
-        "MAX_TIME" => "give it longer",
-        "ECONNRESET" | "EPIPE" => "the server broke it off, or something on the way did",
+        "MAX_TIME" if is_silent => "the server has sent no data",
+        "MAX_TIME" => "increase the timeout",
+        "ECONNRESET" | "EPIPE" => "the server or a device on the path reset the connection",
         "EISDIR" | "EACCES" if ending.phase == Phase::Transfer => {
             "choose another file with -o FILE"
         }

@@ -27,50 +27,50 @@ use repetition::Repetitions;
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver stat [OPTIONS] URL")]
-#[command(
-    after_help = "Exit status: 0 when there was an answer, whatever its status; 1 when a request failed, 2 for wrong usage."
-)]
+#[command(after_help = "Exit status: 0 if the response was complete, whatever its status; 1 if a \
+                  request failed, 2 for wrong usage.")]
 pub(crate) struct StatArgs {
-    /// What to ask for; http unless it says https://
+    /// URL to fetch; without a scheme it is http
     url: UrlArg,
 
-    /// The request's method [default: GET, or POST with -d]
+    /// Request method [default: GET, or POST with -d]
     #[arg(short = 'X', long, value_name = "METHOD", value_parser = parse_method)]
     request: Option<Method>,
 
-    /// Send this as the request's body; @FILE is what FILE has, @- standard input
+    /// Request body; @FILE reads it from FILE, @- from standard input
     #[arg(short, long)]
     data: Option<String>,
 
-    /// Follow redirects, 10 at most
+    /// Follow redirects, at most 10
     #[arg(short = 'L', long)]
     location: bool,
 
-    /// Ask for the head alone (HEAD)
+    /// Send a HEAD request
     #[arg(short = 'I', long, conflicts_with_all = ["request", "data"])]
     head: bool,
 
-    /// Go on when the server's certificate is not trusted
+    /// Continue if the server's certificate is not trusted
     #[arg(short = 'k', long)]
     insecure: bool,
 
-    /// Send this header field, perhaps in place of one of ours; repeatable
+    /// Header field to add to the request, or to replace a default one; repeatable
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     header: Vec<HeaderArg>,
 
-    /// Write the body to this file, instead of throwing it away
+    /// Write the body to FILE instead of discarding it
     #[arg(short, long, value_name = "FILE", value_parser = parse_output, conflicts_with = "count")]
     output: Option<PathBuf>,
 
-    /// Write the body to a new file here, under the name that the server gives it or its URL ends with
+    /// Write the body to a new file in the current directory, with the name that the server gives,
+    /// or the last part of the URL
     #[arg(short = 'O', long, conflicts_with_all = ["output", "count"])]
     remote_name: bool,
 
-    /// Show the server this certificate: a PEM file that has its private key, too
+    /// Client certificate: a PEM file that also holds its private key
     #[arg(short = 'E', long, value_name = "FILE")]
     cert: Option<PathBuf>,
 
-    /// Trust the certificates in this PEM file, in place of the machine's own
+    /// Trust the CA certificates in this PEM file, instead of the system's
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
 
@@ -78,37 +78,38 @@ pub(crate) struct StatArgs {
     #[arg(long = "http1.1")]
     http1: bool,
 
-    /// Reach it by its IPv4 addresses alone
+    /// Connect over IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
 
-    /// Reach it by its IPv6 addresses alone
+    /// Connect over IPv6 only
     #[arg(short = '6', long)]
     ipv6: bool,
 
-    /// Reach it through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT], in place
-    /// of what http_proxy, https_proxy, all_proxy and no_proxy say
+    /// Connect through a parent proxy: [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT].
+    /// Overrides http_proxy, https_proxy, all_proxy and no_proxy
     #[arg(long, value_name = "URL")]
     via: Option<ViaArg>,
 
-    /// Maximum time to look up and connect, TLS included: 10s, 500ms; a bare number is seconds; 0 means
-    /// no limit
+    /// Maximum time to resolve and connect, TLS handshake included: 10s, 500ms; a number without a
+    /// unit is seconds; 0 means no limit
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
     connect_timeout: Duration,
 
-    /// Maximum time for all of it, redirects included. By default, and with 0, there is no limit
+    /// Maximum total time, redirects included. By default, and with 0, there is no limit
     #[arg(short, long, value_name = "TIME", value_parser = values::duration)]
     max_time: Option<Duration>,
 
-    /// Print one line of JSON a repetition instead of the drawing
+    /// Print JSON instead of the diagram, one line per repetition
     #[arg(long)]
     json: bool,
 
-    /// Ask so many times, and show the smallest, middle and 99th percentile of each time
+    /// Send the request N times, and show the minimum, median and 99th percentile of each time
     #[arg(short = 'n', long, value_name = "N", value_parser = values::number(1..=1_000_000_000_u64, 10))]
     count: Option<u64>,
 
-    /// Time from the start of one repetition to the start of the next; with 0, one follows the other
+    /// Time between the starts of two repetitions; with 0, each follows the previous one
+    /// immediately
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
     interval: Duration,
 
@@ -152,7 +153,7 @@ fn parse_method(text: &str) -> Result<Method, &'static str> {
 
 fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
     match text {
-        "-" => Err("standard output has the figures; name a file"),
+        "-" => Err("standard output is for the diagram; give a file"),
         file => Ok(file.into()),
     }
 }
@@ -189,8 +190,8 @@ impl StatArgs {
             Some((_, Some(file))) => {
                 let body = read(file).map_err(|error| {
                     Failure::new(format!(
-                        "reading '{file}' for the request's body: {error}; -d @FILE takes a file, @- \
-                         standard input"
+                        "cannot read the request body from '{file}': {error}; -d @FILE reads a \
+                         file, -d @- standard input"
                     ))
                 })?;
                 Some(body.into())
@@ -246,7 +247,7 @@ async fn ask(args: &StatArgs, client: &Client) -> Result<ExitCode, Failure> {
         let handlers =
             Handlers { on_hangup: move || hangup.request(), on_reopen: move || reopen.request() };
         signals::listen(&stopper, handlers)
-            .map_err(|error| Failure::new(format!("listening for signals: {error}")))?;
+            .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
     }
     let mut repetitions = Repetitions::default();
     let mut ticks = tokio::time::interval(args.interval.max(Duration::from_nanos(1)));
@@ -279,7 +280,7 @@ fn show(args: &StatArgs, stat: &Stat) -> Result<(), Failure> {
     if args.json {
         let line = Line::Stat(Box::new(stat.clone()))
             .to_json()
-            .map_err(|error| Failure::new(format!("writing the record: {error}")))?;
+            .map_err(|error| Failure::new(format!("cannot write the record: {error}")))?;
         return exit::print(&line);
     }
     match (args.verbosity.quiet, args.count) {
@@ -294,7 +295,7 @@ fn show(args: &StatArgs, stat: &Stat) -> Result<(), Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     match writeln!(anstream::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("writing to standard output: {error}")))
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
     }

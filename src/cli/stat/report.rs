@@ -140,9 +140,9 @@ fn connection(f: &mut String, exchange: &Exchange, width: usize) -> fmt::Result 
             let Attempt { addr, duration, .. } = attempt;
             let why = match exchange.attempts.iter().any(|a| a.outcome == AttemptOutcome::Ok) {
                 true => "another address connected first",
-                false => "no time was left",
+                false => "out of time",
             };
-            write!(f, "\n{DIMMED}{addr}: given up after {duration:.1?}: {why}{DIMMED:#}")?;
+            write!(f, "\n{DIMMED}{addr}: abandoned after {duration:.1?}, {why}{DIMMED:#}")?;
         }
     }
     Ok(())
@@ -159,7 +159,7 @@ fn handshake(f: &mut String, tls: &Tls) -> fmt::Result {
         if !names.is_empty() {
             write!(f, ", for {}", Printable(&names.join(", ")))?;
         }
-        write!(f, ", by {}, until {not_after}", Printable(issuer))?;
+        write!(f, ", issued by {}, valid until {not_after}", Printable(issuer))?;
     }
     match (tls.verified, &tls.verify_error) {
         (Some(false), Some(error)) => {
@@ -178,7 +178,7 @@ fn tcp(f: &mut String, leg: &Report, rtt_at_end: Option<Duration>) -> fmt::Resul
     for (when, rtt) in [
         ("at start", opened.and_then(|info| info.rtt)),
         ("at end", rtt_at_end),
-        ("smallest", linux.and_then(|linux| linux.min_rtt)),
+        ("minimum", linux.and_then(|linux| linux.min_rtt)),
     ] {
         times.extend(rtt.map(|rtt| format!("{rtt:.1?} {when}")));
     }
@@ -191,7 +191,7 @@ fn tcp(f: &mut String, leg: &Report, rtt_at_end: Option<Duration>) -> fmt::Resul
         write!(f, ", {}", counted(count, "retransmission"))?;
     }
     if let Some(rate) = linux.and_then(|linux| linux.delivery_rate) {
-        write!(f, ", delivery rate of sending {}/s", human_bytes(rate))?;
+        write!(f, ", delivery rate when sending {}/s", human_bytes(rate))?;
     }
     Ok(())
 }
@@ -212,11 +212,11 @@ impl fmt::Display for Limiter<'_> {
         write!(f, ", {:.0} % of {active:.1?}: ", share * 100.0)?;
         match (limited_by, basis) {
             (LimitedBy::Upstream, Some(Basis::Receiver)) => {
-                write!(f, "{peer}, {beyond}or the path from there")
+                write!(f, "{peer}, {beyond}or the path from it")
             }
-            (LimitedBy::Upstream, _) => write!(f, "{peer} took slowly what was sent"),
+            (LimitedBy::Upstream, _) => write!(f, "{peer} read the request slowly"),
             (LimitedBy::NetworkUpstream, Some(Basis::Receiver)) => {
-                write!(f, "the path from {peer}, which lost packets or marked them for congestion")
+                write!(f, "the path from {peer}: packet loss or congestion (ECN) marks")
             }
             (LimitedBy::NetworkUpstream, _) => write!(f, "the path to {peer} and back"),
             _ => f.write_str("this machine"),

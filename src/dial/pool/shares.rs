@@ -432,8 +432,8 @@ impl<T: Task> State<T> {
             self.warned = Some(now);
             let client = client.0.map(|address| format!(" {address}")).unwrap_or_default();
             tracing::warn!(
-                "the client{client} waits for too many look-ups: further ones fail until some are \
-                 answered"
+                "client{client} has too many pending lookups; further ones fail until some \
+                 complete"
             );
         }
     }

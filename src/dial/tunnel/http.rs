@@ -28,13 +28,13 @@ pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
         Parsed::Complete(status, used) => (status, used),
         Parsed::Bad(bad) => {
             return Err(Refusal::malformed(match foreign::is_http(bytes) {
-                true => format!("{PARENT}'s answer: {}", bad.reason()),
+                true => format!("invalid response from {PARENT}: {}", bad.reason()),
                 false => foreign::sentence(PARENT, bytes, "HTTP"),
             }));
         }
     };
     match status {
-        101 => Err(Refusal::malformed("the parent proxy switches to another protocol")),
+        101 => Err(Refusal::malformed("the parent proxy switched to another protocol")),
         // RFC 9110 section 15.2: others may come before the answer.
         100..=199 => Ok(Heard::Answered { used, say: Secret::default() }),
         200..=299 => Ok(Heard::Open { used }),
@@ -49,7 +49,7 @@ fn refused(status: u16) -> Refusal {
         _ => (Outcome::Error, How::Error),
     };
     let text = match status {
-        407 => "the parent proxy wants other credentials (HTTP status 407)".into(),
+        407 => "the parent proxy requires valid credentials (HTTP status 407)".into(),
         _ => format!("the parent proxy answered with HTTP status {status}").into(),
     };
     Refusal { outcome, how, code: format!("HTTP_{status}").into(), text }
@@ -123,8 +123,8 @@ mod tests {
             );
         }
         for (head, words) in [
-            ("HTTP/1.1 200 OK\r\nVia: a\0b\r\n\r\n", "not allowed"),
-            ("HTTP/1.1 200 OK\r\nVia\r\n\r\n", "no field"),
+            ("HTTP/1.1 200 OK\r\nVia: a\0b\r\n\r\n", "invalid value"),
+            ("HTTP/1.1 200 OK\r\nVia\r\n\r\n", "not a header field"),
             ("HTTP/1.1 099 No\r\n\r\n", "below 100"),
             ("SSH-2.0-x\r\n", "the parent proxy speaks SSH, not HTTP: \"SSH-2.0-x\""),
             ("\x05\u{7f}", "the parent proxy does not speak HTTP"),

@@ -204,7 +204,7 @@ async fn take(stream: &TcpStream, meter: &mut Meter, buffer: &mut [u8]) -> Resul
 fn left() -> Failure {
     let fault = Fault {
         code: "EOF".into(),
-        text: "the parent proxy ended the connection before it gave an answer".into(),
+        text: "the parent proxy closed the connection without an answer".into(),
     };
     Failure {
         phase: Phase::Connect,

@@ -52,7 +52,7 @@ pub(super) fn hear(
                 outcome: Outcome::Denied,
                 how: How::Denied,
                 code: "SOCKS5_FF".into(),
-                text: "the parent proxy takes none of our ways to authenticate".into(),
+                text: "the parent proxy accepts none of the offered authentication methods".into(),
             }),
             _ => Err(not_socks(bytes)),
         },
@@ -66,7 +66,7 @@ pub(super) fn hear(
                 outcome: Outcome::Denied,
                 how: How::Denied,
                 code: "SOCKS5_AUTH".into(),
-                text: "the parent proxy wants other credentials".into(),
+                text: "the parent proxy rejected the credentials".into(),
             }),
             _ => Err(not_socks(bytes)),
         },
@@ -105,7 +105,7 @@ fn password(credentials: &Credentials) -> Result<Secret, Refusal> {
 
 /// The length in one byte.
 fn length(bytes: &[u8]) -> Result<u8, Refusal> {
-    let too_long = |_| Refusal::malformed("a name or a password is too long for SOCKS");
+    let too_long = |_| Refusal::malformed("the user name or password is too long for SOCKS");
     u8::try_from(bytes.len()).map_err(too_long)
 }
 
@@ -132,9 +132,9 @@ fn refused(code: u8) -> Refusal {
         4 => (Outcome::Unreachable, How::Error, "the parent proxy cannot reach the target"),
         5 => (Outcome::Refused, How::Refused, "the target refused the parent proxy's connection"),
         6 => (Outcome::Timeout, How::Timeout, "the target did not answer the parent proxy in time"),
-        7 => (Outcome::Error, How::Error, "the parent proxy does not make connections"),
-        8 => (Outcome::Error, How::Error, "the parent proxy does not take this kind of address"),
-        _ => (Outcome::Error, How::Error, "the parent proxy failed"),
+        7 => (Outcome::Error, How::Error, "the parent proxy does not support CONNECT"),
+        8 => (Outcome::Error, How::Error, "the parent proxy does not support this address type"),
+        _ => (Outcome::Error, How::Error, "the parent proxy reported a general failure"),
     };
     Refusal { outcome, how, code: format!("SOCKS5_{code:02X}").into(), text: text.into() }
 }

@@ -121,7 +121,7 @@ impl Protocol {
     fn of_scheme(scheme: &str) -> Result<Self, ParseViaError> {
         let known = [Self::Http, Self::Socks5, Self::Socks5h];
         let found = known.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.scheme()));
-        found.ok_or(ParseViaError("its scheme is not http, socks5 or socks5h"))
+        found.ok_or(ParseViaError("the scheme is not http, socks5 or socks5h"))
     }
 
     fn default_port(self) -> u16 {
@@ -145,7 +145,7 @@ impl FromStr for Via {
         // More likely in a password than in a path: then the host would be the user's name.
         if rest.contains('@') {
             return Err(ParseViaError(
-                "an @ follows its host (in a password, / ? # are written %2F %3F %23)",
+                "an @ follows the host (in a password, write / ? # as %2F %3F %23)",
             ));
         }
         let (userinfo, host) = match authority.rsplit_once('@') {
@@ -154,7 +154,7 @@ impl FromStr for Via {
         };
         if host.matches(':').count() > 1 && !host.starts_with('[') {
             return Err(ParseViaError(
-                "an IPv6 address stands in brackets, as in http://[::1]:3128",
+                "an IPv6 address must be in brackets, as in http://[::1]:3128",
             ));
         }
         let has_port = host.contains(':') && !host.ends_with(']');
@@ -183,13 +183,15 @@ impl Credentials {
         match protocol {
             // RFC 7617 section 2.
             Protocol::Http if user.contains(&b':') => {
-                Err(ParseViaError("a user name for HTTP cannot have a colon"))
+                Err(ParseViaError("a user name for HTTP cannot contain a colon"))
             }
             // RFC 1929 section 2: each has its length in one byte.
             Protocol::Socks5 | Protocol::Socks5h
                 if !(1..=255).contains(&user.len()) || password.len() > 255 =>
             {
-                Err(ParseViaError("SOCKS takes a user name and a password of at most 255 bytes"))
+                Err(ParseViaError(
+                    "for SOCKS, the user name and the password can have at most 255 bytes each",
+                ))
             }
             _ => Ok(Self { user, password }),
         }

@@ -136,7 +136,7 @@ impl Chunked {
             at += 1;
             self.line += 1;
             if self.line > MAX_LINE {
-                return Err("a line between its chunks is longer than 64 KiB");
+                return Err("a chunk size line or trailer field is longer than 64 KiB");
             }
             self.state = self.after(byte)?;
         }
@@ -155,9 +155,9 @@ impl Chunked {
                 State::SizeBlank { size }
             }
             (State::Size { size, digits }, _) => {
-                let digit = char::from(byte).to_digit(16).ok_or("a chunk's size is no number")?;
+                let digit = char::from(byte).to_digit(16).ok_or("a chunk size is not a number")?;
                 if digits == 16 {
-                    return Err("a chunk's size has more than 16 digits");
+                    return Err("a chunk size has more than 16 digits");
                 }
                 State::Size { size: (size << 4) | u64::from(digit), digits: digits + 1 }
             }
@@ -177,7 +177,7 @@ impl Chunked {
             (State::TrailerEnd, b'\n') => State::Trailer,
             (State::LastEnd, b'\n') => State::Over,
             (State::DataEnd { .. }, _) => return Err("a chunk is longer than its size"),
-            _ => return Err("a line between its chunks has a byte that does not belong there"),
+            _ => return Err("a chunk size line or trailer field has an invalid byte"),
         })
     }
 }

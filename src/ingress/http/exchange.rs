@@ -130,7 +130,7 @@ impl RequestEditor {
         let waits = self.exchange.upgrade.load(Relaxed) == upgrade::ASKED;
         let then = if waits && !behind.is_empty() {
             // They could be another request, or the beginning of the other protocol.
-            Then::Fail(malformed("more came behind a request to upgrade before it was answered"))
+            Then::Fail(malformed("more data followed an upgrade request before its response"))
         } else {
             Then::Edit
         };
@@ -225,7 +225,7 @@ impl ResponseEditor {
             let unread = behind.len();
             edited.write.to_mut().truncate(edited.authored - head.len());
             edited.authored -= head.len();
-            let reason = BadResponse("its first chunk is malformed");
+            let reason = BadResponse("the first chunk is malformed");
             return self.refuse(reason, unread, edited);
         }
         edited.write.to_mut().extend_from_slice(&of_body.write);
@@ -243,7 +243,7 @@ impl ResponseEditor {
     ) -> Edited<'static> {
         self.stage = Stage::Over;
         self.exchange.bad_response.store(true, Relaxed);
-        let why = format!("the response of {}: {reason}", self.exchange.host);
+        let why = format!("invalid response from {}: {reason}", self.exchange.host);
         let head = self.exchange.answering().head;
         let answer = Status::BadGateway.response(&why, self.exchange.minor, head);
         edited.write.to_mut().extend_from_slice(&answer);
@@ -287,9 +287,9 @@ impl Edit for ResponseEditor {
 
     fn end(&mut self, is_broken: bool) -> Edited<'static> {
         let reason = match &self.stage {
-            Stage::Head(unread) if !unread.is_empty() => "it ends within its head",
+            Stage::Head(unread) if !unread.is_empty() => "the head is incomplete",
             // A reset that comes instead of an answer says so itself: it crosses.
-            Stage::Head(_) if !is_broken => "the upstream ended the connection without one",
+            Stage::Head(_) if !is_broken => "the connection was closed without a response",
             Stage::Head(_) | Stage::Body(_) | Stage::Over => return Edited::NOTHING,
         };
         let unread = match &self.stage {
@@ -301,5 +301,5 @@ impl Edit for ResponseEditor {
 }
 
 fn malformed_response(reason: &'static str) -> Fault {
-    Fault { code: "MALFORMED_RESPONSE".into(), text: format!("the response: {reason}").into() }
+    Fault { code: "MALFORMED_RESPONSE".into(), text: format!("invalid response: {reason}").into() }
 }

@@ -12,19 +12,19 @@ pub(super) fn of_request(fields: &[Header<'_>], minor: u8) -> Result<Framing, Ba
     let mut lengths = named(fields, "content-length").map(|field| field.value);
     let length = lengths.next();
     if lengths.any(|other| Some(other) != length) {
-        return Err(BadHead::malformed("its Content-Length fields differ"));
+        return Err(BadHead::malformed("conflicting Content-Length fields"));
     }
     let mut encodings = named(fields, "transfer-encoding").map(|field| field.value);
     match (encodings.next(), length) {
         (None, None) => Ok(Framing::NONE),
         (None, Some(length)) => number(length)
             .map(Framing::Length)
-            .ok_or_else(|| BadHead::malformed("its Content-Length is not a number")),
+            .ok_or_else(|| BadHead::malformed("Content-Length is not a number")),
         (Some(_), Some(_)) => {
-            Err(BadHead::malformed("it has both Content-Length and Transfer-Encoding"))
+            Err(BadHead::malformed("both Content-Length and Transfer-Encoding are present"))
         }
         (Some(_), None) if minor == 0 => {
-            Err(BadHead::malformed("HTTP/1.0 has no Transfer-Encoding"))
+            Err(BadHead::malformed("Transfer-Encoding is not allowed in HTTP/1.0"))
         }
         (Some(encoding), None)
             if encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none() =>
@@ -32,7 +32,7 @@ pub(super) fn of_request(fields: &[Header<'_>], minor: u8) -> Result<Framing, Ba
             Ok(Framing::chunked())
         }
         (Some(_), None) => {
-            Err(BadHead::new(Status::NotImplemented, "its Transfer-Encoding is not chunked"))
+            Err(BadHead::new(Status::NotImplemented, "Transfer-Encoding is not chunked"))
         }
     }
 }
@@ -48,10 +48,10 @@ pub(super) fn of_response(fields: &[Header<'_>], minor: u8) -> Result<Framing, &
         return Ok(length.map_or(Framing::UntilClose, Framing::Length));
     }
     if minor == 0 {
-        return Err("it has Transfer-Encoding, which HTTP/1.0 does not know");
+        return Err("Transfer-Encoding is not allowed in HTTP/1.0");
     }
     if length.is_some() {
-        return Err("it has both Content-Length and Transfer-Encoding");
+        return Err("both Content-Length and Transfer-Encoding are present");
     }
     let codings: Vec<_> =
         named(fields, "transfer-encoding").flat_map(|field| list(field.value)).collect();
@@ -64,7 +64,7 @@ pub(super) fn of_response(fields: &[Header<'_>], minor: u8) -> Result<Framing, &
     // look for the word alone would not.
     match is_chunked.split_last() {
         Some((true, others)) if ends_well && !others.contains(&true) => Ok(Framing::chunked()),
-        _ => Err("its Transfer-Encoding is not chunked, once and at its end"),
+        _ => Err("Transfer-Encoding does not end with chunked, or has it twice"),
     }
 }
 
@@ -74,9 +74,9 @@ fn response_length(fields: &[Header<'_>]) -> Result<Option<u64>, &'static str> {
     let mut length = None;
     for field in named(fields, "content-length") {
         for member in field.value.split(|&byte| byte == b',') {
-            let member = number(member.trim_ascii()).ok_or("its Content-Length is not a number")?;
+            let member = number(member.trim_ascii()).ok_or("Content-Length is not a number")?;
             if *length.get_or_insert(member) != member {
-                return Err("its Content-Length fields differ");
+                return Err("conflicting Content-Length fields");
             }
         }
     }

@@ -43,7 +43,7 @@ fn too_long(bytes: &[u8]) -> BadHead {
         Some(end) if end <= MAX_HEAD / 2 => BadHead::over_limit("the head is longer than 64 KiB"),
         _ => BadHead::new(
             Status::UriTooLong,
-            "the request line is too long: a head has 64 KiB at most",
+            "the request line is too long (at most 64 KiB with the header fields)",
         ),
     }
 }

@@ -81,18 +81,18 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     request.parse(head).map_err(|error| BadHead::malformed(reason(error)))?;
     let (Some(method), Some(uri), Some(minor)) = (request.method, request.path, request.version)
     else {
-        return Err(BadHead::malformed("it has no request line"));
+        return Err(BadHead::malformed("the request line is missing"));
     };
     let fields: &[Header<'_>] = request.headers;
     let framing = framing::of_request(fields, minor)?;
     let hosts = named(fields, "host").count();
     if hosts > 1 {
-        return Err(BadHead::malformed("it has several Host fields"));
+        return Err(BadHead::malformed("more than one Host field"));
     }
     let mut authorizations = named(fields, "proxy-authorization");
     let credentials = authorizations.next().and_then(|field| Credentials::from_basic(field.value));
     if authorizations.next().is_some() {
-        return Err(BadHead::malformed("it has several Proxy-Authorization fields"));
+        return Err(BadHead::malformed("more than one Proxy-Authorization field"));
     }
 
     if method == "CONNECT" {
@@ -100,13 +100,15 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
         // RFC 9110 section 9.3.6: it has no content, and what follows is the tunnel's, whatever
         // Content-Length says. Who announces chunks would send their last line into the tunnel.
         if let Framing::Chunked(_) = framing {
-            return Err(BadHead::malformed("CONNECT has no body, and so no Transfer-Encoding"));
+            return Err(BadHead::malformed(
+                "CONNECT has no body, so it cannot have a Transfer-Encoding",
+            ));
         }
         return Ok(HttpRequest { target, minor, credentials, form: Form::Connect });
     }
     // A CONNECT needs none, because nothing of its head is passed on.
     if hosts == 0 && minor > 0 {
-        return Err(BadHead::malformed("it has no Host field"));
+        return Err(BadHead::malformed("the Host field is missing"));
     }
     let mut place = Place::of(uri, method)?;
     let target = place.target()?;
@@ -135,7 +137,7 @@ fn connect_target(authority: &str) -> Result<Target, BadHead> {
             let target = address.and_then(|_| format!("[{host}]:{port}").parse().ok());
             target.ok_or_else(|| {
                 BadHead::malformed(
-                    "its target is not HOST:PORT; an IPv6 address stands in brackets: [ADDRESS]:PORT",
+                    "the target of CONNECT is not HOST:PORT, or [ADDRESS]:PORT for IPv6",
                 )
             })
         }
@@ -149,13 +151,13 @@ fn connect_target(authority: &str) -> Result<Target, BadHead> {
 fn reason(error: httparse::Error) -> &'static str {
     match error {
         httparse::Error::HeaderName => {
-            "a field's name has a character that is not allowed, or a field goes on in a second line"
+            "a header field has an invalid name, or is folded onto a second line"
         }
-        httparse::Error::HeaderValue => "a field's value has a character that is not allowed",
-        httparse::Error::NewLine => "a carriage return stands without a line feed",
-        httparse::Error::Version => "its version is neither HTTP/1.1 nor HTTP/1.0",
-        httparse::Error::Token => "its request line is not METHOD TARGET VERSION",
-        _ => "it is no HTTP/1 head",
+        httparse::Error::HeaderValue => "a header field has an invalid value",
+        httparse::Error::NewLine => "a carriage return is not followed by a line feed",
+        httparse::Error::Version => "the version is neither HTTP/1.1 nor HTTP/1.0",
+        httparse::Error::Token => "the request line is not METHOD TARGET VERSION",
+        _ => "malformed HTTP/1 request",
     }
 }
 
@@ -171,17 +173,17 @@ impl<'u> Place<'u> {
     fn of(uri: &'u str, method: &str) -> Result<Self, BadHead> {
         let Some((scheme, rest)) = uri.split_once("://").filter(|_| !uri.starts_with('/')) else {
             return Err(BadHead::malformed(
-                "this is a proxy: it takes CONNECT host:port, and other methods with http://host/path",
+                "this is a proxy; use CONNECT host:port, or other methods with http://host/path",
             ));
         };
         if !scheme.eq_ignore_ascii_case("http") {
             return Err(BadHead::new(
                 Status::NotImplemented,
-                "of absolute URIs only http:// is taken; for https:// a client asks for CONNECT",
+                "only http:// URIs are supported; use CONNECT for https://",
             ));
         }
         if rest.contains('#') {
-            return Err(BadHead::malformed("its URI has a fragment"));
+            return Err(BadHead::malformed("the URI has a fragment"));
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let authority = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
@@ -301,10 +303,10 @@ fn one_less(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
     match is_number.then(|| framing::number(max_forwards).unwrap_or(u64::MAX)) {
         Some(0) => Err(BadHead::new(
             Status::MethodNotAllowed,
-            "Max-Forwards is 0, and the proxy has nothing to say itself",
+            "Max-Forwards is 0, and the proxy does not answer such requests itself",
         )),
         Some(left) => Ok((left - 1).min(MAX_FORWARDS).to_string().into_bytes()),
-        None => Err(BadHead::malformed("its Max-Forwards is not a number")),
+        None => Err(BadHead::malformed("Max-Forwards is not a number")),
     }
 }
 

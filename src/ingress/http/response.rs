@@ -88,16 +88,16 @@ fn parse_head<T>(
         Ok(httparse::Status::Complete(end)) => end,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Parsed::Partial,
         Ok(httparse::Status::Partial) => {
-            return Parsed::Bad(BadResponse("its head is longer than 64 KiB"));
+            return Parsed::Bad(BadResponse("the head is longer than 64 KiB"));
         }
         Err(error) => return Parsed::Bad(BadResponse(reason(error))),
     };
     let head = within.get(..end).unwrap_or_default();
     let (Some(status), Some(minor)) = (response.code, response.version) else {
-        return Parsed::Bad(BadResponse("its first line is no status line"));
+        return Parsed::Bad(BadResponse("malformed status line"));
     };
     if status < 100 {
-        return Parsed::Bad(BadResponse("its status is below 100"));
+        return Parsed::Bad(BadResponse("the status code is below 100"));
     }
     let values: Vec<_> = response.headers.iter().map(|field| unfolded(field.value)).collect();
     let names = response.headers.iter().map(|field| field.name);
@@ -112,12 +112,12 @@ fn parse_head<T>(
 /// Why httparse takes no response head.
 fn reason(error: httparse::Error) -> &'static str {
     match error {
-        httparse::Error::HeaderName => "a line of its head is no field",
-        httparse::Error::HeaderValue => "a field's value has a character that is not allowed",
-        httparse::Error::NewLine => "a carriage return in its head has no line feed",
-        httparse::Error::TooManyHeaders => "its head has more than 100 fields",
-        httparse::Error::Version => "its version is neither HTTP/1.1 nor HTTP/1.0",
-        httparse::Error::Status | httparse::Error::Token => "its first line is no status line",
+        httparse::Error::HeaderName => "a line is not a header field",
+        httparse::Error::HeaderValue => "a header field has an invalid value",
+        httparse::Error::NewLine => "a carriage return is not followed by a line feed",
+        httparse::Error::TooManyHeaders => "the head has more than 100 fields",
+        httparse::Error::Version => "the version is neither HTTP/1.1 nor HTTP/1.0",
+        httparse::Error::Status | httparse::Error::Token => "malformed status line",
     }
 }
 
@@ -130,7 +130,7 @@ fn read(
 ) -> Result<ResponseHead, &'static str> {
     let body = framing::of_response(fields, minor)?;
     if status == 101 && !answering.upgrade {
-        return Err("it switches to a protocol that nobody asked for");
+        return Err("status 101 without an Upgrade in the request");
     }
     // RFC 9110 sections 6.4.1 and 8.6: these have no body, and say nothing of its length.
     let has_no_length = matches!(status, 100..=199 | 204);

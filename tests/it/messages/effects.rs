@@ -13,18 +13,24 @@ fn options_that_exclude_each_other_are_named() {
         "" => String::new(),
         tip => format!("\n\n  tip: {tip}"),
     };
-    let families = "without -4 and -6, both families are tried";
-    let once = "a body is saved by one request: leave -n out, or -o";
+    let families = "omit both to try IPv4 and IPv6";
+    let once = "only a single request can save the body; omit -n or -o";
     for (typed, one, other, why, usage) in [
         ("proxy -4 -6 -D 0", "--ipv4", "--ipv6", families, PROXY),
         ("proxy -q -v -D 0", "--quiet", "--verbose...", "", PROXY),
         ("stat -4 -6 http://h", "--ipv4", "--ipv6", families, STAT),
-        ("stat -I -X GET http://h", "--head", "--request <METHOD>", "-I is -X HEAD", STAT),
+        (
+            "stat -I -X GET http://h",
+            "--head",
+            "--request <METHOD>",
+            "-I sends a HEAD request; omit it, or -X",
+            STAT,
+        ),
         (
             "stat -I -d x http://h",
             "--head",
             "--data <DATA>",
-            "-I is -X HEAD, a request without a body",
+            "-I sends a HEAD request, which has no body",
             STAT,
         ),
         ("stat -o f -n 2 http://h", "--output <FILE>", "--count <N>", once, STAT),
@@ -33,14 +39,14 @@ fn options_that_exclude_each_other_are_named() {
             "stat -O -n 2 http://h",
             "--remote-name",
             "--count <N>",
-            "a body is saved by one request: leave -n out, or -O",
+            "only a single request can save the body; omit -n or -O",
             STAT,
         ),
         (
             "stat -O -o f http://h",
             "--remote-name",
             "--output <FILE>",
-            "-o names the file, -O leaves its name to the server",
+            "-o sets the file name, -O takes it from the server",
             STAT,
         ),
     ] {
@@ -49,7 +55,7 @@ fn options_that_exclude_each_other_are_named() {
     assert_wrong_usage(
         "rules redirect --port 1 --not-user a --on b",
         &(given("--not-user <USER>", "--on <INTERFACE>")
-            + &tip("what comes in by an interface has no user")),
+            + &tip("forwarded connections have no local user")),
         "conniver rules redirect --port <PORT> --not-user <USER>",
     );
 }
@@ -66,16 +72,15 @@ fn what_is_missing_is_named() {
     }
     assert_wrong_usage(
         "check",
-        "the following required arguments were not provided:\n  <FILE>...\n\n  \
-         tip: standard input is checked with conniver check -",
+        "the following required arguments were not provided:\n  <FILE>...\n\n  tip: to check \
+         standard input: conniver check -",
         "conniver check <FILE>...",
     );
 }
 
 #[test]
 fn a_proxy_without_a_way_in_is_told_all_of_them() {
-    let said = "nothing to listen on: give -D PORT, -L PORT:HOST:HOSTPORT, --redirect PORT or --tproxy \
-        PORT";
+    let said = "no listener: give -D PORT, -L PORT:HOST:HOSTPORT, --redirect PORT or --tproxy PORT";
     for typed in ["proxy", "proxy -v", "proxy --allow x"] {
         assert_wrong_usage(typed, said, PROXY);
     }
@@ -83,7 +88,7 @@ fn a_proxy_without_a_way_in_is_told_all_of_them() {
 
 #[test]
 fn a_parent_or_a_target_that_is_the_proxy_itself_is_refused() {
-    let round = "connections would go round in a circle; name another";
+    let round = "so connections would loop; choose another";
     for (typed, shown, own) in [
         ("-D 1080 --via 127.0.0.1:1080", "http://127.0.0.1:1080", "-D 127.0.0.1:1080"),
         ("-D 1080 --via socks5://localhost", "socks5://localhost:1080", "-D 127.0.0.1:1080"),
@@ -94,14 +99,15 @@ fn a_parent_or_a_target_that_is_the_proxy_itself_is_refused() {
             "" => format!("http://{}", typed.rsplit(' ').next().unwrap()),
             shown => shown.to_owned(),
         };
-        let said = format!("--via {shown} is this proxy's own {own}: {round} proxy");
+        let said =
+            format!("--via {shown} is this proxy's own listener {own}, {round} parent proxy");
         assert_wrong_usage(&format!("proxy {typed}"), &said, PROXY);
     }
     for (typed, forward, own) in [
         ("-L 8080:127.0.0.1:8080", "127.0.0.1:8080:127.0.0.1:8080", "-L 127.0.0.1:8080"),
         ("-L 0:0.0.0.0:1080 -D 1080", "127.0.0.1:0:0.0.0.0:1080", "-D 127.0.0.1:1080"),
     ] {
-        let said = format!("-L {forward} leads to this proxy's own {own}: {round} target");
+        let said = format!("-L {forward} leads to this proxy's own listener {own}, {round} target");
         assert_wrong_usage(&format!("proxy {typed}"), &said, PROXY);
     }
 }
@@ -119,8 +125,8 @@ fn a_rule_that_forbids_the_only_target_is_warned_of() {
         let forward = format!("0:{target}");
         let proxy = Proxy::start(&mut Command::new(BINARY), &[&forward], &["--deny", rule]);
         let said = format!(
-            "WARN --deny {rule} forbids the only target of -L 127.0.0.1:0:{target}: every connection \
-             to it is refused\n"
+            "WARN --deny {rule} forbids the only target of -L 127.0.0.1:0:{target}: all its \
+             connections will be refused\n"
         );
         let left = proxy.stop();
         assert!(left.stderr.contains(&said), "{}", left.stderr);
@@ -133,13 +139,13 @@ fn rules_that_would_divert_the_proxy_itself_are_refused() {
         let usage = format!("conniver rules {by} [OPTIONS] --port <PORT>");
         assert_wrong_usage(
             &format!("rules {by} --port 15001"),
-            "the proxy's own connections would be diverted to it, again and again: say how to tell \
-             them, by --mark N (and give the proxy the same) or by --not-user USER",
+            "the rules would divert the proxy's own connections back to it: exclude them with \
+             --mark N (and run the proxy with the same --mark), or with --not-user USER",
             &usage,
         );
         assert_wrong_usage(
             &format!("rules {by} --port 15001 --mark 0x636e"),
-            "--mark 0x636e is what the rules use themselves",
+            "--mark 0x636e is reserved for the rules themselves; choose another mark",
             &usage,
         );
     }
@@ -147,7 +153,7 @@ fn rules_that_would_divert_the_proxy_itself_are_refused() {
 
 #[test]
 fn listening_beyond_loopback_says_who_may_be_let_in() {
-    let everyone = "'--allow-from 0.0.0.0/0 --allow-from ::/0' is everyone";
+    let everyone = "'--allow-from 0.0.0.0/0 --allow-from ::/0' allows everyone";
     for (typed, option, or) in [
         ("proxy -D *:0", "-D [::]:0", ", or --auth-file FILE"),
         ("proxy -L 0.0.0.0:0:h:1", "-L 0.0.0.0:0", ""),
@@ -155,7 +161,7 @@ fn listening_beyond_loopback_says_who_may_be_let_in() {
         ("proxy --redirect *:9 --accept-proxy", "--redirect [::]:9", ""),
     ] {
         let said = format!(
-            "{option} can be reached from other machines: say who may use it with --allow-from \
+            "{option} can be reached from other machines: restrict its clients with --allow-from \
              CIDR{or}; {everyone}"
         );
         assert_wrong_usage(typed, &said, PROXY);
@@ -183,12 +189,12 @@ fn options_that_listen_on_the_same_address_are_named() {
 
 #[test]
 fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
-    let samples = "'sample' among the --events, such as --events sample,close";
-    let records = "records, which are written with -o FILE";
-    let turns = "'turn' among the --events, such as --events turn,close";
-    let file = "a file, which is named with -o FILE";
-    let repetitions = "repetitions, such as -n 10";
-    let probes = "keepalive probes, which --keepalive 0 turns off";
+    let samples = "sample in --events, such as --events sample,close";
+    let records = "an output file: add -o FILE";
+    let turns = "turn in --events, such as --events turn,close";
+    let file = "an output file: add -o FILE";
+    let repetitions = "-n, such as -n 10";
+    let probes = "keepalive probes, which --keepalive 0 disables";
     for (typed, option, needs, usage) in [
         ("proxy -D 0 --sample-interval 5s", "--sample-interval", samples, PROXY),
         ("run -o f --sample-interval 5s true", "--sample-interval", samples, RUN),
@@ -210,7 +216,7 @@ fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
         (
             "proxy -L 0:h:1 --request-timeout 1s",
             "--request-timeout",
-            "-D or --accept-proxy: other clients need not say anything",
+            "-D or --accept-proxy: other clients send no request",
             PROXY,
         ),
         ("proxy -D 0 --keepalive 0 --keepalive-interval 4", "--keepalive-interval", probes, PROXY),

@@ -31,83 +31,88 @@ fn files_that_cannot_be_used_are_named() {
         (
             &["proxy", "-D", "0", "-o", "/no/such"][..],
             1,
-            format!("opening '/no/such' for records: {gone}; choose another file with -o"),
+            format!("cannot open '/no/such' for records: {gone}; choose another file with -o"),
         ),
         (
             &["run", "-o", "/no/such", "true"],
             125,
-            format!("opening '/no/such' for records: {gone}; choose another file with -o"),
+            format!("cannot open '/no/such' for records: {gone}; choose another file with -o"),
         ),
         (
             &["proxy", "-D", "0", "--auth-file", "/no/such"],
             1,
             format!(
-                "reading users from '/no/such': {gone}; --auth-file takes a file of user:password lines"
+                "cannot read users from '/no/such': {gone}; --auth-file expects a file of \
+                 user:password lines"
             ),
         ),
         (
             &["proxy", "-D", "0", "--auth-file", text],
             1,
             format!(
-                "reading users from '{text}': line 1 is not user:password, with at most 255 bytes \
-                 each"
+                "cannot read users from '{text}': line 1 is not user:password with at most 255 \
+                 bytes each"
             ),
         ),
         (
             &["check", "/no/such"],
             2,
             format!(
-                "reading records from '/no/such': {gone}; check the name, or give '-' for standard \
-                 input"
+                "cannot read records from '/no/such': {gone}; check the name, or give '-' for \
+                 standard input"
             ),
         ),
         (
             &["stat", "-d", "@/no/such", "http://h"],
             1,
             format!(
-                "reading '/no/such' for the request's body: {gone}; -d @FILE takes a file, @- standard \
-                 input"
+                "cannot read the request body from '/no/such': {gone}; -d @FILE reads a file, -d \
+                 @- standard input"
             ),
         ),
         (
             &["stat", "--cacert", "/no/such", "https://h"],
             1,
             format!(
-                "reading certificates from '/no/such': {gone}; name another file with --cacert"
+                "cannot read certificates from '/no/such': {gone}; give another file with --cacert"
             ),
         ),
         (
             &["stat", "--cacert", text, "https://h"],
             1,
             format!(
-                "reading certificates from '{text}': it has none; PEM is expected, -----BEGIN …-----"
+                "cannot read certificates from '{text}': none found; expected PEM, -----BEGIN \
+                 …-----"
             ),
         ),
         (
             &["stat", "-E", "/no/such", "https://h"],
             1,
             format!(
-                "reading a certificate and its private key from '/no/such': {gone}; name another file \
-                 with -E"
+                "cannot read a certificate and its private key from '/no/such': {gone}; give \
+                 another file with -E"
             ),
         ),
         (
             &["stat", "-E", text, "https://h"],
             1,
             format!(
-                "reading a private key from '{text}': it has none; -E takes a file with the \
-                 certificate and its private key, both in PEM"
+                "cannot read a private key from '{text}': none found; -E expects a PEM file with \
+                 the certificate and its private key"
             ),
         ),
         (
             &["stat", "-o", "/no/such/x", "http://h"],
             1,
-            format!("opening '/no/such/x' for the body: {gone}; choose another file with -o FILE"),
+            format!(
+                "cannot open '/no/such/x' for the body: {gone}; choose another file with -o FILE"
+            ),
         ),
         (
             &["stat", "-o", ".", "http://h"],
             1,
-            "opening '.' for the body: Is a directory; choose another file with -o FILE".to_owned(),
+            "cannot open '.' for the body: Is a directory; choose another file with -o FILE"
+                .to_owned(),
         ),
     ] {
         assert_eq!(refused(args), (Some(status), format!("conniver: {said}\n")), "{args:?}");
@@ -138,22 +143,22 @@ fn keys_and_passwords_of_another_form_are_told() {
         (
             ["stat", "-E", &mixed, "https://h"].map(str::to_owned),
             format!(
-                "reading a private key from '{mixed}': it does not belong to the certificate; -E takes a \
+                "cannot read a private key from '{mixed}': it does not belong to the certificate; -E takes a \
                  file with both"
             ),
         ),
         (
             ["stat", "-E", &encrypted, "https://h"].map(str::to_owned),
             format!(
-                "reading a private key from '{encrypted}': it is encrypted; decrypt it first, as with: \
+                "cannot read a private key from '{encrypted}': it is encrypted; decrypt it first, as with: \
                  openssl pkey -in '{encrypted}' -out NEW"
             ),
         ),
         (
             ["proxy", "-D0", "--auth-file", &hashed].map(str::to_owned),
             format!(
-                "reading users from '{hashed}': line 2 has a hash in place of the password; write the \
-                 password itself, in a file that nobody else can read"
+                "cannot read users from '{hashed}': line 2 has a hash instead of a password; store the \
+                 password itself, in a file that only its owner can read"
             ),
         ),
     ] {
@@ -174,7 +179,7 @@ fn a_command_that_cannot_be_run_says_why_and_what_to_write() {
     let (text, orphan) = (file("text", b"x", 0o600), file("orphan", b"#!/no/such\n", 0o700));
     let binary = file("binary", b"\x01\x02", 0o700);
     let here = directory.path().to_str().unwrap();
-    let lost = "it was not found";
+    let lost = "not found";
     for (words, status, why) in [
         (&["ls -l"][..], 127, format!("{lost}; write: conniver run -- ls -l")),
         (&["ls -l", "a"], 127, format!("{lost}; write: conniver run -- ls -l a")),
@@ -184,49 +189,50 @@ fn a_command_that_cannot_be_run_says_why_and_what_to_write() {
             127,
             format!("{lost}; to set a variable: conniver run -- env KEY=VALUE COMMAND"),
         ),
-        (&["--version"], 127, format!("{lost}; options of conniver stand in front of the --")),
+        (&["--version"], 127, format!("{lost}; options of conniver go before the --")),
         (
             &["s", "--", "true"],
             127,
             format!(
-                "{lost}; only options of conniver stand in front of the --: is it a part of a value?"
+                "{lost}; only options of conniver go before the --; it may be part of an option's \
+                 value"
             ),
         ),
         (&["/no/such"], 127, format!("{lost}; check the path")),
-        (&["–q"], 127, format!("{lost}; '–q' begins with a typographic dash: write -q")),
+        (&["–q"], 127, format!("{lost}; '–q' begins with a typographic dash; write -q")),
         (
             &["http://u:s3cret@h/p"],
             127,
             format!("{lost}; to fetch a URL: conniver stat http://…@h/p"),
         ),
-        (&[""], 127, format!("{lost}; name a program behind the --")),
-        (&[here], 126, "it is a directory; name a program".to_owned()),
+        (&[""], 127, format!("{lost}; give a program after the --")),
+        (&[here], 126, "it is a directory; give a program".to_owned()),
         (
             &[&*text],
             126,
             format!(
-                "it may not be executed; chmod +x {text}, or run it by its interpreter, as in: sh \
+                "it is not executable; run: chmod +x {text}, or give its interpreter, such as: sh \
                  {text}"
             ),
         ),
         (
             &[&*orphan],
             127,
-            "its interpreter was not found; check its first line (#!), or that it was built for this \
-             machine"
+            "its interpreter does not exist; check its first line (#!), or whether it was built \
+             for this system"
                 .to_owned(),
         ),
         (
             &[&*binary],
             126,
-            "it is not a program of this machine; a script has #! and its interpreter in the first \
-             line"
+            "it is not an executable for this system; a script needs #! and its interpreter in \
+             its first line"
                 .to_owned(),
         ),
     ] {
         let args = [&["run", "-q", "--"], words].concat();
         let shown = words[0].replace("KEY=s3cret", "KEY=…").replace("u:s3cret", "…");
-        let said = format!("conniver: running '{shown}': {why}\n");
+        let said = format!("conniver: cannot run '{shown}': {why}\n");
         assert_eq!(refused(&args), (Some(status), said), "{words:?}");
     }
 }
@@ -266,8 +272,8 @@ fn an_address_in_use_or_elsewhere_is_named() {
     let port = taken.port().to_string();
     for args in [&["proxy", "-D", &port][..], &["proxy", "-D", "0", "--metrics", &port]] {
         let said = format!(
-            "conniver: listening on {taken}: Address already in use; stop the program that \
-             listens there, or choose another port (0 is any free one)\n"
+            "conniver: cannot listen on {taken}: Address already in use; stop the program that \
+             listens there, or choose another port (0 picks a free one)\n"
         );
         assert_eq!(refused(args), (Some(1), said), "{args:?}");
     }
@@ -276,8 +282,8 @@ fn an_address_in_use_or_elsewhere_is_named() {
         refused(&["proxy", "-D", "192.0.2.1:0", "--allow-from", "10.0.0.0/8"]),
         (
             Some(1),
-            "conniver: listening on 192.0.2.1:0: Cannot assign requested address; this machine has \
-             no such address\n"
+            "conniver: cannot listen on 192.0.2.1:0: Cannot assign requested address; this \
+             machine has no such address\n"
                 .to_owned()
         )
     );
@@ -289,8 +295,8 @@ fn keepalive_beyond_what_the_kernel_takes_says_what_it_takes() {
         refused(&["proxy", "-D", "0", "--keepalive", "40000"]),
         (
             Some(1),
-            "conniver: setting keepalive: Invalid argument; Linux takes whole seconds from 1 to \
-             32767, and 1 to 127 probes\n"
+            "conniver: cannot set keepalive: Invalid argument; Linux accepts whole seconds from 1 \
+             to 32767, and 1 to 127 probes\n"
                 .to_owned()
         )
     );
@@ -298,8 +304,8 @@ fn keepalive_beyond_what_the_kernel_takes_says_what_it_takes() {
 
 #[test]
 fn a_parent_in_the_environment_that_is_none_names_the_variable() {
-    let scheme = "its scheme is not http, socks5 or socks5h";
-    let port = "its port is not a number from 1 to 65535";
+    let scheme = "the scheme is not http, socks5 or socks5h";
+    let port = "the port is not a number from 1 to 65535";
     for (args, status, variable, value, problem) in [
         (&["run", "true"][..], 125, "https_proxy", "socks4://u:s3cret@h:1", scheme),
         (&["stat", "http://h"], 1, "http_proxy", "socks4://u:s3cret@h:1", scheme),
@@ -310,8 +316,8 @@ fn a_parent_in_the_environment_that_is_none_names_the_variable() {
         without_proxies(&mut command).args(args).env(variable, value);
         let output = command.output().unwrap();
         let said = format!(
-            "conniver: the variable {variable} does not name a parent proxy: {problem}; unset it, or \
-             name a parent with --via URL\n"
+            "conniver: the variable {variable} is not a valid parent proxy: {problem}; unset it, \
+             or give a parent proxy with --via URL\n"
         );
         let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
         assert_eq!((output.status.code(), text), (Some(status), said));
@@ -320,7 +326,7 @@ fn a_parent_in_the_environment_that_is_none_names_the_variable() {
 
 #[test]
 fn an_output_without_room_is_said() {
-    let said = "conniver: writing to standard output: No space left on device\n";
+    let said = "conniver: cannot write to standard output: No space left on device\n";
     for args in [
         &["schema"][..],
         &["schema", "--markdown"],
@@ -342,14 +348,14 @@ fn sockets_that_were_handed_over_and_do_not_fit_are_named() {
         command
     };
     let said = format!(
-        "conniver: a socket on {address} was handed over (LISTEN_FDS), and no option listens there; \
-         give its address to -L, -D, --redirect or --tproxy\n"
+        "conniver: cannot use the inherited socket on {address} (LISTEN_FDS): no option listens \
+         there; give its address to -L, -D, --redirect or --tproxy\n"
     );
     let socket = std::os::fd::OwnedFd::from(listener);
     assert_fails(&mut with(Stdio::from(socket)), 1, &said);
     let output = with(Stdio::null()).output().unwrap();
     let text = unwrapped(&String::from_utf8(output.stderr).unwrap());
-    let begins = "conniver: taking socket 1 of those that were handed over (LISTEN_FDS): ";
+    let begins = "conniver: cannot use inherited socket 1 (LISTEN_FDS): ";
     let ends = "; it must be a listening TCP socket (ListenStream= with a port)\n";
     assert!(text.starts_with(begins) && text.ends_with(ends), "{text}");
     assert_eq!(output.status.code(), Some(1));
@@ -367,28 +373,27 @@ fn what_takes_privileges_says_which() {
     std::fs::copy(BINARY, &program).unwrap();
     std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
-    let root = "which root has";
     for (args, status, said) in [
         (
             &["proxy", "-D", "0", "--mark", "7"][..],
             1,
             format!(
-                "marking connections with 7: Operation not permitted; it needs CAP_NET_ADMIN, {root}"
+                "cannot set firewall mark 7: Operation not permitted; this needs root or \
+                 CAP_NET_ADMIN"
             ),
         ),
         (
             &["proxy", "--tproxy", "0"],
             1,
             format!(
-                "listening on 127.0.0.1:0: Operation not permitted; taking what TPROXY diverts \
-                 needs CAP_NET_ADMIN, {root}"
+                "cannot listen on 127.0.0.1:0: Operation not permitted; TPROXY needs root or \
+                 CAP_NET_ADMIN"
             ),
         ),
         (
             &["run", "--intercept", "true"],
             125,
-            "--intercept makes a cgroup and rules of nftables, for which it must be run as root"
-                .to_owned(),
+            "--intercept creates a cgroup and nftables rules; run it as root".to_owned(),
         ),
     ] {
         let mut command = Command::new("setpriv");
@@ -412,8 +417,9 @@ fn a_malformed_level_of_the_log_is_said_in_our_words() {
         ("hyper=debug,conniver=lots", "conniver=lots"),
     ] {
         let said = format!(
-            "conniver: RUST_LOG is ignored, for '{wrong}' in it: expected off, error, warn, info, \
-             debug or trace, or such for parts of the program, as in conniver::dial=debug\n"
+            "conniver: RUST_LOG is ignored: '{wrong}' is not a log level; expected off, error, \
+             warn, info, debug or trace, or a level for one module, such as \
+             conniver::dial=debug\n"
         );
         with(level, &said);
     }
@@ -430,7 +436,7 @@ fn without_descriptors_it_says_what_to_raise() {
     assert_fails(
         &mut command,
         1,
-        "conniver: starting the runtime: Too many open files; raise the limit on descriptors \
-         (ulimit -n)\n",
+        "conniver: cannot start the runtime: Too many open files; raise the limit on file \
+         descriptors (ulimit -n)\n",
     );
 }

@@ -102,13 +102,13 @@ fn typographic_dashes_are_told_with_the_hyphens_to_write() {
         let what = if usage == ANY { "unrecognized subcommand" } else { "unexpected argument" };
         let found = if usage == ANY { "" } else { " found" };
         let said = format!(
-            "{what} '{unknown}'{found}\n\n  tip: '{dashed}' begins with a typographic dash: write \
+            "{what} '{unknown}'{found}\n\n  tip: '{dashed}' begins with a typographic dash; write \
              {meant}"
         );
         assert_wrong_usage(typed, &said, usage);
     }
     let (_, said) = crate::arguments::refused(&["demo", "–size=s3cret"]);
-    let tip = "\n\n  tip: '–size' begins with a typographic dash: write --size\n\n";
+    let tip = "\n\n  tip: '–size' begins with a typographic dash; write --size\n\n";
     assert!(said.contains(tip), "{said}");
 }
 
@@ -128,12 +128,12 @@ fn values_with_blanks_are_told_to_be_quoted() {
         (
             "stat -H Authorization: s3cret http://h",
             "http://h",
-            "put the header field in quotes: -H 'NAME: VALUE'",
+            "quote the header field: -H 'NAME: VALUE'",
         ),
         (
             "stat http://h http://i",
             "http://i",
-            "one URL is asked for at a time, and a value with blanks stands in quotes",
+            "give one URL, and quote values that contain spaces",
         ),
     ] {
         let said = format!("unexpected argument '{word}' found\n\n  tip: {tip}");
@@ -149,8 +149,8 @@ fn an_option_that_took_what_is_missing_is_told() {
         ("run -o ls", "<COMMAND>...", "-o", RUN),
     ] {
         let said = format!(
-            "the following required arguments were not provided:\n  {missing}\n\n  \
-             tip: the word behind {option} is its value: is that missing?"
+            "the following required arguments were not provided:\n  {missing}\n\n  tip: the last \
+             word was taken as the value of {option}; that value may be missing"
         );
         assert_wrong_usage(typed, &said, usage);
     }
@@ -161,10 +161,10 @@ fn words_of_other_programs_for_a_subcommand_are_answered() {
     for (typed, tip) in [
         ("help stats", "did you mean: conniver help stat"),
         ("help prxy", "did you mean: conniver help proxy"),
-        ("version", "print the version with conniver --version"),
-        ("serve", "the proxy is started with conniver proxy"),
-        ("validate f", "files of records are checked with conniver check FILE"),
-        ("manual", "the manual of each subcommand is printed by conniver help SUBCOMMAND"),
+        ("version", "to print the version, use conniver --version"),
+        ("serve", "to start the proxy, use conniver proxy"),
+        ("validate f", "to check files of records, use conniver check FILE"),
+        ("manual", "for the help of a subcommand, use conniver help SUBCOMMAND"),
     ] {
         let word = typed.strip_prefix("help ").unwrap_or(typed).split(' ').next().unwrap();
         let said = format!("unrecognized subcommand '{word}'\n\n  tip: {tip}");
@@ -182,11 +182,11 @@ fn a_stray_word_without_a_place_is_told_what_there_is() {
     let proxy = "forward a port with -L PORT:HOST:HOSTPORT, or serve HTTP and SOCKS with -D PORT";
     for (typed, word, tip, usage) in [
         ("proxy TCP-LISTEN:8080 TCP:host:80", "TCP-LISTEN:8080", proxy, PROXY),
-        ("demo 8MiB", "8MiB", "say how many MiB are sent with --size 8", "conniver demo [OPTIONS]"),
+        ("demo 8MiB", "8MiB", "give the size in MiB with --size 8", "conniver demo [OPTIONS]"),
         (
             "schema json",
             "json",
-            "it is JSON; choose a --detail LEVEL, or --markdown",
+            "the output is JSON; choose --detail LEVEL or --markdown",
             "conniver schema [OPTIONS]",
         ),
     ] {
@@ -197,7 +197,7 @@ fn a_stray_word_without_a_place_is_told_what_there_is() {
         (
             "rules iptables",
             "iptables",
-            "say by what they divert: conniver rules redirect, or rules tproxy",
+            "choose one: conniver rules redirect, or conniver rules tproxy",
             "conniver rules <COMMAND>",
         ),
         (
@@ -275,25 +275,26 @@ fn what_means_nothing_gets_no_tip() {
 
 #[test]
 fn options_of_curl_and_ssh_are_answered_with_ours() {
-    let undo = "the command that undoes the rules stands at the head of their script";
+    let undo = "the first lines of the script show the command that removes the rules";
     for (typed, option, tip, usage) in [
-        ("stat -x p:1 h", "-x", "name a parent proxy with --via URL", STAT),
-        ("stat --proxy p:1 h", "--proxy", "name a parent proxy with --via URL", STAT),
-        ("stat -sS h", "-s", "print errors alone with -q", STAT),
+        ("stat -x p:1 h", "-x", "set a parent proxy with --via URL", STAT),
+        ("stat --proxy p:1 h", "--proxy", "set a parent proxy with --via URL", STAT),
+        ("stat -sS h", "-s", "print errors only with -q", STAT),
         ("stat -A me h", "-A", "send it with -H 'User-Agent: NAME'", STAT),
         ("stat -b a=b h", "-b", "send it with -H 'Cookie: NAME=VALUE'", STAT),
-        ("stat -w x h", "-w", "print every figure as JSON with --json", STAT),
+        ("stat -w x h", "-w", "print all values as JSON with --json", STAT),
         (
             "stat -u me:pw h",
             "-u",
-            "write name and password into the URL, http://USER:PASSWORD@HOST, or send them with \
-             -H 'Authorization: ...'",
+            "put the credentials into the URL, http://USER:PASSWORD@HOST, or send them with -H \
+             'Authorization: ...'",
             STAT,
         ),
         (
             "stat -t 5 h",
             "-t",
-            "limit all of it with --max-time TIME, or connecting with --connect-timeout TIME",
+            "limit the total time with --max-time TIME, or the time to connect with \
+             --connect-timeout TIME",
             STAT,
         ),
         (
@@ -302,25 +303,25 @@ fn options_of_curl_and_ssh_are_answered_with_ours() {
             "listen with -D PORT, or -L PORT:HOST:HOSTPORT",
             PROXY,
         ),
-        ("proxy -D 1 --mode x", "--mode", "choose it by -D, -L, --redirect or --tproxy", PROXY),
-        ("run -c true", "-c", "run a line of a shell with: conniver run -- sh -c 'LINE'", RUN),
-        ("check -f x", "-f", "write the file's name without an option", "conniver check <FILE>..."),
         (
-            "check -v x",
-            "-v",
-            "leave it out: everything that is found is printed",
-            "conniver check <FILE>...",
+            "proxy -D 1 --mode x",
+            "--mode",
+            "choose the mode with -D, -L, --redirect or --tproxy",
+            PROXY,
         ),
+        ("run -c true", "-c", "run a shell command line with: conniver run -- sh -c 'LINE'", RUN),
+        ("check -f x", "-f", "give the file name without an option", "conniver check <FILE>..."),
+        ("check -v x", "-v", "omit it: all findings are printed", "conniver check <FILE>..."),
         (
             "check -q x",
             "-q",
-            "its exit status tells: send what it prints to /dev/null",
+            "use the exit status, and redirect the output to /dev/null",
             "conniver check <FILE>...",
         ),
         (
             "schema --format json",
             "--format",
-            "it is JSON Schema, or with --markdown tables in Markdown",
+            "the output is JSON Schema, or Markdown tables with --markdown",
             "conniver schema [OPTIONS]",
         ),
         ("rules --delete", "--delete", undo, "conniver rules <COMMAND>"),
@@ -328,11 +329,16 @@ fn options_of_curl_and_ssh_are_answered_with_ours() {
         (
             "demo --port 8",
             "--port",
-            "it stays on this machine and takes free ports; for yours there is conniver proxy",
+            "demo uses free ports of this machine; to choose ports and targets, use conniver proxy",
             "conniver demo [OPTIONS]",
         ),
-        ("proxy -N -L 1:h:1", "-N", "leave it out: nothing is run", PROXY),
-        ("proxy -R 1:h:1", "-R", "listen on this machine with -L or -D", PROXY),
+        ("proxy -N -L 1:h:1", "-N", "omit it: conniver proxy runs no remote command", PROXY),
+        (
+            "proxy -R 1:h:1",
+            "-R",
+            "remote forwarding is not supported; listen on this machine with -L or -D",
+            PROXY,
+        ),
     ] {
         let said = format!("unexpected argument '{option}' found\n\n  tip: {tip}");
         assert_wrong_usage(typed, &said, usage);

@@ -30,7 +30,7 @@ fn parent(answer: &'static [u8], leaves: bool) -> Upstream<()> {
 #[test]
 fn a_parent_that_speaks_something_else_is_said_with_what_it_sent() {
     let check = "check the port and the scheme of the proxy's URL";
-    let tunnel = |scheme: &str| format!("connecting to name.invalid:443 through {scheme}://");
+    let tunnel = |scheme: &str| format!("cannot connect to name.invalid:443 through {scheme}://");
     let ssh = "speaks SSH, not HTTP: \"SSH-2.0-x\"";
     for (scheme, url, answer, doing, error, advice) in [
         (
@@ -62,7 +62,7 @@ fn a_parent_that_speaks_something_else_is_said_with_what_it_sent() {
             "http",
             "http://name.invalid/",
             b"SSH-2.0-x\r\n",
-            "waiting for an answer to GET http://name.invalid/ through http://".to_owned(),
+            "GET http://name.invalid/ through http://".to_owned(),
             ssh,
             "check the port",
         ),
@@ -73,7 +73,8 @@ fn a_parent_that_speaks_something_else_is_said_with_what_it_sent() {
             Some(error) => format!("the parent proxy'{error}"),
             None => format!("the parent proxy {error}"),
         };
-        let said = format!("conniver: {doing}{address}: {error}; {advice}\n");
+        let failed = if url.starts_with("https") { "" } else { " failed" };
+        let said = format!("conniver: {doing}{address}{failed}: {error}; {advice}\n");
         let via = format!("{scheme}://{address}");
         assert_fails(Command::new(BINARY).args(["stat", "-q", "--via", &via, url]), 1, &said);
         parent.join();
@@ -82,9 +83,9 @@ fn a_parent_that_speaks_something_else_is_said_with_what_it_sent() {
 
 #[test]
 fn a_parent_that_says_nothing_may_be_of_the_other_kind() {
-    let http = "perhaps it is an HTTP proxy: then its URL begins with http://";
-    let socks = "perhaps it is a SOCKS proxy: then its URL begins with socks5h://";
-    let left = "the parent proxy ended the connection before it gave an answer";
+    let http = "if it is an HTTP proxy, its URL must begin with http://";
+    let socks = "if it is a SOCKS proxy, its URL must begin with socks5h://";
+    let left = "the parent proxy closed the connection without an answer";
     for (scheme, leaves, error, advice) in [
         (
             "socks5h",
@@ -96,15 +97,16 @@ fn a_parent_that_says_nothing_may_be_of_the_other_kind() {
             "http",
             false,
             "the parent proxy did not answer in time (--connect-timeout 1s)",
-            "give it longer",
+            "increase the timeout",
         ),
         ("socks5h", true, left, http),
         ("http", true, left, socks),
     ] {
         let parent = parent(b"", leaves);
         let via = format!("{scheme}://{}", parent.address);
-        let said =
-            format!("conniver: connecting to name.invalid:443 through {via}: {error}; {advice}\n");
+        let said = format!(
+            "conniver: cannot connect to name.invalid:443 through {via}: {error}; {advice}\n"
+        );
         let mut command = Command::new(BINARY);
         command.args(["stat", "-q", "--via", &via, "https://name.invalid/"]);
         if !leaves {
@@ -127,18 +129,21 @@ fn names_that_only_the_parent_knows_are_left_to_it_by_socks5h() {
         (
             "socks5://127.0.0.1:1",
             format!(
-                "looking up inner.test: {lost}; if the proxy knows the name, socks5h:// in place of \
-                 socks5:// leaves the look-up to it"
+                "cannot resolve inner.test: {lost}; if only the proxy can resolve the name, use \
+                 socks5h:// instead of socks5://"
             ),
         ),
         (
             "http://no.test:1",
-            format!("reaching the parent proxy http://no.test:1: {lost}; check how it is written"),
+            format!(
+                "cannot connect to the parent proxy http://no.test:1: {lost}; check the spelling"
+            ),
         ),
         (
             "socks5h://no.test",
             format!(
-                "reaching the parent proxy socks5h://no.test:1080: {lost}; check how it is written"
+                "cannot connect to the parent proxy socks5h://no.test:1080: {lost}; check the \
+                 spelling"
             ),
         ),
     ] {
@@ -159,7 +164,7 @@ fn said_with(variable: &str, parent: SocketAddr, args: &[&str]) -> String {
 fn a_parent_of_the_environment_that_fails_is_said_with_the_variable() {
     let (_held, deaf) = deaf_port();
     let refused =
-        "Connection refused; nothing listens there, or a firewall refuses it: check the port";
+        "Connection refused; nothing listens on that port, or a firewall rejects the connection";
     for (variable, url, target) in [
         ("http_proxy", "http://name.invalid", "name.invalid:80"),
         ("HTTPS_PROXY", "https://name.invalid", "name.invalid:443"),
@@ -168,7 +173,8 @@ fn a_parent_of_the_environment_that_fails_is_said_with_the_variable() {
         assert_eq!(
             said_with(variable, deaf, &["stat", "-q", url]),
             format!(
-                "conniver: connecting to {target} through http://{deaf} ({variable}): {refused}\n"
+                "conniver: cannot connect to {target} through http://{deaf} ({variable}): \
+                 {refused}\n"
             )
         );
     }
@@ -185,8 +191,8 @@ fn a_parent_of_the_environment_that_fails_is_said_with_the_variable() {
         assert_eq!(
             last,
             format!(
-                "conniver: reaching {target} through the parent proxy http://{deaf} ({variable}): \
-                 Connection refused"
+                "conniver: cannot connect to {target} through the parent proxy http://{deaf} \
+                 ({variable}): Connection refused"
             )
         );
     }

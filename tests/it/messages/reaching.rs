@@ -23,8 +23,8 @@ fn an_address_of_the_other_family_is_said_with_the_option_to_leave_out() {
         ("-4", "https://[::1]/", "[::1]:443", "IPv6", "IPv4"),
     ] {
         let said = format!(
-            "conniver: connecting to {target}: it is an {is} address, and {alone} alone is dialled; \
-             leave {option} out\n"
+            "conniver: cannot connect to {target}: the target is an {is} address, and only \
+             {alone} is allowed ({option}); omit {option}\n"
         );
         assert_fails(&mut stat(&[option, url]), 1, &said);
     }
@@ -41,15 +41,15 @@ fn a_name_of_the_other_family_alone_is_not_said_not_to_exist() {
         "six.test." => Reply::Addresses(vec!["::1".parse().unwrap()]),
         _ => Reply::NoSuchName,
     });
-    let advice = "check how it is written";
+    let advice = "check the spelling";
     for (option, name, error, advice) in [
-        ("-6", "four.test", "the name has IPv4 addresses alone", "leave -6 out"),
-        ("-4", "six.test", "the name has IPv6 addresses alone", "leave -4 out"),
+        ("-6", "four.test", "the name has only IPv4 addresses", "omit -6"),
+        ("-4", "six.test", "the name has only IPv6 addresses", "omit -4"),
         ("-6", "none.test", "the name does not exist", advice),
         ("--http1.1", "none.test", "the name does not exist", advice),
     ] {
         let mut command = namespace.command(BINARY);
-        let said = format!("conniver: looking up {name}: {error}; {advice}\n");
+        let said = format!("conniver: cannot resolve {name}: {error}; {advice}\n");
         assert_fails(command.args(["stat", "-q", option, name]), 1, &said);
     }
 }
@@ -58,25 +58,19 @@ fn a_name_of_the_other_family_alone_is_not_said_not_to_exist() {
 fn a_time_that_was_over_is_said_once_with_its_option() {
     let silent = || Upstream::once(|mut stream| read_all(&mut stream));
     for (option, scheme, doing, error, advice) in [
-        (
-            "--max-time",
-            "http",
-            "waiting for an answer to GET ",
-            "the time for all of it was over",
-            "the server has sent nothing so far",
-        ),
+        ("--max-time", "http", "GET ", "the time limit was reached", "the server has sent no data"),
         (
             "--connect-timeout",
             "https",
-            "making a TLS connection with ",
-            "the TLS handshake did not end in time",
-            "give it longer",
+            "TLS handshake with ",
+            "the TLS handshake timed out",
+            "increase the timeout",
         ),
     ] {
         let server = silent();
         let url = format!("{scheme}://{}/", server.address);
         let what = if scheme == "http" { url.clone() } else { server.address.to_string() };
-        let said = format!("conniver: {doing}{what}: {error} ({option} 1s); {advice}\n");
+        let said = format!("conniver: {doing}{what} failed: {error} ({option} 1s); {advice}\n");
         assert_fails(&mut stat(&[option, "1s", &url]), 1, &said);
         server.join();
     }
@@ -98,8 +92,8 @@ fn a_server_of_something_else_is_said_with_the_port_to_check() {
         });
         let address = server.address;
         let doing = match scheme {
-            "http" => format!("waiting for an answer to GET http://{address}/"),
-            _ => format!("making a TLS connection with {address}"),
+            "http" => format!("GET http://{address}/ failed"),
+            _ => format!("TLS handshake with {address} failed"),
         };
         let said = format!("conniver: {doing}: {expected}: \"{first}\"; check the port\n");
         assert_fails(&mut stat(&[&format!("{scheme}://{address}/")]), 1, &said);

@@ -4,14 +4,15 @@ use crate::arguments::refused;
 
 const LISTEN: &str = "expected [BIND:]PORT, such as 1080";
 const FORWARD: &str = "expected [BIND:]PORT:HOST:HOSTPORT, such as 8080:example.com:80";
-const BIND: &str = "'h' is not an address to listen on; give an IPv4 address, an IPv6 address in \
-    brackets, localhost, or * for every address";
-const RULE: &str = "expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, and perhaps :PORT, \
-    with IPv6 in brackets then";
-const TIME: &str = "expected a time such as 5s, 250ms, 1m or 24h, a year at most";
+const BIND: &str = "'h' is not an address to listen on; use an IPv4 address, an IPv6 address in \
+                    brackets, localhost, or * for all addresses";
+const RULE: &str = "expected a network (10.0.0.0/8), a host name, *.SUFFIX or *, optionally \
+                    followed by :PORT (then with IPv6 in brackets)";
+const TIME: &str = "expected a time such as 5s, 250ms, 1m or 24h, at most a year";
 const PORT: &str = "expected a whole number from 1 to 65535, such as 15001";
 const LIMIT: &str = "expected a whole number such as 1000, or 0 for no limit";
-const MARK: &str = "expected a number from 1 to 4294967295, or 0x and hex digits, such as 7 or 0x7";
+const MARK: &str = "expected a number from 1 to 4294967295, in decimal or hexadecimal, such as 7 \
+                    or 0x7";
 const PARENT: &str = "expected [http|socks5|socks5h]://[USER:PASSWORD@]HOST[:PORT]";
 const URL: &str = "expected [http|https]://HOST[:PORT][/PATH]";
 
@@ -38,38 +39,38 @@ fn addresses_say_the_form_that_is_expected() {
         (
             "proxy -L 8081:::1:80",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
-            "an IPv6 address stands in brackets, as in '8081:[::1]:80'",
+            "an IPv6 address must be in brackets, as in '8081:[::1]:80'",
             FORWARD,
         ),
         (
             "proxy -L 8081:2001:db8::1:80",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
-            "an IPv6 address stands in brackets, as in '8081:[2001:db8::1]:80'",
+            "an IPv6 address must be in brackets, as in '8081:[2001:db8::1]:80'",
             FORWARD,
         ),
         (
             "proxy -L ::1:8080:h:80",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
-            "an IPv6 address stands in brackets, as in '[::1]:8080:h:80'",
+            "an IPv6 address must be in brackets, as in '[::1]:8080:h:80'",
             FORWARD,
         ),
         (
             "proxy -D ::1:1080",
             "-D <[BIND:]PORT>",
-            "an IPv6 address stands in brackets, as in '[::1]:1080'",
+            "an IPv6 address must be in brackets, as in '[::1]:1080'",
             LISTEN,
         ),
         (
             "proxy -L 8080:/run/x.sock",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
-            "UNIX sockets are not forwarded, only TCP ports",
+            "only TCP ports can be forwarded, not UNIX sockets",
             FORWARD,
         ),
         ("proxy -D http://localhost:1080", "-D <[BIND:]PORT>", url, LISTEN),
         (
             "proxy -D 1,2",
             "-D <[BIND:]PORT>",
-            "'1,2' is not one port: repeat the option for each of them",
+            "'1,2' is not a single port; repeat the option for each port",
             LISTEN,
         ),
         (
@@ -94,14 +95,14 @@ fn addresses_say_the_form_that_is_expected() {
         (
             "proxy -L 1:h:0",
             "-L <[BIND:]PORT:HOST:HOSTPORT>",
-            "'h:0' is not a target: its port is not a number from 1 to 65535",
+            "'h:0' is not a valid target: the port is not a number from 1 to 65535",
             FORWARD,
         ),
         ("proxy -D h:1", "-D <[BIND:]PORT>", BIND, LISTEN),
         (
             "proxy --redirect 1:2:3",
             "--redirect <[BIND:]PORT>",
-            "it has too many parts, or an IPv6 address without brackets",
+            "too many parts, or an IPv6 address without brackets",
             LISTEN,
         ),
         (
@@ -128,18 +129,18 @@ fn addresses_say_the_form_that_is_expected() {
         assert_expected(
             &format!("proxy -D 0 --{option} a:b:c"),
             &format!("--{option} <RULE>"),
-            &format!("'a:b:c' names no targets; {RULE}"),
+            &format!("'a:b:c' is not a valid rule; {RULE}"),
         );
         assert_expected(
             &format!("proxy -D 0 --{option} localhost,h"),
             &format!("--{option} <RULE>"),
-            &format!("'localhost,h' names no targets; {RULE}; for several, repeat the option"),
+            &format!("'localhost,h' is not a valid rule; {RULE}; for several, repeat the option"),
         );
         assert_expected(
             &format!("proxy -D 0 --{option} http://h:1/"),
             &format!("--{option} <RULE>"),
             &format!(
-                "'http://h:1/' is a URL, of which a rule has the host and perhaps the port; {RULE}"
+                "'http://h:1/' is a URL; a rule has only a host and optionally a port; {RULE}"
             ),
         );
     }
@@ -184,18 +185,19 @@ fn times_say_which_ones_are_expected() {
     assert_expected(
         "proxy -D 0 --keepalive 10ms",
         "--keepalive <TIME>",
-        "expected at least 1s, or 0 for no keepalive probes",
+        "expected at least 1s, or 0 to disable keepalive probes",
     );
 }
 
 #[test]
 fn numbers_and_sizes_say_which_ones_are_expected() {
     let probes = "expected a whole number from 1 to 127, such as 6";
-    let mib = "expected a whole number from 1 to 65536, such as 8: it counts MiB, without a unit";
-    let queue = "expected at least 16kB, or 0; a number without a unit counts bytes";
+    let mib = "expected a whole number from 1 to 65536, such as 8; it is in MiB, without a unit";
+    let queue = "expected at least 16kB, or 0; a number without a unit is in bytes";
     let count = "expected a whole number from 1 to 1000000000, such as 10";
-    let ports = "expected a port, or the first and the last of several, such as 443 or 8000-8099";
-    let word = "expected a name of letters, digits and _ . : @ -, such as eth0 or conniver";
+    let ports = "expected a port or a range of ports, such as 443 or 8000-8099";
+    let word = "expected a name of letters, digits and the characters _ . : @ -, such as eth0 or \
+                conniver";
     for (typed, option, expected) in [
         ("proxy -D 0 --max-connections many", "--max-connections <N>", LIMIT),
         ("proxy -D 0 --max-per-client 1.5", "--max-per-client <N>", LIMIT),
@@ -255,18 +257,18 @@ fn words_say_which_ones_are_expected() {
 
 #[test]
 fn files_of_which_there_can_be_none_are_said_so() {
-    let run = "standard output is COMMAND's; name a file";
-    let stat = "standard output has the figures; name a file";
+    let run = "standard output belongs to COMMAND; give a file";
+    let stat = "standard output is for the diagram; give a file";
     assert_invalid(&["run", "-o", "-", "true"], &format!("'-' for '--output <FILE>': {run}"));
     assert_invalid(&["stat", "-o", "-", "h"], &format!("'-' for '--output <FILE>': {stat}"));
 }
 
 #[test]
 fn urls_say_what_is_wrong_with_them() {
-    let port = "it is a port without a host, as in localhost:8080";
-    let name = "its port is not a number from 1 to 65535";
-    let slashes = "its scheme is not followed by ://, as in http://localhost/";
-    let colons = "an IPv6 address stands in brackets, as in http://[::1]/, and a host has one port";
+    let port = "the host is missing, as in localhost:8080";
+    let name = "the port is not a number from 1 to 65535";
+    let slashes = "the scheme must be followed by ://, as in http://localhost/";
+    let colons = "write an IPv6 address in brackets, as in http://[::1]/, and give only one port";
     for (url, said) in [
         ("", "it is empty"),
         ("8080", port),
@@ -277,12 +279,12 @@ fn urls_say_what_is_wrong_with_them() {
         ("2001:db8::1", colons),
         ("localhost:443:80", colons),
         ("http://a b:80:80/", colons),
-        ("http://", "its host is not valid"),
+        ("http://", "the host is not valid"),
         ("http:/h", slashes),
         ("https:h/x", slashes),
         ("http//h", slashes),
         ("http://[::1", colons),
-        ("http://[fe80::1%lo]/", "an IPv6 address has no zone (%eth0) in a URL"),
+        ("http://[fe80::1%lo]/", "a URL cannot contain an IPv6 zone (%eth0)"),
     ] {
         assert_invalid(&["stat", url], &format!("for 'URL': {said}; {URL}"));
     }
@@ -294,34 +296,35 @@ fn values_that_may_have_a_password_are_not_repeated() {
         (
             &["proxy", "-D", "0", "--via", "https://u:s3cret@h"][..],
             format!(
-                "for '--via <URL>': not a parent proxy: its scheme is not http, socks5 or socks5h; {PARENT}"
+                "for '--via <URL>': not a parent proxy: the scheme is not http, socks5 or \
+                 socks5h; {PARENT}"
             ),
         ),
         (
             &["proxy", "-D", "0", "--via", "u:s3cret@::1:80"],
             format!(
-                "for '--via <URL>': not a parent proxy: an IPv6 address stands in brackets, as in \
-                 http://[::1]:3128; {PARENT}"
+                "for '--via <URL>': not a parent proxy: an IPv6 address must be in brackets, as \
+                 in http://[::1]:3128; {PARENT}"
             ),
         ),
         (
             &["proxy", "-D", "0", "--via", "u:s3cret@h:99999"],
             format!(
-                "for '--via <URL>': not a parent proxy: its port is not a number from 1 to 65535; \
+                "for '--via <URL>': not a parent proxy: the port is not a number from 1 to 65535; \
                  {PARENT}"
             ),
         ),
         (
             &["stat", "--via", "http://u:s3cret@", "h"],
-            format!("for '--via <URL>': not a parent proxy: it has no host; {PARENT}"),
+            format!("for '--via <URL>': not a parent proxy: the host is missing; {PARENT}"),
         ),
         (
             &["stat", "ftp://u:s3cret@h"],
-            format!("for 'URL': its scheme is neither http nor https; {URL}"),
+            format!("for 'URL': the scheme is neither http nor https; {URL}"),
         ),
         (
             &["stat", "http://u:s3cret@h:0"],
-            format!("for 'URL': its port is not a number from 1 to 65535; {URL}"),
+            format!("for 'URL': the port is not a number from 1 to 65535; {URL}"),
         ),
         (
             &["stat", "-H", "s3cret", "http://h"],

@@ -92,8 +92,8 @@ fn an_attempt_that_was_given_up_is_drawn() {
     let output = namespace.command(BINARY).args(["stat", "http://both/"]).output().unwrap();
     let text = said(&output.stdout);
     assert!(output.status.success(), "{}", said(&output.stderr));
-    let line = text.lines().find(|line| line.starts_with("[::1]:80: given up after ")).unwrap();
-    assert!(line.ends_with("ms: another address connected first"), "{line}");
+    let line = text.lines().find(|line| line.starts_with("[::1]:80: abandoned after ")).unwrap();
+    assert!(line.ends_with("ms, another address connected first"), "{line}");
 }
 
 #[test]

@@ -42,26 +42,26 @@ fn what_goes_wrong_is_told_with_its_phase_its_code_and_a_remedy() {
     let secure = |address: SocketAddr| format!("https://{address}/");
     use Outcome::*;
     for (args, outcome, phase, code, words) in [
-        (&[&*url(deaf)][..], Refused, Phase::Connect, "ECONNREFUSED", "check the port"),
+        (&[&*url(deaf)][..], Refused, Phase::Connect, "ECONNREFUSED", "nothing listens"),
         (&["http://no-such-host.invalid/"], Dns, Phase::Resolve, "", "no-such-host.invalid"),
         (
             &["--max-time", "700ms", &url(silent)],
             Timeout,
             Phase::Server,
             "MAX_TIME",
-            " (--max-time 700ms); the server has sent nothing so far",
+            " (--max-time 700ms); the server has sent no data",
         ),
         (
             &["--connect-timeout", "700ms", &secure(mute)],
             Timeout,
             Phase::Tls,
             "CONNECT_TIMEOUT",
-            " (--connect-timeout 700ms); give it longer",
+            " (--connect-timeout 700ms); increase the timeout",
         ),
-        (&[&url(breaking)], Reset, Phase::Transfer, "ECONNRESET", "broke it off"),
+        (&[&url(breaking)], Reset, Phase::Transfer, "ECONNRESET", "on the path reset"),
         (&[&url(ending)], Error, Phase::Transfer, "EOF", "too early"),
         (&[&url(strange)], Protocol, Phase::Server, "HTTP_MALFORMED", "SSH, not HTTP"),
-        (&["-6", &url(deaf)], Denied, Phase::Connect, "ADDRESS_FAMILY", "leave -6 out"),
+        (&["-6", &url(deaf)], Denied, Phase::Connect, "ADDRESS_FAMILY", "omit -6"),
     ] {
         let (found, at, symbol, sentence) = failure(args);
         assert_eq!((found, at), (outcome, phase), "{sentence}");

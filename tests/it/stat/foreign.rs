@@ -97,7 +97,7 @@ fn http_and_tls_on_each_others_ports_are_told_apart() {
     let (_, phase, code, sentence) = failure(&[&format!("https://{plain}/")]);
     assert_eq!((phase, &*code), (Phase::Tls, "TLS_UNEXPECTED"));
     assert!(sentence.contains("speaks plain HTTP, not TLS: \"HTTP/1.1 400"), "{sentence}");
-    assert!(sentence.contains("ask for http://"), "{sentence}");
+    assert!(sentence.contains("use http://"), "{sentence}");
     // OpenSSL's own server closes without a word, or with a reset.
     let (.., code, sentence) = failure(&[&url(TlsServer::start().address)]);
     let is_told = ["TLS_EXPECTED", "EOF", "ECONNRESET", "EPIPE"].contains(&&*code);
@@ -107,7 +107,7 @@ fn http_and_tls_on_each_others_ports_are_told_apart() {
         failure(&[&url(saying(b"", b"\x15\x03\x01\0\x02\x02\x0a"))]);
     let found = (outcome, phase, &*code);
     assert_eq!(found, (Outcome::Protocol, Phase::Server, "TLS_EXPECTED"), "{sentence}");
-    assert!(sentence.contains("speaks TLS, not HTTP; ask for https://"), "{sentence}");
+    assert!(sentence.contains("speaks TLS, not HTTP; use https://"), "{sentence}");
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn a_server_that_closes_without_a_word_is_said_to_be_silent() {
     let (_, phase, code, sentence) = failure(&[&url(silent())]);
     assert_eq!(phase, Phase::Server);
     assert!(["EOF", "ECONNRESET", "EPIPE"].contains(&&*code), "{code}");
-    let words = "it sent nothing at all: perhaps it speaks TLS (https://), or another protocol";
+    let words = "it sent no data and may speak TLS (https://) or another protocol";
     assert!(sentence.contains(words), "{sentence}");
     let (.., sentence) = failure(&[&format!("https://{}/", silent())]);
-    assert!(sentence.contains("perhaps it does not speak TLS"), "{sentence}");
+    assert!(sentence.contains("it sent no data and may not speak TLS"), "{sentence}");
 }
 
 #[test]

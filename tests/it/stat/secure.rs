@@ -49,7 +49,7 @@ fn a_certificate_is_trusted_when_its_authority_is_and_it_is_for_this_name_now() 
         (&itself, None, "CERT_UNKNOWN_ISSUER", "--cacert"),
         (&expired, Some(&cacert), "CERT_EXPIRED", "to 2002-01-01T00:00:00Z"),
         (&early, Some(&cacert), "CERT_NOT_YET_VALID", "from 2080-01-01T00:00:00Z"),
-        (&other, Some(&cacert), "CERT_OTHER_NAME", "ask for one of them: other.test"),
+        (&other, Some(&cacert), "CERT_OTHER_NAME", "use one of its names (other.test)"),
     ] {
         let url = url(server);
         let args = match cacert {
@@ -100,7 +100,10 @@ fn a_client_is_known_by_its_certificate() {
     assert!(sentence.contains("-E FILE"), "{sentence}");
 
     let output = stat_failing(&["-E", &certificate, &url]);
-    assert!(output.contains("reading a private key from") && output.contains("PEM"), "{output}");
+    assert!(
+        output.contains("cannot read a private key from") && output.contains("PEM"),
+        "{output}"
+    );
 }
 
 #[test]

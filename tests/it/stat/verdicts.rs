@@ -94,7 +94,7 @@ fn a_server_that_thinks_is_named_and_said_so() {
     let text = said(&output.stdout);
     let line = text.lines().find(|line| line.starts_with("verdict: ")).unwrap();
     assert!(line.starts_with("verdict: upstream, 9") || line.contains(" 100 %"), "{line}");
-    assert!(line.ends_with("ms: the server, or the path from there"), "{line}");
+    assert!(line.ends_with("ms: the server, or the path from it"), "{line}");
 }
 
 #[test]

@@ -65,7 +65,7 @@ async fn load(metrics: SocketAddr, each: usize) {
 }
 
 pub(crate) fn metrics_clients() -> String {
-    const SHOWING: &str = "showing metrics on ";
+    const SHOWING: &str = "serving metrics on ";
     let forward = format!("0:{}", echo_server());
     let proxy = Proxy::start(&mut Command::new(BINARY), &[&forward], &["--metrics", "0"]);
     let metrics = address_in(&proxy.wait_to_hear(SHOWING), SHOWING).unwrap();

@@ -34,27 +34,27 @@ impl Cgroup {
         let own = read("/proc/self/cgroup")?;
         let (parent, level) = own_directory(&mounts, &own).ok_or_else(|| {
             Failure::new(
-                "--intercept tells COMMAND's connections by its cgroup, and none of version 2 is mounted \
-                 here (ip netns exec hides it, nsenter --net does not)",
+                "--intercept needs cgroup version 2, which is not mounted here (ip netns exec \
+                 hides it, nsenter --net does not)",
             )
         })?;
         remove_those_of_the_dead(&parent);
 
         let pid = std::process::id();
-        let began = began(pid).ok_or_else(|| Failure::new("reading /proc/self/stat failed"))?;
+        let began = began(pid).ok_or_else(|| Failure::new("cannot read /proc/self/stat"))?;
         let name = format!("conniver-{pid}-{began}");
         let directory = parent.join(&name);
         let nft_path = directory.strip_prefix(NFT_ROOT).ok().and_then(Path::to_str);
         let nft_path = nft_path.filter(|path| !path.contains('"')).ok_or_else(|| {
             let place = directory.display();
             Failure::new(format!(
-                "rules for the cgroup '{place}' cannot be made; nft wants it in {NFT_ROOT}"
+                "cannot create rules for the cgroup '{place}': nft needs it in {NFT_ROOT}"
             ))
         })?;
         fs::create_dir(&directory).map_err(|error| {
             Failure::new(format!(
-                "making the cgroup '{}' for --intercept: {error}; in a container, /sys/fs/cgroup must \
-                 be writable",
+                "cannot create the cgroup '{}' for --intercept: {error}; in a container, \
+                 /sys/fs/cgroup must be writable",
                 directory.display()
             ))
         })?;
@@ -81,7 +81,7 @@ impl Cgroup {
     pub(super) fn enter_by(&self, command: &mut Command) -> Result<(), Failure> {
         let members = self.directory.join(MEMBERS);
         let members = File::options().write(true).open(&members).map_err(|error| {
-            Failure::new(format!("opening '{}' for --intercept: {error}", members.display()))
+            Failure::new(format!("cannot open '{}' for --intercept: {error}", members.display()))
         })?;
         // 0 is whoever writes it.
         let enter = move || (&members).write(b"0").map(drop);
@@ -103,7 +103,7 @@ impl Cgroup {
                 Err(_) => tokio::time::sleep(pause).await,
             }
         }
-        tracing::error!("removing the cgroup '{}' failed", self.directory.display());
+        tracing::error!("cannot remove the cgroup '{}'", self.directory.display());
     }
 
     fn release_members(&self) {
@@ -124,7 +124,7 @@ impl Drop for Cgroup {
 }
 
 fn read(file: &str) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|error| Failure::new(format!("reading {file}: {error}")))
+    fs::read_to_string(file).map_err(|error| Failure::new(format!("cannot read {file}: {error}")))
 }
 
 /// The directory of the cgroup of version 2 that we are in, and how many steps it is below the root.
@@ -159,7 +159,7 @@ fn remove_those_of_the_dead(parent: &Path) {
         match fs::remove_dir(entry.path()) {
             Ok(()) => tracing::info!("removed the cgroup '{}'", entry.path().display()),
             // What a run that was killed left behind is still at work in it.
-            Err(error) => tracing::debug!("removing '{}': {error}", entry.path().display()),
+            Err(error) => tracing::debug!("cannot remove '{}': {error}", entry.path().display()),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Interception {
     pub(super) async fn of(command: &mut Command) -> Result<(Self, Vec<Listener>), Failure> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Failure::new(
-                "--intercept makes a cgroup and rules of nftables, for which it must be run as root",
+                "--intercept creates a cgroup and nftables rules; run it as root",
             ));
         }
         let cgroup = Cgroup::make()?;
@@ -38,7 +38,7 @@ impl Interception {
         let mut listeners = vec![listen(Ipv4Addr::LOCALHOST.into()).map_err(Failure::new)?];
         match listen(Ipv6Addr::LOCALHOST.into()) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => tracing::error!("{error}; IPv6 connections are not intercepted"),
+            Err(error) => tracing::error!("{error}; IPv6 connections will not be intercepted"),
         }
         let table = Table::hold(cgroup.name(), &rules(&cgroup, &listeners)).await?;
         Ok((Self { cgroup, table }, listeners))

@@ -22,7 +22,9 @@ pub(super) struct Table {
 impl Table {
     /// Makes a table with this content, and returns when it is in force.
     pub(super) async fn hold(name: &str, content: &str) -> Result<Self, Failure> {
-        let failed = |what: String| Failure::new(format!("making rules for --intercept: {what}"));
+        let failed = |what: String| {
+            Failure::new(format!("cannot create nftables rules for --intercept: {what}"))
+        };
         let mut nft = Command::new("nft")
             .arg("-i")
             // Nowhere to keep a history of what was typed.
@@ -35,13 +37,13 @@ impl Table {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => failed("nft was not found; install nftables".to_owned()),
-                _ => failed(format!("running nft: {error}")),
+                io::ErrorKind::NotFound => failed("nft not found; install nftables".to_owned()),
+                _ => failed(format!("cannot run nft: {error}")),
             })?;
         let (Some(mut pipe), Some(said), Some(wrong)) =
             (nft.stdin.take(), nft.stdout.take(), nft.stderr.take())
         else {
-            return Err(failed("nft has no pipes".to_owned()));
+            return Err(failed("nft was started without pipes".to_owned()));
         };
         // The listing's last line tells that both were done.
         let commands =
@@ -59,7 +61,8 @@ impl Table {
                     },
                     Ok(Some(line)) = wrong.next_line() => {
                         return Err(io::Error::other(format!(
-                            "nft says '{line}'; it takes Linux 5.13 with nf_tables, and nftables 1.0"
+                            "nft reports '{line}'; Linux 5.13 with nf_tables and nftables 1.0 are \
+                             required"
                         )));
                     }
                 }
@@ -68,7 +71,7 @@ impl Table {
         match tokio::time::timeout(PATIENCE, in_force).await {
             Ok(Ok(())) => Ok(Self { nft, pipe }),
             Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed("nft does not answer".to_owned())),
+            Err(_) => Err(failed("nft does not respond".to_owned())),
         }
     }
 
@@ -82,7 +85,9 @@ impl Table {
         let Self { mut nft, pipe } = self;
         drop(pipe);
         if tokio::time::timeout(PATIENCE, nft.wait()).await.is_err() {
-            tracing::error!("nft does not end; it is killed, and with it the rules of --intercept");
+            tracing::error!(
+                "nft did not exit and is killed; the rules of --intercept are removed with it"
+            );
             let _ = nft.kill().await;
         }
     }
