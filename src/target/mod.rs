@@ -132,6 +132,14 @@ impl From<SocketAddr> for Target {
     }
 }
 
+impl TryFrom<&str> for Target {
+    type Error = ParseTargetError;
+
+    fn try_from(text: &str) -> Result<Self, ParseTargetError> {
+        text.parse()
+    }
+}
+
 impl FromStr for Target {
     type Err = ParseTargetError;
 
