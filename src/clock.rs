@@ -1,19 +1,19 @@
-//! Instants of one connection: a wall clock read once, and monotonic time since.
+//! Instants of a connection: the wall clock, read once, plus monotonic time.
 
 use std::num::NonZeroU64;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A [`Duration`] in 8 bytes, an optional one too, for what each open connection keeps. In whole ns, at
-/// most 584 years; one is added, because zero stands for none.
+/// A [`Duration`] in 8 bytes, also as an `Option`, for the state of open connections. Whole ns, at
+/// most 584 years; stored plus one, so that zero is the niche for `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Nanos(NonZeroU64);
+pub(crate) struct CompactDuration(NonZeroU64);
 
-impl Nanos {
+impl CompactDuration {
     const ZERO: Self = Self(NonZeroU64::MIN);
 
-    pub(crate) const fn of(duration: Duration) -> Self {
+    pub(crate) const fn new(duration: Duration) -> Self {
         // as_nanos has 128 bits, and this is done at every read and write.
         let seconds = duration.as_secs().saturating_mul(1_000_000_000);
         let nanos = seconds.saturating_add(duration.subsec_nanos() as u64);
@@ -29,27 +29,27 @@ impl Nanos {
     }
 }
 
-impl Default for Nanos {
+impl Default for CompactDuration {
     fn default() -> Self {
         Self::ZERO
     }
 }
 
-impl AddAssign for Nanos {
+impl AddAssign for CompactDuration {
     fn add_assign(&mut self, more: Self) {
         self.0 = self.0.saturating_add(more.count());
     }
 }
 
-/// Less than nothing is nothing.
-impl SubAssign for Nanos {
+/// Saturates at zero.
+impl SubAssign for CompactDuration {
     fn sub_assign(&mut self, less: Self) {
         *self = *self - less;
     }
 }
 
 /// Less than nothing is nothing.
-impl Sub for Nanos {
+impl Sub for CompactDuration {
     type Output = Self;
 
     fn sub(self, less: Self) -> Self {
@@ -57,7 +57,7 @@ impl Sub for Nanos {
     }
 }
 
-impl Add for Nanos {
+impl Add for CompactDuration {
     type Output = Self;
 
     fn add(mut self, more: Self) -> Self {
@@ -66,32 +66,32 @@ impl Add for Nanos {
     }
 }
 
-impl From<Duration> for Nanos {
+impl From<Duration> for CompactDuration {
     fn from(duration: Duration) -> Self {
-        Self::of(duration)
+        Self::new(duration)
     }
 }
 
-/// An [`Instant`] in 8 bytes, an optional one too, for what each open connection keeps; timers take
-/// instants. It is the monotonic time since [`START`], and what was before that becomes the start.
+/// An [`Instant`] in 8 bytes, also as an `Option`, for the state of open connections. Stored as the
+/// time since [`START`]; earlier instants become the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(Nanos);
+pub(crate) struct CompactInstant(CompactDuration);
 
-/// When this process first asked for a moment.
+/// The first instant that this process asked for.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-impl Moment {
+impl CompactInstant {
     pub(crate) fn now() -> Self {
         Instant::now().into()
     }
 
     /// The time since `earlier`; zero if that was later.
-    pub(crate) fn since(self, earlier: Self) -> Nanos {
-        let (Nanos(now), Nanos(then)) = (self.0, earlier.0);
-        Nanos(NonZeroU64::MIN.saturating_add(now.get().saturating_sub(then.get())))
+    pub(crate) fn since(self, earlier: Self) -> CompactDuration {
+        let (CompactDuration(now), CompactDuration(then)) = (self.0, earlier.0);
+        CompactDuration(NonZeroU64::MIN.saturating_add(now.get().saturating_sub(then.get())))
     }
 
-    /// The same as a duration.
+    /// Like [`since`](Self::since), as a [`Duration`].
     pub(crate) fn saturating_since(self, earlier: Self) -> Duration {
         self.since(earlier).get()
     }
@@ -121,24 +121,24 @@ impl Moment {
     }
 }
 
-impl From<Instant> for Moment {
+impl From<Instant> for CompactInstant {
     fn from(instant: Instant) -> Self {
         Self(instant.saturating_duration_since(*START).into())
     }
 }
 
-impl From<Moment> for Instant {
-    fn from(Moment(since_start): Moment) -> Self {
+impl From<CompactInstant> for Instant {
+    fn from(CompactInstant(since_start): CompactInstant) -> Self {
         *START + since_start.get()
     }
 }
 
-/// Ties the monotonic clock to the wall clock at one moment, so that differences between instants
-/// are durations, whatever happens to the wall clock meanwhile.
+/// Ties the monotonic clock to the wall clock, so that differences between instants are durations,
+/// even if the wall clock is set meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epoch {
     wall: i64,
-    monotonic: Moment,
+    monotonic: CompactInstant,
 }
 
 impl Epoch {
@@ -146,39 +146,39 @@ impl Epoch {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             wall: i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX),
-            monotonic: Moment::now(),
+            monotonic: CompactInstant::now(),
         }
     }
 
     /// The moment at which the clocks were read.
-    pub(crate) fn start(&self) -> Moment {
+    pub(crate) fn start(&self) -> CompactInstant {
         self.monotonic
     }
 
-    /// How far the wall clock has been set since, when it shows `wall` at `monotonic`: ns, negative
-    /// when it was set back. Adjusting its pace (NTP) changes both clocks alike.
+    /// How far the wall clock, which shows `wall` at `monotonic`, has been set since: ns, negative
+    /// when it was set back. Slewing (NTP) affects both clocks alike.
     #[cfg(feature = "proxy")]
-    pub(crate) fn step(&self, wall: SystemTime, monotonic: Moment) -> i64 {
+    pub(crate) fn step(&self, wall: SystemTime, monotonic: CompactInstant) -> i64 {
         let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let shown = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
         shown.saturating_sub(self.unix_nanos(monotonic))
     }
 
     /// `moment` in Unix ns.
-    pub(crate) fn unix_nanos(&self, moment: Moment) -> i64 {
+    pub(crate) fn unix_nanos(&self, moment: CompactInstant) -> i64 {
         let since = moment.saturating_since(self.monotonic);
         self.wall.saturating_add(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 }
 
-/// `duration` after `instant`; a time that no clock can show becomes one that nobody waits for.
+/// `duration` after `instant`, capped at a century to avoid overflow.
 #[cfg(feature = "proxy")]
 pub(crate) fn after(instant: Instant, duration: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     instant.checked_add(duration.min(CENTURY)).unwrap_or(instant)
 }
 
-/// When a time that ends something is over which began at `instant`. Zero is no limit.
+/// The deadline of a time limit that began at `instant`. Zero is no limit.
 #[cfg(feature = "proxy")]
 pub(crate) fn deadline(instant: Instant, limit: Duration) -> Instant {
     after(instant, if limit.is_zero() { Duration::MAX } else { limit })
@@ -201,15 +201,15 @@ mod tests {
 
     #[test]
     fn a_moment_and_a_duration_take_8_bytes_and_so_do_those_that_may_be_none() {
-        assert_eq!((size_of::<Moment>(), size_of::<Option<Moment>>()), (8, 8));
-        assert_eq!((size_of::<Nanos>(), size_of::<Option<Nanos>>()), (8, 8));
+        assert_eq!((size_of::<CompactInstant>(), size_of::<Option<CompactInstant>>()), (8, 8));
+        assert_eq!((size_of::<CompactDuration>(), size_of::<Option<CompactDuration>>()), (8, 8));
     }
 
     #[test]
     fn a_moment_is_the_instant_that_it_was_made_of_to_the_nanosecond() {
         let earlier = *START + Duration::new(5, 999_999_999);
         let later = earlier + Duration::from_nanos(2);
-        let [from, to] = [earlier, later].map(Moment::from);
+        let [from, to] = [earlier, later].map(CompactInstant::from);
         assert_eq!([from, to].map(Instant::from), [earlier, later]);
         assert_eq!(to.checked_since(from), Some(Duration::from_nanos(2)));
         assert_eq!(from.checked_since(to), None);
@@ -218,22 +218,22 @@ mod tests {
 
     #[test]
     fn durations_add_up_until_there_is_no_longer_one() {
-        let mut nanos = Nanos::default();
+        let mut nanos = CompactDuration::default();
         assert_eq!(nanos.get(), Duration::ZERO);
         for _ in 0..3 {
             nanos += Duration::new(2, 999_999_999).into();
         }
         assert_eq!(nanos.get(), Duration::new(8, 999_999_997));
         nanos += Duration::MAX.into();
-        assert_eq!(nanos, Nanos::from(Duration::MAX));
+        assert_eq!(nanos, CompactDuration::from(Duration::MAX));
     }
 
     #[test]
     fn there_is_no_moment_before_the_start() {
-        let start = Moment::from(*START);
+        let start = CompactInstant::from(*START);
         let second = Duration::from_secs(1);
         if let Some(before) = START.checked_sub(second) {
-            assert_eq!(Moment::from(before), start);
+            assert_eq!(CompactInstant::from(before), start);
         }
         assert_eq!(start.saturating_sub(second), start);
         assert_eq!(Instant::from(start), *START);

@@ -1,4 +1,4 @@
-//! Counts as people read them.
+//! Counts with their nouns.
 
 /// `1 segment`, `2 segments`.
 pub(crate) fn counted(count: u64, one: &str) -> String {
@@ -6,7 +6,7 @@ pub(crate) fn counted(count: u64, one: &str) -> String {
     format!("{count} {one}{plural}")
 }
 
-/// The same, and the verb behind it: `1 byte was`, `2 bytes were`.
+/// The count, its noun and a verb: `1 byte was`, `2 bytes were`.
 #[cfg(feature = "proxy")]
 pub(crate) fn counted_were(count: u64, one: &str) -> String {
     format!("{} {}", counted(count, one), if count == 1 { "was" } else { "were" })

@@ -1,4 +1,4 @@
-//! How the descriptors of this process are shared out.
+//! How the descriptors of this process are divided.
 //!
 //! | for | descriptors |
 //! | --- | --- |
@@ -32,7 +32,7 @@ pub(crate) fn connections(descriptors: u64) -> NonZeroUsize {
     NonZeroUsize::new(connections.unwrap_or(usize::MAX)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// What is not for connections.
+/// Descriptors that are not for connections.
 fn reserved(descriptors: u64) -> u64 {
     let look_ups = PER_LOOK_UP * look_ups(descriptors);
     descriptors / 16 + extra_attempts(descriptors) + look_ups + metrics(descriptors) + OWN
@@ -48,13 +48,13 @@ pub(crate) fn look_ups(descriptors: u64) -> u64 {
     (descriptors / 16 / PER_LOOK_UP).clamp(FEWEST_LOOK_UPS, MOST_LOOK_UPS)
 }
 
-/// How many connections of those who ask for the metrics may be open at a time.
+/// How many connections to the metrics server may be open at a time.
 pub(crate) fn metrics(descriptors: u64) -> u64 {
     (descriptors / 64).clamp(4, 64)
 }
 
-/// How many descriptors this process may have now. Where the system does not tell, a number that
-/// every system has.
+/// The soft limit on descriptors of this process. If the system does not report it, a number that
+/// every system allows.
 pub(crate) fn limit() -> u64 {
     #[cfg(unix)]
     {

@@ -1,9 +1,9 @@
-//! Why a pair never got to relaying.
+//! Why a pair was never relayed.
 
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 
-/// Why a pair never got to relaying: what its record says.
+/// Why a pair was never relayed, for its record.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) phase: Phase,
@@ -14,26 +14,26 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A rule says no.
+    /// A rule denies it.
     pub(crate) fn denied(phase: Phase, fault: Fault) -> Self {
         let (outcome, how) = (Outcome::Denied, How::Denied);
         Self { phase, outcome, by: By::Proxy, how, fault: Some(fault) }
     }
 
-    /// There are as many connections as there may be.
+    /// A limit on connections is reached.
     pub(crate) fn limited(phase: Phase, fault: Fault) -> Self {
         let (outcome, how) = (Outcome::Limit, How::Limit);
         Self { phase, outcome, by: By::Proxy, how, fault: Some(fault) }
     }
 
-    /// The time that it may take is over.
+    /// A time limit has expired.
     pub(crate) fn timed_out(phase: Phase, code: &'static str, text: &'static str) -> Self {
         let (outcome, how) = (Outcome::Timeout, How::Timeout);
         let fault = Some(Fault { code: code.into(), text: text.into() });
         Self { phase, outcome, by: By::Proxy, how, fault }
     }
 
-    /// The proxy ends.
+    /// The proxy stops.
     pub(crate) fn stopped(phase: Phase) -> Self {
         let (outcome, how) = (Outcome::Shutdown, How::Shutdown);
         Self { phase, outcome, by: By::Proxy, how, fault: None }

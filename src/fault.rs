@@ -1,4 +1,4 @@
-//! Errors as they stand in a record: a symbol, and a text without addresses or numbers.
+//! Errors as shown in records: a symbol, and a text without addresses or numbers.
 
 use std::borrow::Cow;
 use std::io;
@@ -8,7 +8,7 @@ use std::io;
 pub(crate) struct Fault {
     /// A symbol: `ECONNREFUSED`, `EAI_NONAME`, `CONNECT_TIMEOUT`, …
     pub(crate) code: Cow<'static, str>,
-    /// A few words for people.
+    /// A short description.
     pub(crate) text: Cow<'static, str>,
 }
 
@@ -26,8 +26,8 @@ pub(crate) fn code_of(error: &io::Error) -> Cow<'static, str> {
     }
 }
 
-/// The error in words: what `strerror` says, or its kind. An error's own text is not used: it may
-/// carry an address.
+/// The text of the error: by `strerror` or by its kind. The error's own text is not used, because
+/// it may contain an address.
 pub(crate) fn text_of(error: &io::Error) -> Cow<'static, str> {
     match error.raw_os_error() {
         Some(number) => os_text(number),
@@ -35,7 +35,7 @@ pub(crate) fn text_of(error: &io::Error) -> Cow<'static, str> {
     }
 }
 
-/// For errors that carry no number, the symbol of the errno that has the same meaning.
+/// The symbol of the errno with the same meaning, for errors without a number.
 fn kind_code(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::ConnectionRefused => "ECONNREFUSED",

@@ -1,10 +1,9 @@
-//! Which protocol is spoken where another one was expected, by its first bytes.
+//! Recognises a protocol by its first bytes, where another one was expected.
 
-/// Of what came, so many characters are shown at most.
+/// Maximum number of characters shown of the received bytes.
 const SHOWN: usize = 60;
 
-/// First bytes of servers that speak before they are spoken to, or that answer a request of HTTP in
-/// their own way.
+/// First bytes of servers that send first, or that answer an HTTP request in their own protocol.
 const GREETINGS: [(&[u8], &str); 11] = [
     (b"SSH-", "SSH"),
     (b"+OK", "POP3"),
@@ -19,7 +18,7 @@ const GREETINGS: [(&[u8], &str); 11] = [
     (b"ERROR\r\n", "memcached"),
 ];
 
-/// The protocol whose first bytes these are; `None` if it is not among those that are known here.
+/// The protocol that begins with these bytes; `None` if it is not recognised.
 pub(crate) fn protocol(first: &[u8]) -> Option<&'static str> {
     let greeting = GREETINGS.iter().find(|(greeting, _)| first.starts_with(greeting));
     if let Some((_, protocol)) = greeting {
@@ -45,7 +44,7 @@ pub(crate) fn protocol(first: &[u8]) -> Option<&'static str> {
 pub(crate) const TLS: &str = "TLS";
 const HTTP2: &str = "HTTP/2";
 
-/// Whether a response of HTTP/1 may begin so.
+/// Whether an HTTP/1 response may begin like this.
 pub(crate) fn is_http(first: &[u8]) -> bool {
     let name = b"HTTP/";
     let length = first.len().min(name.len());
@@ -56,7 +55,7 @@ fn has(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
 }
 
-/// What `peer` speaks instead of `expected`, and the first line that it sent.
+/// A sentence on what `peer` speaks instead of `expected`, with the first line that it sent.
 pub(crate) fn sentence(peer: &str, first: &[u8], expected: &str) -> String {
     let speaks = match protocol(first) {
         Some(HTTP2) => format!("{peer} speaks HTTP/2, not HTTP/1.1"),
@@ -69,7 +68,7 @@ pub(crate) fn sentence(peer: &str, first: &[u8], expected: &str) -> String {
     }
 }
 
-/// The first line, if it is text; `.` stands for what is not ASCII's printable characters.
+/// The first line, if it is text; `.` replaces anything but printable ASCII.
 fn line(first: &[u8]) -> Option<String> {
     let line = first.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
     let is_shown = |byte: u8| byte == b' ' || byte.is_ascii_graphic();

@@ -72,15 +72,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "proxy")]
-mod caught;
+mod catch_panic;
 mod clock;
 mod conn;
 mod counted;
 #[cfg(feature = "proxy")]
-mod episode;
-#[cfg(feature = "proxy")]
 mod failure;
 mod fault;
+#[cfg(feature = "proxy")]
+mod log_throttle;
 mod nanos;
 pub mod tcp_info;
 

@@ -19,7 +19,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D
     u64::deserialize(d).map(Duration::from_nanos)
 }
 
-/// The same for a duration that may be unknown.
+/// The same for an optional duration.
 pub(crate) mod option {
     use super::*;
 

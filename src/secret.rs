@@ -1,4 +1,4 @@
-//! Passwords, and what is made of them.
+//! Passwords and values derived from them.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-/// Bytes that `Debug` does not show, and whose memory is overwritten when they are dropped. They are
-/// put where they stay: growing would leave copies behind.
+/// Bytes that `Debug` does not show and that are wiped on drop. They are allocated once: growing
+/// would leave copies behind.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secret(Zeroizing<Vec<u8>>);
 
@@ -25,7 +25,7 @@ impl Secret {
         Self(Zeroizing::new(secret))
     }
 
-    /// What `Authorization` and `Proxy-Authorization` say (RFC 7617 section 2).
+    /// The value of `Authorization` and `Proxy-Authorization` (RFC 7617 section 2).
     pub(crate) fn basic(user: &[u8], password: &[u8]) -> Self {
         const SCHEME: &[u8] = b"Basic ";
         let user_pass = Self::concat(&[user, b":", password]);

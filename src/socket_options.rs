@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// How the system finds that a silent peer is gone: after `idle` it sends a probe, then one every
-/// `interval`; when `probes` of them have had no answer, the connection ends. Whole seconds.
+/// TCP keepalive: after `idle` the system sends a probe, then one every `interval`; after `probes`
+/// unanswered probes the connection ends. Whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// How long the peer may be silent before it is asked. Zero: it is never asked.
+    /// Idle time before the first keepalive probe. Zero: no probes.
     pub idle: Duration,
-    /// From one probe to the next.
+    /// Keepalive probe interval.
     pub interval: Duration,
-    /// How many may stay without an answer.
+    /// Unanswered probes before the connection is closed.
     pub probes: u32,
 }
 
@@ -26,14 +26,14 @@ impl Default for Keepalive {
     }
 }
 
-/// What is told to the sockets of both legs. They are values that the system takes.
+/// Options of the sockets of both legs, checked against the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketOptions {
     keepalive: Option<Keepalive>,
     user_timeout: Option<Duration>,
 }
 
-/// Options that the system does not take.
+/// Options that the system does not accept.
 #[derive(Debug)]
 pub struct SocketOptionsError {
     what: &'static str,
@@ -64,20 +64,20 @@ impl std::error::Error for SocketOptionsError {
 }
 
 impl Default for SocketOptions {
-    /// Keepalive with its own defaults, and no user time-out.
+    /// Keepalive with its default values, and no user timeout.
     fn default() -> Self {
         Self { keepalive: Some(Keepalive::default()), user_timeout: None }
     }
 }
 
 impl SocketOptions {
-    /// Tries these options on a socket. `user_timeout` is how long sent data may stay
-    /// unacknowledged before the connection ends (RFC 5482, Linux `TCP_USER_TIMEOUT`); without it, and
-    /// where it is zero, the system's retransmissions decide.
+    /// Checks these options on a test socket. `user_timeout` is how long sent data may stay
+    /// unacknowledged before the connection ends (RFC 5482, Linux `TCP_USER_TIMEOUT`); without it,
+    /// and where it is zero, the system's retransmissions decide.
     ///
     /// # Errors
     ///
-    /// The system does not take such values, or knows no user time-out.
+    /// The system does not accept the values, or has no user timeout.
     pub fn new(
         keepalive: Option<Keepalive>,
         user_timeout: Option<Duration>,
@@ -93,9 +93,8 @@ impl SocketOptions {
         Ok(options)
     }
 
-    /// Sets these, and what every relayed socket has: what one side writes at once leaves at once,
-    /// and an urgent byte keeps its place in the stream. Sockets that a listener accepts inherit
-    /// all of it.
+    /// Sets these options, and those of every relayed socket: TCP_NODELAY, inline urgent data, and
+    /// reports of the receive queue. Accepted sockets inherit them from their listener.
     pub(crate) fn set(&self, socket: &Socket) -> io::Result<()> {
         self.set_keepalive(socket)?;
         self.set_user_timeout(socket)?;
@@ -131,7 +130,7 @@ impl SocketOptions {
     }
 }
 
-/// What is told to the sockets that upstreams are dialled with.
+/// Options of sockets to upstreams.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outgoing {
     pub(crate) options: SocketOptions,
@@ -145,8 +144,8 @@ impl Outgoing {
     }
 }
 
-/// A mark on a socket's packets (`SO_MARK`, Linux), by which firewall and routing rules tell them from
-/// others. It is one that this process may set.
+/// A mark on a socket's packets (`SO_MARK`, Linux), by which firewall and routing rules tell them
+/// from others. This process has permission to set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(NonZeroU32);
 
@@ -176,7 +175,7 @@ impl std::error::Error for MarkError {
 }
 
 impl Mark {
-    /// Tries the mark on a socket.
+    /// Checks the mark on a test socket.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Records of connections for a program's own tests.
 //!
-//! A [`Recorder`] stands between what is tested and a server: the test sends it to
-//! [`address`](Recorder::address) instead, and has the records when it is done.
+//! A [`Recorder`] runs between the tested program and a server: the program connects to
+//! [`address`](Recorder::address) instead, and the test gets the records at the end.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -46,7 +46,7 @@ use crate::proxy::{Listener, Proxy, Settings, Shutdown};
 use crate::record::Record;
 use crate::target::Target;
 
-/// A proxy in a thread of its own that forwards to one target and keeps the records.
+/// A proxy in a separate thread that forwards to one target and keeps the records.
 #[derive(Debug)]
 #[must_use = "dropped at once, it forwards nothing"]
 pub struct Recorder {
@@ -58,17 +58,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Forwards a free port of loopback to this target: an address, or a name and a port.
+    /// Forwards a free port on loopback to this target: an address, or a name and a port.
     ///
     /// # Errors
     ///
-    /// The target is none, or the system refuses a port, a thread or what a runtime needs.
+    /// The target is invalid, or the system refuses a port, a thread or resources of the runtime.
     pub fn to(target: impl TryInto<Target, Error: fmt::Display>) -> io::Result<Self> {
         Self::with(Settings::default(), target)
     }
 
-    /// The same with settings: [`drain`](Settings::drain) is how long [`finish`](Self::finish) waits for
-    /// connections that are open.
+    /// Like [`to`](Self::to), with settings: [`drain`](Settings::drain) is how long
+    /// [`finish`](Self::finish) waits for connections that are open.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Recorder {
         let address = listener.local_addr();
         let (told, records) = mpsc::channel();
         let proxy = Proxy::new(settings, output::Recorder::default(), vec![listener])
-            // Whoever dropped the recorder wants no records.
+            // A dropped recorder needs no records.
             .on_close(move |record| drop(told.send(record.clone())));
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("conniver".to_owned()).spawn(move || {
@@ -107,12 +107,12 @@ impl Recorder {
         self.address
     }
 
-    /// The record of the next pair that ends. `None` if none does within so long.
-    pub fn next(&self, patience: Duration) -> Option<Record> {
-        self.records.recv_timeout(patience).ok()
+    /// Waits for the record of the next pair that ends. `None` if none does within `timeout`.
+    pub fn next(&self, timeout: Duration) -> Option<Record> {
+        self.records.recv_timeout(timeout).ok()
     }
 
-    /// Accepts no more, waits until the pairs that are open have ended, and returns the records of all that
+    /// Stops accepting, waits until open pairs have ended, and returns all records that
     /// [`next`](Self::next) did not, in the order in which they ended.
     pub fn finish(self) -> Vec<Record> {
         let Self { records, stop, thread, .. } = self;

@@ -1,17 +1,16 @@
-//! Addresses as rules see them.
+//! Addresses as access rules see them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
-/// An address that is to be dialled, with all that it may lead to.
+/// An address to dial, with all addresses that it may lead to.
 ///
-/// What a rule forbids must hold for each of them ([`Self::all`]), what it allows for the one that is
-/// certain, or for every one where none is ([`Self::is_covered`]).
+/// A deny rule is checked against each of them ([`Self::all`]); an allow rule must cover the one
+/// that is certain, or all if none is ([`Self::is_covered`]).
 #[derive(Debug)]
 pub(super) struct Destination {
-    /// The address itself; one of IPv4 that is written as an IPv6 one (mapped, RFC 4291 section
-    /// 2.5.5.2) is of IPv4.
+    /// The address itself; an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) as IPv4.
     itself: IpAddr,
     /// Where a NAT64 translator sends it. A local-use prefix (RFC 8215) does not show its length, on
     /// which it depends where the IPv4 address stands.
@@ -40,8 +39,8 @@ impl Destination {
         !self.translated.is_empty()
     }
 
-    /// The address, and whatever it may lead to. The unspecified address leads to loopback, on some
-    /// systems of either family.
+    /// The address and all addresses that it may lead to. The unspecified address leads to
+    /// loopback, on some systems of either family.
     pub(super) fn all(&self) -> impl Iterator<Item = IpAddr> {
         let inner = self.translated.iter().copied().chain(self.tunnelled).map(IpAddr::V4);
         let named = std::iter::once(self.itself).chain(inner);
@@ -50,8 +49,8 @@ impl Destination {
         named.chain(loopback.into_iter().filter(move |_| is_unspecified))
     }
 
-    /// Whether `covers` holds wherever it leads. The unspecified address is covered by itself, or by
-    /// the loopback address of its family, which it leads to.
+    /// Whether `covers` holds for every address that it leads to. The unspecified address is
+    /// covered by itself, or by the loopback address of its family, which it leads to.
     pub(super) fn is_covered(&self, covers: impl Fn(IpAddr) -> bool) -> bool {
         let is_covered =
             |ip: IpAddr| covers(ip) || ip.is_unspecified() && covers(without_unspecified(ip));
@@ -61,8 +60,8 @@ impl Destination {
         }
     }
 
-    /// Whether it leads to a loopback, link-local or unspecified address: what listens there trusts
-    /// this machine and its link.
+    /// Whether it leads to a loopback, link-local or unspecified address: services there trust this
+    /// machine and its link.
     pub(super) fn is_for_this_machine(&self) -> bool {
         self.all().any(|ip| match ip {
             // RFC 1122 section 3.2.1.3: 0.0.0.0/8 is this host on this network.
@@ -71,7 +70,7 @@ impl Destination {
         })
     }
 
-    /// Whether it leads to an address that one of this machine's interfaces has.
+    /// Whether it leads to an address of one of this machine's interfaces.
     pub(super) fn is_this_machines(&self) -> bool {
         self.all().any(is_this_machines)
     }
@@ -136,14 +135,15 @@ pub(crate) fn is_own(dialled: IpAddr, bound: IpAddr) -> bool {
         || destination.translated.iter().any(|&ip| arrives(without_unspecified(ip.into())))
 }
 
-/// Whether the address is one of this machine's. One that cannot be told counts as such.
+/// Whether the address belongs to this machine. If that cannot be told, it counts as such.
 pub(super) fn is_this_machines(ip: IpAddr) -> bool {
     if ip.is_loopback() {
         return true;
     }
     match std::net::UdpSocket::bind((ip, 0)) {
-        // To bind takes a local address, unless the system was told otherwise. All addresses of a
-        // network may be local (a `local` route), so that a list of interfaces does not have them.
+        // Binding requires a local address, unless the system is configured otherwise. All
+        // addresses of a network may be local (a `local` route), so that a list of interfaces does
+        // not have them.
         Ok(_) => !may_bind_any(ip) || is_listed(ip),
         Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => false,
         Err(_) => is_listed(ip),
@@ -179,8 +179,8 @@ fn is_listed(ip: IpAddr) -> bool {
     }
 }
 
-/// Whom the address of a client stands for: itself, or a host that has a network of IPv6 addresses
-/// (/64) to choose from. All hosts of a link share fe80::/64.
+/// The unit by which clients are counted: an IPv4 address, or the /64 network of an IPv6 address,
+/// from which one host may choose. All hosts of a link share fe80::/64.
 pub(crate) fn client_network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) if !ip.is_unicast_link_local() && !ip.is_loopback() => {

@@ -1,16 +1,16 @@
-//! Rules, fuzzed: what names a target holds for it.
+//! Fuzzing of rules: a rule spelled like a target covers it.
 
-use super::{Access, Asker, TargetRule};
+use super::{Access, RequestOrigin, TargetRule};
 use crate::target::Target;
 
-/// A rule that is spelled as the target is names it, whoever looks it up.
+/// Checks that a rule spelled like the target names it, whoever resolves it.
 pub(crate) fn check_rules(target: &Target) {
     let host = match target.host() {
         host if host.contains(':') => format!("[{host}]"),
         host => host,
     };
     if host.contains('*') {
-        // It would name more than one.
+        // The rule would name more than one target.
         return;
     }
     let rule: Result<TargetRule, _> = format!("{host}:{}", target.port()).parse();
@@ -18,12 +18,12 @@ pub(crate) fn check_rules(target: &Target) {
     let Ok(rule) = rule else { return };
     let denying = Access { deny: vec![rule.clone()], ..Access::default() };
     let allowing = Access { allow: vec![rule], ..Access::default() };
-    for asker in [Asker::LocalClient, Asker::RemoteClient] {
+    for origin in [RequestOrigin::LocalClient, RequestOrigin::RemoteClient] {
         let is_refused = |access: &Access| {
-            access.refuse_target(asker, target).is_some()
+            access.check_target(origin, target).is_err()
                 || match target.literal() {
-                    Some(address) => access.refuse_address(asker, target, address).is_some(),
-                    None => access.refuse_unresolved(asker, target).is_some(),
+                    Some(address) => access.check_address(origin, target, address).is_err(),
+                    None => access.check_unresolved(origin, target).is_err(),
                 }
         };
         assert!(is_refused(&denying), "{target}");

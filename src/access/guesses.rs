@@ -1,4 +1,4 @@
-//! Passwords that were wrong: whoever goes on guessing waits for the answers.
+//! Delays the replies to clients that keep sending wrong passwords.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,32 +7,33 @@ use std::time::{Duration, Instant};
 
 use super::client_network;
 
-/// How long the answer to a client's second wrong password waits; each further one waits twice as
-/// long as the one before.
+/// Delay of the reply to a client's second wrong password; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
-/// The longest of these times.
+/// Longest delay.
 const LONGEST_DELAY: Duration = Duration::from_secs(4);
 
-/// After so long without a wrong password, a client's earlier ones are forgotten.
+/// After this long without a wrong password, a client's earlier ones are forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// Clients that are remembered at once; of more, the one whose last guess is the oldest is forgotten.
+/// Maximum number of clients remembered; beyond it, the one with the oldest last guess is
+/// forgotten.
 const CAPACITY: usize = 4096;
 
-/// Wrong passwords by client: an IPv4 address, or a network of IPv6 ones. Right passwords are never
-/// kept waiting: several users may share an address, and one that guesses must not stop the others.
+/// Wrong passwords by client: an IPv4 address, or a network of IPv6 ones. Correct passwords are
+/// never delayed: several users may share an address, and one that guesses must not block the
+/// others.
 #[derive(Debug, Default)]
-pub(crate) struct Guesses(Mutex<HashMap<IpAddr, Guessed>>);
+pub(crate) struct PasswordGuesses(Mutex<HashMap<IpAddr, GuessCount>>);
 
 #[derive(Debug)]
-struct Guessed {
+struct GuessCount {
     count: u32,
     last: Instant,
 }
 
-impl Guesses {
-    /// Counts a wrong password. How long its answer is to wait.
+impl PasswordGuesses {
+    /// Counts a wrong password and returns the delay of its reply.
     pub(crate) fn count(&self, client: IpAddr, now: Instant) -> Duration {
         // The map is right after every statement, so a panic elsewhere does not spoil it.
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +46,7 @@ impl Guesses {
                 clients.remove(&oldest);
             }
         }
-        let guessed = clients.entry(client).or_insert(Guessed { count: 0, last: now });
+        let guessed = clients.entry(client).or_insert(GuessCount { count: 0, last: now });
         if guessed.is_forgotten(now) {
             guessed.count = 0;
         }
@@ -58,7 +59,7 @@ impl Guesses {
     }
 }
 
-impl Guessed {
+impl GuessCount {
     fn is_forgotten(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last) >= FORGOTTEN_AFTER
     }
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn delays_grow_by_client_and_are_forgotten() {
-        let guesses = Guesses::default();
+        let guesses = PasswordGuesses::default();
         let now = Instant::now();
         let delay = |client: &str, at: Instant| guesses.count(client.parse().unwrap(), at);
         let delays: Vec<_> = (0..7).map(|_| delay("2001:db8::1", now).as_millis()).collect();
@@ -83,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_bounded_number_of_clients_is_remembered_and_the_oldest_leave() {
-        let guesses = Guesses::default();
+        let guesses = PasswordGuesses::default();
         let now = Instant::now();
         let capacity = u32::try_from(CAPACITY).unwrap();
         let client = |number: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(number));

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use address::{Destination, is_this_machines};
 pub(crate) use address::{client_network, is_own};
-pub(crate) use guesses::Guesses;
+pub(crate) use guesses::PasswordGuesses;
 pub(crate) use own_user::{Owner, Owners};
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
@@ -26,47 +26,48 @@ use crate::target::Target;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Access {
-    /// Clients that may connect. Empty: whoever can.
+    /// Clients that may connect. Empty: all.
     pub from: Vec<Network>,
-    /// Only programs of the user that runs the proxy, those of root, and those that this process has
-    /// started may connect. Linux tells whose a client on the same machine is; of any other, and on
-    /// other systems, it is not known, and it may not connect.
+    /// Only programs of the user that runs the proxy, those of root, and those that this process
+    /// has started may connect. Only Linux can tell the owner of a client, and only on the same
+    /// machine; all other clients are refused.
     pub own_user_only: bool,
-    /// Who may ask for a target. `None`: every client.
+    /// Users that may send requests, by password. `None`: no authentication.
     pub users: Option<Users>,
-    /// Targets that clients may choose. Empty: all.
+    /// Targets that clients may request. Empty: all.
     pub allow: Vec<TargetRule>,
     /// Targets that are never reached.
     pub deny: Vec<TargetRule>,
 }
 
-/// Who wants to reach a target.
+/// Where a request for a target comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// The command line: it named the target itself.
+pub(crate) enum RequestOrigin {
+    /// The command line, which names the target itself.
     Operator,
     /// A client on this machine.
     LocalClient,
     /// Any other client.
     RemoteClient,
-    /// A client of another machine that rules of the kernel diverted on its way. It has not chosen
-    /// this machine to reach its target.
+    /// A client on another machine whose connection kernel rules diverted. It did not choose to
+    /// connect to this machine.
     DivertedClient,
 }
 
-impl Asker {
-    /// The client of this connection. One whose address is the one that it connected to is on this
-    /// machine too.
-    pub(crate) fn client(remote: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+impl RequestOrigin {
+    /// The origin of a connection from `remote` to `local`. A client with the same address as the
+    /// listener is on this machine too.
+    pub(crate) fn for_client(remote: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
         match is_on_this_machine(remote, local) {
             true => Self::LocalClient,
             false => Self::RemoteClient,
         }
     }
 
-    /// The client of a connection that was diverted on its way to `target`, so that our own address
-    /// says nothing of it. The machine's addresses are only listed where it matters.
-    pub(crate) fn diverted(remote: Option<SocketAddr>, target: Option<SocketAddr>) -> Self {
+    /// The origin of a connection that was diverted on its way to `target`, so that our local
+    /// address does not matter. The machine's addresses are only listed if the target is on this
+    /// machine.
+    pub(crate) fn for_diverted(remote: Option<SocketAddr>, target: Option<SocketAddr>) -> Self {
         let matters = target.is_some_and(|to| Destination::new(to.ip()).is_for_this_machine());
         match remote.map(|address| address.ip().to_canonical()) {
             Some(ip) if ip.is_loopback() || matters && is_this_machines(ip) => Self::LocalClient,
@@ -74,9 +75,9 @@ impl Asker {
         }
     }
 
-    /// One who speaks for a client at `source` has that client's rights at most.
-    pub(crate) fn speaking_for(self, source: SocketAddr) -> Self {
-        match (self, Self::client(Some(source), None)) {
+    /// The origin when this client forwards for a client at `source`: at most that client's rights.
+    pub(crate) fn on_behalf_of(self, source: SocketAddr) -> Self {
+        match (self, Self::for_client(Some(source), None)) {
             (Self::LocalClient, Self::RemoteClient) => Self::RemoteClient,
             _ => self,
         }
@@ -84,13 +85,15 @@ impl Asker {
 }
 
 impl Access {
-    /// Why a client with this address may not connect.
-    pub(crate) fn refuse_client(&self, remote: Option<SocketAddr>) -> Option<Fault> {
+    /// Whether a client with this address may connect.
+    pub(crate) fn check_client(&self, remote: Option<SocketAddr>) -> Result<(), Fault> {
         let is_named = |remote: SocketAddr| {
             self.from.iter().any(|network| network.contains(remote.ip().to_canonical()))
         };
-        let refused = !self.from.is_empty() && !remote.is_some_and(is_named);
-        refused.then(|| Fault {
+        if self.from.is_empty() || remote.is_some_and(is_named) {
+            return Ok(());
+        }
+        Err(Fault {
             code: "CLIENT_DENIED".into(),
             text: "the client's address is in no --allow-from network".into(),
         })
@@ -106,73 +109,83 @@ impl Access {
         self.deny.iter().find(|rule| rule.names(target) || covers(rule))
     }
 
-    /// Why a target may not be reached, as far as its name tells.
-    pub(crate) fn refuse_target(&self, asker: Asker, target: &Target) -> Option<Fault> {
+    /// Checks a target by the name or address that was asked for, before any look-up.
+    pub(crate) fn check_target(&self, origin: RequestOrigin, target: &Target) -> Result<(), Fault> {
         if self.deny.iter().any(|rule| rule.names(target)) {
-            return Some(denied("a --deny rule matches the target"));
+            return Err(denied("a --deny rule matches the target"));
         }
         // A name may still lead to an address that a rule allows.
         let may_be_allowed =
             |rule: &TargetRule| rule.names(target) || rule.may_cover(target.port());
-        let refused = asker != Asker::Operator
-            && !self.allow.is_empty()
-            && !self.allow.iter().any(may_be_allowed);
-        refused.then(|| denied("no --allow rule matches the target"))
+        if origin == RequestOrigin::Operator
+            || self.allow.is_empty()
+            || self.allow.iter().any(may_be_allowed)
+        {
+            return Ok(());
+        }
+        Err(denied("no --allow rule matches the target"))
     }
 
-    /// Why a target may not be reached by a name that a parent proxy looks up: its addresses are not
-    /// known here, so that only rules on names can allow it.
-    pub(crate) fn refuse_unresolved(&self, asker: Asker, target: &Target) -> Option<Fault> {
+    /// Checks a target whose name a parent proxy looks up. Its addresses are not known here, so only
+    /// rules on names can allow it.
+    pub(crate) fn check_unresolved(
+        &self,
+        origin: RequestOrigin,
+        target: &Target,
+    ) -> Result<(), Fault> {
         if target.is_localhost() {
             const LOOPBACK: [IpAddr; 2] =
                 [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            return self.refuse_destinations(asker, target, &LOOPBACK.map(Destination::new));
+            return self.check_destinations(origin, target, &LOOPBACK.map(Destination::new));
         }
         let is_named = self.allow.iter().any(|rule| rule.names_host(target));
         if !is_named && self.deny.iter().any(|rule| rule.may_cover(target.port())) {
-            return Some(denied(
+            return Err(denied(
                 "no --allow rule matches the name, and --deny networks cannot be applied to it \
                  because the parent proxy resolves it",
             ));
         }
-        if asker != Asker::Operator
+        if origin != RequestOrigin::Operator
             && !self.allow.is_empty()
             && !self.allow.iter().any(|rule| rule.names(target))
         {
-            return Some(denied(
+            return Err(denied(
                 "no --allow rule matches the target, whose name the parent proxy resolves",
             ));
         }
-        let has_rules = asker == Asker::RemoteClient || !self.deny.is_empty();
-        (has_rules && !is_named && target.is_ambiguous_name()).then(|| {
-            denied("the parent proxy could read the name as another name or as an address")
-        })
+        let has_rules = origin == RequestOrigin::RemoteClient || !self.deny.is_empty();
+        if has_rules && !is_named && target.is_ambiguous_name() {
+            return Err(denied(
+                "the parent proxy could read the name as another name or as an address",
+            ));
+        }
+        Ok(())
     }
 
-    /// Why this address of a target may not be dialled.
-    pub(crate) fn refuse_address(
+    /// Checks one address of a target before it is dialled.
+    pub(crate) fn check_address(
         &self,
-        asker: Asker,
+        origin: RequestOrigin,
         target: &Target,
         address: SocketAddr,
-    ) -> Option<Fault> {
-        self.refuse_destinations(asker, target, &[Destination::new(address.ip())])
+    ) -> Result<(), Fault> {
+        self.check_destinations(origin, target, &[Destination::new(address.ip())])
     }
 
-    /// Why a target that leads to one of these addresses may not be reached.
-    fn refuse_destinations(
+    /// Checks a target that leads to one of these addresses.
+    fn check_destinations(
         &self,
-        asker: Asker,
+        origin: RequestOrigin,
         target: &Target,
         destinations: &[Destination],
-    ) -> Option<Fault> {
+    ) -> Result<(), Fault> {
         let at = |ip: IpAddr| SocketAddr::new(ip, target.port());
         let mut all = destinations.iter().flat_map(Destination::all);
         if all.any(|ip| self.deny.iter().any(|rule| rule.covers(at(ip)))) {
-            return Some(denied("a --deny rule matches the target's address"));
+            return Err(denied("a --deny rule matches the target's address"));
         }
-        if asker == Asker::Operator {
-            return None;
+        if origin == RequestOrigin::Operator {
+            return Ok(());
         }
         let allow = &self.allow;
         let are_covered = |by: fn(&TargetRule, SocketAddr) -> bool| {
@@ -186,23 +199,26 @@ impl Access {
             && !allow.iter().any(|rule| rule.names(target))
             && !are_covered(TargetRule::covers)
         {
-            return Some(denied("no --allow rule matches the target's address"));
+            return Err(denied("no --allow rule matches the target's address"));
         }
-        let is_guarded = match asker {
-            Asker::Operator | Asker::LocalClient => false,
-            Asker::DivertedClient => destinations.iter().any(Destination::is_for_this_machine),
-            // What it may reach in a way that leads past this machine's firewall is to be said.
-            Asker::RemoteClient => {
+        let is_guarded = match origin {
+            RequestOrigin::Operator | RequestOrigin::LocalClient => false,
+            RequestOrigin::DivertedClient => {
+                destinations.iter().any(Destination::is_for_this_machine)
+            }
+            // Targets behind this machine's firewall must be allowed explicitly.
+            RequestOrigin::RemoteClient => {
                 destinations.iter().any(|to| to.is_for_this_machine() || to.is_this_machines())
             }
         };
         let is_named = || allow.iter().any(|rule| rule.is_of_one_name() && rule.names(target));
-        (is_guarded && !is_named() && !are_covered(TargetRule::covers_by_network)).then(|| {
-            denied(
+        if is_guarded && !is_named() && !are_covered(TargetRule::covers_by_network) {
+            return Err(denied(
                 "only local clients may connect to this machine's own, loopback and link-local \
                  addresses",
-            )
-        })
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
-//! Whose program a client on this machine is: the kernel knows whose the other end's socket is.
+//! The owner of a client program on this machine, by the owner of its socket.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod descent;
+mod descendants;
 #[cfg_attr(any(target_os = "linux", target_os = "android"), path = "own_user/linux.rs")]
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "own_user/unknown.rs")]
 mod owners;
@@ -9,25 +9,25 @@ mod owners;
 use crate::fault::Fault;
 pub(crate) use owners::Owners;
 
-/// Whose program a client is.
+/// The owner of a client program.
 #[derive(Debug)]
 #[cfg_attr(
     not(any(target_os = "linux", target_os = "android")),
     allow(dead_code, reason = "only Linux tells")
 )]
 pub(crate) enum Owner {
-    /// The user's that this process runs as; or root's, who may do everything as this user anyway.
+    /// The user of this process, or root, who may act as this user anyway.
     Own,
-    /// Another user's, who holds the socket with this inode.
+    /// Another user, who holds the socket with this inode.
     Other {
         /// The user.
         uid: u32,
-        /// The socket's. `None` when its program has closed it.
+        /// The socket's inode. `None` when its program has closed it.
         inode: Option<u32>,
     },
-    /// The client closed its connection before it could be told.
+    /// The client closed its connection before the owner was found.
     Gone,
-    /// The system does not tell.
+    /// The system cannot tell.
     Unknown,
 }
 
@@ -44,15 +44,15 @@ fn unknown(text: &'static str) -> Fault {
 }
 
 impl Owner {
-    /// Why a client is refused whose owner is all that is known of it.
-    fn refuse(&self) -> Option<Fault> {
+    /// Checks a client of which only the owner is known.
+    fn check(&self) -> Result<(), Fault> {
         match self {
-            Self::Own => None,
-            Self::Other { .. } => Some(another_users()),
-            Self::Gone => Some(unknown(
-                "the client closed its connection before its user could be determined",
-            )),
-            Self::Unknown => Some(unknown("this system cannot determine the client's user")),
+            Self::Own => Ok(()),
+            Self::Other { .. } => Err(another_users()),
+            Self::Gone => {
+                Err(unknown("the client closed its connection before its user could be determined"))
+            }
+            Self::Unknown => Err(unknown("this system cannot determine the client's user")),
         }
     }
 }

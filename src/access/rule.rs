@@ -12,7 +12,7 @@ use crate::target::{Target, parse_address};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// Why a text is no network.
+/// A text that is not a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseNetworkError(String);
 
@@ -53,7 +53,7 @@ impl FromStr for Network {
     }
 }
 
-/// A network of IPv4 addresses that are written as IPv6 ones (mapped) becomes itself.
+/// Converts a network of IPv4-mapped IPv6 addresses to IPv4.
 fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return network };
     let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
@@ -67,8 +67,8 @@ impl Network {
     }
 }
 
-/// What a rule on targets names: `10.0.0.0/8`, `[2001:db8::/32]:443`, `example.com:80`,
-/// `*.example.com`, `*:25`.
+/// The targets of a rule: `10.0.0.0/8`, `[2001:db8::/32]:443`, `example.com:80`, `*.example.com`,
+/// `*:25`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetRule {
     hosts: Hosts,
@@ -101,7 +101,7 @@ impl fmt::Display for TargetRule {
     }
 }
 
-/// Why a text is no rule.
+/// A text that is not a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseRuleError(String);
 
@@ -147,7 +147,7 @@ impl FromStr for TargetRule {
         } else if let Ok(network) = hosts.parse() {
             Hosts::Network(network)
         } else {
-            // A name is what would be one in a target. Addresses have been read above.
+            // The same names are valid as in a target. Addresses have been read above.
             let (suffix, name) = match hosts.strip_prefix("*.") {
                 Some(name) => (true, name),
                 None => (false, hosts),
@@ -164,7 +164,7 @@ impl FromStr for TargetRule {
 }
 
 impl TargetRule {
-    /// Whether it names this target by its host, as it was asked for.
+    /// Whether the rule names this target by the host that was requested.
     pub(super) fn names(&self, target: &Target) -> bool {
         let host = target.host();
         self.has_port(target.port())
@@ -180,12 +180,12 @@ impl TargetRule {
             }
     }
 
-    /// Whether it names this target's host, or the names that end like it.
+    /// Whether the rule names this target's host by name or suffix.
     pub(super) fn names_host(&self, target: &Target) -> bool {
         matches!(self.hosts, Hosts::Name(_) | Hosts::Suffix(_)) && self.names(target)
     }
 
-    /// Whether it names part of what NAT64 translates, and this address in it.
+    /// Whether the rule is a network within a NAT64 prefix that contains this address.
     pub(super) fn covers_translated(&self, address: SocketAddr) -> bool {
         // 64:ff9b:1::/48 is the largest.
         let is_part = |network: &Network| network.0.prefix_len() >= 48;
@@ -193,29 +193,29 @@ impl TargetRule {
             && self.covers_by_network(address)
     }
 
-    /// Whether a target at this address is one that it names.
+    /// Whether the rule covers a target at this address.
     pub(super) fn covers(&self, canonical: SocketAddr) -> bool {
         matches!(self.hosts, Hosts::All) && self.has_port(canonical.port())
             || self.covers_by_network(canonical)
     }
 
-    /// Whether it names this very address, or its network.
+    /// Whether the rule is a network that contains this address.
     pub(super) fn covers_by_network(&self, canonical: SocketAddr) -> bool {
         self.has_port(canonical.port())
             && matches!(&self.hosts, Hosts::Network(network) if network.contains(canonical.ip()))
     }
 
-    /// Whether it is about addresses.
+    /// Whether the rule is a network.
     pub fn is_of_network(&self) -> bool {
         matches!(self.hosts, Hosts::Network(_))
     }
 
-    /// Whether it depends on the address if a target with this port is one that it names.
+    /// Whether the rule may cover a target with this port, depending on its address.
     pub(super) fn may_cover(&self, port: u16) -> bool {
         self.is_of_network() && self.has_port(port)
     }
 
-    /// Whether it names a host, and not whatever ends like it.
+    /// Whether the rule is a single host name.
     pub(super) fn is_of_one_name(&self) -> bool {
         matches!(self.hosts, Hosts::Name(_))
     }

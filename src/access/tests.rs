@@ -10,10 +10,10 @@ fn access(allow: &[&str], deny: &[&str]) -> Access {
 }
 
 /// Whether the target may be reached at this address.
-fn reaches(access: &Access, asker: Asker, target: &str, address: &str) -> bool {
+fn reaches(access: &Access, origin: RequestOrigin, target: &str, address: &str) -> bool {
     let target = target.parse().unwrap();
-    access.refuse_target(asker, &target).is_none()
-        && access.refuse_address(asker, &target, address.parse().unwrap()).is_none()
+    access.check_target(origin, &target).is_ok()
+        && access.check_address(origin, &target, address.parse().unwrap()).is_ok()
 }
 
 #[test]
@@ -29,9 +29,12 @@ fn every_spelling_of_an_address_is_the_same_address() {
         "[::]:80",
         "[::ffff:0.0.0.0]:80",
     ] {
-        assert!(!reaches(&access, Asker::LocalClient, "name.test:80", address), "{address}");
+        assert!(
+            !reaches(&access, RequestOrigin::LocalClient, "name.test:80", address),
+            "{address}"
+        );
     }
-    assert!(reaches(&access, Asker::LocalClient, "name.test:80", "192.0.2.1:80"));
+    assert!(reaches(&access, RequestOrigin::LocalClient, "name.test:80", "192.0.2.1:80"));
 }
 
 #[test]
@@ -58,12 +61,17 @@ fn a_remote_client_reaches_no_address_of_this_machine_that_no_rule_names() {
             (&["0.0.0.0/0", "::/0"], true),
         ] {
             let access = access(rules, &[]);
-            let is = reaches(&access, Asker::RemoteClient, "name.test:80", address);
+            let is = reaches(&access, RequestOrigin::RemoteClient, "name.test:80", address);
             assert_eq!(is, reached, "{rules:?} {address}");
         }
-        assert!(reaches(&access(&[], &[]), Asker::LocalClient, "name.test:80", address));
+        assert!(reaches(&access(&[], &[]), RequestOrigin::LocalClient, "name.test:80", address));
     }
-    assert!(reaches(&access(&[], &[]), Asker::RemoteClient, "name.test:80", "192.0.2.1:80"));
+    assert!(reaches(
+        &access(&[], &[]),
+        RequestOrigin::RemoteClient,
+        "name.test:80",
+        "192.0.2.1:80"
+    ));
 }
 
 #[test]
@@ -79,10 +87,14 @@ fn with_allow_rules_a_client_reaches_only_what_they_allow_and_the_operator_anyth
         ("other.test:80", "198.51.100.1:80", false),
         ("other.test:25", "192.0.2.9:25", false),
     ] {
-        assert_eq!(reaches(&access, Asker::LocalClient, target, address), reached, "{target}");
+        assert_eq!(
+            reaches(&access, RequestOrigin::LocalClient, target, address),
+            reached,
+            "{target}"
+        );
     }
-    assert!(reaches(&access, Asker::Operator, "other.test:80", "198.51.100.1:80"));
-    assert!(!reaches(&access, Asker::Operator, "other.test:25", "198.51.100.1:25"));
+    assert!(reaches(&access, RequestOrigin::Operator, "other.test:80", "198.51.100.1:80"));
+    assert!(!reaches(&access, RequestOrigin::Operator, "other.test:25", "198.51.100.1:25"));
 }
 
 #[test]
@@ -93,54 +105,59 @@ fn only_networks_that_are_named_are_admitted() {
         [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("127.0.0.1", false), ("::1", false)]
     {
         let client = Some(SocketAddr::new(client.parse().unwrap(), 5));
-        assert_eq!(some.refuse_client(client).is_none(), admitted, "{client:?}");
-        assert_eq!(none.refuse_client(client), None);
+        assert_eq!(some.check_client(client).is_ok(), admitted, "{client:?}");
+        assert_eq!(none.check_client(client), Ok(()));
     }
 }
 
 #[test]
 fn a_client_is_local_by_loopback_or_by_its_own_address() {
-    let asker = |remote: &str, local: &str| {
-        Asker::client(Some(remote.parse().unwrap()), Some(local.parse().unwrap()))
+    let origin = |remote: &str, local: &str| {
+        RequestOrigin::for_client(Some(remote.parse().unwrap()), Some(local.parse().unwrap()))
     };
-    assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
-    assert_eq!(asker("[::ffff:127.0.0.1]:5", "[::1]:80"), Asker::LocalClient);
-    assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::LocalClient);
-    assert_eq!(asker("192.0.2.2:5", "192.0.2.1:80"), Asker::RemoteClient);
+    assert_eq!(origin("127.0.0.1:5", "127.0.0.1:80"), RequestOrigin::LocalClient);
+    assert_eq!(origin("[::ffff:127.0.0.1]:5", "[::1]:80"), RequestOrigin::LocalClient);
+    assert_eq!(origin("192.0.2.1:5", "192.0.2.1:80"), RequestOrigin::LocalClient);
+    assert_eq!(origin("192.0.2.2:5", "192.0.2.1:80"), RequestOrigin::RemoteClient);
     // No prefix of the network's makes a client local.
-    assert_eq!(asker("[64:ff9b::7f00:1]:5", "[2001:db8::1]:80"), Asker::RemoteClient);
-    assert_eq!(Asker::client(None, None), Asker::RemoteClient);
+    assert_eq!(origin("[64:ff9b::7f00:1]:5", "[2001:db8::1]:80"), RequestOrigin::RemoteClient);
+    assert_eq!(RequestOrigin::for_client(None, None), RequestOrigin::RemoteClient);
 }
 
 #[test]
 fn a_client_that_was_diverted_is_not_local_by_the_address_that_it_wanted() {
-    let asker = |remote: &str, target: &str| {
-        Asker::diverted(Some(remote.parse().unwrap()), Some(target.parse().unwrap()))
+    let origin = |remote: &str, target: &str| {
+        RequestOrigin::for_diverted(Some(remote.parse().unwrap()), Some(target.parse().unwrap()))
     };
-    assert_eq!(asker("127.0.0.1:5", "127.0.0.1:80"), Asker::LocalClient);
-    assert_eq!(asker("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), Asker::LocalClient);
-    assert_eq!(asker("192.0.2.1:5", "127.0.0.1:80"), Asker::DivertedClient);
-    assert_eq!(asker("192.0.2.1:5", "192.0.2.1:80"), Asker::DivertedClient);
+    assert_eq!(origin("127.0.0.1:5", "127.0.0.1:80"), RequestOrigin::LocalClient);
+    assert_eq!(origin("[::ffff:127.0.0.1]:5", "192.0.2.1:80"), RequestOrigin::LocalClient);
+    assert_eq!(origin("192.0.2.1:5", "127.0.0.1:80"), RequestOrigin::DivertedClient);
+    assert_eq!(origin("192.0.2.1:5", "192.0.2.1:80"), RequestOrigin::DivertedClient);
 }
 
 #[test]
 fn who_speaks_for_another_has_the_rights_of_both() {
     let [near, far] = ["127.0.0.1:5", "192.0.2.1:5"].map(|source| source.parse().unwrap());
-    for asker in [Asker::Operator, Asker::LocalClient, Asker::RemoteClient, Asker::DivertedClient] {
-        assert_eq!(asker.speaking_for(near), asker);
+    for origin in [
+        RequestOrigin::Operator,
+        RequestOrigin::LocalClient,
+        RequestOrigin::RemoteClient,
+        RequestOrigin::DivertedClient,
+    ] {
+        assert_eq!(origin.on_behalf_of(near), origin);
     }
-    assert_eq!(Asker::LocalClient.speaking_for(far), Asker::RemoteClient);
-    assert_eq!(Asker::DivertedClient.speaking_for(far), Asker::DivertedClient);
+    assert_eq!(RequestOrigin::LocalClient.on_behalf_of(far), RequestOrigin::RemoteClient);
+    assert_eq!(RequestOrigin::DivertedClient.on_behalf_of(far), RequestOrigin::DivertedClient);
 }
 
 #[test]
 fn only_a_rule_on_names_allows_a_name_that_is_looked_up_elsewhere() {
-    let reaches = |allow: &[&str], deny: &[&str], asker: Asker, name: &str| {
+    let reaches = |allow: &[&str], deny: &[&str], origin: RequestOrigin, name: &str| {
         let (access, target) = (access(allow, deny), format!("{name}:80").parse().unwrap());
-        access.refuse_target(asker, &target).is_none()
-            && access.refuse_unresolved(asker, &target).is_none()
+        access.check_target(origin, &target).is_ok()
+            && access.check_unresolved(origin, &target).is_ok()
     };
-    let local = Asker::LocalClient;
+    let local = RequestOrigin::LocalClient;
     for (allow, deny, name, reached) in [
         (&[][..], &[][..], "a.test", true),
         (&["192.0.2.0/24"], &[], "a.test", false),
@@ -173,10 +190,10 @@ fn only_a_rule_on_names_allows_a_name_that_is_looked_up_elsewhere() {
         assert_eq!(reaches(allow, deny, local, name), reached, "{name} {allow:?} {deny:?}");
     }
     // The command line's own target is one that --deny holds for as well.
-    assert!(!reaches(&[], &["10.0.0.0/8"], Asker::Operator, "a.test"));
-    assert!(reaches(&["192.0.2.0/24"], &[], Asker::Operator, "a.test"));
+    assert!(!reaches(&[], &["10.0.0.0/8"], RequestOrigin::Operator, "a.test"));
+    assert!(reaches(&["192.0.2.0/24"], &[], RequestOrigin::Operator, "a.test"));
     // What is behind a parent is its own, but for names that are loopback's everywhere.
-    let remote = Asker::RemoteClient;
+    let remote = RequestOrigin::RemoteClient;
     assert!(reaches(&[], &[], remote, "a.test"));
     for name in ["localhost", "a.localhost", "0b1111111.1", "１２７.1"] {
         assert!(!reaches(&[], &[], remote, name), "{name}");

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 /// Longest name and longest password, bytes; RFC 1929 can carry no longer ones.
 const LONGEST: usize = 255;
 
-/// A name and a password in a block of fixed size, so that comparing two tells nothing of their
-/// lengths either. It is overwritten when it is dropped.
+/// A name and a password in a block of fixed size, so that a comparison does not leak their
+/// lengths. Wiped on drop.
 #[derive(Clone)]
 pub(crate) struct Credentials(Box<Zeroizing<[u8; 2 * (1 + LONGEST)]>>);
 
@@ -28,7 +28,7 @@ impl Credentials {
         Some(Self(block))
     }
 
-    /// The value of an Authorization field of the Basic scheme (RFC 7617); `None` if it is none.
+    /// The value of an Authorization field of the Basic scheme (RFC 7617); `None` if it is not one.
     pub(crate) fn from_basic(value: &[u8]) -> Option<Self> {
         let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
         if !scheme.eq_ignore_ascii_case(b"Basic ") {
@@ -50,11 +50,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Who may use the proxy, by name and password.
+/// The users of the proxy, by name and password.
 #[derive(Clone)]
 pub struct Users(Vec<Credentials>);
 
-/// A file of users that cannot be used.
+/// Why a file of users cannot be used.
 #[derive(Debug)]
 pub struct UsersError {
     path: PathBuf,
@@ -100,7 +100,7 @@ impl fmt::Display for UsersError {
 impl std::error::Error for UsersError {}
 
 impl Users {
-    /// Reads `user:password` lines; empty ones, and those that begin with `#`, say nothing.
+    /// Reads `user:password` lines; empty lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
     ///
@@ -123,9 +123,8 @@ impl Users {
         if users.is_empty() { Err(error(Problem::Empty)) } else { Ok(Self(users)) }
     }
 
-    /// Whether one of them has this name and password. All are compared, whatever the first ones
-    /// say.
-    pub(crate) fn know(&self, given: &Credentials) -> bool {
+    /// Whether a user has this name and password. Compares with all users, in constant time.
+    pub(crate) fn contains(&self, given: &Credentials) -> bool {
         let known = self.0.iter().fold(Choice::from(0), |known, user| {
             known | user.0.as_slice().ct_eq(given.0.as_slice())
         });
@@ -163,7 +162,7 @@ mod tests {
     fn only_a_whole_name_with_its_whole_password_is_known() {
         let users = users("# us\nann:se:cret\r\n\nbob:\n").unwrap();
         let knows = |user: &str, password: &str| {
-            users.know(&Credentials::new(user.as_bytes(), password.as_bytes()).unwrap())
+            users.contains(&Credentials::new(user.as_bytes(), password.as_bytes()).unwrap())
         };
         assert!(knows("ann", "se:cret") && knows("bob", ""));
         for (user, password) in
@@ -173,7 +172,7 @@ mod tests {
         }
         // RFC 7617 section 2.
         let basic = Credentials::from_basic(b"basic YW5uOnNlOmNyZXQ=").unwrap();
-        assert!(users.know(&basic));
+        assert!(users.contains(&basic));
         for value in ["Bearer YW5uOnNlOmNyZXQ=", "Basic", "Basic !!", "Basic YW5u", ""] {
             assert!(Credentials::from_basic(value.as_bytes()).is_none(), "{value}");
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use conniver::record::{Check, Checked, Finding};
+use conniver::record::{Check, CheckReport, Finding};
 
 use super::exit::{self, Failure};
 use super::terminal;
@@ -79,7 +79,7 @@ fn read(check: &mut Check, file: &Path) -> io::Result<()> {
 }
 
 /// `read_in` says which files they are.
-fn print(checked: &Checked, read_in: &str) -> Result<(), Failure> {
+fn print(checked: &CheckReport, read_in: &str) -> Result<(), Failure> {
     let width = terminal::width(io::stdout());
     // Each has a line of its own, unless it is for people alone.
     let print = |line: &str| match width {
@@ -102,8 +102,8 @@ fn print(checked: &Checked, read_in: &str) -> Result<(), Failure> {
 const SOURCES: &str =
     "records are written by conniver proxy -o FILE, conniver run -o FILE and conniver stat --json";
 
-fn summary(checked: &Checked, read_in: &str) -> String {
-    let Checked { lines, runs, closed, refused, found, remarks, .. } = checked;
+fn summary(checked: &CheckReport, read_in: &str) -> String {
+    let CheckReport { lines, runs, closed, refused, found, remarks, .. } = checked;
     let found = match (found, lines) {
         (0, 0) => return format!("no records {read_in}; {SOURCES}"),
         (0, _) if remarks.is_empty() => "no findings".to_owned(),

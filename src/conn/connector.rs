@@ -1,4 +1,4 @@
-//! hyper-util's client: connectors whose streams are wrapped.
+//! Connectors for hyper-util's client that wrap their streams.
 
 use std::fmt;
 use std::future::Future;
@@ -33,8 +33,8 @@ pub struct Connector<C, F> {
 }
 
 impl<C, F: Fn(&Uri) -> Builder> Connector<C, F> {
-    /// Asks `builder` for every stream how it is to be wrapped. It gets the scheme and the
-    /// authority of what the client asked for.
+    /// Calls `builder` for every stream, with the scheme and the authority of the request, to
+    /// configure its wrapper.
     pub fn new(connector: C, builder: F) -> Self {
         Self { connector, builder }
     }

@@ -1,4 +1,4 @@
-//! A value of the program's own that goes with a connection.
+//! A user-defined value attached to a connection.
 
 use std::any::Any;
 use std::fmt;
@@ -18,7 +18,7 @@ impl Context {
     }
 }
 
-/// The same value, or none on both sides.
+/// Equal if both have the same value, or both have none.
 impl PartialEq for Context {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

@@ -1,10 +1,10 @@
-//! What is counted on one socket: by the wrapper and by the proxy alike.
+//! Counters of one socket, used by the wrapper and the proxy.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::clock::{Epoch, Moment, Nanos};
+use crate::clock::{CompactDuration, CompactInstant, Epoch};
 use crate::fault::Fault;
 use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 
@@ -12,24 +12,24 @@ use crate::tcp_info::{self, PackedSnapshot, Snapshot, Socket};
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     pub(crate) bytes: u64,
-    /// When the first byte passed, of those behind a proxy's own conversation with the peer.
-    pub(crate) first: Option<Moment>,
-    pub(crate) last: Option<Moment>,
-    /// When the end of this direction passed: the peer's end of stream was read, or ours was sent.
-    pub(crate) ended: Option<Moment>,
-    /// The first error, boxed because nearly no connection has one.
+    /// When the first byte passed, not counting a proxy's own conversation with the peer.
+    pub(crate) first: Option<CompactInstant>,
+    pub(crate) last: Option<CompactInstant>,
+    /// When this direction ended: the peer's end of stream was read, or ours was sent.
+    pub(crate) ended: Option<CompactInstant>,
+    /// The first error; boxed because few connections have one.
     pub(crate) fault: Option<Box<Fault>>,
 }
 
 impl Flow {
-    pub(crate) fn moved(&mut self, bytes: usize, at: Moment) {
+    pub(crate) fn count(&mut self, bytes: usize, at: CompactInstant) {
         self.bytes += bytes as u64;
         self.first.get_or_insert(at);
         self.last = Some(at);
     }
 
-    /// Notes the first error; "try again" is none.
-    pub(crate) fn failed(&mut self, error: &io::Error) {
+    /// Notes the first error; EAGAIN and EINTR are ignored.
+    pub(crate) fn note_error(&mut self, error: &io::Error) {
         let again = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
         if self.fault.is_none() && !again.contains(&error.kind()) {
             self.fault = Some(Box::new(error.into()));
@@ -37,31 +37,31 @@ impl Flow {
     }
 }
 
-/// A wait that is shorter says nothing of the peer's window: a sender probes one that is closed after so
-/// long at the earliest (Linux: TCP_RTO_MIN), and windows that have no room for shorter are any fast
-/// transfer's. Looks at it are so far apart.
+/// Minimum wait before the peer's window is checked, and the interval of checks. A sender probes a
+/// closed window after this time at the earliest (Linux: TCP_RTO_MIN), and shorter waits for a full
+/// window are normal in fast transfers.
 #[cfg(feature = "proxy")]
 pub(crate) const WINDOW_PROBE: Duration = Duration::from_millis(200);
 
-/// The time in which bytes waited because the socket would not take them.
+/// The time in which bytes waited because the socket was not writable.
 #[derive(Debug, Default)]
 pub(crate) struct Blocked {
-    since: Option<Moment>,
-    /// The present wait is one in which the peer's window was found closed.
+    since: Option<CompactInstant>,
+    /// The peer's window was found closed during the current wait.
     is_closed: bool,
-    total: Nanos,
-    /// The longest of those waits.
-    longest_closed: Nanos,
+    total: CompactDuration,
+    /// The longest wait during which the peer's window was found closed.
+    longest_closed: CompactDuration,
 }
 
 #[cfg_attr(not(feature = "tokio"), expect(dead_code))]
 impl Blocked {
-    pub(crate) fn begin(&mut self, at: Moment) {
+    pub(crate) fn begin(&mut self, at: CompactInstant) {
         self.since.get_or_insert(at);
     }
 
-    /// Ends the wait, if there is one; since when it was.
-    pub(crate) fn end(&mut self, at: Moment) -> Option<Moment> {
+    /// Ends the current wait, if there is one; returns when it began.
+    pub(crate) fn end(&mut self, at: CompactInstant) -> Option<CompactInstant> {
         let since = self.since.take()?;
         let waited = at.since(since);
         self.total += waited;
@@ -71,95 +71,99 @@ impl Blocked {
         Some(since)
     }
 
-    /// Bytes wait now.
+    /// Whether bytes wait now.
     #[cfg(feature = "proxy")]
     pub(crate) fn is_waiting(&self) -> bool {
         self.since.is_some()
     }
 
-    /// The longest wait in which the peer's window was found closed, the one that is present at `at`
-    /// included.
+    /// The longest wait during which the peer's window was found closed, including a current wait
+    /// at `at`.
     #[cfg(feature = "proxy")]
-    pub(crate) fn longest_closed(&self, at: Moment) -> Duration {
+    pub(crate) fn longest_closed(&self, at: CompactInstant) -> Duration {
         let present = self.since.filter(|_| self.is_closed);
         let present = present.map(|since| at.saturating_since(since));
         self.longest_closed.get().max(present.unwrap_or_default())
     }
 
-    /// The total at `at`, the present wait included.
-    pub(crate) fn total(&self, at: Moment) -> Duration {
+    /// The total at `at`, including a current wait.
+    pub(crate) fn total(&self, at: CompactInstant) -> Duration {
         let present = self.since.map(|since| at.saturating_since(since));
         self.total.get() + present.unwrap_or_default()
     }
 }
 
-/// Whether a peer is on this machine, to which we are connected by our address `local`: packets from an
-/// address to itself take the loopback device.
+/// Whether a peer is on this machine: its address is a loopback address, or equal to our local
+/// address.
 #[cfg(feature = "proxy")]
 pub(crate) fn is_on_this_machine(remote: Option<SocketAddr>, local: Option<SocketAddr>) -> bool {
     let [remote, local] = [remote, local].map(|address| address.map(|a| a.ip().to_canonical()));
     remote.is_some_and(|ip| ip.is_loopback() || Some(ip) == local)
 }
 
-/// When the first byte of a proxy's own conversation with the peer passed each way.
+/// When the first byte of a proxy's own conversation with the peer passed, in each direction.
 #[derive(Debug)]
 pub(crate) struct OwnFirst {
-    pub(crate) rx: Option<Moment>,
-    pub(crate) tx: Option<Moment>,
+    pub(crate) rx: Option<CompactInstant>,
+    pub(crate) tx: Option<CompactInstant>,
 }
 
-/// Plain counters of one socket, and the three looks at what the kernel knows of it; most of a
-/// connection's life knows the first alone.
+/// Counters of one socket, and three snapshots of its TCP information: the first from its opening,
+/// the others from its end.
 #[derive(Debug)]
 pub(crate) struct Meter {
     pub(crate) epoch: Epoch,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
-    pub(crate) opened: Moment,
-    pub(crate) closed: Option<Moment>,
+    pub(crate) opened: CompactInstant,
+    pub(crate) closed: Option<CompactInstant>,
     pub(crate) rx: Flow,
     pub(crate) tx: Flow,
     /// Bytes of `rx` and `tx` that belong to a proxy's own conversation with the peer.
     pub(crate) own_rx: u64,
     pub(crate) own_tx: u64,
-    /// When the first bytes of that conversation passed, if it came before all payload. Boxed, because
-    /// most peers are spoken to by others alone.
+    /// When the first bytes of that conversation passed, if it came before the payload. Boxed,
+    /// because most sockets have no such conversation.
     pub(crate) own_first: Option<Box<OwnFirst>>,
-    /// `None` where waiting to write cannot be told from writing.
+    /// `None` if waiting to write cannot be distinguished from writing.
     pub(crate) write_blocked: Option<Blocked>,
     pub(crate) reconnects: u32,
-    pub(crate) opened_look: Option<PackedSnapshot>,
-    pub(crate) eof_look: Option<Box<Snapshot>>,
-    pub(crate) closed_look: Option<Box<Snapshot>>,
-    pub(crate) look_fault: Option<Box<Fault>>,
+    pub(crate) open_snapshot: Option<PackedSnapshot>,
+    pub(crate) eof_snapshot: Option<Box<Snapshot>>,
+    pub(crate) close_snapshot: Option<Box<Snapshot>>,
+    pub(crate) snapshot_fault: Option<Box<Fault>>,
 }
 
 impl Meter {
-    /// The longest time in which bytes waited because the peer's window was closed, as far as looks at it
-    /// tell.
+    /// The longest time in which bytes waited for the peer's closed window, as far as samples of it
+    /// show.
     #[cfg(feature = "proxy")]
     pub(crate) fn longest_closed(&self) -> Duration {
-        let until = self.closed.unwrap_or_else(Moment::now);
+        let until = self.closed.unwrap_or_else(CompactInstant::now);
         self.write_blocked.as_ref().map_or(Duration::ZERO, |blocked| blocked.longest_closed(until))
     }
 
-    /// Looks at the peer's window if bytes have waited for it long enough; when the next look is due, as
-    /// long as they wait.
+    /// Samples the peer's window if bytes have waited long enough. Returns when the next sample is
+    /// due, while they wait.
     #[cfg(feature = "proxy")]
-    pub(crate) fn look_at_window(&mut self, socket: &impl Socket, now: Moment) -> Option<Moment> {
+    pub(crate) fn sample_window(
+        &mut self,
+        socket: &impl Socket,
+        now: CompactInstant,
+    ) -> Option<CompactInstant> {
         let blocked = self.write_blocked.as_mut()?;
         let due = blocked.since?.saturating_add(WINDOW_PROBE);
         if now < due {
             return Some(due);
         }
         if !blocked.is_closed {
-            let linux = Snapshot::structure(socket).ok().and_then(|look| look.linux());
+            let linux = Snapshot::structure(socket).ok().and_then(|snapshot| snapshot.linux());
             blocked.is_closed = linux.is_some_and(|linux| linux.has_closed_window());
         }
         Some(now.saturating_add(WINDOW_PROBE))
     }
 
-    pub(crate) fn new(epoch: Epoch, opened: Moment) -> Self {
+    pub(crate) fn new(epoch: Epoch, opened: CompactInstant) -> Self {
         Self {
             epoch,
             local: None,
@@ -173,14 +177,14 @@ impl Meter {
             own_first: None,
             write_blocked: None,
             reconnects: 0,
-            opened_look: None,
-            eof_look: None,
-            closed_look: None,
-            look_fault: None,
+            open_snapshot: None,
+            eof_snapshot: None,
+            close_snapshot: None,
+            snapshot_fault: None,
         }
     }
 
-    /// Bytes written, without those of a proxy's own.
+    /// Bytes written, without a proxy's own.
     #[cfg(feature = "proxy")]
     pub(crate) fn payload_sent(&self) -> u64 {
         self.tx.bytes.saturating_sub(self.own_tx)
@@ -192,67 +196,68 @@ impl Meter {
         is_on_this_machine(self.remote, self.local)
     }
 
-    /// What has passed until now was a proxy's own conversation.
+    /// Marks the bytes so far as a proxy's own conversation.
     #[cfg(feature = "proxy")]
     pub(crate) fn payload_begins(&mut self) {
         let own = OwnFirst { rx: self.rx.first.take(), tx: self.tx.first.take() };
         self.own_first.get_or_insert_with(|| Box::new(own));
     }
 
-    /// The look right after accept or connect: the structure and the congestion control's name,
-    /// which has no data worth asking for yet.
-    pub(crate) fn look_at_open(&mut self, socket: &impl Socket) {
-        self.opened_look = self.noted(Snapshot::structure(socket)).and_then(|mut look| {
-            look.ask_congestion(socket);
-            PackedSnapshot::pack(&look)
-        });
+    /// Takes the snapshot right after accept or connect: the structure and the congestion control's
+    /// name, whose data is not useful yet.
+    pub(crate) fn snapshot_open(&mut self, socket: &impl Socket) {
+        self.open_snapshot =
+            self.ok_or_note(Snapshot::structure(socket)).and_then(|mut snapshot| {
+                snapshot.ask_congestion(socket);
+                PackedSnapshot::pack(&snapshot)
+            });
     }
 
-    /// The look right before our own end of stream or reset on this socket; only the first counts.
-    /// The congestion control's data is asked for here: afterwards it may be gone.
-    pub(crate) fn look_at_eof(&mut self, socket: &impl Socket) {
-        if self.eof_look.is_none() {
-            self.eof_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
-                if let Some(opened) = &self.opened_look {
-                    look.keep_last_known(&opened.unpack());
+    /// Takes the snapshot right before our own end of stream or reset; only the first call counts.
+    /// Includes the congestion control's data, which may be gone later.
+    pub(crate) fn snapshot_eof(&mut self, socket: &impl Socket) {
+        if self.eof_snapshot.is_none() {
+            self.eof_snapshot = self.ok_or_note(Snapshot::structure(socket)).map(|mut snapshot| {
+                if let Some(opened) = &self.open_snapshot {
+                    snapshot.keep_last_known(&opened.unpack());
                 }
-                look.ask_congestion_info(socket);
-                look
+                snapshot.ask_congestion_info(socket);
+                snapshot
             });
         }
     }
 
-    /// The last look, right before close(2).
-    pub(crate) fn look_at_close(&mut self, socket: &impl Socket) {
-        self.closed_look = self.noted(Snapshot::structure(socket)).map(|mut look| {
-            match (&self.eof_look, &self.opened_look) {
-                // It knows what the first look knew.
-                (Some(before_end), _) => look.keep_last_known(before_end),
+    /// Takes the last snapshot, right before close(2).
+    pub(crate) fn snapshot_close(&mut self, socket: &impl Socket) {
+        self.close_snapshot = self.ok_or_note(Snapshot::structure(socket)).map(|mut snapshot| {
+            match (&self.eof_snapshot, &self.open_snapshot) {
+                // It has what the first snapshot had.
+                (Some(before_end), _) => snapshot.keep_last_known(before_end),
                 (None, opened) => {
                     if let Some(opened) = opened {
-                        look.keep_last_known(&opened.unpack());
+                        snapshot.keep_last_known(&opened.unpack());
                     }
-                    look.ask_congestion_info(socket);
+                    snapshot.ask_congestion_info(socket);
                 }
             }
-            look
+            snapshot
         });
-        // A socket closed without an end of stream of its own before: this was the look before it.
-        if self.eof_look.is_none() {
-            self.eof_look.clone_from(&self.closed_look);
+        // Without an earlier end of stream of ours, this is also the snapshot before it.
+        if self.eof_snapshot.is_none() {
+            self.eof_snapshot.clone_from(&self.close_snapshot);
         }
     }
 
-    /// Notes why nothing is known, the first time.
-    pub(super) fn look_failed(&mut self, error: &tcp_info::Error) {
-        self.look_fault.get_or_insert_with(|| Box::new(error.into()));
+    /// Notes why there is no snapshot; only the first error counts.
+    pub(super) fn note_snapshot_error(&mut self, error: &tcp_info::Error) {
+        self.snapshot_fault.get_or_insert_with(|| Box::new(error.into()));
     }
 
-    fn noted(&mut self, looked: Result<Snapshot, tcp_info::Error>) -> Option<Box<Snapshot>> {
-        match looked {
+    fn ok_or_note(&mut self, result: Result<Snapshot, tcp_info::Error>) -> Option<Box<Snapshot>> {
+        match result {
             Ok(snapshot) => Some(Box::new(snapshot)),
             Err(error) => {
-                self.look_fault.get_or_insert_with(|| {
+                self.snapshot_fault.get_or_insert_with(|| {
                     Box::new(Fault { code: error.code().into(), text: error.to_string().into() })
                 });
                 None

@@ -1,15 +1,15 @@
-//! The wrapper: any stream, and what happened on it.
+//! The wrapper: any stream, with a report of its connection.
 
 #[cfg(feature = "hyper-util")]
 mod connector;
 mod context;
+mod display;
 mod meter;
-#[cfg(feature = "proxy")]
-mod own;
 mod report;
-mod summary;
 #[cfg(feature = "tokio")]
 mod tokio_io;
+#[cfg(feature = "proxy")]
+mod write_own;
 
 use std::any::Any;
 use std::fmt;
@@ -17,8 +17,8 @@ use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::clock::CompactInstant;
 pub(crate) use crate::clock::Epoch;
-use crate::clock::Moment;
 
 #[cfg(feature = "hyper-util")]
 pub use connector::Connector;
@@ -28,27 +28,26 @@ pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
 #[cfg(feature = "proxy")]
 pub(crate) use meter::{WINDOW_PROBE, is_on_this_machine};
-#[cfg(feature = "proxy")]
-pub(crate) use own::write_own;
 pub use report::{EofInfo, Report};
+#[cfg(feature = "proxy")]
+pub(crate) use write_own::write_own;
 
 use crate::tcp_info::Socket;
 
 type Callback = Box<dyn FnOnce(Report) + Send>;
 
-/// A panic stops here: whoever uses the stream goes on, and the panic hook has told of it.
-fn tell(callback: Callback, report: Report) {
+/// Runs a callback. A panic in it does not reach the user of the stream; the panic hook reports it.
+fn run_callback(callback: Callback, report: Report) {
     drop(catch_unwind(AssertUnwindSafe(|| callback(report))));
 }
 
 /// A stream that counts what passes and asks the kernel about its socket when it opens, before its
 /// own end of stream, and when it closes.
 ///
-/// It reads and writes as the stream in it does: with [`std::io`]'s traits, and under the feature
-/// `tokio` with tokio's; so it goes wherever the stream goes, under a TLS stream as well. The report is
-/// complete when the connection ends: by [`close`](Self::close)
-/// or by being dropped, after an error or without one. The callback given to
-/// [`Builder::on_close`] then runs exactly once.
+/// It reads and writes like the inner stream: with the traits of [`std::io`], and with the feature
+/// `tokio` those of tokio. So it can replace the stream anywhere, also under TLS. The report is
+/// complete when the connection ends: by [`close`](Self::close) or by being dropped, after an error
+/// or without one. The callback given to [`Builder::on_close`] then runs exactly once.
 ///
 /// ```
 /// use std::io::Write;
@@ -66,15 +65,15 @@ fn tell(callback: Callback, report: Report) {
 pub struct Conn<S> {
     stream: S,
     meter: Meter,
-    look: Look<S>,
+    take_snapshot: SnapshotFn<S>,
     context: Context,
     on_close: Option<Callback>,
-    over: bool,
+    is_finished: bool,
 }
 
-/// The looks at a stream's socket; chosen when the stream is wrapped, so that `Conn<S>` itself
-/// asks nothing of `S`.
-type Look<S> = fn(&mut Meter, &S, Stage);
+/// Takes snapshots of a stream's socket; chosen when the stream is wrapped, so that `Conn<S>` has
+/// no bounds on `S`.
+type SnapshotFn<S> = fn(&mut Meter, &S, Stage);
 
 #[derive(Clone, Copy)]
 enum Stage {
@@ -83,27 +82,27 @@ enum Stage {
     Close,
 }
 
-fn look_at_socket<S: Socket>(meter: &mut Meter, socket: &S, stage: Stage) {
+fn snapshot_socket<S: Socket>(meter: &mut Meter, socket: &S, stage: Stage) {
     match stage {
         Stage::Open => {
             let socket_ref = socket2::SockRef::from(socket);
             meter.local = socket_ref.local_addr().ok().and_then(|a| a.as_socket());
             meter.remote = socket_ref.peer_addr().ok().and_then(|a| a.as_socket());
-            meter.look_at_open(socket);
+            meter.snapshot_open(socket);
         }
-        Stage::Eof => meter.look_at_eof(socket),
-        Stage::Close => meter.look_at_close(socket),
+        Stage::Eof => meter.snapshot_eof(socket),
+        Stage::Close => meter.snapshot_close(socket),
     }
 }
 
-fn look_at_nothing<S>(meter: &mut Meter, _stream: &S, _stage: Stage) {
-    meter.look_failed(&crate::tcp_info::Error::NotASocket);
+fn snapshot_nothing<S>(meter: &mut Meter, _stream: &S, _stage: Stage) {
+    meter.note_snapshot_error(&crate::tcp_info::Error::NotASocket);
 }
 
-/// How a stream is wrapped: what is known of it beforehand, and who is told.
+/// Options and callbacks for wrapping a stream.
 ///
-/// The callbacks run on whichever thread opens and ends the connection, and under no lock. A panic in
-/// one ends the callback and nothing else.
+/// The callbacks run on the thread that opens or ends the connection, without any lock. A panic in
+/// one ends only the callback.
 #[derive(Default)]
 #[must_use]
 pub struct Builder {
@@ -115,21 +114,21 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The clock that the instants in the report are told by. One of its own, unless set.
+    /// The clock of the instants in the report. Default: one of its own.
     #[cfg(feature = "stat")]
     pub(crate) fn epoch(mut self, epoch: Epoch) -> Self {
         self.epoch = Some(epoch);
         self
     }
 
-    /// Attempts that failed before this connection; they stand in the report.
+    /// Number of failed attempts before this connection, for the report.
     pub fn reconnects(mut self, attempts: u32) -> Self {
         self.reconnects = attempts;
         self
     }
 
-    /// A value of the program's own that goes with the connection, such as the request that it is
-    /// for: [`Conn::context`] and [`Report::context`] give it back. One value; the last one counts.
+    /// Attaches a value to the connection, such as the request that it is for: [`Conn::context`]
+    /// and [`Report::context`] return it. There is one value; the last one set counts.
     pub fn context(mut self, value: impl Any + Send + Sync) -> Self {
         self.context = Context::new(value);
         self
@@ -141,57 +140,55 @@ impl Builder {
         self
     }
 
-    /// Called exactly once, with the complete report, when the connection ends in whichever way.
-    /// The socket is still open then and closes when the callback returns, so a callback that takes
-    /// long keeps the peer waiting.
+    /// Called exactly once, with the complete report, when the connection ends in any way. The
+    /// socket closes when the callback returns, so a slow callback keeps the peer waiting.
     pub fn on_close(mut self, callback: impl FnOnce(Report) + Send + 'static) -> Self {
         self.on_close = Some(Box::new(callback));
         self
     }
 
-    /// Wraps a stream that lends its socket, such as std's or tokio's `TcpStream`. A socket that the
-    /// kernel has no TCP information on is wrapped all the same: `infoErr` says why.
+    /// Wraps a stream with a socket, such as the `TcpStream` of std or tokio. A socket without TCP
+    /// information is wrapped as well; `infoErr` then says why.
     pub fn wrap<S: Socket>(self, stream: S) -> Conn<S> {
-        self.wrap_with(stream, look_at_socket::<S>)
+        self.wrap_with(stream, snapshot_socket::<S>)
     }
 
-    /// Wraps a stream that has no socket to lend: bytes, instants and errors are counted,
-    /// addresses and TCP information are unknown.
+    /// Wraps a stream without a socket: bytes, instants and errors are recorded, addresses and TCP
+    /// information are unknown.
     pub fn wrap_any<S>(self, stream: S) -> Conn<S> {
-        self.wrap_with(stream, look_at_nothing::<S>)
+        self.wrap_with(stream, snapshot_nothing::<S>)
     }
 
-    fn wrap_with<S>(self, stream: S, look: Look<S>) -> Conn<S> {
+    fn wrap_with<S>(self, stream: S, take_snapshot: SnapshotFn<S>) -> Conn<S> {
         let now = Epoch::now();
         let mut meter = Meter::new(self.epoch.unwrap_or(now), now.start());
         meter.reconnects = self.reconnects;
-        look(&mut meter, &stream, Stage::Open);
+        take_snapshot(&mut meter, &stream, Stage::Open);
         let (context, on_close) = (self.context, self.on_close);
-        let conn = Conn { stream, meter, look, context, on_close, over: false };
+        let conn = Conn { stream, meter, take_snapshot, context, on_close, is_finished: false };
         if let Some(on_open) = self.on_open {
-            tell(on_open, conn.report());
+            run_callback(on_open, conn.report());
         }
         conn
     }
 }
 
 impl<S: Socket> Conn<S> {
-    /// Wraps a stream and tells nobody: the report is had by [`report`](Self::report) and
+    /// Wraps a stream without callbacks: the report is available by [`report`](Self::report) and
     /// [`close`](Self::close).
     pub fn new(stream: S) -> Self {
         Conn::builder().wrap(stream)
     }
 
-    /// Sends our end of stream and leaves reading open (a half-close), after a look at what the
-    /// kernel knows before it.
+    /// Sends our end of stream and leaves reading open (a half-close), after taking a snapshot.
     ///
     /// # Errors
     ///
-    /// As `shutdown(2)`; the report has the error too.
+    /// Like `shutdown(2)`; the error is also in the report.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        self.before_our_end();
+        self.snapshot_before_eof();
         let result = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
-        self.ended(result)
+        self.note_shutdown(result)
     }
 }
 
@@ -203,8 +200,7 @@ impl Conn<()> {
 }
 
 impl<S> Conn<S> {
-    /// The report as it is now, detached. `eofInfo` and `closedInfo` are there once their moments
-    /// have come.
+    /// The report so far. `eofInfo` and `closedInfo` are `None` until the connection ends.
     pub fn report(&self) -> Report {
         Report { context: self.context.clone(), ..Report::from(&self.meter) }
     }
@@ -215,73 +211,73 @@ impl<S> Conn<S> {
         self.context.get()
     }
 
-    /// Ends the connection and returns the complete report; the callback gets the same.
+    /// Ends the connection and returns the complete report; the callback gets the same report.
     pub fn close(mut self) -> Report {
         self.finish();
         self.report()
     }
 
-    /// The stream in it. What is read or written there is not counted; to end the stream use
-    /// [`shutdown_write`](Conn::shutdown_write), which looks before it.
+    /// The inner stream. Bytes read or written on it are not counted; to end the stream use
+    /// [`shutdown_write`](Conn::shutdown_write), which takes a snapshot first.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream in it, as [`get_ref`](Self::get_ref).
+    /// The inner stream, like [`get_ref`](Self::get_ref).
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// The stream and what is counted on it, for a conversation before the payload.
+    /// The inner stream and its counters, for a conversation before the payload.
     #[cfg(feature = "stat")]
     pub(crate) fn parts(&mut self) -> (&S, &mut Meter) {
         (&self.stream, &mut self.meter)
     }
 
-    pub(crate) fn before_our_end(&mut self) {
-        (self.look)(&mut self.meter, &self.stream, Stage::Eof);
+    pub(crate) fn snapshot_before_eof(&mut self) {
+        (self.take_snapshot)(&mut self.meter, &self.stream, Stage::Eof);
     }
 
-    /// Notes how our end of stream went.
-    fn ended(&mut self, result: io::Result<()>) -> io::Result<()> {
+    /// Notes the result of our end of stream.
+    fn note_shutdown(&mut self, result: io::Result<()>) -> io::Result<()> {
         match &result {
-            Ok(()) => self.meter.tx.ended = Some(Moment::now()),
-            Err(error) => self.meter.tx.failed(error),
+            Ok(()) => self.meter.tx.ended = Some(CompactInstant::now()),
+            Err(error) => self.meter.tx.note_error(error),
         }
         result
     }
 
     /// Notes a read into `room` bytes.
-    fn have_read(&mut self, result: &io::Result<usize>, room: usize) {
-        let now = Moment::now();
+    fn note_read(&mut self, result: &io::Result<usize>, room: usize) {
+        let now = CompactInstant::now();
         match result {
             Ok(0) if room > 0 => {
                 self.meter.rx.ended.get_or_insert(now);
             }
             Ok(0) => {}
-            Ok(bytes) => self.meter.rx.moved(*bytes, now),
-            Err(error) => self.meter.rx.failed(error),
+            Ok(bytes) => self.meter.rx.count(*bytes, now),
+            Err(error) => self.meter.rx.note_error(error),
         }
     }
 
     /// Notes a write that returned at `now`.
-    fn have_written(&mut self, result: &io::Result<usize>, now: Moment) {
+    fn note_write(&mut self, result: &io::Result<usize>, now: CompactInstant) {
         match result {
             Ok(0) => {}
-            Ok(bytes) => self.meter.tx.moved(*bytes, now),
-            Err(error) => self.meter.tx.failed(error),
+            Ok(bytes) => self.meter.tx.count(*bytes, now),
+            Err(error) => self.meter.tx.note_error(error),
         }
     }
 
-    /// The one way to the end: the last look, then the callback, once.
+    /// Ends the connection, once: takes the last snapshot, then runs the callback.
     fn finish(&mut self) {
-        if std::mem::replace(&mut self.over, true) {
+        if std::mem::replace(&mut self.is_finished, true) {
             return;
         }
-        (self.look)(&mut self.meter, &self.stream, Stage::Close);
-        self.meter.closed = Some(Moment::now());
+        (self.take_snapshot)(&mut self.meter, &self.stream, Stage::Close);
+        self.meter.closed = Some(CompactInstant::now());
         if let Some(on_close) = self.on_close.take() {
-            tell(on_close, self.report());
+            run_callback(on_close, self.report());
         }
     }
 }
@@ -295,14 +291,14 @@ impl<S> Drop for Conn<S> {
 impl<S: io::Read> io::Read for Conn<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let result = self.stream.read(buf);
-        self.have_read(&result, buf.len());
+        self.note_read(&result, buf.len());
         result
     }
 
     fn read_vectored(&mut self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
         let room = bufs.iter().map(|buf| buf.len()).sum();
         let result = self.stream.read_vectored(bufs);
-        self.have_read(&result, room);
+        self.note_read(&result, room);
         result
     }
 }
@@ -310,13 +306,13 @@ impl<S: io::Read> io::Read for Conn<S> {
 impl<S: io::Write> io::Write for Conn<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let result = self.stream.write(buf);
-        self.have_written(&result, Moment::now());
+        self.note_write(&result, CompactInstant::now());
         result
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
         let result = self.stream.write_vectored(bufs);
-        self.have_written(&result, Moment::now());
+        self.note_write(&result, CompactInstant::now());
         result
     }
 
@@ -325,7 +321,7 @@ impl<S: io::Write> io::Write for Conn<S> {
     }
 }
 
-/// The socket of the stream in it, so that a wrapped stream can be asked and set as a bare one.
+/// The socket of the inner stream.
 #[cfg(unix)]
 impl<S: std::os::fd::AsFd> std::os::fd::AsFd for Conn<S> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {

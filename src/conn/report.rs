@@ -1,4 +1,4 @@
-//! What there is to tell of one socket, detached from it: a leg of the record.
+//! The report on one socket: a leg of the record.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -10,24 +10,24 @@ use super::context::Context;
 use super::meter::Meter;
 #[cfg(feature = "proxy")]
 use super::meter::is_on_this_machine;
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 use crate::fault::Fault;
 use crate::nanos;
 use crate::tcp_info::{State, TcpInfo, TcpOption};
 
-/// One socket as its owner saw it, and as the kernel did. `rx` is what was received from the peer,
-/// `tx` what was sent to it.
+/// One socket, by its owner's counters and the kernel's TCP information. `rx` is what was received
+/// from the peer, `tx` what was sent to it.
 ///
-/// Instants are Unix ns: the wall clock at open plus monotonic time since. What is not known is
+/// Instants are Unix ns: the wall clock at open plus monotonic time since. Unknown values are
 /// `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Report {
-    /// Our address and port, read at open. `None` for what is no IP socket.
+    /// Our address and port, read at open. `None` for anything but an IP socket.
     pub local_addr: Option<SocketAddr>,
-    /// The peer's address and port, read at open. `None` for what is no IP socket.
+    /// The peer's address and port, read at open. `None` for anything but an IP socket.
     pub remote_addr: Option<SocketAddr>,
     /// When the socket was accepted, connected or wrapped, Unix ns.
     pub opened_at: i64,
@@ -49,15 +49,15 @@ pub struct Report {
     pub rx_bytes: u64,
     /// Bytes written: taken by the kernel, not necessarily sent or acknowledged.
     pub tx_bytes: u64,
-    /// Of `rxBytes`: bytes that the proxy consumed itself.
+    /// Part of `rxBytes` that the proxy consumed itself.
     pub own_rx_bytes: u64,
-    /// Of `txBytes`: bytes that the proxy authored itself.
+    /// Part of `txBytes` that the proxy sent itself.
     pub own_tx_bytes: u64,
-    /// First error of reading, in words; the end of stream is none. `None` while there was none.
+    /// First read error, in words; an end of stream is not an error. `None` while there was none.
     pub rx_err: Option<String>,
     /// Its symbol, such as `ECONNRESET`. `None` with `rxErr`.
     pub rx_err_code: Option<String>,
-    /// First error of writing, in words. `None` while there was none.
+    /// First write error, in words. `None` while there was none.
     pub tx_err: Option<String>,
     /// Its symbol, such as `EPIPE`. `None` with `txErr`.
     pub tx_err_code: Option<String>,
@@ -67,27 +67,28 @@ pub struct Report {
     pub info_err_code: Option<String>,
     /// Attempts that failed before this connection.
     pub reconnects: u32,
-    /// Time in which bytes waited because this socket would not take them, ns. `None` for blocking
-    /// streams, where waiting cannot be told from writing, and before a tokio stream's first write.
+    /// Time in which bytes waited because this socket was not writable, ns. `None` for blocking
+    /// streams, where waiting cannot be distinguished from writing, and before a tokio stream's
+    /// first write.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
-    /// Segments that were sent and really lost: those sent again since open, SYNs not counted, less those
-    /// of which the peer reported that it got them twice. The rest of what `retransmits` counts was sent
-    /// in vain. Known at close, when all is acknowledged; of a peer that reset, an upper bound.
-    /// `None` while the socket is open, without selective acknowledgements, and where the system does
-    /// not tell. Linux (`tcpi_total_retrans`, `tcpi_dsack_dups`).
+    /// Segments that were really lost: those retransmitted since open, without SYNs, minus those
+    /// that the peer reported as duplicates. The other retransmissions were spurious. Known at
+    /// close, when all is acknowledged; of a peer that reset, an upper bound. `None` while the
+    /// socket is open, without selective acknowledgements, and where the system does not tell.
+    /// Linux (`tcpi_total_retrans`, `tcpi_dsack_dups`).
     pub lost: Option<u64>,
     /// TCP information right after accept or connect. `None` when the kernel gave none, and where it was
     /// not asked: for a client that was refused for its address.
     pub opened_info: Option<TcpInfo>,
-    /// The figures that our own end of stream disturbs, from right before it. `None` if the peer's
+    /// Figures that our own end of stream would distort, from right before it. `None` if the peer's
     /// reset came first.
     pub eof_info: Option<EofInfo>,
     /// TCP information right before the socket was closed. `None` while it is open, when the kernel gave
     /// none, and where it was not asked: for a client that was refused for its address.
     pub closed_info: Option<TcpInfo>,
-    /// What deserves a look, in the Go package's form: `retransmits=41`; from the latest look alone.
+    /// Warnings in the Go package's form: `retransmits=41`; from the latest snapshot only.
     pub warnings: Vec<String>,
     #[serde(skip)]
     pub(super) context: Context,
@@ -116,11 +117,11 @@ pub struct EofInfo {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub busy_time: Option<Duration>,
-    /// Of it: time in which the peer's window held us, ns. Linux (`tcpi_rwnd_limited`).
+    /// Part of it limited by the peer's window, ns. Linux (`tcpi_rwnd_limited`).
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub rx_window_limited: Option<Duration>,
-    /// Of it: time in which our send buffer held us, ns. Linux (`tcpi_sndbuf_limited`).
+    /// Part of it limited by our send buffer, ns. Linux (`tcpi_sndbuf_limited`).
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub tx_buffer_limited: Option<Duration>,
@@ -130,8 +131,7 @@ pub struct EofInfo {
     pub not_sent_bytes: Option<u32>,
     /// Connection state. `None` for one that is not known here.
     pub state: Option<State>,
-    /// The system's structure of that moment, in hexadecimal. Absent unless it was asked for
-    /// (`--raw`).
+    /// The system's structure of that moment, in hexadecimal. Absent unless requested (`--raw`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sys_info_raw: Option<String>,
@@ -139,7 +139,7 @@ pub struct EofInfo {
 
 impl EofInfo {
     /// `None` unless the state shows that our end had not been sent and the connection was not gone.
-    fn before_our_end(info: &TcpInfo) -> Option<Self> {
+    fn from_info(info: &TcpInfo) -> Option<Self> {
         if !matches!(info.state, Some(State::Established | State::CloseWait)) {
             return None;
         }
@@ -161,7 +161,7 @@ impl EofInfo {
 
 impl Report {
     /// The smoothed round-trip time from right before our own end of stream, whose acknowledgement
-    /// may be delayed; without that, of the latest look. `None` where the system does not tell.
+    /// may be delayed; otherwise from the latest snapshot. `None` where the system does not tell.
     pub fn undisturbed_rtt(&self) -> Option<Duration> {
         let before_our_end = self.eof_info.as_ref().and_then(|info| info.rtt);
         before_our_end.or_else(|| self.closed_info.as_ref()?.rtt)
@@ -173,8 +173,8 @@ impl Report {
         is_on_this_machine(self.remote_addr, self.local_addr)
     }
 
-    /// Of `tx_bytes`: those that the proxy only passed on. A report that was read from a file may say
-    /// anything of itself.
+    /// The part of `tx_bytes` that the proxy only passed on. Saturates, because a report read from
+    /// a file may be inconsistent.
     #[cfg(feature = "proxy")]
     pub(crate) fn payload_sent(&self) -> u64 {
         self.tx_bytes.saturating_sub(self.own_tx_bytes)
@@ -185,17 +185,17 @@ impl Report {
         crate::to_map(self)
     }
 
-    /// Adds the structures of the looks that it was made of.
+    /// Adds the raw structures of its snapshots.
     #[cfg(feature = "proxy")]
     pub(crate) fn add_raw(&mut self, meter: &Meter) {
-        if let (Some(info), Some(look)) = (&mut self.opened_info, &meter.opened_look) {
-            info.sys_info_raw = Some(look.unpack().hex());
+        if let (Some(info), Some(snapshot)) = (&mut self.opened_info, &meter.open_snapshot) {
+            info.sys_info_raw = Some(snapshot.unpack().hex());
         }
-        if let (Some(info), Some(look)) = (&mut self.eof_info, &meter.eof_look) {
-            info.sys_info_raw = Some(look.hex());
+        if let (Some(info), Some(snapshot)) = (&mut self.eof_info, &meter.eof_snapshot) {
+            info.sys_info_raw = Some(snapshot.hex());
         }
-        if let (Some(info), Some(look)) = (&mut self.closed_info, &meter.closed_look) {
-            info.sys_info_raw = Some(look.hex());
+        if let (Some(info), Some(snapshot)) = (&mut self.closed_info, &meter.close_snapshot) {
+            info.sys_info_raw = Some(snapshot.hex());
         }
     }
 
@@ -208,14 +208,14 @@ impl Report {
 
 impl From<&Meter> for Report {
     fn from(meter: &Meter) -> Self {
-        let unix = |at: Option<Moment>| at.map(|at| meter.epoch.unix_nanos(at));
+        let unix = |at: Option<CompactInstant>| at.map(|at| meter.epoch.unix_nanos(at));
         let text = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.text.to_string());
         let code = |fault: &Option<Box<Fault>>| fault.as_ref().map(|fault| fault.code.to_string());
-        let opened_info = meter.opened_look.as_ref().map(|look| look.unpack().decode());
-        let closed_info = meter.closed_look.as_ref().map(|look| look.decode());
+        let opened_info = meter.open_snapshot.as_ref().map(|snapshot| snapshot.unpack().decode());
+        let closed_info = meter.close_snapshot.as_ref().map(|snapshot| snapshot.decode());
         let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
         let own_first = meter.own_first.as_deref();
-        let until = meter.closed.unwrap_or_else(Moment::now);
+        let until = meter.closed.unwrap_or_else(CompactInstant::now);
         Self {
             local_addr: meter.local,
             remote_addr: meter.remote,
@@ -235,14 +235,14 @@ impl From<&Meter> for Report {
             rx_err_code: code(&meter.rx.fault),
             tx_err: text(&meter.tx.fault),
             tx_err_code: code(&meter.tx.fault),
-            info_err: text(&meter.look_fault),
-            info_err_code: code(&meter.look_fault),
+            info_err: text(&meter.snapshot_fault),
+            info_err_code: code(&meter.snapshot_fault),
             reconnects: meter.reconnects,
             write_blocked: meter.write_blocked.as_ref().map(|blocked| blocked.total(until)),
             eof_info: meter
-                .eof_look
+                .eof_snapshot
                 .as_ref()
-                .and_then(|look| EofInfo::before_our_end(&look.decode())),
+                .and_then(|snapshot| EofInfo::from_info(&snapshot.decode())),
             lost: lost(opened_info.as_ref(), closed_info.as_ref()),
             opened_info,
             closed_info,
@@ -252,17 +252,17 @@ impl From<&Meter> for Report {
     }
 }
 
-/// Segments sent again between the two looks, but for those that came twice (RFC 2883).
+/// Segments retransmitted between the two snapshots, minus duplicates (RFC 2883).
 fn lost(opened: Option<&TcpInfo>, closed: Option<&TcpInfo>) -> Option<u64> {
     let (opened, closed) = (opened?.sys_info.linux()?, closed?.sys_info.linux()?);
-    // Without SACK, nobody reports what came twice.
+    // Without SACK, duplicates are not reported.
     let has_sack = opened.tx_options.as_ref()?.contains(&TcpOption::Sack);
     let resent = closed.total_retrans?.saturating_sub(opened.total_retrans?);
     let twice = closed.dsack_dups?.saturating_sub(opened.dsack_dups?);
     has_sack.then(|| resent.saturating_sub(twice).into())
 }
 
-/// From the latest look alone: its counters hold all that came before.
+/// From the latest snapshot only: its counters are cumulative.
 fn warnings(reconnects: u32, latest: Option<&TcpInfo>) -> Vec<String> {
     let reconnects = (reconnects > 0).then(|| format!("reconnects={reconnects}"));
     let kernel = latest.map(TcpInfo::warnings).unwrap_or_default();
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn lost_is_what_was_sent_again_and_did_not_come_twice() {
-        let look = |resent, twice| {
+        let snapshot = |resent, twice| {
             let mut linux = LinuxInfo::default();
             linux.tx_options = Some(vec![TcpOption::Sack]);
             (linux.total_retrans, linux.dsack_dups) = (Some(resent), twice);
@@ -291,19 +291,19 @@ mod tests {
             (super::lost(Some(&opened), Some(&closed)), super::lost(Some(&opened), None))
         };
         // Two SYNs were sent again before it was open.
-        assert_eq!(lost(look(2, Some(0)), look(9, Some(3))), (Some(4), None));
-        assert_eq!(lost(look(0, Some(0)), look(3, Some(3))), (Some(0), None));
+        assert_eq!(lost(snapshot(2, Some(0)), snapshot(9, Some(3))), (Some(4), None));
+        assert_eq!(lost(snapshot(0, Some(0)), snapshot(3, Some(3))), (Some(0), None));
         // Packets that the network doubles are reported as well.
-        assert_eq!(lost(look(0, Some(0)), look(1, Some(3))), (Some(0), None));
-        assert_eq!(lost(look(0, None), look(9, None)), (None, None), "an older kernel");
-        let mut without = look(0, Some(0));
+        assert_eq!(lost(snapshot(0, Some(0)), snapshot(1, Some(3))), (Some(0), None));
+        assert_eq!(lost(snapshot(0, None), snapshot(9, None)), (None, None), "an older kernel");
+        let mut without = snapshot(0, Some(0));
         without.tx_options = Some(vec![TcpOption::Timestamps]);
-        assert_eq!(lost(without, look(9, Some(0))), (None, None), "nobody would report it");
+        assert_eq!(lost(without, snapshot(9, Some(0))), (None, None), "nobody would report it");
     }
 
     #[test]
     fn a_report_that_makes_no_sense_has_no_payload() {
-        let mut report = Report::from(&Meter::new(Epoch::now(), Moment::now()));
+        let mut report = Report::from(&Meter::new(Epoch::now(), CompactInstant::now()));
         (report.tx_bytes, report.own_tx_bytes) = (7, 5);
         assert_eq!(report.payload_sent(), 2);
         report.own_tx_bytes = 8;
@@ -312,12 +312,12 @@ mod tests {
 
     #[test]
     fn a_sockets_first_byte_may_be_one_of_the_proxys_own_conversation() {
-        let mut meter = Meter::new(Epoch::now(), Moment::now());
+        let mut meter = Meter::new(Epoch::now(), CompactInstant::now());
         let (own, payload) = (meter.opened, Instant::from(meter.opened) + Duration::from_secs(1));
-        meter.tx.moved(3, own);
+        meter.tx.count(3, own);
         meter.payload_begins();
         for flow in [&mut meter.rx, &mut meter.tx] {
-            flow.moved(5, payload.into());
+            flow.count(5, payload.into());
         }
         assert_eq!(meter.tx.first, Some(payload.into()));
         let report = Report::from(&meter);

@@ -1,4 +1,4 @@
-//! The wrapper over tokio's streams.
+//! The wrapper for tokio's streams.
 
 use std::io;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Blocked, Conn};
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 
 impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
     fn poll_read(
@@ -19,21 +19,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Conn<S> {
         let (before, room) = (buf.filled().len(), buf.remaining());
         let result = std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
         let result = result.map(|()| buf.filled().len() - before);
-        this.have_read(&result, room);
+        this.note_read(&result, room);
         Poll::Ready(result.map(|_| ()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> Conn<S> {
     /// Notes a write and how long it had to wait.
-    fn polled(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let now = Moment::now();
+    fn note_poll(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let now = CompactInstant::now();
         let blocked = self.meter.write_blocked.get_or_insert_with(Blocked::default);
         match &poll {
             Poll::Pending => blocked.begin(now),
             Poll::Ready(result) => {
                 blocked.end(now);
-                self.have_written(result, now);
+                self.note_write(result, now);
             }
         }
         poll
@@ -48,7 +48,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Conn<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.polled(poll)
+        this.note_poll(poll)
     }
 
     fn poll_write_vectored(
@@ -58,7 +58,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Conn<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.polled(poll)
+        this.note_poll(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -69,13 +69,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Conn<S> {
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
-    /// A half-close: reading stays open, and the connection is not over.
+    /// A half-close: reading stays open.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.meter.tx.ended.is_none() {
-            this.before_our_end();
+            this.snapshot_before_eof();
         }
         let result = std::task::ready!(Pin::new(&mut this.stream).poll_shutdown(cx));
-        Poll::Ready(this.ended(result))
+        Poll::Ready(this.note_shutdown(result))
     }
 }

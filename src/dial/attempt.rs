@@ -1,4 +1,4 @@
-//! One attempt to connect: its socket, and whom its error speaks of.
+//! One attempt to connect: its socket, and the classification of its error.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -15,29 +15,29 @@ use crate::record::{By, How, Outcome, Phase};
 use crate::socket_options::Outgoing;
 use crate::tcp_info::TcpInfo;
 
-/// An attempt whose SYN was sent, or could not be.
+/// The state of an attempt after connect(2).
 #[derive(Debug)]
-pub(super) enum Begun {
-    /// The answer came at once: the handshake on a loopback is over before connect(2) returns.
+pub(super) enum AttemptStart {
+    /// Connected at once: a handshake over loopback is complete before connect(2) returns.
     Connected(OwnStream),
-    /// It is under way; the socket becomes writable when it is over.
+    /// In progress; the socket becomes writable when it is over.
     Waiting(OwnStream),
     Failed(AttemptError),
 }
 
-/// A connection that we dialled, known as ours until it is closed.
+/// A connection that we dialled, registered as our own until it is closed.
 #[derive(Debug)]
 pub(crate) struct OwnStream {
-    // In this order: it is to be closed first.
+    // Declared first, because it must be closed first.
     pub(crate) stream: TcpStream,
     pub(crate) connection: OwnConnection,
 }
 
-/// How all addresses of a target are dialled.
+/// Configuration shared by all attempts of a dial.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Dialling<'d> {
+pub(super) struct DialConfig<'d> {
     pub(super) sockets: Outgoing,
-    /// Proxies on this machine that the client has come through.
+    /// Number of proxies on this machine that the client has come through.
     pub(super) hops: Option<u32>,
     pub(super) own: &'d Arc<OwnConnections>,
 }
@@ -49,10 +49,10 @@ pub(super) struct AttemptError {
     pub(super) syn_retransmits: Option<u64>,
 }
 
-/// Sends the SYN and returns without waiting for the answer. tokio's own connect would take the
-/// socket along when it fails, and with it the count of SYNs.
-pub(super) fn begin(address: SocketAddr, how: Dialling<'_>) -> Begun {
-    connect(address, how).unwrap_or_else(|error| {
+/// Sends the SYN and returns without waiting for the answer. tokio's connect would drop the socket
+/// on failure, and with it the count of SYNs.
+pub(super) fn start(address: SocketAddr, config: DialConfig<'_>) -> AttemptStart {
+    connect(address, config).unwrap_or_else(|error| {
         let mut failure = classify(&error);
         if error.kind() == io::ErrorKind::AddrNotAvailable && has_no_way_to(address) {
             failure = Failure {
@@ -62,12 +62,12 @@ pub(super) fn begin(address: SocketAddr, how: Dialling<'_>) -> Begun {
                 ..failure
             };
         }
-        Begun::Failed(AttemptError { failure, syn_retransmits: None })
+        AttemptStart::Failed(AttemptError { failure, syn_retransmits: None })
     })
 }
 
-/// Whether this machine has no address of its own from which `address` can be reached, as where IPv6
-/// is switched off. TCP says the same when all local ports are taken; UDP has its own.
+/// Whether this machine has no source address for `address`, for example because IPv6 is disabled.
+/// TCP returns the same error when all local ports are in use; UDP has separate ports.
 fn has_no_way_to(address: SocketAddr) -> bool {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -77,35 +77,35 @@ fn has_no_way_to(address: SocketAddr) -> bool {
     connected.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-fn connect(address: SocketAddr, how: Dialling<'_>) -> io::Result<Begun> {
+fn connect(address: SocketAddr, config: DialConfig<'_>) -> io::Result<AttemptStart> {
     let kind = Type::STREAM;
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let kind = kind.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     socket.set_nonblocking(true)?;
-    how.sockets.set(&socket)?;
-    if let Some(hops) = how.hops {
-        hop::count(&socket, address, hops);
+    config.sockets.set(&socket)?;
+    if let Some(hops) = config.hops {
+        hop::add_hop(&socket, address, hops);
     }
-    // A listener of ours may accept it before connect(2) returns.
-    let being_dialled = how.own.dial(address);
+    // Registered first, because a listener of ours may accept it before connect(2) returns.
+    let being_dialled = config.own.dial(address);
     let address = address.into();
     let connected = match socket.connect(&address) {
         Ok(()) => true,
-        Err(error) if is_under_way(&error) => match answered_already(&socket, &address) {
+        Err(error) if is_under_way(&error) => match poll_connect(&socket, &address) {
             Ok(connected) => connected,
-            Err(error) => return Ok(Begun::Failed(AttemptError::answered(&error, &socket))),
+            Err(error) => return Ok(AttemptStart::Failed(AttemptError::answered(&error, &socket))),
         },
         Err(error) => return Err(error),
     };
     let stream = TcpStream::from_std(socket.into())?;
     let connection = being_dialled.register(stream.local_addr()?);
     let own = OwnStream { stream, connection };
-    Ok(if connected { Begun::Connected(own) } else { Begun::Waiting(own) })
+    Ok(if connected { AttemptStart::Connected(own) } else { AttemptStart::Waiting(own) })
 }
 
-/// How an attempt that was under way ended, after its socket became writable.
+/// The result of an attempt in progress, after its socket became writable.
 pub(super) fn outcome(stream: &TcpStream, ready: io::Result<()>) -> Result<(), AttemptError> {
     match ready.and_then(|()| stream.take_error()) {
         Ok(None) => Ok(()),
@@ -113,13 +113,13 @@ pub(super) fn outcome(stream: &TcpStream, ready: io::Result<()>) -> Result<(), A
     }
 }
 
-/// SYNs that were sent again, as the socket tells while it is there.
+/// Retransmitted SYNs, read from the socket.
 pub(super) fn syn_retransmits(socket: &impl crate::tcp_info::Socket) -> Option<u64> {
     TcpInfo::of(socket).ok().and_then(|info| info.sys_info.syn_retransmits())
 }
 
 impl AttemptError {
-    /// From the answer to a SYN: there, "permission denied" is a router's or a firewall's word
+    /// An error in reply to a SYN. There, "permission denied" comes from a router or firewall
     /// (ICMPv6 "administratively prohibited").
     fn answered(error: &io::Error, socket: &impl crate::tcp_info::Socket) -> Self {
         let mut failure = classify(error);
@@ -138,11 +138,10 @@ fn is_under_way(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Asks Linux a second time: it returns 0 or the error when the answer has come meanwhile. That
-/// spares the wait for it, with its timer. Other systems say EISCONN, or nothing that can be relied
-/// on.
+/// Calls connect(2) again: Linux returns 0 or the error if the answer has come meanwhile, which
+/// saves waiting for it with a timer. Other systems return EISCONN or are unreliable.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn answered_already(socket: &Socket, address: &socket2::SockAddr) -> io::Result<bool> {
+fn poll_connect(socket: &Socket, address: &socket2::SockAddr) -> io::Result<bool> {
     match socket.connect(address) {
         Ok(()) => Ok(true),
         Err(error) if is_under_way(&error) => Ok(false),
@@ -151,14 +150,14 @@ fn answered_already(socket: &Socket, address: &socket2::SockAddr) -> io::Result<
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn answered_already(_: &Socket, _: &socket2::SockAddr) -> io::Result<bool> {
+fn poll_connect(_: &Socket, _: &socket2::SockAddr) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whom an error of connecting speaks of.
+/// Classifies an error of connecting.
 pub(super) fn classify(error: &io::Error) -> Failure {
     let fault = Fault::from(error);
-    let (outcome, by, how) = match (&*fault.code, Outcome::of_error(&fault.code)) {
+    let (outcome, by, how) = match (&*fault.code, Outcome::from_error_code(&fault.code)) {
         ("ECONNREFUSED", _) => (Outcome::Refused, By::Upstream, How::Refused),
         // EADDRNOTAVAIL: no local port is left.
         ("EMFILE" | "ENFILE" | "EADDRNOTAVAIL" | "ENOBUFS" | "ENOMEM", _) => {

@@ -1,4 +1,4 @@
-//! What the resolver said a moment ago, and what it is being asked right now.
+//! Caches answers of the resolver for a short time, and merges look-ups in progress.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,36 +11,36 @@ use tokio::sync::watch;
 
 use super::Family;
 use super::hosts::Hosts;
-use super::pool::{self, Client, Kind, Overloaded, Pool, Ran, Ticket};
+use super::pool::{self, Client, Kind, LookupEnd, Overloaded, Pool, Ticket};
 use super::resolve;
 use crate::fault::Fault;
 
-/// How long an answer serves. The system's resolver does not tell a name's own time to live; this
-/// is long enough for a burst and too short to notice that a name has moved.
+/// How long an answer is cached. The system's resolver does not report the TTL; this is long enough
+/// for a burst and short enough to follow a name that moves.
 const TIME_TO_LIVE: Duration = Duration::from_secs(5);
 
-/// Names that are remembered at once.
+/// Maximum number of cached names.
 const CAPACITY: usize = 1024;
 
-/// Addresses that are remembered at once, those of all names together.
+/// Maximum number of cached addresses, of all names together.
 const MOST_ADDRESSES: usize = 32 * 1024;
 
-/// How long it is remembered that a name was answered at all.
+/// How long it is remembered that a name was answered.
 const ANSWERED_LATELY: Duration = Duration::from_secs(600);
 
-/// Names of which that is remembered.
+/// Maximum number of names remembered as answered.
 const MOST_ANSWERED: usize = 4096;
 
 /// Addresses in the order in which they are tried, at least one, with port 0.
 pub(super) type Addresses = Arc<[SocketAddr]>;
 
-type Answer = Result<Addresses, Fault>;
+type LookupResult = Result<Addresses, Fault>;
 
-/// Asks for the addresses of a name; blocks.
+/// Looks up the addresses of a name; blocks.
 type LookUp = dyn Fn(&str, Family) -> Result<Vec<SocketAddr>, Fault> + Send + Sync;
 
-/// The system's resolver behind a memory for successes. A name is asked for once at a time: who
-/// wants it meanwhile gets the same answer.
+/// The system's resolver with a cache of successful answers. Each name has at most one look-up in
+/// progress; concurrent requests share its answer.
 pub(super) struct Resolver {
     family: Family,
     look_up: Arc<LookUp>,
@@ -52,38 +52,38 @@ pub(super) struct Resolver {
 #[derive(Default)]
 struct Names {
     names: HashMap<String, Name>,
-    /// Of all names together.
+    /// Cached addresses of all names.
     addresses: usize,
-    /// When names, by their hashes, were answered last.
+    /// When names were last answered, by hash.
     answered: HashMap<u64, Instant>,
     hasher: RandomState,
 }
 
 enum Name {
-    Asked(Asked),
-    Known { addresses: Addresses, until: Instant },
+    Pending(PendingLookup),
+    Cached { addresses: Addresses, until: Instant },
 }
 
-/// A look-up under way.
-struct Asked {
-    /// The answer will come here.
-    answer: watch::Receiver<Option<Answer>>,
+/// A look-up in progress.
+struct PendingLookup {
+    /// Receives the answer.
+    answer: watch::Receiver<Option<LookupResult>>,
     ticket: Weak<Ticket<Task>>,
 }
 
-/// A look-up that runs on a thread of the pool. When nobody waits any more, one that has no thread
-/// yet is dropped, and the answer to one that has serves later pairs.
+/// A look-up that runs on a thread of the pool. When nobody waits for it any more, it is dropped if
+/// it has not started; otherwise its answer is cached.
 struct Task {
     host: String,
     family: Family,
     look_up: Arc<LookUp>,
     names: Arc<Mutex<Names>>,
-    sender: watch::Sender<Option<Answer>>,
+    sender: watch::Sender<Option<LookupResult>>,
 }
 
 impl Resolver {
     pub(super) fn new(family: Family) -> Self {
-        Self::with(family, Hosts::of_system(), Arc::new(resolve::look_up))
+        Self::with(family, Hosts::system(), Arc::new(resolve::look_up))
     }
 
     fn with(family: Family, hosts: Hosts, look_up: Arc<LookUp>) -> Self {
@@ -91,26 +91,26 @@ impl Resolver {
         Self { family, look_up, hosts, names, pool }
     }
 
-    /// What is known of `host`, or else the answer to come: to a question already under way, or to
-    /// a new one. A final dot in `host` makes it another name than without.
-    pub(super) fn find(&self, host: &str, client: Client) -> Found {
+    /// Returns the cached addresses of `host`, or joins or starts a look-up. A name with a final
+    /// dot is different from the same name without one.
+    pub(super) fn find(&self, host: &str, client: Client) -> Resolution {
         // RFC 6761 section 6.3. A hosts file has it without a dot.
         let host = if host == "localhost." { "localhost" } else { host };
-        if let Some(addresses) = lock(&self.names).known(host, Instant::now()) {
-            return Found::Known(addresses);
+        if let Some(addresses) = lock(&self.names).cached(host, Instant::now()) {
+            return Resolution::Cached(addresses);
         }
         let is_local = lock(&self.hosts).has(host);
         if host == "localhost" && !is_local {
-            return Found::Loopback(loopback(self.family));
+            return Resolution::Loopback(loopback(self.family));
         }
 
         let mut names = lock(&self.names);
-        // The answer may have come meanwhile.
-        if let Some(addresses) = names.known(host, Instant::now()) {
-            return Found::Known(addresses);
+        // The answer may have arrived meanwhile.
+        if let Some(addresses) = names.cached(host, Instant::now()) {
+            return Resolution::Cached(addresses);
         }
-        let (answer, ticket, is_new) = match names.asked(host) {
-            Some(Asked { answer, ticket }) => (answer.clone(), ticket.upgrade(), false),
+        let (answer, ticket, is_new) = match names.pending(host) {
+            Some(PendingLookup { answer, ticket }) => (answer.clone(), ticket.upgrade(), false),
             None => {
                 let kind = match is_local {
                     true => Kind::Local,
@@ -126,20 +126,22 @@ impl Resolver {
                     sender,
                 };
                 let ticket = Ticket::new(task, host, kind);
-                let asked = Asked { answer: answer.clone(), ticket: Arc::downgrade(&ticket) };
-                names.insert(host.to_owned(), Name::Asked(asked));
+                let pending =
+                    PendingLookup { answer: answer.clone(), ticket: Arc::downgrade(&ticket) };
+                names.insert(host.to_owned(), Name::Pending(pending));
                 (answer, Some(ticket), true)
             }
         };
         drop(names);
-        // A look-up that waits is put into this client's queue as well: the other one's may be long.
+        // A waiting look-up is added to this client's queue as well: the other client's queue may
+        // be long.
         let submitted = match &ticket {
             Some(ticket) if is_new || !ticket.has_started() => self.pool.submit(client, ticket),
             _ => Ok(()),
         };
         match submitted {
-            Ok(()) => Found::Asked(Question(answer)),
-            Err(Overloaded) => Found::Overloaded,
+            Ok(()) => Resolution::Pending(LookupWait(answer)),
+            Err(Overloaded) => Resolution::Overloaded,
         }
     }
 }
@@ -158,23 +160,23 @@ fn loopback(family: Family) -> Addresses {
         .collect()
 }
 
-/// What [`Resolver::find`] has.
+/// The result of [`Resolver::find`].
 #[derive(Debug)]
-pub(super) enum Found {
-    Known(Addresses),
-    /// The name is `localhost`, and the hosts file does not tell its addresses.
+pub(super) enum Resolution {
+    Cached(Addresses),
+    /// The name is `localhost`, and the hosts file does not have it.
     Loopback(Addresses),
-    Asked(Question),
+    Pending(LookupWait),
     /// Too many look-ups of this client wait.
     Overloaded,
 }
 
 /// A look-up under way.
 #[derive(Debug)]
-pub(super) struct Question(watch::Receiver<Option<Answer>>);
+pub(super) struct LookupWait(watch::Receiver<Option<LookupResult>>);
 
-impl Question {
-    pub(super) async fn answer(mut self) -> Answer {
+impl LookupWait {
+    pub(super) async fn answer(mut self) -> LookupResult {
         match self.0.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(answer)) => answer.clone(),
             Ok(None) | Err(_) => Err(resolve::cut_off()),
@@ -184,69 +186,69 @@ impl Question {
 
 impl pool::Task for Task {
     fn is_wanted(&self) -> bool {
-        // The first receiver is the one that the names keep.
+        // One receiver belongs to the cache itself.
         self.sender.receiver_count() > 1
     }
 
-    fn run(&self) -> Ran {
+    fn run(&self) -> LookupEnd {
         if !lock(&self.names).forget_unwanted(self) {
-            return Ran::Skipped;
+            return LookupEnd::Skipped;
         }
         let answer = (self.look_up)(&self.host, self.family).map(Addresses::from);
-        let ran = match &answer {
-            Ok(_) => Ran::Answered,
+        let end = match &answer {
+            Ok(_) => LookupEnd::Answered,
             Err(fault)
                 if matches!(&*fault.code, "EAI_NONAME" | "EAI_NODATA" | resolve::OTHER_FAMILY) =>
             {
-                Ran::Answered
+                LookupEnd::Answered
             }
-            Err(_) => Ran::Unanswered,
+            Err(_) => LookupEnd::Unanswered,
         };
-        lock(&self.names).answered(&self.host, answer.as_ref().ok(), ran, Instant::now());
+        lock(&self.names).answered(&self.host, answer.as_ref().ok(), end, Instant::now());
         self.sender.send_replace(Some(answer));
-        ran
+        end
     }
 }
 
 impl Drop for Task {
-    /// One that was dropped in a queue leaves nothing.
+    /// A look-up that was dropped before it started leaves no entry.
     fn drop(&mut self) {
         let mut names = lock(&self.names);
-        if names.is_asked_by(self) {
+        if names.is_pending_for(self) {
             names.remove(&self.host);
         }
     }
 }
 
 impl Names {
-    /// Whether anybody waits for an answer; if nobody does, the name is forgotten.
+    /// Whether anybody waits for the answer; otherwise the name is removed.
     fn forget_unwanted(&mut self, task: &Task) -> bool {
         let is_wanted = pool::Task::is_wanted(task);
-        if !is_wanted && self.is_asked_by(task) {
+        if !is_wanted && self.is_pending_for(task) {
             self.remove(&task.host);
         }
         is_wanted
     }
 
-    fn is_asked_by(&self, task: &Task) -> bool {
+    fn is_pending_for(&self, task: &Task) -> bool {
         match self.names.get(&task.host) {
-            Some(Name::Asked(asked)) => asked.answer.same_channel(&task.sender.subscribe()),
+            Some(Name::Pending(pending)) => pending.answer.same_channel(&task.sender.subscribe()),
             _ => false,
         }
     }
 
-    /// The look-up of this name that is under way.
-    fn asked(&self, host: &str) -> Option<&Asked> {
+    /// The look-up of this name in progress.
+    fn pending(&self, host: &str) -> Option<&PendingLookup> {
         match self.names.get(host) {
-            // Without a sender its thread has failed.
-            Some(Name::Asked(asked)) if asked.answer.has_changed().is_ok() => Some(asked),
+            // Without a sender, its thread has failed.
+            Some(Name::Pending(pending)) if pending.answer.has_changed().is_ok() => Some(pending),
             _ => None,
         }
     }
 
-    fn known(&self, host: &str, now: Instant) -> Option<Addresses> {
+    fn cached(&self, host: &str, now: Instant) -> Option<Addresses> {
         match self.names.get(host) {
-            Some(Name::Known { addresses, until }) if now < *until => Some(Arc::clone(addresses)),
+            Some(Name::Cached { addresses, until }) if now < *until => Some(Arc::clone(addresses)),
             _ => None,
         }
     }
@@ -256,11 +258,17 @@ impl Names {
         answered.is_some_and(|at| now.saturating_duration_since(*at) < ANSWERED_LATELY)
     }
 
-    fn answered(&mut self, host: &str, addresses: Option<&Addresses>, ran: Ran, now: Instant) {
+    fn answered(
+        &mut self,
+        host: &str,
+        addresses: Option<&Addresses>,
+        end: LookupEnd,
+        now: Instant,
+    ) {
         self.remove(host);
         let hash = self.hasher.hash_one(host);
-        match (ran, addresses) {
-            (Ran::Answered, Some(_)) => {
+        match (end, addresses) {
+            (LookupEnd::Answered, Some(_)) => {
                 if self.answered.len() >= MOST_ANSWERED {
                     let mut times: Vec<_> = self.answered.values().copied().collect();
                     let (_, &mut middle, _) = times.select_nth_unstable(MOST_ANSWERED / 2);
@@ -278,14 +286,14 @@ impl Names {
             }
         }
         let (addresses, until) = (Arc::clone(addresses), now + TIME_TO_LIVE);
-        self.insert(host.to_owned(), Name::Known { addresses, until });
+        self.insert(host.to_owned(), Name::Cached { addresses, until });
     }
 
-    /// Forgets what is too old; if nothing is, the oldest. Whether there was anything.
+    /// Removes expired entries, or the oldest one. Returns whether any was removed.
     fn make_room(&mut self, now: Instant) -> bool {
         let until = |name: &Name| match name {
-            Name::Known { until, .. } => Some(*until),
-            Name::Asked(_) => None,
+            Name::Cached { until, .. } => Some(*until),
+            Name::Pending(_) => None,
         };
         let oldest = self.names.values().filter_map(until).min();
         let limit = now.max(oldest.unwrap_or(now));
@@ -312,8 +320,8 @@ impl Names {
 impl Name {
     fn addresses(&self) -> usize {
         match self {
-            Self::Asked(_) => 0,
-            Self::Known { addresses, .. } => addresses.len(),
+            Self::Pending(_) => 0,
+            Self::Cached { addresses, .. } => addresses.len(),
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Which addresses of an answer are dialled: an answer may have thousands.
+//! Selects the addresses of an answer to dial: an answer may have thousands.
 
 use std::net::SocketAddr;
 
 use crate::fault::Fault;
 
-/// Addresses that are dialled at most. Records stay small, and a name of somebody else's cannot
-/// have us connect to thousands of hosts.
+/// Maximum number of addresses dialled. It keeps records small, and a foreign name cannot make us
+/// connect to thousands of hosts.
 pub(super) const MOST_DIALLED: usize = 16;
 
-/// Addresses refused by a rule that are recorded at most.
+/// Maximum number of addresses refused by a rule that are recorded.
 pub(super) const MOST_REFUSED: usize = 16;
 
 /// An address to dial, or one that the record shows as refused.
@@ -18,7 +18,7 @@ pub(super) struct Candidate {
     pub(super) refused: Option<Fault>,
 }
 
-/// RFC 8305 section 4: the family of the first address, which the system prefers, takes turns with
+/// RFC 8305 section 4: alternates the family of the first address, which the system prefers, with
 /// the other one.
 pub(super) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
@@ -34,31 +34,31 @@ pub(super) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     mixed
 }
 
-/// Selects from interleaved addresses the first ones that `refuse` permits, and the first ones that
+/// Selects from interleaved addresses the first ones that `check` permits, and the first ones that
 /// it refuses. Refused addresses take no place from permitted ones, and neither family takes more
 /// than half of the places while the other one could fill them.
 pub(super) fn select(
     addresses: &[SocketAddr],
-    refuse: &dyn Fn(SocketAddr) -> Option<Fault>,
+    check: &dyn Fn(SocketAddr) -> Result<(), Fault>,
 ) -> Vec<Candidate> {
     let mut permitted = Families::default();
     let mut refused = Vec::new();
-    // How many permitted addresses stand before each refused one.
+    // How many permitted addresses precede each refused one.
     let mut before_refused = Vec::new();
     for &address in addresses {
         if permitted.are_full() {
             break;
         }
-        if permitted.of(address).len() >= MOST_DIALLED {
+        if permitted.get_mut(address).len() >= MOST_DIALLED {
             continue;
         }
-        match refuse(address) {
-            None => permitted.of(address).push(address),
-            Some(fault) if refused.len() < MOST_REFUSED => {
+        match check(address) {
+            Ok(()) => permitted.get_mut(address).push(address),
+            Err(fault) if refused.len() < MOST_REFUSED => {
                 before_refused.push(permitted.v4.len() + permitted.v6.len());
                 refused.push(Candidate { address, refused: Some(fault) });
             }
-            Some(_) => {}
+            Err(_) => {}
         }
     }
 
@@ -84,7 +84,7 @@ struct Families {
 }
 
 impl Families {
-    fn of(&mut self, address: SocketAddr) -> &mut Vec<SocketAddr> {
+    fn get_mut(&mut self, address: SocketAddr) -> &mut Vec<SocketAddr> {
         if address.is_ipv6() { &mut self.v6 } else { &mut self.v4 }
     }
 
@@ -120,6 +120,13 @@ mod tests {
         Fault { code: "DENIED".into(), text: "a rule".into() }
     }
 
+    fn permit(is_permitted: bool) -> Result<(), Fault> {
+        match is_permitted {
+            true => Ok(()),
+            false => Err(denied()),
+        }
+    }
+
     fn dialled(candidates: &[Candidate]) -> Vec<SocketAddr> {
         candidates.iter().filter(|c| c.refused.is_none()).map(|c| c.address).collect()
     }
@@ -138,7 +145,7 @@ mod tests {
     #[test]
     fn of_thousands_both_families_stay() {
         let addresses = interleave((0..2000).map(v6).chain((0..1000).map(v4)).collect());
-        let chosen = select(&addresses, &|_| None);
+        let chosen = select(&addresses, &|_| Ok(()));
         let expected: Vec<_> = (0..8).flat_map(|index| [v6(index), v4(index)]).collect();
         assert_eq!(dialled(&chosen), expected);
         assert_eq!(chosen.len(), MOST_DIALLED);
@@ -147,13 +154,13 @@ mod tests {
     #[test]
     fn the_21st_address_is_dialled_when_20_are_denied() {
         let addresses: Vec<_> = (1..=3000).map(v4).collect();
-        let chosen = select(&addresses, &|a| (a != v4(21)).then(denied));
+        let chosen = select(&addresses, &|a| permit(a == v4(21)));
         assert_eq!(dialled(&chosen), [v4(21)]);
         assert_eq!(chosen.len(), 1 + MOST_REFUSED);
 
         // Of one family the first 20 are denied, the other one alone would fill the places.
         let addresses = interleave((0..100).map(v6).chain((0..100).map(v4)).collect());
-        let chosen = select(&addresses, &|a| (a.is_ipv4() && a < v4(20)).then(denied));
+        let chosen = select(&addresses, &|a| permit(!(a.is_ipv4() && a < v4(20))));
         let v4_dialled = dialled(&chosen).iter().filter(|a| a.is_ipv4()).count();
         assert_eq!((dialled(&chosen).len(), v4_dialled), (16, 8));
     }
@@ -161,7 +168,7 @@ mod tests {
     #[test]
     fn a_refused_address_keeps_its_place_in_the_order() {
         let addresses = [v6(1), v4(1), v6(2), v4(2)];
-        let chosen = select(&addresses, &|a| (a == v4(1)).then(denied));
+        let chosen = select(&addresses, &|a| permit(a != v4(1)));
         let order: Vec<_> = chosen.iter().map(|c| (c.address, c.refused.is_some())).collect();
         // Those that are dialled go on taking turns.
         assert_eq!(order, [(v6(1), false), (v4(1), true), (v4(2), false), (v6(2), false)]);
@@ -176,8 +183,8 @@ mod tests {
                 .map(|(index, &(is_v6, _))| if is_v6 { v6(index) } else { v4(index) }).collect();
             let denied_ones: Vec<_> = answer.iter().zip(&families)
                 .filter(|(_, (_, denied))| *denied).map(|(address, _)| *address).collect();
-            let refuse = |address| denied_ones.contains(&address).then(denied);
-            let chosen = select(&interleave(answer.clone()), &refuse);
+            let check = |address| permit(!denied_ones.contains(&address));
+            let chosen = select(&interleave(answer.clone()), &check);
             let permitted = dialled(&chosen);
             let possible = answer.len() - denied_ones.len();
             prop_assert_eq!(permitted.len(), possible.min(MOST_DIALLED));

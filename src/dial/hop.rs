@@ -1,28 +1,31 @@
-//! How many proxies on this machine a connection has passed through, counted in what IP counts hops
-//! with: the time to live (RFC 791), the hop limit (RFC 8200).
+//! Counts the proxies on this machine that a connection has passed through, by the IP time to live
+//! (RFC 791) or hop limit (RFC 8200).
 //!
-//! Two proxies that lead to each other cannot recognise each other's connections, and nothing that
-//! they relay tells of the way so far. But packets within a machine pass no router, so a proxy that
-//! dials an address of this machine for a client on this machine can do what a router does: it
-//! sends them with one hop less than they came with. The system's own clients begin with its
-//! default. Linux keeps what a connection was opened with where a UDP socket has its multicast TTL.
+//! Two proxies that forward to each other cannot recognise each other's connections, and the
+//! relayed data does not show the path. But packets within a machine pass no router, so a proxy
+//! that dials an address of this machine for a client on this machine can act like a router: it
+//! sends packets with one hop less than they arrived with. Other clients start with the system's
+//! default. Linux stores the TTL of the packet that opened a connection as the multicast TTL of the
+//! accepted socket.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Proxies that a connection may pass through on this machine. Longer chains are loops.
+/// Maximum number of proxies on this machine that a connection may pass through. Longer chains are
+/// loops.
 pub(crate) const MOST_HOPS: u32 = 16;
 
-/// How long the list of this machine's addresses is good for.
+/// How long the list of this machine's addresses is cached.
 const RENEWED: Duration = Duration::from_secs(10);
 
-/// Hops that the client's packets had left, of the default; 0 on other systems, from other machines,
-/// and from clients that chose a time to live of their own.
+/// Number of proxies that a client's connection has passed through: the default TTL minus that of
+/// its packets. 0 on other systems, for clients on other machines, and for clients with a TTL of
+/// their own.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn hops_so_far(client: &tokio::net::TcpStream, from: SocketAddr) -> u32 {
     let socket = socket2::SockRef::from(client);
-    // A socket that takes both families tells it of IPv4 packets either way.
+    // A socket for both families reports it for IPv4 packets either way.
     let left = match from.ip().to_canonical() {
         IpAddr::V4(_) => socket.multicast_ttl_v4(),
         IpAddr::V6(_) => socket.multicast_hops_v6(),
@@ -39,9 +42,9 @@ pub(crate) fn hops_so_far(_client: &tokio::net::TcpStream, _from: SocketAddr) ->
     0
 }
 
-/// Lets what this socket sends tell the next proxy on this machine that there was one more.
+/// Sets the TTL of a socket to one hop less, for the next proxy on this machine.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn count(socket: &socket2::Socket, to: SocketAddr, hops_so_far: u32) {
+pub(super) fn add_hop(socket: &socket2::Socket, to: SocketAddr, hops_so_far: u32) {
     if !is_here(to.ip()) {
         return;
     }
@@ -58,9 +61,9 @@ pub(super) fn count(socket: &socket2::Socket, to: SocketAddr, hops_so_far: u32) 
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn count(_socket: &socket2::Socket, _to: SocketAddr, _hops_so_far: u32) {}
+pub(super) fn add_hop(_socket: &socket2::Socket, _to: SocketAddr, _hops_so_far: u32) {}
 
-/// What the system gives to sockets that say nothing of it.
+/// The default TTL of the system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn default_for(ip: IpAddr) -> Option<u32> {
     use socket2::{Domain, Socket, Type};
@@ -124,7 +127,7 @@ fn locals() -> Vec<Local> {
             if_addrs::IfAddr::V4(address) => address.prefixlen,
             if_addrs::IfAddr::V6(address) => address.prefixlen,
         };
-        // IPv6 has no such rule: there each address is its own.
+        // IPv6 has no such rule: only the address itself is local.
         let is_all = interface.ip().is_ipv4() && loopback.contains(&interface.name.as_str());
         match ipnet::IpNet::new(interface.ip(), bits) {
             Ok(network) if is_all => Local::Network(network),

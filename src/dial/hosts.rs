@@ -6,21 +6,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// Which names the hosts file has. It is read again when it has changed.
+/// The set of names in the hosts file. It is reloaded when the file has changed.
 ///
-/// The addresses are not kept: the system's resolver tells them, in its own order and by its own
-/// rules. All that matters here is that it need not ask the network for such a name.
+/// The addresses are not stored: the system's resolver provides them, in its own order. What
+/// matters here is only that it need not ask the network for such a name.
 #[derive(Debug)]
 pub(super) struct Hosts {
     path: PathBuf,
     version: Option<Version>,
-    /// Hashes, because lists of advertisers' hosts have 200,000 names. Two names with one hash do
-    /// no harm.
+    /// Hashes, because block lists have 200,000 names. A collision is harmless.
     names: HashSet<u64>,
     hasher: RandomState,
 }
 
-/// What changes when a file is written.
+/// Metadata that change when the file is written.
 #[derive(Debug, PartialEq, Eq)]
 struct Version {
     modified: Option<SystemTime>,
@@ -28,17 +27,17 @@ struct Version {
 }
 
 impl Hosts {
-    /// The system's own file.
-    pub(super) fn of_system() -> Self {
-        Self::at(system_path())
+    /// The system's hosts file.
+    pub(super) fn system() -> Self {
+        Self::from_path(system_path())
     }
 
-    /// Another file.
-    pub(super) fn at(path: PathBuf) -> Self {
+    /// A hosts file at this path.
+    pub(super) fn from_path(path: PathBuf) -> Self {
         Self { path, version: None, names: HashSet::new(), hasher: RandomState::new() }
     }
 
-    /// Whether the file has this name, which is in lower case.
+    /// Whether the file has this name, in lower case.
     pub(super) fn has(&mut self, name: &str) -> bool {
         let metadata = fs::metadata(&self.path).ok();
         let version =
@@ -82,7 +81,7 @@ mod tests {
     fn names_are_read_again_when_the_file_changes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hosts");
-        let mut hosts = Hosts::at(path.clone());
+        let mut hosts = Hosts::from_path(path.clone());
         assert!(!hosts.has("one"));
         fs::write(&path, "127.0.0.1 One uno # two\n# 127.0.0.1 three\n\n::1\tfour").unwrap();
         for (name, there) in

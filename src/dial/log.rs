@@ -1,4 +1,4 @@
-//! What is remembered of dialling until it is recorded.
+//! What is recorded about dialling.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -7,19 +7,18 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::attempt::AttemptError;
-use crate::clock::{Moment, Nanos};
+use crate::clock::{CompactDuration, CompactInstant};
 use crate::fault::Fault;
 use crate::record::{self, AttemptOutcome, Report, ResolveSource};
 
-/// How dialling goes on. It is filled on the way, so that it is complete also when dialling is
-/// given up in the middle. Each open pair keeps one.
+/// The course of dialling. It is filled step by step, so that it is complete even if dialling is
+/// cancelled. Each open pair has one.
 #[derive(Debug, Default)]
 pub(crate) struct DialLog {
-    pub(super) resolve: Option<Nanos>,
+    pub(super) resolve: Option<CompactDuration>,
     pub(super) source: Option<ResolveSource>,
-    pub(super) connect: Option<Nanos>,
-    /// How many addresses there were to dial, which are at most as many as a message of DNS has
-    /// room for.
+    pub(super) connect: Option<CompactDuration>,
+    /// Number of addresses in the answer; at most as many as fit into a DNS message.
     pub(super) addresses: Option<NonZeroU16>,
     /// Nearly always one.
     pub(super) attempts: SmallVec<[Attempt; 1]>,
@@ -31,42 +30,42 @@ pub(crate) struct DialLog {
 pub(super) struct Attempt {
     pub(super) address: SocketAddr,
     /// From the first attempt's beginning to this one's.
-    pub(super) started_after: Nanos,
-    pub(super) duration: Nanos,
-    pub(super) end: End,
+    pub(super) started_after: CompactDuration,
+    pub(super) duration: CompactDuration,
+    pub(super) end: AttemptEnd,
 }
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum AttemptEnd {
     Connected,
-    Failed(Box<Failed>),
-    /// Also while it is under way.
+    Failed(Box<FailedAttempt>),
+    /// Cancelled, or still in progress.
     Cancelled {
         syn_retransmits: Option<u64>,
     },
 }
 
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct FailedAttempt {
     fault: Option<Fault>,
     syn_retransmits: Option<u64>,
 }
 
-/// The parent proxy that the way goes through.
+/// The parent proxy, if one is used.
 #[derive(Debug)]
 pub(super) struct Parent {
     pub(super) via: String,
-    /// When it said that the target is reached.
-    pub(super) tunnelled: Option<Moment>,
-    /// How long it was asked.
-    pub(super) took: Nanos,
+    /// When it confirmed the connection to the target.
+    pub(super) tunnelled: Option<CompactInstant>,
+    /// How long opening the tunnel took.
+    pub(super) took: CompactDuration,
 }
 
 impl DialLog {
-    /// How long names were looked up.
+    /// Duration of name look-ups.
     pub(crate) fn resolve(&self) -> Option<Duration> {
-        self.resolve.map(Nanos::get)
+        self.resolve.map(CompactDuration::get)
     }
 
     /// Where the addresses came from.
@@ -79,51 +78,52 @@ impl DialLog {
         !self.attempts.is_empty()
     }
 
-    /// How long connecting took, with a parent proxy to its answer.
+    /// Duration of connecting; with a parent proxy, including its answer.
     pub(crate) fn connect(&self) -> Option<Duration> {
-        self.connect.map(Nanos::get)
+        self.connect.map(CompactDuration::get)
     }
 
-    /// The parent proxy, where the way goes through one.
+    /// The parent proxy, if one is used.
     pub(crate) fn via(&self) -> Option<String> {
         self.parent.as_ref().map(|parent| parent.via.clone())
     }
 
-    /// How much of the time to connect the parent proxy was asked.
-    pub(crate) fn asking_took(&self) -> Duration {
+    /// The part of the time to connect that opening the tunnel took.
+    pub(crate) fn tunnel_setup_time(&self) -> Duration {
         self.parent.as_ref().map_or(Duration::ZERO, |parent| parent.took.get())
     }
 
-    /// When the parent proxy said that the target is reached.
-    pub(crate) fn tunnelled(&self) -> Option<Moment> {
+    /// When the parent proxy confirmed the connection to the target.
+    pub(crate) fn tunnelled(&self) -> Option<CompactInstant> {
         self.parent.as_ref()?.tunnelled
     }
 
-    /// The address that was connected to, and how many attempts before it failed.
+    /// The address of the winning attempt, and how many attempts failed.
     pub(crate) fn winner(&self) -> Option<(SocketAddr, usize)> {
-        let won = self.attempts.iter().find(|attempt| matches!(attempt.end, End::Connected))?;
-        let failed = |attempt: &&Attempt| matches!(attempt.end, End::Failed(_));
+        let won =
+            self.attempts.iter().find(|attempt| matches!(attempt.end, AttemptEnd::Connected))?;
+        let failed = |attempt: &&Attempt| matches!(attempt.end, AttemptEnd::Failed(_));
         Some((won.address, self.attempts.iter().filter(failed).count()))
     }
 
-    /// How many of the addresses are not in the attempts.
+    /// How many of the addresses were not attempted.
     pub(crate) fn attempts_omitted(&self) -> Option<u64> {
         let tried = u64::try_from(self.attempts.len()).unwrap_or(u64::MAX);
         self.addresses.map(|addresses| u64::from(addresses.get()).saturating_sub(tried))
     }
 
-    /// The attempts as the record shows them. The winner's SYNs stand in the first look at its
-    /// socket.
+    /// The attempts for the record. The winner's retransmitted SYNs are in the first snapshot of
+    /// its socket.
     pub(crate) fn attempts(&self, upstream: Option<&Report>) -> Vec<record::Attempt> {
         let opened = upstream.and_then(|leg| leg.opened_info.as_ref());
         let syns_of_winner = opened.and_then(|info| info.sys_info.syn_retransmits());
         let recorded = |attempt: &Attempt| {
             let (outcome, syn_retransmits, fault) = match &attempt.end {
-                End::Connected => (AttemptOutcome::Ok, syns_of_winner, None),
-                End::Failed(failed) => {
+                AttemptEnd::Connected => (AttemptOutcome::Ok, syns_of_winner, None),
+                AttemptEnd::Failed(failed) => {
                     (AttemptOutcome::Error, failed.syn_retransmits, failed.fault.as_ref())
                 }
-                End::Cancelled { syn_retransmits } => {
+                AttemptEnd::Cancelled { syn_retransmits } => {
                     (AttemptOutcome::Cancelled, *syn_retransmits, None)
                 }
             };
@@ -141,11 +141,11 @@ impl DialLog {
     }
 }
 
-impl From<&AttemptError> for End {
+impl From<&AttemptError> for AttemptEnd {
     fn from(error: &AttemptError) -> Self {
         let AttemptError { failure, syn_retransmits } = error;
         let fault = failure.fault.clone();
-        Self::Failed(Box::new(Failed { fault, syn_retransmits: *syn_retransmits }))
+        Self::Failed(Box::new(FailedAttempt { fault, syn_retransmits: *syn_retransmits }))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reaching the upstream: resolve, connect, remember every attempt, and ask a parent proxy if need be.
+//! Dials the upstream: resolves, connects, records every attempt, and opens a tunnel through a
+//! parent proxy.
 
 mod attempt;
 mod cache;
@@ -19,51 +20,51 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Nanos;
+use crate::clock::CompactDuration;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{Phase, ResolveSource};
 use crate::socket_options::Outgoing;
 use crate::target::Target;
-use attempt::Dialling;
+use attempt::DialConfig;
 pub(crate) use attempt::OwnStream;
-use cache::{Found, Resolver};
+use cache::{Resolution, Resolver};
 pub(crate) use hop::{MOST_HOPS, hops_so_far, is_here};
 pub(crate) use log::DialLog;
 use log::Parent;
-pub(crate) use own_connections::{Origin, OwnConnection, OwnConnections, Pending};
+pub(crate) use own_connections::{DialIds, Origin, OwnConnection, OwnConnections};
 use race::{ExtraAttempts, race};
 #[cfg(any(test, fuzzing))]
 pub(crate) use tunnel::fuzzing;
-pub(crate) use tunnel::{PARENT, Tunnel, say};
+pub(crate) use tunnel::{PARENT, Tunnel, write_to_peer};
 use via::Protocol;
 pub use via::{Exception, ParseViaError, Via};
 
-/// How long dialling may take, and where it may not go.
+/// Limits of one dial.
 pub(crate) struct Limits<'l> {
     pub(crate) timeout: Duration,
-    /// How many proxies on this machine the client has come through. `None`: it is not counted.
+    /// How many proxies on this machine the client has come through. `None`: not counted.
     pub(crate) hops: Option<u32>,
-    /// The client that it is for: each has its share of the look-ups.
+    /// The client of the dial, for its share of the look-ups.
     pub(crate) client: Option<IpAddr>,
-    /// Why an address of the target may not be dialled.
-    pub(crate) refuse: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
-    /// Why the target may not be reached by its name alone, which a parent proxy looks up.
-    pub(crate) refuse_name: &'l (dyn Fn() -> Option<Fault> + Sync),
-    /// Why an address of the parent proxy may not be dialled.
-    pub(crate) refuse_parent: &'l (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
+    /// Checks an address of the target before it is dialled.
+    pub(crate) check_address: &'l (dyn Fn(SocketAddr) -> Result<(), Fault> + Sync),
+    /// Checks the target's name, where a parent proxy looks it up.
+    pub(crate) check_name: &'l (dyn Fn() -> Result<(), Fault> + Sync),
+    /// Checks an address of the parent proxy before it is dialled.
+    pub(crate) check_parent: &'l (dyn Fn(SocketAddr) -> Result<(), Fault> + Sync),
 }
 
-/// Which addresses are dialled.
+/// Address families to dial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Family {
-    /// Those of both families.
+    /// Both families.
     #[default]
     Any,
-    /// IPv4 addresses alone.
+    /// IPv4 only.
     V4,
-    /// IPv6 addresses alone.
+    /// IPv6 only.
     V6,
 }
 
@@ -77,25 +78,25 @@ impl Family {
     }
 }
 
-/// A connection that was had.
+/// An established connection.
 #[derive(Debug)]
-pub(crate) struct Dialled<'v> {
+pub(crate) struct DialledStream<'v> {
     pub(crate) stream: OwnStream,
     pub(crate) leads_to: LeadsTo<'v>,
 }
 
-/// Where a connection leads.
+/// What is at the other end of a connection.
 #[derive(Debug)]
 pub(crate) enum LeadsTo<'v> {
-    /// To the target.
+    /// The target.
     Target,
-    /// To a parent proxy that is to be asked for a tunnel.
+    /// A parent proxy that must open a tunnel.
     Tunnel(Box<Tunnel<'v>>),
-    /// To a parent proxy that takes the client's own request, in absolute form.
+    /// A parent proxy that takes the client's own request in absolute form.
     Parent(&'v Via),
 }
 
-/// The way to targets that all pairs of a run share.
+/// Dials targets; shared by all pairs of a run.
 #[derive(Debug)]
 pub(crate) struct Dialler {
     family: Family,
@@ -116,15 +117,15 @@ impl Dialler {
         }
     }
 
-    /// What was dialled and is not closed yet.
+    /// Connections that were dialled and are not closed yet.
     pub(crate) fn own_connections(&self) -> &OwnConnections {
         &self.own
     }
 
-    /// Connects to `target`, or to the parent proxy that leads to it, `via` unless the target is one of
-    /// its exceptions, by whichever of its addresses answers first. When `abandoned` is ready before that, its failure is the result. `in_http`: the
-    /// client's request is one that an HTTP parent takes as it is; many let nobody have a tunnel to
-    /// port 80.
+    /// Connects to `target`, or to the parent proxy `via` unless the target is one of its
+    /// exceptions, by whichever address answers first. When `client_gone` is ready before that, its
+    /// failure is the result. `in_http`: an HTTP parent can take the client's request as it is;
+    /// many do not allow tunnels to port 80.
     pub(crate) async fn dial<'v>(
         &self,
         target: &Target,
@@ -132,30 +133,30 @@ impl Dialler {
         in_http: bool,
         limits: Limits<'_>,
         log: &mut DialLog,
-        mut abandoned: Pin<&mut impl Future<Output = Failure>>,
-    ) -> Result<Dialled<'v>, Failure> {
+        mut client_gone: Pin<&mut impl Future<Output = Failure>>,
+    ) -> Result<DialledStream<'v>, Failure> {
         let deadline = crate::clock::deadline(Instant::now(), limits.timeout);
-        let tunnel = match via.filter(|via| !via.excepts(target)) {
+        let tunnel = match via.filter(|via| !via.bypasses(target)) {
             Some(via) => {
-                let abandoned = abandoned.as_mut();
-                let tunnel = self.tunnel(via, target, deadline, &limits, log, abandoned);
-                // Boxed, like all of it: tasks need not keep room for what few of them do.
+                let client_gone = client_gone.as_mut();
+                let tunnel = self.tunnel(via, target, deadline, &limits, log, client_gone);
+                // Boxed, so that other tasks reserve no space for it.
                 Some(Box::new(Box::pin(tunnel).await?))
             }
             None => None,
         };
-        let (next, refuse) = match &tunnel {
-            Some(tunnel) => (&tunnel.via.parent, limits.refuse_parent),
-            None => (target, limits.refuse),
+        let (next, check) = match &tunnel {
+            Some(tunnel) => (&tunnel.via.parent, limits.check_parent),
+            None => (target, limits.check_address),
         };
-        let resolved = self.resolve(next, limits.client, deadline, log, abandoned.as_mut()).await;
+        let resolved = self.resolve(next, limits.client, deadline, log, client_gone.as_mut()).await;
         let addresses = resolved.map_err(|failure| match tunnel {
             Some(_) => of_parent(failure),
             None => failure,
         })?;
-        let how = Dialling { sockets: self.sockets, hops: limits.hops, own: &self.own };
-        let terms = race::Terms { how, deadline, refuse, extra: &self.extra_attempts };
-        let stream = race(&addresses, terms, log, abandoned).await?;
+        let dial = DialConfig { sockets: self.sockets, hops: limits.hops, own: &self.own };
+        let config = race::RaceConfig { dial, deadline, check, extra: &self.extra_attempts };
+        let stream = race(&addresses, config, log, client_gone).await?;
         let leads_to = match tunnel {
             None => LeadsTo::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {
@@ -163,11 +164,11 @@ impl Dialler {
             }
             Some(tunnel) => LeadsTo::Tunnel(tunnel),
         };
-        Ok(Dialled { stream, leads_to })
+        Ok(DialledStream { stream, leads_to })
     }
 
-    /// What the parent proxy will be asked for. An address that may not be dialled is none that it
-    /// is asked for.
+    /// The tunnel to request from the parent proxy. Addresses that may not be dialled are not
+    /// requested either.
     async fn tunnel<'v>(
         &self,
         via: &'v Via,
@@ -175,28 +176,28 @@ impl Dialler {
         deadline: Instant,
         limits: &Limits<'_>,
         log: &mut DialLog,
-        abandoned: Pin<&mut impl Future<Output = Failure>>,
+        client_gone: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Tunnel<'v>, Failure> {
         log.parent = Some(Box::new(Parent {
             via: via.to_string(),
             tunnelled: None,
-            took: Nanos::default(),
+            took: CompactDuration::default(),
         }));
         let addresses = match target.literal() {
             Some(address) => vec![address],
             None if via.looks_names_up() => {
-                return match (limits.refuse_name)() {
-                    None => Ok(Tunnel { via, target: target.clone(), deadline }),
-                    Some(fault) => Err(Failure::denied(Phase::Connect, fault)),
+                return match (limits.check_name)() {
+                    Ok(()) => Ok(Tunnel { via, target: target.clone(), deadline }),
+                    Err(fault) => Err(Failure::denied(Phase::Connect, fault)),
                 };
             }
-            None => self.resolve(target, limits.client, deadline, log, abandoned).await?,
+            None => self.resolve(target, limits.client, deadline, log, client_gone).await?,
         };
         let mut refused = None;
         for address in addresses {
-            match (limits.refuse)(address) {
-                None => return Ok(Tunnel { via, target: address.into(), deadline }),
-                Some(fault) => refused = refused.or(Some(fault)),
+            match (limits.check_address)(address) {
+                Ok(()) => return Ok(Tunnel { via, target: address.into(), deadline }),
+                Err(fault) => refused = refused.or(Some(fault)),
             }
         }
         Err(refused.map_or_else(
@@ -212,7 +213,7 @@ impl Dialler {
         client: Option<IpAddr>,
         deadline: Instant,
         log: &mut DialLog,
-        abandoned: Pin<&mut impl Future<Output = Failure>>,
+        client_gone: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<Vec<SocketAddr>, Failure> {
         if let Some(address) = target.literal() {
             log.source.get_or_insert(ResolveSource::Literal);
@@ -237,30 +238,30 @@ impl Dialler {
         };
         let with_ports =
             |addresses: cache::Addresses| addresses.iter().copied().map(with_port).collect();
-        let question = match self.resolver.find(&target.lookup_name(), client.into()) {
-            Found::Known(addresses) => {
-                // Of two names, one may have been looked up.
+        let wait = match self.resolver.find(&target.lookup_name(), client.into()) {
+            Resolution::Cached(addresses) => {
+                // Another name may have been looked up already.
                 if log.resolve.is_none() {
                     log.source = Some(ResolveSource::Cache);
                 }
                 return Ok(with_ports(addresses));
             }
-            Found::Loopback(addresses) => {
+            Resolution::Loopback(addresses) => {
                 log.source.get_or_insert(ResolveSource::Literal);
                 return Ok(with_ports(addresses));
             }
-            Found::Overloaded => {
+            Resolution::Overloaded => {
                 log.source = Some(ResolveSource::Failed);
                 return Err(resolve::overloaded());
             }
-            Found::Asked(question) => question,
+            Resolution::Pending(wait) => wait,
         };
 
         let began = Instant::now();
         let looked_up = tokio::select! {
             biased;
-            looked_up = question.answer() => looked_up.map_err(resolve::failed),
-            failure = abandoned => Err(Failure { phase: Phase::Resolve, ..failure }),
+            looked_up = wait.answer() => looked_up.map_err(resolve::failed),
+            failure = client_gone => Err(Failure { phase: Phase::Resolve, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
                 let text = "the resolver timed out";
                 Err(Failure::timed_out(Phase::Resolve, "RESOLVE_TIMEOUT", text))
@@ -275,8 +276,7 @@ impl Dialler {
     }
 }
 
-/// Says that it is the parent proxy whose addresses are not known; others have a word on whom they are
-/// about.
+/// Names the parent proxy in the text of a failed look-up; other failures name it already.
 fn of_parent(mut failure: Failure) -> Failure {
     if let Some(fault) = failure.fault.as_mut().filter(|fault| resolve::is_code(&fault.code)) {
         fault.text = format!("{PARENT}: {}", fault.text).into();

@@ -1,12 +1,12 @@
-//! The connections that this proxy has dialled, so that one that comes back to a listener of its own
-//! is recognised when it is accepted.
+//! Registry of the connections that this proxy has dialled, to recognise one that comes back to one
+//! of its listeners.
 //!
-//! A connection is known by its four numbers, not by its own address alone: the system gives the
-//! same local port to connections that lead to different peers.
+//! A connection is identified by both addresses and ports: the system may use the same local port
+//! for connections to different peers.
 //!
-//! A listener may accept a connection before connect(2) has returned to whoever dialled it, and the
-//! local port is not known earlier. So what is being dialled is registered as well, by its peer:
-//! while a connection to the accepted address is about to be registered, it is not decided yet.
+//! A listener may accept a connection before connect(2) has returned in the dialling task, and the
+//! local port is not known earlier. So dials in progress are registered as well, by peer: while one
+//! to the accepted address is in progress, the origin is undecided.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-/// Connections from the same local address are kept together, and others with them.
+/// Number of shards; connections from the same local address share one.
 const SHARDS: usize = 1024;
 
-/// An address as all spellings and both families of sockets have it.
+/// A canonical address: IPv4-mapped addresses as IPv4.
 type Address = (IpAddr, u16);
 
 /// All connections that were dialled and are not closed yet.
@@ -26,13 +26,13 @@ type Address = (IpAddr, u16);
 pub(crate) struct OwnConnections {
     shards: Box<[Mutex<Vec<Entry>>]>,
     hashed: RandomState,
-    dialling: Mutex<Dialling>,
-    /// As many as are in `dialling`, for whoever finds none.
+    dialling: Mutex<DialsInProgress>,
+    /// Number of dials in progress, to skip the lock when there are none.
     dialling_count: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
-struct Dialling {
+struct DialsInProgress {
     last_id: u64,
     peers: Vec<(u64, Address)>,
 }
@@ -43,42 +43,42 @@ struct Entry {
     has_returned: bool,
 }
 
-/// The two ends of a connection that we dialled: the low bits of their hashes.
+/// Both ends of a connection, as the low bits of their hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ends {
     local: u32,
     peer: u32,
 }
 
-/// A connection that is registered for as long as this lives, which must be longer than its socket.
+/// Registration of a connection; must outlive its socket.
 #[derive(Debug)]
 pub(crate) struct OwnConnection {
     all: Arc<OwnConnections>,
     ends: Ends,
 }
 
-/// A connection that is being dialled.
+/// Registration of a dial in progress.
 #[derive(Debug)]
-pub(super) struct BeingDialled<'a> {
+pub(super) struct DialGuard<'a> {
     all: &'a Arc<OwnConnections>,
     id: u64,
     peer: Address,
 }
 
-/// Whose an accepted connection is.
+/// The origin of an accepted connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Another program's.
+    /// Another program.
     Elsewhere,
-    /// Ours: the other end is a socket that we dialled.
+    /// This proxy: the other end is a socket that we dialled.
     Own,
-    /// Not to be told before these have been registered.
-    Undecided(Pending),
+    /// Undecided until these dials have been registered.
+    Undecided(DialIds),
 }
 
-/// Connections that were being dialled at a time.
+/// Dials in progress.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Pending(SmallVec<[u64; 4]>);
+pub(crate) struct DialIds(SmallVec<[u64; 4]>);
 
 impl Default for OwnConnections {
     fn default() -> Self {
@@ -92,21 +92,21 @@ impl Default for OwnConnections {
 }
 
 impl OwnConnections {
-    /// Notes that a connection to this address is going to be dialled.
-    pub(super) fn dial<'a>(self: &'a Arc<Self>, peer: SocketAddr) -> BeingDialled<'a> {
-        let peer = reached(peer);
+    /// Registers a dial to this address.
+    pub(super) fn dial<'a>(self: &'a Arc<Self>, peer: SocketAddr) -> DialGuard<'a> {
+        let peer = destination_of(peer);
         let mut dialling = lock(&self.dialling);
         dialling.last_id += 1;
         let id = dialling.last_id;
         dialling.peers.push((id, peer));
         self.dialling_count.store(dialling.peers.len(), Ordering::SeqCst);
         drop(dialling);
-        BeingDialled { all: self, id, peer }
+        DialGuard { all: self, id, peer }
     }
 
-    /// Whose the connection is that was accepted from `client` at `local`. `original` tells where it
-    /// was going before rules of the kernel diverted it, as all are where `is_diverted`; it is asked
-    /// only where that matters.
+    /// The origin of a connection accepted from `client` at `local`. `original` returns the
+    /// destination before kernel rules diverted it, as they divert all connections if
+    /// `is_diverted`; it is only called when needed.
     pub(crate) fn origin(
         &self,
         client: SocketAddr,
@@ -115,7 +115,7 @@ impl OwnConnections {
         mut original: impl FnMut() -> Option<SocketAddr>,
     ) -> Origin {
         let (client, local) = (canonical(client), canonical(local));
-        // Before the register is searched: what is registered after that was being dialled until then.
+        // Read before the search: a connection registered later was a dial in progress until then.
         let pending = match self.dialling_count.load(Ordering::SeqCst) {
             0 => SmallVec::new(),
             _ if is_diverted => self.pending(original().map_or(local, canonical)),
@@ -136,11 +136,11 @@ impl OwnConnections {
             entry.has_returned = true;
             return Origin::Own;
         }
-        if pending.is_empty() { Origin::Elsewhere } else { Origin::Undecided(Pending(pending)) }
+        if pending.is_empty() { Origin::Elsewhere } else { Origin::Undecided(DialIds(pending)) }
     }
 
-    /// Whether none of these is being dialled any more.
-    pub(crate) fn is_decided(&self, pending: &Pending) -> bool {
+    /// Whether none of these dials is in progress any more.
+    pub(crate) fn is_decided(&self, pending: &DialIds) -> bool {
         let dialling = lock(&self.dialling);
         !dialling.peers.iter().any(|(id, _)| pending.0.contains(id))
     }
@@ -163,8 +163,8 @@ impl OwnConnections {
     }
 }
 
-impl BeingDialled<'_> {
-    /// Registers it with the address that the system has given it.
+impl DialGuard<'_> {
+    /// Registers the connection with its local address.
     pub(super) fn register(self, local: SocketAddr) -> OwnConnection {
         let ends = self.all.ends(canonical(local), self.peer);
         lock(self.all.shard(ends)).push(Entry { ends, has_returned: false });
@@ -172,7 +172,7 @@ impl BeingDialled<'_> {
     }
 }
 
-impl Drop for BeingDialled<'_> {
+impl Drop for DialGuard<'_> {
     fn drop(&mut self) {
         let mut dialling = lock(&self.all.dialling);
         dialling.peers.retain(|(id, _)| *id != self.id);
@@ -181,7 +181,7 @@ impl Drop for BeingDialled<'_> {
 }
 
 impl OwnConnection {
-    /// Whether a listener of ours has accepted it.
+    /// Whether one of our listeners has accepted the connection.
     pub(crate) fn has_returned(&self) -> bool {
         let entries = lock(self.all.shard(self.ends));
         entries.iter().any(|entry| entry.ends == self.ends && entry.has_returned)
@@ -200,8 +200,8 @@ impl Drop for OwnConnection {
     }
 }
 
-/// Where a connection to this address arrives: to an unspecified one, at loopback.
-fn reached(dialled: SocketAddr) -> Address {
+/// The destination of a connection to this address: an unspecified address leads to loopback.
+fn destination_of(dialled: SocketAddr) -> Address {
     let (ip, port) = canonical(dialled);
     let ip = match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -215,7 +215,7 @@ fn canonical(address: SocketAddr) -> Address {
     (address.ip().to_canonical(), address.port())
 }
 
-/// Every statement leaves what it guards as it should be, so a panic elsewhere does not spoil it.
+/// The guarded state is consistent after every statement, so a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,17 +1,17 @@
 //! Threads on which names are looked up, shared out fairly among clients.
 //!
-//! getaddrinfo(3) blocks, by default for ten seconds and more where a name server is silent, and
-//! cannot be cancelled. So its threads are what a client could take from the others, and they are
-//! given out by these rules:
+//! getaddrinfo(3) blocks, by default for ten seconds or more if a name server is silent, and cannot
+//! be cancelled. So its threads are a resource that one client could take from all others. They are
+//! shared by these rules:
 //!
-//! - A client has at most 8 at a time. What it asks for beyond that waits, up to 256 look-ups; what
-//!   is beyond that fails at once.
-//! - A domain, which is the last two labels of a name, has at most 8 at a time, 4 of them for one
-//!   client: where name servers are silent, they mostly are for all of a domain.
-//! - Of several clients that wait, the one with the fewest threads comes first, and of these the
-//!   one that waits for the fewest look-ups.
-//! - Three kinds of look-ups have threads reserved that others cannot take: names of the hosts file;
-//!   names that were answered lately, whoever asks; and clients whose look-ups are answered.
+//! - A client has at most 8 threads at a time. Further look-ups wait, up to 256; beyond that they
+//! fail at once.
+//! - A domain (the last two labels of a name) has at most 8 threads at a time, 4 of them for one
+//! client: silent name servers mostly affect a whole domain.
+//! - Among waiting clients, the one with the fewest threads comes first, then the one with the
+//! fewest waiting look-ups.
+//! - Three kinds of look-ups have reserved threads: names in the hosts file; names that were
+//! answered recently, for any client; and look-ups of clients whose look-ups are answered.
 
 mod shares;
 
@@ -22,20 +22,20 @@ use std::time::Duration;
 
 use crate::descriptors;
 use shares::{Bounds, State};
-pub(super) use shares::{Client, Kind, Overloaded, Ran, Ticket};
+pub(super) use shares::{Client, Kind, LookupEnd, Overloaded, Ticket};
 
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Work for a thread.
+/// A task for a thread of the pool.
 pub(super) trait Task: Send + Sync {
-    /// Whether anybody still waits for it.
+    /// Whether anybody still waits for the result.
     fn is_wanted(&self) -> bool;
-    /// Does it.
-    fn run(&self) -> Ran;
+    /// Runs the task.
+    fn run(&self) -> LookupEnd;
 }
 
-/// The threads, none of which runs before there is work.
+/// A pool of threads, which are started on demand.
 pub(super) struct Pool<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -54,10 +54,10 @@ impl<T: Task + 'static> Pool<T> {
         Self(Arc::new(Shared { bounds, state: Mutex::default(), work: Condvar::new() }))
     }
 
-    /// Has a look-up run for `client`, now or later. A ticket that waits for other clients as well
-    /// runs for whichever has its turn first.
+    /// Runs a look-up for `client`, now or later. A ticket that also waits for other clients runs
+    /// when the first of them has its turn.
     pub(super) fn submit(&self, client: Client, ticket: &Arc<Ticket<T>>) -> Result<(), Overloaded> {
-        // Dropped after the lock is released.
+        // To be dropped after the lock is released.
         let mut unwanted = VecDeque::new();
         let mut state = self.0.lock();
         let added = state.add(client, ticket, &self.0.bounds, &mut unwanted);
@@ -73,7 +73,7 @@ impl<T: Task + 'static> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that every look-up that is ready has a thread.
+    /// Wakes or starts a thread for every look-up that is ready.
     fn call_threads(self: &Arc<Self>, state: &mut State<T>) {
         for _ in 0..state.ready.len().min(state.idle) {
             self.work.notify_one();
@@ -91,17 +91,17 @@ impl<T: Task + 'static> Shared<T> {
             Ok(_) => state.threads += 1,
             Err(error) => {
                 tracing::error!("cannot start a resolver thread: {error}");
-                // Others will do it; or else who asked is told that it was cut off.
+                // Other threads will run it; without any, the look-up fails.
                 if state.threads == 0 {
                     while let Some(running) = state.ready.pop_front() {
-                        state.end(&running, Ran::Unanswered);
+                        state.end(&running, LookupEnd::Unanswered);
                     }
                 }
             }
         }
     }
 
-    /// A thread's life.
+    /// The loop of a thread.
     fn work(self: Arc<Self>) {
         let mut state = self.lock();
         loop {
@@ -118,15 +118,15 @@ impl<T: Task + 'static> Shared<T> {
                 continue;
             };
             drop(state);
-            let ran = catch_unwind(AssertUnwindSafe(|| running.ticket.task.run()));
+            let end = catch_unwind(AssertUnwindSafe(|| running.ticket.task.run()));
             state = self.lock();
-            state.end(&running, ran.unwrap_or(Ran::Unanswered));
+            state.end(&running, end.unwrap_or(LookupEnd::Unanswered));
             while state.begin_next(&self.bounds) {}
-            // This thread is free for one of them.
+            // This thread counts as idle for them.
             state.idle += 1;
             self.call_threads(&mut state);
             state.idle -= 1;
-            // Its last owner may be this one: what it does then needs no lock of ours.
+            // This may be the last reference: it must be dropped without the lock.
             drop(state);
             drop(running);
             state = self.lock();

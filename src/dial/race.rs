@@ -12,30 +12,31 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::attempt::{self, AttemptError, Begun, Dialling, OwnStream};
+use super::attempt::{self, AttemptError, AttemptStart, DialConfig, OwnStream};
 use super::candidates::{self, Candidate};
-use super::log::{Attempt, DialLog, End};
+use super::log::{Attempt, AttemptEnd, DialLog};
 use super::resolve;
-use crate::clock::Nanos;
+use crate::clock::CompactDuration;
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, Outcome, Phase};
 
-/// RFC 8305 section 5, Connection Attempt Delay: how long an attempt has the field to itself.
+/// RFC 8305 section 5, Connection Attempt Delay: the time before the next attempt may start.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Attempts of one dial that are under way at most: each holds a descriptor.
+/// Maximum number of concurrent attempts of one dial: each holds a descriptor.
 const MOST_IN_FLIGHT: usize = 4;
 
-/// How long an attempt may be silent before it makes room for another address, where there is no
-/// room otherwise. Attempts begin 250 ms apart, so the oldest of four is as old as this when the
-/// fifth is due: a good fifth address is reached after 1 s, and the 16th after 3.75 s. If the fifth
-/// waited until an attempt ended by itself, silent addresses would keep it out until the deadline.
+/// How long an attempt may be silent before it is given up for another address, if there is no room
+/// otherwise. Attempts begin 250 ms apart, so the oldest of four is this old when the fifth is due:
+/// a good fifth address is reached after 1 s, and the 16th after 3.75 s. Otherwise silent addresses
+/// would block the fifth until the deadline.
 const SILENCE: Duration = ATTEMPT_DELAY.saturating_mul(4);
 
-/// The descriptors for attempts beside the first one of each dial, which all dials share. (The
-/// first one's is the connection's own.) Dials that get none of them have one attempt under way.
+/// Descriptors for attempts beyond the first one of each dial, shared by all dials. (The first
+/// one's descriptor is counted with the connection.) Dials that get none have one attempt at a
+/// time.
 #[derive(Debug)]
 pub(super) struct ExtraAttempts(Semaphore);
 
@@ -47,29 +48,29 @@ impl ExtraAttempts {
     }
 }
 
-/// Whom a race is for, and what it may do.
-pub(super) struct Terms<'t> {
-    pub(super) how: Dialling<'t>,
+/// Configuration of a race.
+pub(super) struct RaceConfig<'t> {
+    pub(super) dial: DialConfig<'t>,
     pub(super) deadline: Instant,
-    /// Why an address may not be dialled.
-    pub(super) refuse: &'t (dyn Fn(SocketAddr) -> Option<Fault> + Sync),
+    /// Checks an address before it is dialled.
+    pub(super) check: &'t (dyn Fn(SocketAddr) -> Result<(), Fault> + Sync),
     pub(super) extra: &'t ExtraAttempts,
 }
 
-/// Connects to one of `addresses`, of which there is at least one. An attempt that fails lets the
-/// next begin at once. Those that did not win are closed; all are in the log.
+/// Connects to one of `addresses`, which must not be empty. When an attempt fails, the next begins
+/// at once. Attempts that did not win are closed; all are in the log.
 pub(super) async fn race(
     addresses: &[SocketAddr],
-    terms: Terms<'_>,
+    config: RaceConfig<'_>,
     log: &mut DialLog,
-    mut abandoned: Pin<&mut impl Future<Output = Failure>>,
+    mut client_gone: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<OwnStream, Failure> {
-    let Terms { how, deadline, refuse, extra } = terms;
+    let RaceConfig { dial, deadline, check, extra } = config;
     let began = Instant::now();
     log.addresses = NonZeroU16::new(u16::try_from(addresses.len()).unwrap_or(u16::MAX));
-    let mut candidates = candidates::select(addresses, refuse).into_iter().peekable();
+    let mut candidates = candidates::select(addresses, check).into_iter().peekable();
     let mut race =
-        Race { log, how, began, extra, held: Vec::new(), running: Vec::new(), failure: None };
+        Race { log, dial, began, extra, held: Vec::new(), running: Vec::new(), failure: None };
     // When the next attempt may begin.
     let mut due = began;
     loop {
@@ -82,35 +83,35 @@ pub(super) async fn race(
             }
             let Some(candidate) = candidates.next() else { break };
             match race.start(candidate) {
-                Started::Connected(stream) => return Ok(stream),
-                Started::Waiting => due = Instant::now() + ATTEMPT_DELAY,
-                Started::Failed => {}
+                AttemptState::Connected(stream) => return Ok(stream),
+                AttemptState::Waiting => due = Instant::now() + ATTEMPT_DELAY,
+                AttemptState::Failed => {}
             }
         }
         if race.running.is_empty() && candidates.peek().is_none() {
-            return Err(race.lost());
+            return Err(race.into_failure());
         }
         let wake = match candidates.peek() {
             None => deadline,
-            // Without room: until the oldest attempt has been silent for long enough, or others
-            // give descriptors back.
+            // Without room: until the oldest attempt may be given up, or other dials release
+            // descriptors.
             Some(_) if due <= now => deadline.min(race.room_at(now + ATTEMPT_DELAY)),
             Some(_) => deadline.min(due),
         };
-        // In this order: nothing is registered with the timer when an answer is there.
+        // Biased: no timer is registered if an answer is there.
         tokio::select! {
             biased;
             won = poll_fn(|cx| race.poll(cx)) => match won {
                 Some(stream) => return Ok(stream),
                 None => due = Instant::now(),
             },
-            failure = abandoned.as_mut() => {
-                race.abandon();
+            failure = client_gone.as_mut() => {
+                race.cancel_all();
                 return Err(Failure { phase: Phase::Connect, ..failure });
             }
             () = tokio::time::sleep_until(wake.into()) => if Instant::now() >= deadline {
                 race.time_out();
-                return Err(race.lost());
+                return Err(race.into_failure());
             },
         }
     }
@@ -118,33 +119,33 @@ pub(super) async fn race(
 
 struct Race<'l> {
     log: &'l mut DialLog,
-    how: Dialling<'l>,
+    dial: DialConfig<'l>,
     began: Instant,
     extra: &'l ExtraAttempts,
-    /// One for each attempt under way but the first.
+    /// One permit for each concurrent attempt beyond the first.
     held: Vec<SemaphorePermit<'l>>,
-    /// The oldest comes first.
-    running: Vec<Running>,
-    /// Of the attempts that failed, the one that tells most.
+    /// The oldest first.
+    running: Vec<RunningAttempt>,
+    /// The most significant failure so far.
     failure: Option<Failure>,
 }
 
-/// An attempt under way.
-struct Running {
-    /// Its place in the log.
+/// An attempt in progress.
+struct RunningAttempt {
+    /// Index in the log.
     place: usize,
     began: Instant,
     own: OwnStream,
 }
 
-enum Started {
+enum AttemptState {
     Connected(OwnStream),
     Waiting,
     Failed,
 }
 
 impl Race<'_> {
-    /// Whether another attempt may begin; if need be, the oldest one is given up for it.
+    /// Whether another attempt may begin; gives up the oldest one if necessary.
     fn make_room(&mut self, now: Instant) -> bool {
         self.held.truncate(self.running.len().saturating_sub(1));
         if self.running.is_empty() {
@@ -158,55 +159,55 @@ impl Race<'_> {
         }
         let may_go = self.running.first().is_some_and(|oldest| now >= oldest.began + SILENCE);
         if may_go {
-            let Running { place, own, .. } = self.running.remove(0);
+            let RunningAttempt { place, own, .. } = self.running.remove(0);
             let text = "no answer yet; abandoned in favor of the next address";
-            self.silent(place, &own.stream, text);
+            self.time_out_attempt(place, &own.stream, text);
         }
         may_go
     }
 
-    /// When the oldest attempt may be given up for another one; at most `latest`.
+    /// When the oldest attempt may be given up; at most `latest`.
     fn room_at(&self, latest: Instant) -> Instant {
         self.running.first().map_or(latest, |oldest| latest.min(oldest.began + SILENCE))
     }
 
-    fn start(&mut self, candidate: Candidate) -> Started {
+    fn start(&mut self, candidate: Candidate) -> AttemptState {
         let Candidate { address, refused } = candidate;
         let place = self.log.attempts.len();
         let began = Instant::now();
         self.log.attempts.push(Attempt {
             address,
             started_after: match place {
-                0 => Nanos::default(),
+                0 => CompactDuration::default(),
                 _ => (began - self.began).into(),
             },
-            duration: Nanos::default(),
-            end: End::Cancelled { syn_retransmits: None },
+            duration: CompactDuration::default(),
+            end: AttemptEnd::Cancelled { syn_retransmits: None },
         });
         let begun = match refused {
-            Some(fault) => Begun::Failed(AttemptError {
+            Some(fault) => AttemptStart::Failed(AttemptError {
                 failure: Failure::denied(Phase::Connect, fault),
                 syn_retransmits: None,
             }),
-            None => attempt::begin(address, self.how),
+            None => attempt::start(address, self.dial),
         };
         match begun {
-            Begun::Connected(stream) => {
-                self.won(place);
-                Started::Connected(stream)
+            AttemptStart::Connected(stream) => {
+                self.log_winner(place);
+                AttemptState::Connected(stream)
             }
-            Begun::Waiting(stream) => {
-                self.running.push(Running { place, began, own: stream });
-                Started::Waiting
+            AttemptStart::Waiting(stream) => {
+                self.running.push(RunningAttempt { place, began, own: stream });
+                AttemptState::Waiting
             }
-            Begun::Failed(error) => {
-                self.failed(place, error);
-                Started::Failed
+            AttemptStart::Failed(error) => {
+                self.log_failure(place, error);
+                AttemptState::Failed
             }
         }
     }
 
-    /// Ready with the stream that won, or with `None` when attempts failed.
+    /// Ready with the stream of the winner, or with `None` when attempts failed.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<OwnStream>> {
         let mut one_failed = false;
         let mut index = 0;
@@ -216,45 +217,45 @@ impl Race<'_> {
                 continue;
             };
             let outcome = attempt::outcome(&running.own.stream, ready);
-            let Running { place, own, .. } = self.running.remove(index);
+            let RunningAttempt { place, own, .. } = self.running.remove(index);
             match outcome {
                 Ok(()) => {
-                    self.won(place);
+                    self.log_winner(place);
                     return Poll::Ready(Some(own));
                 }
-                Err(error) => self.failed(place, error),
+                Err(error) => self.log_failure(place, error),
             }
             one_failed = true;
         }
         if one_failed { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    fn won(&mut self, place: usize) {
+    fn log_winner(&mut self, place: usize) {
         let now = Instant::now();
-        self.ended(place, End::Connected, now);
+        self.log_end(place, AttemptEnd::Connected, now);
         self.cancel_others(now);
     }
 
-    fn failed(&mut self, place: usize, error: AttemptError) {
-        self.ended(place, End::from(&error), Instant::now());
+    fn log_failure(&mut self, place: usize, error: AttemptError) {
+        self.log_end(place, AttemptEnd::from(&error), Instant::now());
         let failure = error.failure;
         if self.failure.as_ref().is_none_or(|known| rank(&failure) < rank(known)) {
             self.failure = Some(failure);
         }
     }
 
-    /// Gives up what is still under way.
+    /// Cancels the other attempts.
     fn cancel_others(&mut self, now: Instant) {
-        for Running { place, own, .. } in std::mem::take(&mut self.running) {
+        for RunningAttempt { place, own, .. } in std::mem::take(&mut self.running) {
             let syn_retransmits = attempt::syn_retransmits(&own.stream);
-            self.ended(place, End::Cancelled { syn_retransmits }, now);
+            self.log_end(place, AttemptEnd::Cancelled { syn_retransmits }, now);
         }
     }
 
-    /// Nobody waits any more. An upstream that has accepted meanwhile is told so by a reset: an end
-    /// of stream would say that all was said.
-    fn abandon(&mut self) {
-        for Running { own, .. } in &self.running {
+    /// Cancels all attempts. An upstream that has accepted meanwhile gets a reset: an end of stream
+    /// would look like a complete connection.
+    fn cancel_all(&mut self) {
+        for RunningAttempt { own, .. } in &self.running {
             // If it fails, there is no connection to reset.
             let _ = SockRef::from(&own.stream).set_linger(Some(Duration::ZERO));
         }
@@ -262,19 +263,19 @@ impl Race<'_> {
     }
 
     fn time_out(&mut self) {
-        for Running { place, own, .. } in std::mem::take(&mut self.running) {
-            self.silent(place, &own.stream, "the connection attempt timed out");
+        for RunningAttempt { place, own, .. } in std::mem::take(&mut self.running) {
+            self.time_out_attempt(place, &own.stream, "the connection attempt timed out");
         }
     }
 
-    /// The attempt is over without an answer.
-    fn silent(&mut self, place: usize, stream: &TcpStream, text: &'static str) {
+    /// Ends an attempt without an answer.
+    fn time_out_attempt(&mut self, place: usize, stream: &TcpStream, text: &'static str) {
         let failure = Failure::timed_out(Phase::Connect, "CONNECT_TIMEOUT", text);
         let syn_retransmits = attempt::syn_retransmits(stream);
-        self.failed(place, AttemptError { failure, syn_retransmits });
+        self.log_failure(place, AttemptError { failure, syn_retransmits });
     }
 
-    fn ended(&mut self, place: usize, end: End, now: Instant) {
+    fn log_end(&mut self, place: usize, end: AttemptEnd, now: Instant) {
         let lasted = now - self.began;
         self.log.connect = Some(lasted.into());
         if let Some(attempt) = self.log.attempts.get_mut(place) {
@@ -283,14 +284,13 @@ impl Race<'_> {
         }
     }
 
-    fn lost(self) -> Failure {
+    fn into_failure(self) -> Failure {
         self.failure.unwrap_or_else(|| resolve::failed(resolve::no_address()))
     }
 }
 
-/// Of several failures, the pair's is the one that says most of the upstream, and of equals the
-/// first: our own rule, the upstream's answer, its silence, and last what lies before it (a family
-/// that this machine has no route for).
+/// Significance of a failure; the lowest rank is reported, and among equals the first: a rule of
+/// ours, an answer of the upstream, its silence, and last local causes (no route for a family).
 fn rank(failure: &Failure) -> u8 {
     match (failure.outcome, failure.by) {
         (Outcome::Denied, _) => 0,

@@ -1,4 +1,4 @@
-//! Names to addresses, by the system's resolver.
+//! Name resolution by the system's resolver.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -11,21 +11,22 @@ use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 
-/// The code where there are addresses, of the family alone that is not dialled.
+/// The error code when all addresses are of the family that is not dialled.
 pub(super) const OTHER_FAMILY: &str = "ADDRESS_FAMILY";
 
-/// Whether a code is one of those that tell why there are no addresses.
+/// Whether an error code is one of name resolution.
 pub(super) fn is_code(code: &str) -> bool {
     code == OTHER_FAMILY || ["EAI_", "RESOLVE_"].iter().any(|of| code.starts_with(of))
 }
 
-/// The addresses of a name with port 0, at least one, in the order in which they are tried: the
-/// system's (RFC 6724), with the families taking turns. Blocks until the system's resolver answers.
+/// Looks up the addresses of a name, at least one, with port 0, in the order in which they are
+/// tried: the system's (RFC 6724), with alternating families. Blocks until the system's resolver
+/// answers.
 pub(super) fn look_up(host: &str, family: Family) -> Result<Vec<SocketAddr>, Fault> {
     match addresses(host, family) {
         Ok(found) if !found.is_empty() => Ok(interleave(found)),
-        // Of a name that has addresses of the other family alone, some systems say that it does not
-        // exist.
+        // Some systems report that a name does not exist if it has only addresses of the other
+        // family.
         Err(error) if family != Family::Any && is_final(&error) => {
             match addresses(host, Family::Any) {
                 Ok(others) if !others.is_empty() => Err(other_family(family)),
@@ -37,7 +38,7 @@ pub(super) fn look_up(host: &str, family: Family) -> Result<Vec<SocketAddr>, Fau
     }
 }
 
-/// Whether it would be the same again in a moment.
+/// Whether a repetition would give the same error.
 fn is_final(error: &LookupError) -> bool {
     use LookupErrorKind::*;
     !matches!(error.kind(), Again | Memory | System)
@@ -55,11 +56,11 @@ fn addresses(host: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError>
     };
     let mut seen = HashSet::new();
     let found = dns_lookup::getaddrinfo(Some(host), None, Some(hints))?.flatten();
-    // The scope of a link-local address stays in it.
+    // Keeps the scope of link-local addresses.
     Ok(found.map(|entry| entry.sockaddr).filter(|&address| seen.insert(address)).collect())
 }
 
-/// What the pair's record says when there is no address.
+/// The failure of a look-up.
 pub(super) fn failed(fault: Fault) -> Failure {
     Failure {
         phase: Phase::Resolve,
@@ -70,7 +71,7 @@ pub(super) fn failed(fault: Fault) -> Failure {
     }
 }
 
-/// What it says when the client has too many look-ups under way.
+/// The failure when a client has too many waiting look-ups.
 pub(super) fn overloaded() -> Failure {
     let text = "too many lookups of this client are pending; try again later";
     Failure {
@@ -94,7 +95,7 @@ fn other_family(family: Family) -> Fault {
     Fault { code: OTHER_FAMILY.into(), text: text.into() }
 }
 
-/// The look-up's thread is gone: the program ends.
+/// The error when the look-up's thread is gone because the program ends.
 pub(super) fn cut_off() -> Fault {
     Fault { code: "EAI_FAIL".into(), text: "the lookup was cancelled".into() }
 }

@@ -1,4 +1,4 @@
-//! Talking with a client before its target is known, and when it cannot be had.
+//! Exchanges messages with a client before relaying, and when a request fails.
 
 use std::io;
 use std::net::Shutdown;
@@ -10,85 +10,86 @@ use tokio_util::sync::CancellationToken;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Parsed;
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 use crate::conn;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, How, Outcome, Phase};
 use crate::relay::Leg;
 
-/// Read at once.
+/// Size of a read.
 const READ: usize = 4 * 1024;
 
-/// After an error reply, this much of what the client still sends is read, and for so long: to
-/// close with unread input would reset the connection, and the client would lose the reply.
+/// After an error reply, at most this much input is read, for at most this long: closing with
+/// unread input would reset the connection, and the client would lose the reply.
 const LAST_READS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 
-/// What ends a dialogue from outside.
+/// Limits of a dialogue.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Conditions<'d> {
-    /// The request must be complete by then.
+pub(crate) struct DialogueLimits<'d> {
+    /// When the request must be complete.
     pub(crate) deadline: Instant,
-    /// The proxy must stop.
+    /// Cancelled when the proxy must stop.
     pub(crate) stop: &'d CancellationToken,
 }
 
-/// A conversation of the proxy's own with a client.
+/// The proxy's own conversation with a client.
 pub(crate) struct Dialogue<'d> {
     leg: &'d mut Leg,
-    /// What the client said and nobody has understood yet. It may be a password.
-    heard: Zeroizing<Vec<u8>>,
-    conditions: Conditions<'d>,
+    /// Received bytes that were not parsed yet. They may be a password.
+    buffer: Zeroizing<Vec<u8>>,
+    limits: DialogueLimits<'d>,
 }
 
-/// Why a message was not had.
-pub(crate) enum Unheard<B> {
+/// Why a message could not be read.
+pub(crate) enum MessageError<B> {
     /// It is malformed.
-    Bad(B),
-    /// It did not come to its end.
-    Cut(Failure),
+    Malformed(B),
+    /// The message is incomplete.
+    Incomplete(Failure),
 }
 
 impl<'d> Dialogue<'d> {
-    pub(crate) fn new(leg: &'d mut Leg, conditions: Conditions<'d>) -> Self {
-        Self { leg, heard: Zeroizing::default(), conditions }
+    pub(crate) fn new(leg: &'d mut Leg, limits: DialogueLimits<'d>) -> Self {
+        Self { leg, buffer: Zeroizing::default(), limits }
     }
 
-    /// The first byte of what comes next.
+    /// Waits for the first byte of the next message, without consuming it.
     pub(super) async fn first_byte(&mut self) -> Result<u8, Failure> {
         loop {
-            match self.heard.first() {
+            match self.buffer.first() {
                 Some(&byte) => return Ok(byte),
                 None => self.read().await?,
             }
         }
     }
 
-    /// The next message.
-    pub(super) async fn hear<T, B>(
+    /// Reads the next message.
+    pub(super) async fn read_message<T, B>(
         &mut self,
         parse: impl Fn(&[u8]) -> Parsed<T, B>,
-    ) -> Result<T, Unheard<B>> {
+    ) -> Result<T, MessageError<B>> {
         loop {
-            match parse(&self.heard) {
+            match parse(&self.buffer) {
                 Parsed::Complete(message, used) => {
-                    let understood = used.min(self.heard.len());
-                    self.heard.get_mut(..understood).unwrap_or_default().zeroize();
-                    self.heard.drain(..understood);
-                    self.consumed(used);
+                    let understood = used.min(self.buffer.len());
+                    self.buffer.get_mut(..understood).unwrap_or_default().zeroize();
+                    self.buffer.drain(..understood);
+                    self.count_consumed(used);
                     return Ok(message);
                 }
-                Parsed::Bad(bad) => return Err(Unheard::Bad(bad)),
-                Parsed::Partial => self.read().await.map_err(Unheard::Cut)?,
+                Parsed::Bad(bad) => return Err(MessageError::Malformed(bad)),
+                Parsed::Partial => self.read().await.map_err(MessageError::Incomplete)?,
             }
         }
     }
 
-    /// Says something.
-    pub(super) async fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let Conditions { deadline, stop } = self.conditions;
-        let writing =
-            async { write_own(self.leg, bytes).await.map_err(|error| broken(self.leg, &error)) };
+    /// Writes a message.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let DialogueLimits { deadline, stop } = self.limits;
+        let writing = async {
+            write_own(self.leg, bytes).await.map_err(|error| connection_error(self.leg, &error))
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(Failure::stopped(Phase::Request)),
@@ -97,88 +98,89 @@ impl<'d> Dialogue<'d> {
         }
     }
 
-    /// What the client said that was not understood.
-    pub(super) fn heard(&self) -> &[u8] {
-        &self.heard
+    /// Received bytes that were not parsed.
+    pub(super) fn unparsed(&self) -> &[u8] {
+        &self.buffer
     }
 
-    /// What the client said after its request.
+    /// Takes the bytes after the request.
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.heard)
+        std::mem::take(&mut *self.buffer)
     }
 
-    /// So many of the bytes that came were for the proxy.
-    pub(super) fn consumed(&mut self, bytes: usize) {
+    /// Counts received bytes that were for the proxy itself.
+    pub(super) fn count_consumed(&mut self, bytes: usize) {
         self.leg.state.meter.own_rx += bytes as u64;
     }
 
     async fn read(&mut self) -> Result<(), Failure> {
-        let Conditions { deadline, stop } = self.conditions;
-        let (leg, heard) = (&mut *self.leg, &mut self.heard);
+        let DialogueLimits { deadline, stop } = self.limits;
+        let (leg, buffer) = (&mut *self.leg, &mut self.buffer);
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Failure::stopped(Phase::Request)),
-            read = read_some(&leg.stream, heard) => read,
+            read = read_some(&leg.stream, buffer) => read,
             () = tokio::time::sleep_until(deadline.into()) => return Err(timed_out()),
         };
         match read {
             Ok(0) => {
-                leg.state.reached_end();
-                Err(left())
+                leg.state.note_fin();
+                Err(ended_early())
             }
             Ok(bytes) => {
-                leg.state.meter.rx.moved(bytes, Moment::now());
+                leg.state.meter.rx.count(bytes, CompactInstant::now());
                 Ok(())
             }
             Err(error) => {
-                leg.state.read_failed(&error);
-                Err(broken(leg, &error))
+                leg.state.note_read_error(&error);
+                Err(connection_error(leg, &error))
             }
         }
     }
 }
 
-/// Ends a connection whose request cannot be granted: the reply, our end of stream, and some
-/// patience, so that the client reads it.
-pub(crate) async fn farewell(leg: &mut Leg, reply: &[u8], stop: &CancellationToken) {
-    let (most, patience) = LAST_READS;
-    let talk = async {
+/// Ends a connection whose request has failed: writes the reply and our end of stream, then reads
+/// on for a while, so that the client gets the reply.
+pub(crate) async fn send_error_and_drain(leg: &mut Leg, reply: &[u8], stop: &CancellationToken) {
+    let (most, timeout) = LAST_READS;
+    let exchange = async {
         if write_own(leg, reply).await.is_err() {
             return;
         }
-        leg.state.meter.look_at_eof(&leg.stream);
+        leg.state.meter.snapshot_eof(&leg.stream);
         if SockRef::from(&leg.stream).shutdown(Shutdown::Write).is_err() {
             return;
         }
-        leg.state.meter.tx.ended = Some(Moment::now());
+        leg.state.meter.tx.ended = Some(CompactInstant::now());
         let mut unread = Vec::with_capacity(READ);
         let mut all = 0;
-        while all < most && !leg.state.gone {
+        while all < most && !leg.state.is_broken {
             unread.clear();
             match read_some(&leg.stream, &mut unread).await {
                 Ok(0) => {
-                    leg.state.reached_end();
+                    leg.state.note_fin();
                     break;
                 }
                 Ok(bytes) => {
                     all += bytes;
-                    leg.state.meter.rx.moved(bytes, Moment::now());
+                    leg.state.meter.rx.count(bytes, CompactInstant::now());
                 }
-                Err(error) => leg.state.read_failed(&error),
+                Err(error) => leg.state.note_read_error(&error),
             }
         }
     };
     tokio::select! {
         biased;
-        () = talk => {}
-        () = tokio::time::sleep(patience) => {}
+        () = exchange => {}
+        () = tokio::time::sleep(timeout) => {}
         () = stop.cancelled() => {}
     }
-    // All of it was for the proxy.
+    // All received bytes were for the proxy.
     leg.state.meter.own_rx = leg.state.meter.rx.bytes;
 }
 
-/// Reads once into the spare room of `buffer`. Whoever says nothing gets none.
+/// Reads once into the spare capacity of `buffer`, which is only allocated when there is something
+/// to read.
 async fn read_some(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     loop {
         stream.readable().await?;
@@ -190,7 +192,7 @@ async fn read_some(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize
     }
 }
 
-/// Lets a full buffer grow, and leaves no copy of what it has.
+/// Grows a full buffer and wipes the old copy.
 fn make_room(buffer: &mut Vec<u8>) {
     if buffer.len() == buffer.capacity() {
         let mut larger = Vec::with_capacity((2 * buffer.capacity()).max(READ));
@@ -199,18 +201,18 @@ fn make_room(buffer: &mut Vec<u8>) {
     }
 }
 
-/// Writes what the proxy says itself.
+/// Writes the proxy's own bytes.
 async fn write_own(leg: &mut Leg, bytes: &[u8]) -> io::Result<()> {
     let Leg { stream, state } = leg;
     let written = conn::write_own(stream, &mut state.meter, bytes).await;
-    written.inspect_err(|error| state.write_failed(error))
+    written.inspect_err(|error| state.note_write_error(error))
 }
 
 fn failure(outcome: Outcome, by: By, how: How, fault: Option<Fault>) -> Failure {
     Failure { phase: Phase::Request, outcome, by, how, fault }
 }
 
-fn left() -> Failure {
+fn ended_early() -> Failure {
     let fault = Fault {
         code: "REQUEST_INCOMPLETE".into(),
         text: "the client closed its stream before its request was complete".into(),
@@ -218,10 +220,10 @@ fn left() -> Failure {
     failure(Outcome::Protocol, By::Client, How::Fin, Some(fault))
 }
 
-fn broken(client: &Leg, error: &io::Error) -> Failure {
+fn connection_error(client: &Leg, error: &io::Error) -> Failure {
     let how = client.state.ended.as_ref().map_or(How::Error, |end| end.how);
     let outcome = match how {
-        // After its end of stream, too, it is a reset that breaks it.
+        // After its end of stream, too, only a reset breaks the connection.
         How::Reset | How::Fin => Outcome::Reset,
         How::Timeout => Outcome::Timeout,
         _ => Outcome::Error,

@@ -1,17 +1,16 @@
-//! Connections that rules of the kernel diverted to a listener: where they were going.
+//! The original destination of connections that kernel rules diverted to a listener.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-/// Where a connection was going before REDIRECT (or DNAT) wrote the listener's address into it
-/// (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`). A connection that no such rule touched was going to
-/// where it arrived.
+/// The destination of a connection before REDIRECT or DNAT replaced it by the listener's address
+/// (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`). Without such a rule, it is the local address.
 ///
 /// # Errors
 ///
-/// The kernel does not say; always so on systems other than Linux.
+/// The kernel does not report it; always on systems other than Linux.
 pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
     let local = stream.local_addr()?;
     match ask(stream, local) {

@@ -16,21 +16,21 @@ pub struct Forward {
     pub target: Target,
 }
 
-/// Why a text is no forwarding.
+/// Why a text is not a valid forwarding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseForwardError {
     /// There are too few parts or too many.
     Parts,
-    /// An IPv6 address has no brackets; the text with them.
+    /// An IPv6 address has no brackets; the corrected text.
     Brackets(String),
-    /// The address or port to listen on is none.
+    /// The address or port to listen on is invalid.
     Listen(ParseListenError),
-    /// The target is none.
+    /// The target is invalid.
     Target(ParseTargetError),
-    /// It has a URL in it.
+    /// The text contains a URL.
     Url,
-    /// It has a path in it.
+    /// The text contains a path.
     Path,
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::http::{
-    Answering, Exchange, Form, Framing, RequestEditor, ResponseEditor, parse_request,
+    Form, Framing, HttpExchange, RequestEditor, ResponseContext, ResponseEditor, parse_request,
     parse_response,
 };
 use super::proxy_protocol::{self, ProxyProtocol};
@@ -12,7 +12,7 @@ use super::socks::{parse_4, parse_5, parse_methods, parse_password};
 use super::{Forward, ListenAddr, Parsed, Target};
 use crate::access::{self, Network, TargetRule};
 use crate::record::Http;
-use crate::relay::{Edit, Edited, Then};
+use crate::relay::{Edit, EditOutput, Next};
 use crate::target::parse_address;
 
 /// A message is complete at its end and not before.
@@ -27,7 +27,7 @@ fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T>
 /// Heads of requests and responses.
 pub fn http_head(bytes: &[u8]) {
     for (head, upgrade) in [(false, false), (true, true)] {
-        let read = |bytes: &[u8]| parse_response(bytes, Answering { head, upgrade });
+        let read = |bytes: &[u8]| parse_response(bytes, ResponseContext { head, upgrade });
         if let Some(response) = check(read, bytes) {
             // The client gets what reads as the upstream's did, in one way.
             let forwarded = response.forwarded();
@@ -130,7 +130,7 @@ fn exchange(
     upgrade: bool,
     piece: usize,
 ) -> (Option<Vec<u8>>, Option<Vec<u8>>, Http) {
-    let exchange = Arc::new(Exchange::new("GET".into(), "name.test".into(), 1, upgrade));
+    let exchange = Arc::new(HttpExchange::new("GET".into(), "name.test".into(), 1, upgrade));
     let requests = RequestEditor::new(Framing::chunked(), Arc::clone(&exchange));
     let to_upstream = edited(requests, request, piece);
     let to_client = edited(ResponseEditor::new(Arc::clone(&exchange)), responses, piece);
@@ -143,18 +143,18 @@ fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> 
     // Bytes that pass without the editor.
     let mut passing = 0;
     let mut is_finished = false;
-    let mut apply = |edited: Edited<'_>, passing: &mut u64| {
+    let mut apply = |edited: EditOutput<'_>, passing: &mut u64| {
         written.extend_from_slice(&edited.write);
         assert!(!is_finished || edited.write.is_empty(), "written behind the end");
         consumed += edited.consumed;
         authored += edited.authored;
-        match edited.then {
-            Then::Edit => {}
-            Then::Pass => *passing = u64::MAX,
-            Then::PassBytes(bytes) => *passing = bytes,
-            Then::Finish(None) => is_finished = true,
+        match edited.next {
+            Next::Edit => {}
+            Next::Pass => *passing = u64::MAX,
+            Next::PassBytes(bytes) => *passing = bytes,
+            Next::Finish(None) => is_finished = true,
             // What had come before decides whether the receiver gets an answer instead.
-            Then::Finish(Some(_)) | Then::Fail(_) => return false,
+            Next::Finish(Some(_)) | Next::Fail(_) => return false,
         }
         true
     };
@@ -167,8 +167,11 @@ fn edited(mut editor: impl Edit, bytes: &[u8], piece: usize) -> Option<Vec<u8>> 
                 }
                 break;
             }
-            let passed =
-                Edited { write: piece[..passes].into(), then: Then::Edit, ..Edited::NOTHING };
+            let passed = EditOutput {
+                write: piece[..passes].into(),
+                next: Next::Edit,
+                ..EditOutput::NOTHING
+            };
             apply(passed, &mut passing);
             piece = &piece[passes..];
             if passing < u64::MAX {

@@ -8,19 +8,19 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenAddr(pub SocketAddr);
 
-/// Why a text is no address to listen on.
+/// Why a text is not a valid address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseListenError {
     /// There are too many parts.
     Parts,
-    /// An IPv6 address has no brackets; the text with them.
+    /// An IPv6 address has no brackets; the corrected text.
     Brackets(String),
-    /// It is a URL, or has one in it.
+    /// The text is a URL or contains one.
     Url,
-    /// The port is none.
+    /// The port is invalid.
     Port(String),
-    /// The address is none.
+    /// The address is invalid.
     Bind(String),
 }
 

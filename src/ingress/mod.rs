@@ -1,9 +1,8 @@
-//! The ways in: from an accepted socket to a request for a target.
+//! Client protocols: from an accepted socket to a request for a target.
 //!
-//! Each language has its parsers, pure functions over the bytes that have come so far, and one
-//! function that talks with a client by them.
+//! Each protocol has its parsers, pure functions over the bytes received so far, and one function
+//! that uses them in a conversation with a client.
 
-mod answer;
 mod dialogue;
 mod diverted;
 mod forward;
@@ -12,48 +11,49 @@ pub(crate) mod fuzzing;
 mod http;
 mod listen;
 mod proxy_protocol;
+mod reply_format;
 mod request;
 mod socks;
 
-pub(crate) use answer::Answer;
-pub(crate) use dialogue::{Conditions, Dialogue, farewell};
+pub(crate) use dialogue::{Dialogue, DialogueLimits, send_error_and_drain};
 pub(crate) use diverted::original_destination;
 pub use forward::{Forward, ParseForwardError};
-pub(crate) use http::{Exchange, parse_status};
+pub(crate) use http::{HttpExchange, parse_status};
 pub use listen::{ListenAddr, ParseListenError};
 pub(crate) use proxy_protocol::Endpoints;
 pub use proxy_protocol::ProxyProtocol;
-pub(crate) use request::{Asked, Editors, Refusal, Request, hear, hear_announced};
+pub(crate) use reply_format::ReplyFormat;
+pub(crate) use request::{Editors, Refusal, Request, RequestInfo, read_proxy_header, read_request};
 
 use crate::record::Mode;
 pub use crate::target::{ParseTargetError, Target};
 
-/// What a parser makes of the bytes that have come so far.
+/// The result of parsing the bytes received so far.
 #[derive(Debug)]
 pub(crate) enum Parsed<T, B> {
-    /// A beginning; more must come.
+    /// The message is incomplete so far.
     Partial,
-    /// A whole message, and how many bytes it took.
+    /// A complete message and its length in bytes.
     Complete(T, usize),
-    /// Whatever comes, it will be none.
+    /// The message is malformed.
     Bad(B),
 }
 
-/// What the connections of a listener speak.
+/// What the connections of a listener speak, and where their targets come from.
 #[derive(Debug, Clone)]
-pub(crate) enum Way {
-    /// Nothing that concerns the proxy: all go to one target.
+pub(crate) enum ListenerKind {
+    /// All connections go to one target.
     Forward(Target),
     /// HTTP or SOCKS, told apart by the first byte.
     Proxy,
-    /// Nothing that concerns the proxy: REDIRECT sent them here on their way to their targets.
+    /// Connections diverted by REDIRECT on the way to their targets.
     Redirect,
-    /// The same by TPROXY, which leaves the target's address in the connection.
+    /// Connections diverted by TPROXY, which keeps the target's address.
     Tproxy,
 }
 
-impl Way {
-    /// The mode of all its pairs; `None` where each shows its own.
+impl ListenerKind {
+    /// The mode of all pairs of the listener; `None` if each connection shows its own.
     pub(crate) fn mode(&self) -> Option<Mode> {
         match self {
             Self::Forward(_) => Some(Mode::Forward),

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, as HAProxy's proxy-protocol.txt has it: before anything
-//! else, whoever connects says for whom.
+//! The PROXY protocol, versions 1 and 2, as specified in HAProxy's proxy-protocol.txt: a header
+//! that announces the original client of a connection.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -42,8 +42,8 @@ const PROXY: u8 = 1;
 const TCP_4: u8 = 0x11;
 const TCP_6: u8 = 0x21;
 
-/// Reads the header that `bytes` begin with: whom it announces, which is nobody where the sender
-/// speaks for itself (`LOCAL`) or of anything but TCP (`UNKNOWN`).
+/// Parses the header at the beginning of `bytes`. It announces nobody if the sender speaks for
+/// itself (`LOCAL`) or for another protocol than TCP (`UNKNOWN`).
 pub(crate) fn parse(bytes: &[u8]) -> Parsed<Option<Endpoints>, &'static str> {
     let may_begin_with = |with: &[u8]| bytes.iter().zip(with).all(|(is, should)| is == should);
     if may_begin_with(SIGNATURE_2) {
@@ -70,7 +70,7 @@ fn parse_1(bytes: &[u8]) -> Parsed<Option<Endpoints>, &'static str> {
     }
 }
 
-/// What follows `PROXY `, without the line's end.
+/// Parses what follows `PROXY `, without the line's end.
 fn announced_1(line: &[u8]) -> Option<Option<Endpoints>> {
     // Whatever follows it is to be ignored.
     if let Some(rest) = line.strip_prefix(b"UNKNOWN") {
@@ -149,7 +149,7 @@ where
 }
 
 impl Endpoints {
-    /// Where the families differ, the IPv4 address is mapped into IPv6.
+    /// If the families differ, the IPv4 address is mapped into IPv6.
     pub(crate) fn new(source: SocketAddr, destination: SocketAddr) -> Self {
         if source.is_ipv4() == destination.is_ipv4() {
             return Self { source, destination };
@@ -162,7 +162,7 @@ impl Endpoints {
     }
 }
 
-/// As version 1 has them.
+/// The format of version 1.
 impl fmt::Display for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, destination } = self;

@@ -1,4 +1,4 @@
-//! SOCKS 4, 4a and 5 as a client speaks them (RFC 1928, RFC 1929): what it says, and what it is told.
+//! SOCKS 4, 4a and 5 (RFC 1928, RFC 1929): messages of a client, and replies to it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,10 +15,10 @@ const MAX_TEXT: usize = 255;
 
 const CONNECT: u8 = 1;
 
-/// A message that is not taken.
+/// A malformed or unsupported message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadMessage {
-    /// Of SOCKS 5; SOCKS 4 has only one for all.
+    /// The reply in SOCKS 5; SOCKS 4 has only one for all errors.
     pub(crate) reply: Reply,
     pub(crate) reason: &'static str,
 }
@@ -33,15 +33,15 @@ pub(crate) enum Reply {
     NetworkUnreachable = 3,
     HostUnreachable = 4,
     ConnectionRefused = 5,
-    /// "TTL expired": what clients show as a time-out.
+    /// "TTL expired", which clients show as a timeout.
     TimedOut = 6,
     CommandNotSupported = 7,
     AddressTypeNotSupported = 8,
 }
 
 impl Reply {
-    /// For a target that was not reached.
-    pub(crate) fn of(failure: &Failure) -> Self {
+    /// The reply for a failure.
+    pub(crate) fn for_failure(failure: &Failure) -> Self {
         let code = failure.fault.as_ref().map(|fault| &*fault.code);
         match failure.outcome {
             Outcome::Denied => Self::NotAllowed,
@@ -54,7 +54,7 @@ impl Reply {
     }
 }
 
-/// A message of SOCKS 4 or 4a: the target.
+/// Parses a request of SOCKS 4 or 4a.
 pub(crate) fn parse_4(bytes: &[u8]) -> Parsed<Target, BadMessage> {
     let Some((&[version, command, p1, p2, a, b, c, d], rest)) = bytes.split_first_chunk() else {
         return Parsed::Partial;
@@ -87,7 +87,7 @@ pub(crate) fn parse_4(bytes: &[u8]) -> Parsed<Target, BadMessage> {
     }
 }
 
-/// Bytes up to a NUL, which is used up too.
+/// Parses bytes up to a NUL, which is consumed too.
 fn text<'b>(bytes: &'b [u8], too_long: &'static str) -> Parsed<&'b [u8], BadMessage> {
     match memchr::memchr(0, bytes) {
         Some(end) if end <= MAX_TEXT => {
@@ -98,7 +98,7 @@ fn text<'b>(bytes: &'b [u8], too_long: &'static str) -> Parsed<&'b [u8], BadMess
     }
 }
 
-/// A way to authenticate (RFC 1928 section 3).
+/// An authentication method (RFC 1928 section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Method {
@@ -106,14 +106,14 @@ pub(crate) enum Method {
     Password = 2,
 }
 
-/// The ways to authenticate that a client offers.
+/// The authentication methods that a client offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Methods {
     pub(crate) none: bool,
     pub(crate) password: bool,
 }
 
-/// The greeting of SOCKS 5.
+/// Parses the greeting of SOCKS 5.
 pub(crate) fn parse_methods(bytes: &[u8]) -> Parsed<Methods, BadMessage> {
     let Some((&[version, count], rest)) = bytes.split_first_chunk() else {
         return Parsed::Partial;
@@ -131,7 +131,7 @@ pub(crate) fn parse_methods(bytes: &[u8]) -> Parsed<Methods, BadMessage> {
     Parsed::Complete(methods, 2 + offered.len())
 }
 
-/// A user's name and password (RFC 1929).
+/// Parses a user name and password (RFC 1929).
 pub(crate) fn parse_password(bytes: &[u8]) -> Parsed<Credentials, BadMessage> {
     if bytes.first().is_some_and(|&version| version != 1) {
         return bad(Reply::GeneralFailure, "malformed SOCKS 5 user name and password");
@@ -147,13 +147,13 @@ pub(crate) fn parse_password(bytes: &[u8]) -> Parsed<Credentials, BadMessage> {
     }
 }
 
-/// A byte that says how many follow, and these.
+/// Bytes after a length byte, and the rest.
 fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&length, rest) = bytes.split_first()?;
     rest.split_at_checked(length.into())
 }
 
-/// The request of SOCKS 5: the target.
+/// Parses the request of SOCKS 5.
 pub(crate) fn parse_5(bytes: &[u8]) -> Parsed<Target, BadMessage> {
     let Some((&[version, command, _reserved, kind], rest)) = bytes.split_first_chunk() else {
         return Parsed::Partial;
@@ -194,26 +194,26 @@ fn bad<T>(reply: Reply, reason: &'static str) -> Parsed<T, BadMessage> {
     Parsed::Bad(BadMessage { reply, reason })
 }
 
-/// None of the offered ways to authenticate is taken.
+/// Reply: none of the offered methods is accepted.
 pub(crate) const NO_METHOD: [u8; 2] = [VERSION_5, 0xff];
 
-/// User and password are right (RFC 1929).
+/// Reply: user name and password are correct (RFC 1929).
 pub(crate) const PASSWORD_GOOD: [u8; 2] = [1, 0];
 
-/// They are not.
+/// Reply: user name or password is wrong.
 pub(crate) const PASSWORD_BAD: [u8; 2] = [1, 1];
 
-/// This way to authenticate is taken.
+/// Reply: this method is accepted.
 pub(crate) fn choice(method: Method) -> [u8; 2] {
     [VERSION_5, method as u8]
 }
 
-/// What a SOCKS 4 client is told.
+/// The reply to a SOCKS 4 client.
 pub(crate) fn reply_4(granted: bool) -> Vec<u8> {
     vec![0, if granted { 0x5a } else { 0x5b }, 0, 0, 0, 0, 0, 0]
 }
 
-/// What a SOCKS 5 client is told, with the address that it was connected from.
+/// The reply to a SOCKS 5 client, with the local address of the connection to the target.
 pub(crate) fn reply_5(reply: Reply, bound: Option<SocketAddr>) -> Vec<u8> {
     let bound = bound.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
     let mut bytes = vec![VERSION_5, reply as u8, 0];

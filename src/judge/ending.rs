@@ -1,34 +1,33 @@
-//! How a pair ended, from what was seen of its two sockets.
+//! The ending of a pair, by the state of its two sockets.
 
-use super::delivery::Opened;
-use crate::caught::Panicked;
+use super::delivery::OpenKind;
+use crate::catch_panic::Panicked;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, Delivered, Ending, How, Outcome, Phase, Report};
-use crate::relay::{LegState, PassedBefore, PeerEnd, RelayEnd, Story};
+use crate::relay::{LegState, PeerEnd, ProgressAtFin, RelayEnd, TimeBreakdown};
 
-/// A protocol's last words have no more bytes: a close_notify of TLS, a GOAWAY of HTTP/2 and one behind
-/// it.
+/// Maximum size of closing messages: a TLS close_notify, or an HTTP/2 GOAWAY followed by one.
 const FAREWELL: u64 = 256;
 
-/// How a pair came to its end.
-pub(crate) enum Finish {
-    /// It never got to relaying.
+/// How a pair ended.
+pub(crate) enum PairEnd {
+    /// It was never relayed.
     Failed(Failure),
-    /// It was relayed, and this is its story.
-    Relayed(RelayEnd, Box<Story>),
+    /// It was relayed; with what its time was spent on.
+    Relayed(RelayEnd, Box<TimeBreakdown>),
 }
 
-/// What the record says of it, from what was seen of each socket and what the record says of it. `is_tls`:
+/// The outcome and the ending for the record, by the state and the report of each socket. `is_tls`:
 /// the client began with TLS.
 pub(crate) fn ending(
     client: (&LegState, &Report),
     upstream: Option<(&LegState, &Report)>,
     is_tls: bool,
-    finish: Finish,
+    finish: PairEnd,
 ) -> (Outcome, Ending) {
     match finish {
-        Finish::Failed(failure) => {
+        PairEnd::Failed(failure) => {
             let fault = failure.fault;
             let ending = Ending {
                 phase: failure.phase,
@@ -42,7 +41,7 @@ pub(crate) fn ending(
             };
             (failure.outcome, ending)
         }
-        Finish::Relayed(end, _) => relayed(client, upstream, is_tls, end),
+        PairEnd::Relayed(end, _) => relayed(client, upstream, is_tls, end),
     }
 }
 
@@ -65,14 +64,14 @@ fn relayed(
         let is_harmless = |leg: &Report| match end.how {
             How::Reset if is_tls && other_ended(*side) => match side {
                 By::Upstream => has_left(client),
-                // Its kernel may have the farewell already, unread when it closed.
-                _ => missed_farewell(Opened::Passively, leg) || has_arrived(leg),
+                // Its kernel may already have the closing message, unread at close.
+                _ => missed_farewell(OpenKind::Passive, leg) || has_arrived(leg),
             },
             How::Reset if is_tls => {
-                // Each closed while the other one's farewell came.
-                missed_farewell(Opened::Passively, client.1)
+                // Each side closed while the other one's closing message was in transit.
+                missed_farewell(OpenKind::Passive, client.1)
                     && report(By::Upstream)
-                        .is_some_and(|leg| missed_farewell(Opened::Actively, leg))
+                        .is_some_and(|leg| missed_farewell(OpenKind::Active, leg))
             }
             How::Reset => false,
             _ => had_closed(*side, end, leg),
@@ -83,7 +82,7 @@ fn relayed(
         if is_unreachable(end) { By::Network } else { *side }
     };
 
-    let cut = Cut::of(end);
+    let cut = ProxyCut::from_end(end);
     let peers_fault = ends.iter().find_map(|(_, end)| end.fault.as_ref());
     let fault = peers_fault.or(cut.as_ref().and_then(|cut| cut.fault.as_ref()));
     let outcome = match (&cut, &ends[..], fault) {
@@ -91,9 +90,10 @@ fn relayed(
         (_, _, None) => Outcome::Ok,
         _ if ends.iter().any(|(_, end)| is_unreachable(end)) => Outcome::Unreachable,
         _ if ends.iter().all(is_good) => Outcome::Ok,
-        (_, _, Some(fault)) => Outcome::of_error(&fault.code),
+        (_, _, Some(fault)) => Outcome::from_error_code(&fault.code),
     };
-    // Where nobody ended before the proxy, it has sent its end of stream behind a whole answer.
+    // If neither side ended before the proxy, it has sent its end of stream after a complete
+    // answer.
     let cut_how = cut.as_ref().map_or(How::Fin, |cut| cut.how);
     let first = ends.first();
     let second = ends.get(1);
@@ -112,12 +112,12 @@ fn relayed(
     (outcome, ending)
 }
 
-/// How a peer ended, by all that is known of its socket in the end.
+/// How a peer ended, by the final state of its socket.
 ///
-/// `EPIPE` is what a socket says that had the peer's end of stream before its reset. But it says the
-/// same to a write when its first word on the reset is lost, and splice(2) loses it when it had
-/// written something before. And behind our own end of stream it says `ECONNRESET`, whether or not the
-/// peer's came before. Then the kernel's count of the end of stream decides.
+/// A socket returns `EPIPE` if the peer's end of stream came before its reset. But it also does
+/// when the first error of the reset is lost, as in a splice(2) that has written something before.
+/// And after our own end of stream it returns `ECONNRESET`, whether or not the peer's end of stream
+/// came before. In these cases the kernel's count of the end of stream decides.
 fn peer_end((leg, report): (&LegState, &Report)) -> Option<PeerEnd> {
     let mut end = leg.ended.as_deref()?.clone();
     let code = end.fault.as_ref().map(|fault| &*fault.code);
@@ -132,21 +132,21 @@ fn peer_end((leg, report): (&LegState, &Report)) -> Option<PeerEnd> {
         }
         _ => {}
     }
-    if leg.said_all {
+    if leg.is_complete {
         end.fault = None;
     }
     Some(end)
 }
 
-/// What it means that the proxy itself ended a pair.
-struct Cut {
+/// The ending of a pair that the proxy itself ended.
+struct ProxyCut {
     outcome: Outcome,
     how: How,
     fault: Option<Fault>,
 }
 
-impl Cut {
-    fn of(end: RelayEnd) -> Option<Self> {
+impl ProxyCut {
+    fn from_end(end: RelayEnd) -> Option<Self> {
         let fault = |code: &'static str, text: &'static str| {
             Some(Fault { code: code.into(), text: text.into() })
         };
@@ -167,66 +167,67 @@ impl Cut {
     }
 }
 
-/// Whether a peer's end of stream was its last act, and the reset that followed is no more than its
-/// kernel's answer to what still came: what is sent to a side that has ended is lost without harm. TLS
-/// ends so: who gets the other one's last words has closed already, or answers a side that has.
+/// Whether a peer had closed its socket with its end of stream, so that the later reset is only its
+/// kernel's answer to data that still came. Data sent to a side that has ended is lost without
+/// harm. TLS ends like this: a side that gets a closing message has already closed, or answers one
+/// that has.
 ///
 /// A socket that was closed, with nothing left unread, acknowledges nothing that comes after its
-/// FIN and answers it with a reset (RFC 9293 section 3.6.1). So a peer broke the connection off
-/// when it has acknowledged anything since its FIN, because then it was still reading; when nothing
-/// was under way to it, because then its reset answers nothing; and when its window is closed,
-/// because then it has not read what it got.
+/// FIN and answers it with a reset (RFC 9293 section 3.6.1). So the peer aborted the connection if
+/// it has acknowledged anything since its FIN, because it was still reading; if nothing was in
+/// transit to it, because its reset answers nothing; and if its window is closed, because it has
+/// not read what it received.
 ///
-/// A client that closes has what it wanted. An upstream that closes while it is spoken to has gone in
-/// the middle of an upload: unless the client has only said farewell, the last word must have been the
-/// upstream's, and nothing under way to it.
+/// A client that closes has what it wanted. An upstream that closes while data is sent to it has
+/// gone in the middle of an upload: unless the client has only sent a closing message, the last
+/// data must have been the upstream's, with nothing in transit to it.
 fn had_closed(by: By, end: &PeerEnd, leg: &Report) -> bool {
     let is_reset =
         end.fault.as_ref().is_some_and(|fault| matches!(&*fault.code, "ECONNRESET" | "EPIPE"));
     let kernel = leg.closed_info.as_ref().and_then(|info| info.sys_info.linux());
     let Some(kernel) = kernel.filter(|_| is_reset && end.how == How::Fin) else { return false };
-    let opened = if by == By::Upstream { Opened::Actively } else { Opened::Passively };
-    let Some(acked) = Delivered::of(leg, opened, false).acked else { return false };
+    let opened = if by == By::Upstream { OpenKind::Active } else { OpenKind::Passive };
+    let Some(acked) = Delivered::from_leg(leg, opened, false).acked else { return false };
     let sent = kernel.not_sent_bytes.map(|rest| leg.tx_bytes.saturating_sub(rest.into()));
     let is_answer = sent > Some(acked) && kernel.tx_window != Some(0);
     let is_farewell = leg.tx_bytes - acked <= FAREWELL;
     is_answer
-        && match end.passed {
-            Some(PassedBefore { acked: Some((before, unacked)), peer_was_last }) => {
+        && match end.progress {
+            Some(ProgressAtFin { acked: Some((before, unacked)), peer_was_last }) => {
                 let was_spoken_to = unacked > FAREWELL || !peer_was_last;
                 acked == before && (by != By::Upstream || is_farewell || !was_spoken_to)
             }
-            // It came unread, with the reset behind it.
-            Some(PassedBefore { acked: None, .. }) | None => is_farewell,
+            // The end of stream was not read before the reset.
+            Some(ProgressAtFin { acked: None, .. }) | None => is_farewell,
         }
 }
 
-/// Whether a side of TLS closed while the other one's farewell came, behind which that has ended: with
-/// that unread, its close is a reset without an end of stream before it.
-fn missed_farewell(opened: Opened, leg: &Report) -> bool {
-    let acked = Delivered::of(leg, opened, false).acked;
+/// Whether a side of TLS closed while the other one's closing message was in transit. With that
+/// unread, its close is a reset without an end of stream before it.
+fn missed_farewell(opened: OpenKind, leg: &Report) -> bool {
+    let acked = Delivered::from_leg(leg, opened, false).acked;
     acked.is_some_and(|acked| (1..=FAREWELL).contains(&(leg.tx_bytes - acked)))
 }
 
-/// Whether all that was written to the client has arrived.
+/// Whether all bytes written to the client were acknowledged.
 fn has_arrived(client: &Report) -> bool {
-    Delivered::of(client, Opened::Passively, false).undelivered == Some(0)
+    Delivered::from_leg(client, OpenKind::Passive, false).undelivered == Some(0)
 }
 
-/// Whether a client of TLS ended its stream when the server had said all but its farewell. Nobody ends a
-/// half of TLS to ask for something. A server resets that closes with the client's farewell unread, or meets
-/// it before its own end of stream has gone.
+/// Whether a TLS client ended its stream when the server had sent everything except its closing
+/// message. Clients do not half-close TLS to wait for an answer. A server that closes with the
+/// client's closing message unread, or receives it before its own end of stream was sent, resets.
 fn has_left((state, report): (&LegState, &Report)) -> bool {
     let end = state.ended.as_ref().filter(|end| end.how == How::Fin);
-    let acked = end.and_then(|end| end.passed?.acked);
+    let acked = end.and_then(|end| end.progress?.acked);
     acked.is_some_and(|(acked, unacked)| {
         let written = acked + unacked;
         written > 0 && report.tx_bytes.saturating_sub(written) <= FAREWELL
     })
 }
 
-/// A router's word that the peer cannot be reached.
+/// Whether a router reported that the peer is unreachable.
 fn is_unreachable(end: &PeerEnd) -> bool {
     let fault = end.fault.as_ref();
-    fault.is_some_and(|fault| Outcome::of_error(&fault.code) == Outcome::Unreachable)
+    fault.is_some_and(|fault| Outcome::from_error_code(&fault.code) == Outcome::Unreachable)
 }

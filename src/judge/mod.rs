@@ -1,5 +1,5 @@
-//! From what was measured of a pair to what its record states: how it ended, what arrived, what
-//! deserves a look, who was slow.
+//! Derives the statements of a record from measurements: ending, delivery, turns, verdict,
+//! warnings.
 
 mod delivery;
 mod ending;
@@ -8,11 +8,11 @@ mod turns;
 mod verdict;
 mod warnings;
 
-pub(crate) use delivery::Opened;
-pub(crate) use ending::{Finish, ending};
-pub(crate) use setup::{Course, Setup};
+pub(crate) use delivery::OpenKind;
+pub(crate) use ending::{PairEnd, ending};
+pub(crate) use setup::{Setup, SetupInput};
 pub(crate) use turns::{turn, turns};
 pub(crate) use verdict::verdict;
-pub(crate) use warnings::{Known, warnings};
+pub(crate) use warnings::{WarningInput, warnings};
 #[cfg(feature = "stat")]
-pub(crate) use {verdict::of_exchange, warnings::of_upstream};
+pub(crate) use {verdict::exchange_verdict, warnings::upstream_warnings};

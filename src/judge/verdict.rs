@@ -1,56 +1,55 @@
-//! Who kept whom waiting: from what each moment was spent on to who it was.
+//! The verdict: who was waited for, by what the time was spent on.
 
 use std::time::Duration;
 
 use super::setup::Setup;
 use crate::record::{Basis, Direction, Evidence, LimitedBy, Report, Verdict, VerdictTime};
-use crate::relay::{Cause, Story};
+use crate::relay::{Cause, TimeBreakdown};
 
-/// Below this there is too little to tell: the kernel's timers count in steps of 4 ms, or 10 ms
-/// where it is built so, and as much goes by when a busy machine wakes somebody. A short exchange without
-/// pauses stays below it.
+/// Minimum active time for a verdict. The kernel counts in steps of 4 or 10 ms, and a busy machine
+/// delays wake-ups by as much. A short exchange without pauses stays below it.
 const ENOUGH: Duration = Duration::from_millis(50);
 
-/// Nobody is named who did not certainly take this share of the time. One side that was made slow took 0.6
-/// at least in every experiment, and nearly always more than 0.9.
+/// Minimum certain share of the active time to be named. In experiments with one slow side, its
+/// share was at least 0.6, and nearly always more than 0.9.
 const SHARE: f64 = 0.5;
 
-/// A path is not named when the receiver's window held us for more than this share of what was blocked:
-/// slow readers are found to for 0.69 and more, paths that are slow or lose for 0.04 at most, but up to 0.35
-/// where the reader got no processor for a while.
+/// A path is not named if the receiver's window was the limit for more than this share of the
+/// blocked time: 0.69 or more for slow readers; at most 0.04 for slow or lossy paths, but up to
+/// 0.35 if the reader got no CPU time for a while.
 const WINDOW: f64 = 0.3;
 
-/// Time that is charged to somebody.
+/// A charged time.
 #[derive(Debug, Clone, Copy)]
 struct Charge {
     who: LimitedBy,
     time: Duration,
-    /// Which way the bytes were to go that were waited for, and which end's figures show it.
+    /// Direction of the bytes that were waited for, and the basis of the measurement.
     shown: Option<(Direction, Basis)>,
 }
 
-/// The time of a pair, of which every moment was charged once.
+/// The time of a pair; all of it is charged exactly once.
 #[derive(Debug, Default)]
-struct Account {
+struct TimeCharges {
     charges: Vec<Charge>,
     idle: Duration,
     doubts: Vec<(LimitedBy, Duration)>,
 }
 
-/// The verdict on a pair that has ended. `story` is `None` if it was not relayed. `None` where the kernel lacks
-/// the figures.
+/// The verdict on a pair that has ended. `breakdown` is `None` if it was not relayed. Returns
+/// `None` if the kernel lacks the figures.
 pub(crate) fn verdict(
     setup: &Setup,
-    story: Option<&Story>,
+    breakdown: Option<&TimeBreakdown>,
     client: &Report,
     upstream: Option<&Report>,
 ) -> Option<Verdict> {
-    let mut account = Account::default();
-    account.set_up(setup);
+    let mut times = TimeCharges::default();
+    times.set_up(setup);
     let mut evidence = Evidence::default();
-    if let Some(story) = story {
-        account.relayed(story);
-        evidence = evidence_of(story);
+    if let Some(breakdown) = breakdown {
+        times.relayed(breakdown);
+        evidence = evidence_of(breakdown);
     }
     let upstreams_payload = upstream.map_or(0, Report::payload_sent);
     let (source, sink) = match upstreams_payload > client.payload_sent() {
@@ -58,28 +57,32 @@ pub(crate) fn verdict(
         false => (upstream, Some(client)),
     };
     let has_payload = upstreams_payload + client.payload_sent() > 0;
-    figures(&mut evidence, source, sink?, has_payload)?;
-    Some(account.judged(evidence))
+    add_socket_figures(&mut evidence, source, sink?, has_payload)?;
+    Some(times.judged(evidence))
 }
 
-/// The verdict on an exchange of a client of ours, with its one socket.
+/// The verdict on an exchange of our own client, with its one socket.
 #[cfg(feature = "stat")]
-pub(crate) fn of_exchange(setup: &Setup, story: &Story, leg: &Report) -> Option<Verdict> {
-    let mut account = Account::default();
-    account.set_up(setup);
-    account.relayed(story);
+pub(crate) fn exchange_verdict(
+    setup: &Setup,
+    breakdown: &TimeBreakdown,
+    leg: &Report,
+) -> Option<Verdict> {
+    let mut times = TimeCharges::default();
+    times.set_up(setup);
+    times.relayed(breakdown);
     // The client is conniver itself.
-    for charge in &mut account.charges {
+    for charge in &mut times.charges {
         if charge.who == LimitedBy::Proxy {
             charge.who = LimitedBy::Client;
         }
     }
-    let mut evidence = evidence_of(story);
-    figures(&mut evidence, Some(leg), leg, true)?;
-    Some(account.judged(evidence))
+    let mut evidence = evidence_of(breakdown);
+    add_socket_figures(&mut evidence, Some(leg), leg, true)?;
+    Some(times.judged(evidence))
 }
 
-impl Account {
+impl TimeCharges {
     fn set_up(&mut self, setup: &Setup) {
         let mut charge = |who, time| self.charges.push(Charge { who, time, shown: None });
         charge(LimitedBy::Resolver, setup.resolver);
@@ -91,9 +94,9 @@ impl Account {
         self.doubts.push((LimitedBy::NetworkUpstream, setup.in_doubt));
     }
 
-    fn relayed(&mut self, story: &Story) {
+    fn relayed(&mut self, breakdown: &TimeBreakdown) {
         use Direction::{ToClient, ToUpstream};
-        let time = |cause| story.charges[cause].get();
+        let time = |cause| breakdown.charges[cause].get();
         for cause in Cause::ALL {
             let shown = match cause {
                 Cause::ClientSends | Cause::FromClient => Some((ToUpstream, Basis::Receiver)),
@@ -115,7 +118,7 @@ impl Account {
             self.charges.push(Charge { who: cause.who(), time: time(cause), shown });
         }
 
-        let doubts = &story.doubts;
+        let doubts = &breakdown.doubts;
         let by_window = |window, path| {
             let (window, path) = (time(window), time(path));
             if window > (window + path).mul_f64(WINDOW) { path } else { Duration::ZERO }
@@ -135,7 +138,7 @@ impl Account {
         of.map(|charge| charge.time).sum()
     }
 
-    /// What may have been another one's.
+    /// The uncertain part of the time charged to `who`.
     fn in_doubt(&self, who: LimitedBy) -> Duration {
         let of = self.doubts.iter().filter(|(of, _)| *of == who);
         of.map(|(_, time)| *time).sum::<Duration>().min(self.time_of(who))
@@ -184,8 +187,8 @@ impl Account {
     }
 }
 
-fn evidence_of(story: &Story) -> Evidence {
-    let time = |causes: &[Cause]| causes.iter().map(|&cause| story.charges[cause].get()).sum();
+fn evidence_of(breakdown: &TimeBreakdown) -> Evidence {
+    let time = |causes: &[Cause]| causes.iter().map(|&cause| breakdown.charges[cause].get()).sum();
     let by_path = [Cause::FromClient, Cause::RequestOnPath, Cause::FromUpstream];
     let by_program = [Cause::ClientSends, Cause::UpstreamThinks, Cause::UpstreamSends];
     let by_window = [Cause::UpstreamTakes, Cause::ClientTakes];
@@ -199,8 +202,8 @@ fn evidence_of(story: &Story) -> Evidence {
     }
 }
 
-/// Adds the figures of the two sockets. `None` where the kernel does not count them.
-fn figures(
+/// Adds the figures of the two sockets. `None` if the kernel does not count them.
+fn add_socket_figures(
     evidence: &mut Evidence,
     source: Option<&Report>,
     sink: &Report,
@@ -208,7 +211,8 @@ fn figures(
 ) -> Option<()> {
     let at_close = sink.closed_info.as_ref().or(sink.opened_info.as_ref())?;
     let linux = at_close.sys_info.linux()?;
-    // Right before our own end of stream, whose acknowledgement the timers would count.
+    // From right before our own end of stream, because the timers would include the wait for its
+    // acknowledgement.
     let (busy_time, rx_window_limited, tx_buffer_limited) = match &sink.eof_info {
         Some(eof) => (eof.busy_time, eof.rx_window_limited, eof.tx_buffer_limited),
         None => (linux.busy_time, linux.rx_window_limited, linux.tx_buffer_limited),
@@ -229,7 +233,7 @@ fn figures(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Moment, Nanos};
+    use crate::clock::{CompactDuration, CompactInstant};
     use crate::relay::{Charges, Doubts};
 
     const fn ms(millis: u64) -> Duration {
@@ -237,26 +241,26 @@ mod tests {
     }
 
     /// A pair whose time went to these, in ms.
-    fn story(times: &[(Cause, u64)]) -> Story {
+    fn breakdown(times: &[(Cause, u64)]) -> TimeBreakdown {
         let mut charges = Charges::default();
         for &(cause, time) in times {
-            charges[cause] += Nanos::of(ms(time));
+            charges[cause] += CompactDuration::new(ms(time));
         }
-        let (doubts, ended) = (Doubts::default(), Moment::now());
-        Story { charges, doubts, tally: None, is_mixed: false, ended }
+        let (doubts, ended) = (Doubts::default(), CompactInstant::now());
+        TimeBreakdown { charges, doubts, tally: None, is_mixed: false, ended }
     }
 
-    fn judged(setup: &Setup, story: &Story) -> Verdict {
-        let mut account = Account::default();
-        account.set_up(setup);
-        account.relayed(story);
-        let verdict = account.judged(evidence_of(story));
+    fn judged(setup: &Setup, breakdown: &TimeBreakdown) -> Verdict {
+        let mut times = TimeCharges::default();
+        times.set_up(setup);
+        times.relayed(breakdown);
+        let verdict = times.judged(evidence_of(breakdown));
         assert_eq!(verdict.share.is_none(), verdict.limited_by == LimitedBy::None);
         verdict
     }
 
     fn named(times: &[(Cause, u64)]) -> (LimitedBy, Option<Direction>, Option<Basis>) {
-        let verdict = judged(&Setup::default(), &story(times));
+        let verdict = judged(&Setup::default(), &breakdown(times));
         (verdict.limited_by, verdict.direction, verdict.basis)
     }
 
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn idle_time_is_nobodys_and_in_no_share() {
         let times = [(Cause::Idle, 100_000), (Cause::UpstreamThinks, 400), (Cause::Proxy, 1)];
-        let verdict = judged(&Setup::default(), &story(&times));
+        let verdict = judged(&Setup::default(), &breakdown(&times));
         assert_eq!(verdict.limited_by, LimitedBy::Upstream);
         assert_eq!((verdict.active, verdict.time.idle), (ms(401), ms(100_000)));
         assert_eq!(verdict.share, Some(400.0 / 401.0));
@@ -295,7 +299,7 @@ mod tests {
     #[test]
     fn setting_up_counts() {
         let setup = Setup { resolver: ms(5000), client: ms(3), ..Setup::default() };
-        let verdict = judged(&setup, &story(&[(Cause::UpstreamThinks, 400)]));
+        let verdict = judged(&setup, &breakdown(&[(Cause::UpstreamThinks, 400)]));
         assert_eq!((verdict.limited_by, verdict.direction), (LimitedBy::Resolver, None));
         assert_eq!(verdict.active, ms(5403));
     }
@@ -303,7 +307,7 @@ mod tests {
     #[test]
     fn doubtful_time_stands_with_the_likelier_one_who_is_not_named_for_it() {
         let setup = Setup { network_upstream: ms(3000), in_doubt: ms(2960), ..Setup::default() };
-        let verdict = judged(&setup, &story(&[(Cause::UpstreamThinks, 100)]));
+        let verdict = judged(&setup, &breakdown(&[(Cause::UpstreamThinks, 100)]));
         assert_eq!(verdict.limited_by, LimitedBy::None);
         assert_eq!(verdict.time.network_upstream, ms(3000));
         assert_eq!(verdict.evidence.doubtful, ms(2960));
@@ -336,7 +340,7 @@ mod tests {
             proxy: ms(5),
             idle: ms(6),
         };
-        let verdict = judged(&setup, &story(&times));
+        let verdict = judged(&setup, &breakdown(&times));
         let time = &verdict.time;
         let sum = time.resolver
             + time.client

@@ -1,10 +1,10 @@
-//! What deserves a look in a pair.
+//! The warnings of a pair.
 
 use std::time::Duration;
 
 use crate::conn::WINDOW_PROBE;
 use crate::counted::{counted, counted_were};
-use crate::ingress::Exchange;
+use crate::ingress::HttpExchange;
 use crate::nanos;
 use crate::record::{
     Attempt, Delivered, Delivery, Leg, Phases, Report, Warning, WarningCode as Code,
@@ -15,82 +15,82 @@ use crate::tcp_info::{LinuxInfo, SysInfo, TcpInfo, TcpOption};
 /// counts in 10 ms).
 const ACCEPT_QUEUE_GRAIN: Duration = Duration::from_millis(20);
 
-/// Of the time in which there was something to send, a window that is too small held at least this share:
-/// 28 to 90 of 100 ms were counted at paths of 95 and 190 ms. BBR learns to stay just below it.
+/// A window that is too small is the limit for at least this share of the busy time: 28 to 90 of
+/// 100 ms were counted on paths of 95 and 190 ms. BBR learns to stay just below it.
 const WINDOW_HELD: f64 = 0.2;
 
-/// A sender that waits for the path alone sends a window a round trip. One that gets away with less than
-/// this share of it waits for a program that does not read.
+/// A sender limited only by the path sends one window per round trip. One that sends less than this
+/// share of it waits for a program that does not read.
 const WINDOW_TURNED: f64 = 0.3;
 
-/// What a packet holds at most beside its segment: 40 bytes of IPv6, 20 of TCP, 40 of options.
+/// Maximum size of headers: 40 bytes of IPv6, 20 of TCP, 40 of options.
 const HEADERS: u64 = 100;
 
-/// Larger than jumbo frames are loopback's packets alone, where half the peer's window bounds the
+/// Only packets on loopback are larger than jumbo frames; there, half the peer's window limits
 /// segments, not the path.
 const LARGEST_FRAME: u64 = 9216;
 
-/// Of so many data segments a sender that uses ECN has marked some.
+/// Among this many data segments, a sender that uses ECN has marked some.
 const ENOUGH_SEGMENTS: u32 = 10;
 
-/// A wall clock that has moved by less against the monotonic one was not set: a program may have to
-/// wait between reading the two.
+/// A smaller difference between wall clock and monotonic clock is not a clock step: a program may
+/// be delayed between reading the two.
 const CLOCK_GRAIN: Duration = Duration::from_millis(100);
 
-/// What is known of a pair.
-pub(crate) struct Known<'r> {
+/// Input for the warnings of a pair.
+pub(crate) struct WarningInput<'r> {
     pub(crate) client: &'r Report,
     pub(crate) upstream: Option<&'r Report>,
     pub(crate) attempts: &'r [Attempt],
     pub(crate) phases: &'r Phases,
     pub(crate) delivery: &'r Delivery,
-    pub(crate) exchange: Option<&'r Exchange>,
-    /// The longest waits for the client's and for the upstream's closed window.
+    pub(crate) exchange: Option<&'r HttpExchange>,
+    /// Longest waits for a closed window of the client and of the upstream.
     pub(crate) longest_closed: (Duration, Duration),
-    /// How far the wall clock was set since accept, ns.
+    /// Step of the wall clock since accept, ns.
     pub(crate) clock_step: i64,
 }
 
 /// The warnings of a pair so far, each once.
-pub(crate) fn warnings(known: &Known<'_>) -> Vec<Warning> {
-    let mut found = Found::default();
-    found.of_the_pair(known);
+pub(crate) fn warnings(input: &WarningInput<'_>) -> Vec<Warning> {
+    let mut list = WarningList::default();
+    list.add_pair(input);
 
-    found.leg = Some(Leg::Client);
-    let wait = known.phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN);
-    found.time(Code::AcceptQueue, wait, |ms| format!("the client waited {ms} ms to be accepted"));
-    let syn_acks = known.client.opened_info.as_ref().and_then(|info| info.retransmits);
+    list.leg = Some(Leg::Client);
+    let wait = input.phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN);
+    list.time(Code::AcceptQueue, wait, |ms| format!("the client waited {ms} ms to be accepted"));
+    let syn_acks = input.client.opened_info.as_ref().and_then(|info| info.retransmits);
     let text = |n| format!("{} retransmitted", counted(n, "SYN-ACK"));
-    found.count(Code::SynRetransmits, syn_acks, "segments", text);
-    found.of_leg(known.client, known.delivery.to_client.as_ref(), known.longest_closed.0);
+    list.count(Code::SynRetransmits, syn_acks, "segments", text);
+    list.add_leg(input.client, input.delivery.to_client.as_ref(), input.longest_closed.0);
 
-    let delivered = known.delivery.to_upstream.as_ref();
-    found.of_upstream(known.upstream, known.attempts, delivered, known.longest_closed.1);
-    found.warnings
+    let delivered = input.delivery.to_upstream.as_ref();
+    list.add_upstream(input.upstream, input.attempts, delivered, input.longest_closed.1);
+    list.warnings
 }
 
-/// The warnings of a wrapped socket that we dialled, each once. `longest_closed` is the longest wait for
+/// The warnings of a socket that we dialled, each once. `longest_closed` is the longest wait for
 /// its peer's closed window.
 #[cfg(feature = "stat")]
-pub(crate) fn of_upstream(
+pub(crate) fn upstream_warnings(
     upstream: Option<&Report>,
     attempts: &[Attempt],
     longest_closed: Duration,
 ) -> Vec<Warning> {
-    let mut found = Found::default();
-    found.of_upstream(upstream, attempts, None, longest_closed);
-    found.warnings
+    let mut list = WarningList::default();
+    list.add_upstream(upstream, attempts, None, longest_closed);
+    list.warnings
 }
 
 #[derive(Default)]
-struct Found {
+struct WarningList {
     warnings: Vec<Warning>,
-    /// What the next ones are about.
+    /// The leg of the next warnings.
     leg: Option<Leg>,
 }
 
-impl Found {
-    /// Notes it, unless there is nothing to note.
+impl WarningList {
+    /// Adds a warning, unless the value is zero or unknown.
     fn count(
         &mut self,
         code: Code,
@@ -104,19 +104,19 @@ impl Found {
         }
     }
 
-    /// The same for a time; the text tells ms.
+    /// Adds a warning about a time; the text gets ms.
     fn time(&mut self, code: Code, time: Option<Duration>, text: impl FnOnce(u128) -> String) {
         let millis = time.map_or(0, |time| time.as_millis());
         self.count(code, time.map(nanos::of), "ns", |_| text(millis));
     }
 
-    fn of_the_pair(&mut self, known: &Known<'_>) {
-        let step = Duration::from_nanos(known.clock_step.unsigned_abs());
-        let direction = if known.clock_step < 0 { "back" } else { "ahead" };
+    fn add_pair(&mut self, input: &WarningInput<'_>) {
+        let step = Duration::from_nanos(input.clock_step.unsigned_abs());
+        let direction = if input.clock_step < 0 { "back" } else { "ahead" };
         self.time(Code::ClockStep, Some(step).filter(|&step| step >= CLOCK_GRAIN), |ms| {
             format!("the wall clock jumped {ms} ms {direction}: it was set, or the machine slept")
         });
-        let Some(exchange) = known.exchange else { return };
+        let Some(exchange) = input.exchange else { return };
         self.leg = Some(Leg::Client);
         let text = |n| format!("{} after the request discarded", counted_were(n, "byte"));
         self.count(Code::BytesAfterRequest, Some(exchange.discarded()), "bytes", text);
@@ -129,7 +129,7 @@ impl Found {
         });
     }
 
-    fn of_upstream(
+    fn add_upstream(
         &mut self,
         upstream: Option<&Report>,
         attempts: &[Attempt],
@@ -141,14 +141,14 @@ impl Found {
         let text = |n| format!("{} retransmitted", counted(n, "SYN"));
         self.count(Code::SynRetransmits, Some(syns), "segments", text);
         if let Some(upstream) = upstream {
-            self.of_leg(upstream, delivered, closed);
+            self.add_leg(upstream, delivered, closed);
         }
     }
 
-    fn of_leg(&mut self, leg: &Report, delivered: Option<&Delivered>, closed: Duration) {
+    fn add_leg(&mut self, leg: &Report, delivered: Option<&Delivered>, closed: Duration) {
         let opened = leg.opened_info.as_ref();
         let latest = leg.closed_info.as_ref().or(opened);
-        // SYNs are warned of by themselves.
+        // SYNs have a warning of their own.
         let since_open = |now: Option<u64>, then: Option<u64>| {
             now.map(|now| now.saturating_sub(then.unwrap_or(0)))
         };
@@ -161,11 +161,11 @@ impl Found {
             |n| format!("{} not acknowledged when the socket was closed", counted_were(n, "byte"));
         self.count(Code::QueueNotEmptied, queued, "bytes", text);
 
-        // Windows tells of timestamps alone, which it does not use unless it was told to.
+        // Windows reports only timestamps, which it does not use by default.
         let tells_options = |info: &&TcpInfo| !matches!(info.sys_info, SysInfo::Windows(_));
         let opened_with = opened.filter(tells_options);
         if let Some(options) = opened_with.and_then(|info| info.tx_options.as_deref()) {
-            self.missing(options);
+            self.add_missing_options(options);
         }
         let Some(linux) = latest.and_then(|info| info.sys_info.linux()) else { return };
         let at_open = opened.and_then(|info| info.sys_info.linux());
@@ -177,10 +177,10 @@ impl Found {
         let text = |n| format!("{} arrived out of order", counted(n, "packet"));
         self.count(Code::OutOfOrder, out_of_order, "packets", text);
         match held_by_window(linux, closed) {
-            Some(HeldBy::ClosedWindow(time)) => self.time(Code::ZeroWindow, Some(time), |ms| {
+            Some(WindowLimit::ClosedWindow(time)) => self.time(Code::ZeroWindow, Some(time), |ms| {
                 format!("the peer's receive window was closed for {ms} ms without a break")
             }),
-            Some(HeldBy::SmallWindow(time)) => self.time(Code::WindowLimited, Some(time), |ms| {
+            Some(WindowLimit::SmallWindow(time)) => self.time(Code::WindowLimited, Some(time), |ms| {
                 format!(
                     "the peer's receive window, never closed but too small for the path, limited \
                      sending for {ms} ms"
@@ -188,12 +188,12 @@ impl Found {
             }),
             None => {}
         }
-        self.of_path(linux);
+        self.add_path(linux);
     }
 
-    /// Options that every system uses unless it was told not to, or something on the path
-    /// removed them.
-    fn missing(&mut self, options: &[TcpOption]) {
+    /// Warnings about missing options that every system uses by default, unless something on the
+    /// path removes them.
+    fn add_missing_options(&mut self, options: &[TcpOption]) {
         let scales = options.iter().any(|option| matches!(option, TcpOption::WindowScale(_)));
         let of = [
             (Code::NoWindowScaling, scales, "window scaling: windows are limited to 64 KiB"),
@@ -214,8 +214,8 @@ impl Found {
         }
     }
 
-    /// What something on the path does to segments and marks.
-    fn of_path(&mut self, linux: &LinuxInfo) {
+    /// Warnings about the effect of the path on segments and ECN marks.
+    fn add_path(&mut self, linux: &LinuxInfo) {
         if let (Some(mss), Some(mtu)) = (linux.tx_mss.map(u64::from), linux.pmtu.map(u64::from)) {
             let is_small = mtu <= LARGEST_FRAME && mss + HEADERS < mtu;
             self.count(Code::SmallMss, is_small.then_some(mss), "bytes", |mss| {
@@ -235,34 +235,35 @@ impl Found {
     }
 }
 
-/// How the peer's window held a sender.
+/// How the peer's window limited a sender.
 #[derive(Debug, PartialEq, Eq)]
-enum HeldBy {
-    /// It was closed for so long on end.
+enum WindowLimit {
+    /// It was closed for this long at a stretch.
     ClosedWindow(Duration),
-    /// It never was, and held the sender for so long all the same.
+    /// It was never closed, but limited the sender for this long.
     SmallWindow(Duration),
 }
 
-/// By the latest look, and the longest wait in which an earlier one found the window closed.
-fn held_by_window(linux: &LinuxInfo, closed: Duration) -> Option<HeldBy> {
-    // The kernel counts both, and whatever it does not count is not the window's.
+/// How the window limited the sender, by the latest sample and the longest wait with a closed
+/// window.
+fn held_by_window(linux: &LinuxInfo, closed: Duration) -> Option<WindowLimit> {
+    // The kernel counts both cases; without its count, the window was not the limit.
     let held = linux.rx_window_limited.filter(|&held| held >= WINDOW_PROBE)?;
     let is_closed = linux.has_closed_window();
     if is_closed || !closed.is_zero() {
-        // Probes of a closed window are no data.
+        // Window probes are not counted as data sent.
         let present = linux.last_tx_at.filter(|_| is_closed).unwrap_or_default();
         let closed = held.min(closed.max(present));
-        return (closed >= WINDOW_PROBE).then_some(HeldBy::ClosedWindow(closed));
+        return (closed >= WINDOW_PROBE).then_some(WindowLimit::ClosedWindow(closed));
     }
     let (busy, round_trip) = (linux.busy_time?.as_secs_f64(), linux.min_rtt?.as_secs_f64());
     let (acked, window) = (linux.bytes_acked? as f64, f64::from(linux.tx_window?));
     let is_turned = acked * round_trip >= window * busy * WINDOW_TURNED;
-    // What automatic tuning of the peer's buffer opens too late is wide in the end.
+    // A window that automatic tuning only opened late is wide in the end.
     let congestion_window = f64::from(linux.tx_c_window?) * f64::from(linux.tx_mss?);
     let is_small = window <= congestion_window;
     let is_limited = held.as_secs_f64() >= busy * WINDOW_HELD && is_turned && is_small;
-    is_limited.then_some(HeldBy::SmallWindow(held))
+    is_limited.then_some(WindowLimit::SmallWindow(held))
 }
 
 #[cfg(test)]
@@ -290,7 +291,7 @@ mod tests {
     fn a_small_window_on_a_long_path_is_no_closed_one() {
         // 29 kB each 100 ms would have been 1.2 MB.
         let small = sender(29_000, ms(100));
-        assert_eq!(held_by_window(&small, ms(0)), Some(HeldBy::SmallWindow(ms(3000))));
+        assert_eq!(held_by_window(&small, ms(0)), Some(WindowLimit::SmallWindow(ms(3000))));
     }
 
     #[test]
@@ -312,16 +313,16 @@ mod tests {
         assert_eq!(held_by_window(&linux, ms(0)), None);
         linux.rx_window_limited = Some(ms(799));
         assert_eq!(held_by_window(&linux, ms(0)), None, "a small share of the time");
-        assert_eq!(held_by_window(&linux, ms(5000)), Some(HeldBy::ClosedWindow(ms(799))));
+        assert_eq!(held_by_window(&linux, ms(5000)), Some(WindowLimit::ClosedWindow(ms(799))));
     }
 
     #[test]
     fn a_window_that_was_found_closed_is_told_with_its_longest_time() {
         let mut linux = sender(29_000, ms(100));
-        assert_eq!(held_by_window(&linux, ms(700)), Some(HeldBy::ClosedWindow(ms(700))));
+        assert_eq!(held_by_window(&linux, ms(700)), Some(WindowLimit::ClosedWindow(ms(700))));
         (linux.tx_window, linux.last_tx_at) = (Some(0), Some(ms(900)));
         for closed in [ms(0), ms(700)] {
-            assert_eq!(held_by_window(&linux, closed), Some(HeldBy::ClosedWindow(ms(900))));
+            assert_eq!(held_by_window(&linux, closed), Some(WindowLimit::ClosedWindow(ms(900))));
         }
         linux.last_tx_at = Some(ms(10));
         assert_eq!(held_by_window(&linux, ms(0)), None, "a moment is any fast transfer's");
@@ -331,7 +332,7 @@ mod tests {
     fn bytes_that_wait_with_none_in_flight_tell_of_a_closed_window_while_it_is_open() {
         let mut linux = sender(500, ms(100));
         (linux.not_sent_bytes, linux.last_tx_at) = (Some(1), Some(ms(400)));
-        assert_eq!(held_by_window(&linux, ms(0)), Some(HeldBy::ClosedWindow(ms(400))));
+        assert_eq!(held_by_window(&linux, ms(0)), Some(WindowLimit::ClosedWindow(ms(400))));
         linux.un_acked = Some(1);
         assert!(!linux.has_closed_window());
         // A reset has thrown away what was in flight.

@@ -1,4 +1,4 @@
-//! What is counted of connections when they have ended, out of their records.
+//! Metrics of connections that have ended, by their records.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::conn::Report;
 use crate::proxy::BOUNDS;
 use crate::record::Record;
 
-/// Counters and histograms, each by listener and target beside its own labels.
+/// Counters and histograms, by listener, target and their own labels.
 #[derive(Debug, Clone)]
-pub(super) struct Ended {
+pub(super) struct EndedPairs {
     pairs: Family<Labels<4>, Counter>,
     connect: Durations<2>,
     first_byte: Durations<2>,
@@ -23,10 +23,10 @@ pub(super) struct Ended {
     verdicts: Family<Labels<3>, Counter>,
 }
 
-/// A histogram of durations, of these labels.
+/// A histogram of durations with these labels.
 type Durations<const N: usize> = Family<Labels<N>, Histogram>;
 
-impl Ended {
+impl EndedPairs {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let ended = Self {
             pairs: Family::default(),
@@ -65,7 +65,7 @@ impl Ended {
         ended
     }
 
-    /// Counts a pair with this record, whose target has the label `target`.
+    /// Counts the record of a pair, whose target has the label `target`.
     pub(super) fn count(&self, record: &Record, target: String) {
         let place = [("listener", record.listener.clone()), ("target", target)];
         let [listener, target] = &place;
@@ -109,7 +109,7 @@ fn observe<const N: usize>(to: &Durations<N>, labels: &Labels<N>, duration: Opti
     }
 }
 
-/// Of a pair that ended before its client had shown it.
+/// Label of a pair that ended before its mode was known.
 fn unknown() -> String {
     "unknown".to_owned()
 }

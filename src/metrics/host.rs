@@ -1,5 +1,5 @@
-//! Whom a request is for. A page in a browser can reach a listener on loopback under a name of its own
-//! (DNS rebinding); the browser says that name, and so the page learns nothing.
+//! Checks the host of a request, against DNS rebinding: a web page could reach a listener on
+//! loopback under a name of its own, which the browser sends as the host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,17 +7,17 @@ use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{Request, Version};
 
-/// What is wrong with a request's host.
+/// Why a request's host is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostError {
-    /// None or several: RFC 9112 section 3.2 has exactly one.
+    /// None or several: RFC 9112 section 3.2 requires exactly one.
     Malformed,
-    /// It is not this machine's loopback.
+    /// It is not a name or address of loopback.
     Foreign,
 }
 
-/// Whether a request that came in over loopback is for a name or an address of loopback. A URL in the
-/// request line counts before the Host field (RFC 9112 section 3.2.2).
+/// Checks that a request over loopback is for a name or an address of loopback. A URL in the
+/// request line takes precedence over the Host field (RFC 9112 section 3.2.2).
 pub(super) fn check_loopback_host<B>(request: &Request<B>) -> Result<(), HostError> {
     let is_loopback = match request.uri().authority() {
         Some(authority) => is_loopback(authority),
@@ -36,8 +36,8 @@ pub(super) fn check_loopback_host<B>(request: &Request<B>) -> Result<(), HostErr
     if is_loopback { Ok(()) } else { Err(HostError::Foreign) }
 }
 
-/// `localhost`, a name under it (RFC 6761 section 6.3), or a loopback address; on any port, for it may
-/// be forwarded.
+/// `localhost`, a name under it (RFC 6761 section 6.3), or a loopback address; on any port, because
+/// it may be forwarded.
 fn is_loopback(authority: &Authority) -> bool {
     let host = authority.host();
     if authority.as_str().contains('@') {

@@ -1,10 +1,10 @@
-//! What the proxy shows of itself, for Prometheus: counters of what passes, counters and histograms of
-//! the pairs that have ended, and gauges computed at scrape time.
+//! Metrics for Prometheus: payload counters, counters and histograms of ended pairs, and gauges
+//! computed at scrape time.
 
-mod answer;
 mod ended;
 mod host;
-mod now;
+mod respond;
+mod scrape;
 mod serve;
 mod text;
 
@@ -17,29 +17,29 @@ use prometheus_client::registry::Registry;
 use crate::output::Recorder;
 use crate::proxy::Counters;
 use crate::record::Record;
-use ended::Ended;
-use now::Now;
+use ended::EndedPairs;
+use scrape::ScrapeCollector;
 pub use serve::MetricsListener;
 
-/// Names and values; each label has few values, whatever clients do.
+/// Label names and values; the number of values is bounded, whatever clients do.
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// What a run of the proxy counts; cheap to clone.
+/// The metrics of a proxy; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
     counters: Counters,
-    ended: Ended,
+    ended: EndedPairs,
 }
 
 impl Metrics {
-    /// Shows these counters ([`Proxy::counters`](crate::proxy::Proxy::counters)) and what `recorder` has
-    /// written.
+    /// Exports these counters ([`Proxy::counters`](crate::proxy::Proxy::counters)) and those of
+    /// `recorder`.
     pub fn new(counters: Counters, recorder: Recorder) -> Self {
         counters.show();
         let mut registry = Registry::default();
-        let ended = Ended::register(&mut registry);
-        let now = Now { counters: counters.clone(), recorder };
+        let ended = EndedPairs::register(&mut registry);
+        let now = ScrapeCollector { counters: counters.clone(), recorder };
         registry.register_collector(Box::new(now));
         Self { registry: Arc::new(registry), counters, ended }
     }
@@ -49,7 +49,7 @@ impl Metrics {
         self.ended.count(record, self.counters.label_of(record));
     }
 
-    /// All of it as text in the format of `OpenMetrics` 1.0.
+    /// Renders the metrics in the format of `OpenMetrics` 1.0.
     fn open_metrics(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;

@@ -1,7 +1,8 @@
 //! The HTTP server that shows the metrics: `/metrics` and `/healthz`.
 //!
-//! Whoever can connect can hold connections. Each carries one request, lives for a few seconds, and has
-//! to go when a newer one needs its place: so a client that asks is answered, whatever others hold.
+//! Anyone who can connect can hold connections open. So each carries one request, lives for a few
+//! seconds, and is closed when a newer one needs its place: a request is answered, whatever
+//! connections others hold.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,45 +21,46 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::Metrics;
-use super::answer::Answerer;
+use super::respond::Responder;
 use crate::access::Access;
 use crate::counted::counted;
 use crate::descriptors;
-use crate::episode::Throttle;
 use crate::fault::text_of;
 use crate::ingress::ListenAddr;
+use crate::log_throttle::LogRateLimit;
 use crate::proxy::BindError;
 
-/// How long a connection lives: the time for its request and for the answer to be taken.
+/// Maximum lifetime of a connection, for its request and the response.
 const LIFE: Duration = Duration::from_secs(5);
 
 /// Longest head of a request.
 const HEAD: usize = 16 << 10;
 
-/// What may come behind a request, such as the body of one that is refused, before the connection is closed.
+/// Maximum number of bytes read after a request, such as the body of a refused one, before the
+/// connection is closed.
 const REST: u64 = 64 << 10;
 
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound listening socket for whoever asks for the metrics.
+/// A bound listening socket for the metrics.
 #[derive(Debug)]
 pub struct MetricsListener {
     socket: TcpListener,
     address: SocketAddr,
 }
 
-/// The connections that are being served. Where one more comes than there are places, the oldest goes.
+/// Connections being served. When all places are taken, the oldest one is closed.
 struct Connections {
     /// The oldest first.
     served: VecDeque<AbortHandle>,
     places: usize,
 }
 
-/// Says which clients were refused.
+/// Logs refused clients.
 #[derive(Default)]
 struct RefusalLog {
-    throttle: Throttle,
+    throttle: LogRateLimit,
     last: Option<SocketAddr>,
 }
 
@@ -72,7 +74,7 @@ impl MetricsListener {
         let error = |error| BindError { address: listen.0, error };
         let socket = TcpListener::bind(listen.0).await.map_err(error)?;
         let address = socket.local_addr().map_err(error)?;
-        // All connections inherit it: what a client does not take is not kept for it after the close.
+        // Inherited by all connections, so that unacknowledged data is not kept after close.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(LIFE)).map_err(error)?;
         Ok(Self { socket, address })
@@ -83,16 +85,16 @@ impl MetricsListener {
         self.address
     }
 
-    /// Serves for ever, those whom `access` lets in. `ailment` tells what is wrong with the proxy,
-    /// if something is.
+    /// Serves clients that `access` permits, forever. `health` returns what is wrong with the
+    /// proxy, or `None`.
     pub async fn serve(
         self,
         metrics: Metrics,
         access: Access,
-        ailment: impl Fn() -> Option<&'static str> + Send + Sync + 'static,
+        health: impl Fn() -> Option<&'static str> + Send + Sync + 'static,
     ) {
         let Self { socket, address } = self;
-        let answerer = Arc::new(Answerer { metrics, ailment, address, latest: Mutex::default() });
+        let responder = Arc::new(Responder { metrics, health, address, latest: Mutex::default() });
         let mut connections = Connections::new();
         let mut refusals = RefusalLog::default();
         loop {
@@ -105,19 +107,19 @@ impl MetricsListener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(fault) = access.refuse_client(Some(peer)) {
+                    if let Err(fault) = access.check_client(Some(peer)) {
                         refusals.note(peer, &fault.text);
                         continue;
                     }
-                    let answerer = Arc::clone(&answerer);
+                    let responder = Arc::clone(&responder);
                     connections.spawn(async move {
-                        let answer = |request: &Request<Incoming>| answerer.answer(request);
+                        let answer = |request: &Request<Incoming>| responder.answer(request);
                         let served = serve_connection(stream, &answer);
-                        // Dropped, the connection is closed.
+                        // Dropping the stream closes the connection.
                         let _ = tokio::time::timeout(LIFE, served).await;
                     });
-                    // A request that has come already is answered now, before the next connection can
-                    // take its place.
+                    // A request that has already arrived is answered now, before the next
+                    // connection can take its place.
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
@@ -149,12 +151,12 @@ impl Connections {
 impl RefusalLog {
     fn note(&mut self, peer: SocketAddr, why: &str) {
         self.last = Some(peer);
-        if self.throttle.admits() {
+        if self.throttle.should_log() {
             tracing::warn!("metrics request from {peer} refused: {why}");
         }
     }
 
-    /// Ready when there is something to tell.
+    /// Waits until there is something to log.
     async fn due(&self) {
         match self.throttle.due() {
             Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -189,8 +191,8 @@ async fn serve_connection(
     }
 }
 
-/// Ends a connection whose request was answered. Closed with unread bytes, it would be reset, and the
-/// answer perhaps lost.
+/// Ends a connection after its response. Closing it with unread bytes would reset it, and the
+/// response might be lost.
 async fn finish(mut stream: TcpStream) -> std::io::Result<()> {
     stream.shutdown().await?;
     tokio::io::copy(&mut stream.take(REST), &mut tokio::io::sink()).await?;

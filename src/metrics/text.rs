@@ -1,9 +1,10 @@
-//! Prometheus' older text format, version 0.0.4, out of that of `OpenMetrics`.
+//! Converts `OpenMetrics` to Prometheus' older text format, version 0.0.4.
 
-/// Counters bear their `_total` in what is said of them too, and neither units nor the end are said.
+/// In the older format the names of counters have `_total` in HELP and TYPE too, and there are no
+/// UNIT and EOF lines.
 pub(super) fn plain(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
-    // What is said of a metric comes in one go: HELP, TYPE, UNIT, then its values.
+    // The lines of a metric are in the order HELP, TYPE, UNIT, values.
     let mut help = "";
     for line in open_metrics.lines() {
         let mut push = |line: &str| {

@@ -1,8 +1,8 @@
-//! Conversations, fuzzed: what they show does not depend on the pieces that they come in.
+//! Fuzzing of observers: the result must not depend on how the bytes are split.
 
 use std::sync::Arc;
 
-use super::{ClientObserver, Sight, UpstreamObserver};
+use super::{ClientObserver, Observations, UpstreamObserver};
 use crate::record::{Http, Tls};
 use crate::relay::Observe;
 
@@ -20,11 +20,11 @@ pub fn observe(bytes: &[u8]) {
 }
 
 fn seen(client: &[u8], upstream: &[u8], piece: usize) -> (Option<Tls>, Option<Http>) {
-    let sight = Arc::new(Sight::default());
-    let mut to_upstream = ClientObserver::new(Arc::clone(&sight));
-    let mut to_client = UpstreamObserver::new(Arc::clone(&sight));
+    let observations = Arc::new(Observations::default());
+    let mut to_upstream = ClientObserver::new(Arc::clone(&observations));
+    let mut to_client = UpstreamObserver::new(Arc::clone(&observations));
     let _ = client.chunks(piece).try_for_each(|bytes| to_upstream.see(bytes));
     let _ = upstream.chunks(piece).try_for_each(|bytes| to_client.see(bytes));
-    let tls = sight.tls().map(|tls| Tls { handshake: None, ..tls });
-    (tls, sight.http())
+    let tls = observations.tls().map(|tls| Tls { handshake: None, ..tls });
+    (tls, observations.http())
 }

@@ -10,50 +10,50 @@ use httparse::Status::{Complete, Partial};
 use super::host_name;
 use crate::record::Http;
 
-/// So much of a head is read, bytes.
+/// Maximum size of a head that is read, bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Most fields of a head that are read.
 const MAX_FIELDS: usize = 100;
 
-/// Longest method that is one; the longest that is registered has 17 letters.
+/// Longest valid method; the longest registered one has 17 letters.
 const MAX_METHOD: usize = 32;
 
-/// What the preface of HTTP/2 begins with (RFC 9113 section 3.4).
+/// The beginning of the HTTP/2 preface (RFC 9113 section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
 
-/// What was seen of an exchange by the observers of both directions. Boxed, because many connections
-/// never show one, and each has the room for it.
+/// The first exchange, as seen by the observers of both directions. Boxed, because many connections
+/// have none.
 #[derive(Debug, Default)]
-pub(super) struct Exchange {
-    begun: OnceLock<Box<Begun>>,
+pub(super) struct FirstExchange {
+    request: OnceLock<Box<FirstRequest>>,
     is_http2: AtomicBool,
 }
 
-/// An exchange from its request on.
+/// The first request and its status.
 #[derive(Debug)]
-struct Begun {
+struct FirstRequest {
     method: String,
     host: Option<String>,
     status: OnceLock<u16>,
 }
 
-impl Exchange {
+impl FirstExchange {
     /// Whether the client's request was seen.
     pub(super) fn has_begun(&self) -> bool {
-        self.begun.get().is_some()
+        self.request.get().is_some()
     }
 
-    /// Whether it leads to another protocol, in which requests and answers need not take turns: the preface
-    /// of HTTP/2 was seen, or the answer is 101.
+    /// Whether the connection carries another protocol, without strict turns: the HTTP/2 preface
+    /// was seen, or the answer is 101.
     pub(super) fn is_multiplexed(&self) -> bool {
-        let status = self.begun.get().and_then(|begun| begun.status.get());
+        let status = self.request.get().and_then(|request| request.status.get());
         self.is_http2.load(Ordering::Relaxed) || status == Some(&101)
     }
 
-    /// As the record shows it; `None` without a request.
+    /// The exchange for the record; `None` without a request.
     pub(super) fn seen(&self) -> Option<Http> {
-        let Begun { method, host, status } = &**self.begun.get()?;
+        let FirstRequest { method, host, status } = &**self.request.get()?;
         Some(Http {
             method: Some(method.clone()),
             host: host.clone(),
@@ -67,7 +67,7 @@ impl Exchange {
 struct Head(Vec<u8>);
 
 impl Head {
-    /// Whether it may be worth reading again: a line has ended, or there is no more room.
+    /// Adds bytes; returns whether to parse again: a line has ended, or the buffer is full.
     fn add(&mut self, bytes: &[u8]) -> bool {
         let taken = bytes.get(..MAX_HEAD - self.0.len()).unwrap_or(bytes);
         self.0.extend_from_slice(taken);
@@ -84,8 +84,8 @@ impl Head {
 pub(super) struct ClientSide(Head);
 
 impl ClientSide {
-    /// Sees what comes next; breaks when nothing more is to be seen.
-    pub(super) fn see(&mut self, bytes: &[u8], exchange: &Exchange) -> ControlFlow<()> {
+    /// Observes the next bytes; breaks when it has seen enough.
+    pub(super) fn see(&mut self, bytes: &[u8], exchange: &FirstExchange) -> ControlFlow<()> {
         let may_tell = self.0.add(bytes);
         let head = &self.0.0;
         let method = head.split(|&byte| byte == b' ').next().unwrap_or_default();
@@ -103,16 +103,16 @@ impl ClientSide {
         let mut request = httparse::Request::new(&mut fields);
         match request.parse(head) {
             Ok(Partial) if !self.0.is_full() => return Continue(()),
-            // What has no room left tells what it did so far.
+            // A full buffer is used as far as it goes.
             Ok(Complete(_) | Partial) | Err(httparse::Error::TooManyHeaders) => {}
             Err(_) => return Break(()),
         }
         if let (Some(method), Some(_)) = (request.method, request.version) {
             let host = request.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));
             let host = host.and_then(|field| host_name(field.value));
-            let begun = Begun { method: method.to_owned(), host, status: OnceLock::new() };
-            // There is one first request.
-            let _ = exchange.begun.set(begun.into());
+            let request = FirstRequest { method: method.to_owned(), host, status: OnceLock::new() };
+            // Set only once.
+            let _ = exchange.request.set(request.into());
         }
         Break(())
     }
@@ -124,7 +124,7 @@ pub(super) struct ServerSide(Head);
 
 impl ServerSide {
     /// Sees what comes next; breaks when nothing more is to be seen.
-    pub(super) fn see(&mut self, bytes: &[u8], exchange: &Exchange) -> ControlFlow<()> {
+    pub(super) fn see(&mut self, bytes: &[u8], exchange: &FirstExchange) -> ControlFlow<()> {
         if !self.0.add(bytes) {
             return Continue(());
         }
@@ -139,8 +139,8 @@ impl ServerSide {
                     return Continue(());
                 }
                 (Ok(_) | Err(httparse::Error::TooManyHeaders), Some(status @ (101 | 200..))) => {
-                    if let Some(begun) = exchange.begun.get() {
-                        let _ = begun.status.set(status);
+                    if let Some(request) = exchange.request.get() {
+                        let _ = request.status.set(status);
                     }
                     return Break(());
                 }
@@ -156,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn seen(requests: &[&[u8]], responses: &[&[u8]]) -> Option<Http> {
-        let exchange = Exchange::default();
+        let exchange = FirstExchange::default();
         let (mut client, mut server) = (ClientSide::default(), ServerSide::default());
         let _ = requests.iter().try_for_each(|bytes| client.see(bytes, &exchange));
         let _ = responses.iter().try_for_each(|bytes| server.see(bytes, &exchange));
@@ -201,7 +201,7 @@ mod tests {
     fn the_preface_of_http_2_is_no_request_and_shows_that_there_are_no_turns() {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         for cut in [3, 16, 20] {
-            let (exchange, mut client) = (Exchange::default(), ClientSide::default());
+            let (exchange, mut client) = (FirstExchange::default(), ClientSide::default());
             let (first, rest) = preface.split_at(cut);
             let seen = client.see(first, &exchange);
             assert_eq!(seen.is_break(), cut >= 16);
@@ -221,11 +221,14 @@ mod tests {
             b"USER\0\0",
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ",
         ] {
-            let exchange = Exchange::default();
+            let exchange = FirstExchange::default();
             assert_eq!(ClientSide::default().see(bytes, &exchange), Break(()), "{bytes:?}");
             assert_eq!(exchange.seen(), None);
         }
-        assert_eq!(ServerSide::default().see(b"SSH-2.0-x\r\n", &Exchange::default()), Break(()));
+        assert_eq!(
+            ServerSide::default().see(b"SSH-2.0-x\r\n", &FirstExchange::default()),
+            Break(())
+        );
     }
 
     proptest! {

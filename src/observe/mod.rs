@@ -1,7 +1,7 @@
-//! What the first bytes of a tunnel tell everyone on the path: of TLS, and of plain HTTP/1.
+//! Observes the first bytes of a tunnel: what TLS and plain HTTP/1 show to anyone on the path.
 //!
-//! An observer of each direction sees what passes, changes nothing, and is dropped as soon as it
-//! can learn no more.
+//! Each direction has an observer that changes nothing and is dropped as soon as it has seen
+//! enough.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -13,20 +13,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::record::{Http, Tls};
-use crate::relay::{Observe, Speech};
+use crate::relay::{ContentKind, Observe};
 #[cfg(feature = "stat")]
 pub(crate) use tls::{cipher_name, version_name};
 
-/// What was seen of a conversation so far. Both observers are polled by one task and the record is
-/// built by it too; nobody waits for anybody.
+/// What was observed so far. Both observers and the record are handled by one task, so there is no
+/// contention.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct Observations {
     tls: tls::Handshake,
-    http: http::Exchange,
+    http: http::FirstExchange,
 }
 
-impl Sight {
-    /// As the record shows it.
+impl Observations {
+    /// TLS for the record.
     pub(crate) fn tls(&self) -> Option<Tls> {
         self.tls.seen()
     }
@@ -36,103 +36,103 @@ impl Sight {
         self.tls.is_http2() || self.http.is_multiplexed()
     }
 
-    /// As the record shows it.
+    /// HTTP for the record.
     pub(crate) fn http(&self) -> Option<Http> {
         self.http.seen()
     }
 }
 
-/// Sees the client's direction.
+/// Observes the client's direction.
 #[derive(Debug)]
 pub(crate) struct ClientObserver {
-    sight: Arc<Sight>,
-    language: Option<ClientLanguage>,
+    observations: Arc<Observations>,
+    protocol: Option<ClientProtocol>,
 }
 
 #[derive(Debug)]
-enum ClientLanguage {
+enum ClientProtocol {
     Tls(tls::ClientSide),
     Http(http::ClientSide),
 }
 
 impl ClientObserver {
-    pub(crate) fn new(sight: Arc<Sight>) -> Self {
-        Self { sight, language: None }
+    pub(crate) fn new(observations: Arc<Observations>) -> Self {
+        Self { observations, protocol: None }
     }
 }
 
 impl Observe for ClientObserver {
-    fn speech(&self) -> Speech {
-        match &self.language {
-            Some(ClientLanguage::Tls(client)) => client.speech(),
-            _ => Speech::Payload,
+    fn content_kind(&self) -> ContentKind {
+        match &self.protocol {
+            Some(ClientProtocol::Tls(client)) => client.content_kind(),
+            _ => ContentKind::Payload,
         }
     }
 
     fn see(&mut self, bytes: &[u8]) -> ControlFlow<()> {
-        let language = match (&mut self.language, bytes.first()) {
-            (Some(language), _) => language,
+        let protocol = match (&mut self.protocol, bytes.first()) {
+            (Some(protocol), _) => protocol,
             (none, Some(&tls::FIRST_BYTE)) => {
-                none.insert(ClientLanguage::Tls(tls::ClientSide::new(Instant::now())))
+                none.insert(ClientProtocol::Tls(tls::ClientSide::new(Instant::now())))
             }
-            (none, Some(b'A'..=b'Z')) => none.insert(ClientLanguage::Http(Default::default())),
+            (none, Some(b'A'..=b'Z')) => none.insert(ClientProtocol::Http(Default::default())),
             _ => return Break(()),
         };
-        match language {
-            ClientLanguage::Tls(client) => client.see(bytes, &self.sight.tls),
-            ClientLanguage::Http(client) => client.see(bytes, &self.sight.http),
+        match protocol {
+            ClientProtocol::Tls(client) => client.see(bytes, &self.observations.tls),
+            ClientProtocol::Http(client) => client.see(bytes, &self.observations.http),
         }
     }
 }
 
-/// Sees the upstream's direction: the answer to what the client began with.
+/// Observes the upstream's direction: the reply to what the client began with.
 #[derive(Debug)]
 pub(crate) struct UpstreamObserver {
-    sight: Arc<Sight>,
-    language: Option<ServerLanguage>,
+    observations: Arc<Observations>,
+    protocol: Option<ServerProtocol>,
 }
 
 #[derive(Debug)]
-enum ServerLanguage {
+enum ServerProtocol {
     Tls(tls::ServerSide),
     Http(http::ServerSide),
 }
 
 impl UpstreamObserver {
-    pub(crate) fn new(sight: Arc<Sight>) -> Self {
-        Self { sight, language: None }
+    pub(crate) fn new(observations: Arc<Observations>) -> Self {
+        Self { observations, protocol: None }
     }
 }
 
 impl Observe for UpstreamObserver {
-    fn speech(&self) -> Speech {
-        match &self.language {
-            Some(ServerLanguage::Tls(server)) => server.speech(),
-            _ => Speech::Payload,
+    fn content_kind(&self) -> ContentKind {
+        match &self.protocol {
+            Some(ServerProtocol::Tls(server)) => server.content_kind(),
+            _ => ContentKind::Payload,
         }
     }
 
     fn see(&mut self, bytes: &[u8]) -> ControlFlow<()> {
-        let language = match &mut self.language {
-            Some(language) => language,
-            none if self.sight.tls.has_begun() => {
-                none.insert(ServerLanguage::Tls(tls::ServerSide::new()))
+        let protocol = match &mut self.protocol {
+            Some(protocol) => protocol,
+            none if self.observations.tls.has_begun() => {
+                none.insert(ServerProtocol::Tls(tls::ServerSide::new()))
             }
-            none if self.sight.http.has_begun() => {
-                none.insert(ServerLanguage::Http(Default::default()))
+            none if self.observations.http.has_begun() => {
+                none.insert(ServerProtocol::Http(Default::default()))
             }
-            // The upstream speaks first, or the client speaks another language.
+            // The upstream sends first, or the client uses another protocol.
             _ => return Break(()),
         };
-        match language {
-            ServerLanguage::Tls(server) => server.see(bytes, &self.sight.tls),
-            ServerLanguage::Http(server) => server.see(bytes, &self.sight.http),
+        match protocol {
+            ServerProtocol::Tls(server) => server.see(bytes, &self.observations.tls),
+            ServerProtocol::Http(server) => server.see(bytes, &self.observations.http),
         }
     }
 }
 
-/// A host as a record may hold it: a name or an address, perhaps with a port, in lower case; `None`
-/// if it is longer than a name can be, or has what stands in none.
+/// A host for the record: a name or an address, perhaps with a port, in lower case; `None` if it is
+/// too long or has invalid characters.
 fn host_name(bytes: &[u8]) -> Option<String> {
     // A name (RFC 1035 section 2.3.4), a colon, a port.
     const MAX: usize = 255 + 6;

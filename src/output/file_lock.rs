@@ -1,14 +1,14 @@
-//! A lock among the processes that append to one file: flock(2), on systems that have it. It keeps them
-//! from writing into the middle of a line of ours that a full disk cut short.
+//! A lock among the processes that append to one file: flock(2), on systems that have it. It keeps
+//! others from writing into the middle of an incomplete line of ours.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-/// The lock on a file that stays open as long as this is used for it.
+/// The lock on one open file.
 #[derive(Debug, Default)]
 pub(super) struct FileLock {
     state: State,
-    /// Since when another process holds it and we want it.
+    /// Since when we wait for another process to release it.
     wanted: Option<Instant>,
 }
 
@@ -22,7 +22,7 @@ enum State {
 }
 
 impl FileLock {
-    /// Takes it, or has it already. `false` if another process has it.
+    /// Takes the lock, if it is not held already. `false` if another process holds it.
     #[cfg(unix)]
     pub(super) fn take(&mut self, file: &File) -> bool {
         use std::fs::TryLockError;
@@ -42,18 +42,18 @@ impl FileLock {
         self.state != State::Free
     }
 
-    /// Elsewhere a lock would keep readers out as well.
+    /// On other systems a lock would also block readers.
     #[cfg(not(unix))]
     pub(super) fn take(&mut self, _: &File) -> bool {
         true
     }
 
-    /// How long another process has had it while we wanted it.
+    /// How long we have waited for the lock.
     pub(super) fn waited(&self) -> Duration {
         self.wanted.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Begins to wait for it anew.
+    /// Restarts the measurement of the wait.
     pub(super) fn wait_again(&mut self) {
         self.wanted = self.wanted.map(|_| Instant::now());
     }

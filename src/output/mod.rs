@@ -1,4 +1,4 @@
-//! Where lines go: a queue that never waits, and the one thread that writes.
+//! Output of lines: a non-blocking queue, and the thread that writes it.
 
 mod file_lock;
 mod recorder;

@@ -1,7 +1,7 @@
-//! The one owner of the output: whole lines, in order, and nothing is forgotten that was not written.
+//! The queue of output lines and its writer thread: whole lines, in order, none dropped silently.
 //!
-//! Pairs hand their lines to a [`Recorder`], which never waits; a thread of its own writes them.
-//! What cannot be written stays queued and is tried again.
+//! Pairs pass their lines to a [`Recorder`], which never blocks; a separate thread writes them.
+//! Lines that cannot be written stay queued and are retried.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,19 +15,19 @@ use tokio::sync::watch;
 
 use super::sink::{Output, Sink};
 use crate::counted::counted;
-use crate::episode::Episode;
 use crate::fault::text_of;
+use crate::log_throttle::LogThrottle;
 use crate::record::{BriefLine, Line, write_json};
 
-/// Bytes of lines that may wait to be written, where nothing else is said: 64 MiB, some 6,000 pairs.
+/// Default size of the output queue: 64 MiB, some 6,000 pairs.
 pub const QUEUE: usize = 64 << 20;
 
-/// Takes lines from any task or thread; cheap to clone. The default one has no output and forgets
-/// them, for programs that take records as they come (`Proxy::on_close`).
+/// Accepts lines from any task or thread; cheap to clone. The default recorder has no output and
+/// discards them, for programs that take records by callback (`Proxy::on_close`).
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Option<Arc<Shared>>);
 
-/// The writing thread. Dropping it is finishing it, and says what was not written.
+/// The writer thread. Dropping it finishes it, and logs how many lines were not written.
 #[derive(Debug)]
 #[must_use = "dropped at once, it writes nothing that comes later"]
 pub struct Writer {
@@ -56,15 +56,15 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// What became of the lines of a run.
+/// Counts of the lines of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Tally {
     /// Lines written whole.
     pub written: u64,
-    /// Lines that were queued and are not written (yet, while the writer is at work).
+    /// Lines that are queued and not written, or not yet.
     pub unwritten: u64,
-    /// Lines that were given up: they could not be put as JSON, or a defect prevented them.
+    /// Lines that were lost: they could not be serialised, or an internal error prevented them.
     pub lost: u64,
 }
 
@@ -72,20 +72,19 @@ pub struct Tally {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Bytes at which the queue is full.
+    /// Size of the queue, bytes.
     most: usize,
-    /// More is queued than may be, or since then not half of it is written yet. Changed with the
-    /// queue locked.
+    /// The queue is full, or not yet half empty since it was. Changed with the queue locked.
     full: watch::Sender<bool>,
-    /// That it is full is said once, however often it fills and empties.
-    fullness: Mutex<Episode>,
+    /// Log throttle for a full queue.
+    fullness: Mutex<LogThrottle>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     /// Whole lines that the thread has not taken yet.
     pending: Vec<u8>,
-    /// Bytes that are not written: those, and what the thread has taken.
+    /// Bytes that are not written: pending, or taken by the thread.
     bytes: usize,
     /// Lines that were numbered: written, being written, or pending.
     numbered: u64,
@@ -94,34 +93,34 @@ struct Queue {
     reopen: bool,
     /// The thread waits for a first line.
     idle: bool,
-    /// Set once: write what is there, then end.
+    /// Set once, to write what is queued and end.
     finishing: Option<Instant>,
-    /// The reader of the output is gone; nobody wants more lines.
+    /// The reader of the output has closed it; no more lines are needed.
     reader_gone: bool,
 }
 
-/// What every line ends with before its number is known: `line` is the last key.
+/// The end of every line before its number is assigned: `line` is the last key.
 const UNNUMBERED: &[u8] = b"\"line\":0}";
 
 thread_local! {
-    /// Where a line is put together; a full record of two legs has 10 kB.
+    /// Buffer for serialising a line; a full record of two legs has 10 kB.
     static JSON: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// After a write, lines may gather for so long: the first line of a burst is out at once, the
-/// others go together. A write and a wake for each line took 22 µs of processor time, an eighth of
-/// what a short connection costs in all; over 20 ms a burst becomes a megabyte, whose writing shows
-/// in other connections' latency.
+/// Time to collect lines after a write: the first line of a burst is written at once, the others
+/// together. A write and a wake-up for each line took 22 µs of CPU time, an eighth of the total
+/// cost of a short connection; with 20 ms a burst becomes a megabyte, whose writing affects the
+/// latency of other connections.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// A buffer of the thread that has grown beyond this is not kept.
+/// A buffer of the thread larger than this is freed.
 const KEPT: usize = 1 << 20;
 
-/// Pause before what could not be written is tried again.
+/// Pause before a failed write is retried.
 const RETRY: Duration = Duration::from_millis(500);
-/// Pause before a slow output is tried again.
+/// Pause before a write that would block is retried.
 const SLOW: Duration = Duration::from_millis(10);
-/// How long a failing output is still tried at the end of the run.
+/// How long a failing output is retried at the end of the run.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
 impl Shared {
@@ -132,9 +131,9 @@ impl Shared {
 }
 
 impl Recorder {
-    /// Opens `output` and starts the thread that writes to it. When more than `queue` bytes wait to
-    /// be written, the proxy accepts no connections until half of them are; lines of those that it
-    /// has are queued all the same. `reader_gone` is called when the reader of a pipe has gone.
+    /// Opens `output` and starts its writer thread. When more than `queue` bytes are queued, the
+    /// proxy accepts no connections until half of them are written; lines of open connections are
+    /// still queued. `reader_gone` is called when the reader of a pipe has closed it.
     ///
     /// # Errors
     ///
@@ -162,7 +161,7 @@ impl Recorder {
         Ok((recorder, Writer { shared, thread: Some(thread) }))
     }
 
-    /// Queues a line; its `line` is set here, so that numbers and order agree.
+    /// Queues a line. Sets its `line`, so that numbers and order agree.
     pub fn push(&self, line: &Line) {
         self.queue(line);
     }
@@ -186,15 +185,15 @@ impl Recorder {
         });
     }
 
-    /// Counts a line that should have come and will not.
+    /// Counts a line as lost.
     pub(crate) fn lose(&self) {
         if let Some(shared) = &self.0 {
             shared.lock().lost += 1;
         }
     }
 
-    /// Asks for the file to be closed and opened anew under its name. Lines that are queued by now
-    /// may go to either file; none is lost or torn.
+    /// Requests that the file be closed and reopened under its name. Lines queued before may go to
+    /// either file; none is lost or torn.
     pub fn reopen(&self) {
         if let Some(shared) = &self.0 {
             shared.lock().reopen = true;
@@ -202,12 +201,12 @@ impl Recorder {
         }
     }
 
-    /// Whether lines that can wait should: the queue is full.
+    /// Whether the queue is full, so that optional lines should be skipped.
     pub fn is_full(&self) -> bool {
         self.0.as_deref().is_some_and(Shared::is_full)
     }
 
-    /// Ready when the queue is not full.
+    /// Waits until the queue is not full.
     pub(crate) async fn room(&self) {
         if self.is_full()
             && let Some(shared) = &self.0
@@ -217,15 +216,15 @@ impl Recorder {
         }
     }
 
-    /// What became of the lines so far.
+    /// Counts of the lines so far.
     pub fn tally(&self) -> Tally {
         self.0.as_deref().map_or_else(Tally::default, Shared::tally)
     }
 }
 
 impl Writer {
-    /// Writes what is queued and ends. It waits for a reader that is slow as long as it takes, and
-    /// some seconds for an output that fails.
+    /// Writes what is queued and ends. Waits for a slow reader without a limit, and a few seconds
+    /// for a failing output.
     pub fn finish(mut self) -> Tally {
         self.end();
         self.shared.tally()
@@ -278,7 +277,7 @@ impl Shared {
         if wakes {
             self.wake.notify_one();
         }
-        if fills && self.fullness.lock().unwrap_or_else(PoisonError::into_inner).begins() {
+        if fills && self.fullness.lock().unwrap_or_else(PoisonError::into_inner).should_log() {
             tracing::error!(
                 "the output queue is full: {} waiting, {} at most (--queue); new connections \
                  wait, open ones continue",
@@ -292,7 +291,7 @@ impl Shared {
         *self.full.borrow()
     }
 
-    /// These bytes, whole lines or not, are in the output.
+    /// Counts these bytes as written.
     fn count_written(&self, bytes: &[u8]) {
         let mut queue = self.lock();
         queue.written += lines_in(bytes);
@@ -307,7 +306,7 @@ impl Shared {
         }
     }
 
-    /// These bytes were, and are there no more.
+    /// Counts these bytes as not written after all.
     fn count_unwritten(&self, bytes: &[u8]) {
         let mut queue = self.lock();
         queue.written -= lines_in(bytes);
@@ -320,7 +319,7 @@ impl Shared {
         Tally { written: queue.written, unwritten, lost: queue.lost }
     }
 
-    /// The thread: takes all that is pending at once, writes it, and waits for more.
+    /// The loop of the thread: takes all pending lines at once, writes them, and waits for more.
     fn run(&self, mut sink: Sink, reader_gone: impl FnOnce()) {
         let mut batch = Vec::new();
         loop {
@@ -344,9 +343,9 @@ impl Shared {
                 sink.reopen();
             }
             match self.write_batch(&mut sink, &batch) {
-                Written::All => self.gather(),
-                Written::GivenUp => return,
-                Written::ReaderGone => {
+                BatchEnd::All => self.gather(),
+                BatchEnd::GivenUp => return,
+                BatchEnd::ReaderGone => {
                     let mut queue = self.lock();
                     queue.reader_gone = true;
                     queue.pending = Vec::new();
@@ -367,26 +366,26 @@ impl Shared {
         }
     }
 
-    fn write_batch(&self, sink: &mut Sink, batch: &[u8]) -> Written {
+    fn write_batch(&self, sink: &mut Sink, batch: &[u8]) -> BatchEnd {
         let mut written = 0;
         let mut failing = false;
         while written < batch.len() {
-            let abandoned = sink.take_abandoned().min(written);
-            self.count_unwritten(&batch[written - abandoned..written]);
-            written -= abandoned;
+            let incomplete = sink.take_incomplete().min(written);
+            self.count_unwritten(&batch[written - incomplete..written]);
+            written -= incomplete;
             match sink.write(&batch[written..]) {
                 Ok(0) => {
-                    // A device that takes nothing and says nothing.
+                    // A device that accepts nothing and reports no error.
                     std::thread::sleep(RETRY);
                 }
                 Ok(bytes) => {
                     let done = &batch[written..written + bytes];
                     self.count_written(done);
                     written += bytes;
-                    // A little room is no end of it.
+                    // Less than a line does not end the failure.
                     if failing && lines_in(done) > 0 {
                         failing = false;
-                        // Who is shown errors alone must learn of this one's end.
+                        // Logged as an error, so that a log of errors only shows the end as well.
                         tracing::error!("writing records to {} works again", sink.output());
                     }
                     if written == batch.len() && sink.was_removed() {
@@ -400,10 +399,10 @@ impl Shared {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return Written::ReaderGone;
+                    return BatchEnd::ReaderGone;
                 }
-                // A standard output that somebody made non-blocking is merely slow, and so is a file
-                // that another process has locked.
+                // A non-blocking standard output is merely slow, and so is a file that another
+                // process has locked.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(SLOW),
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
@@ -414,14 +413,14 @@ impl Shared {
                              {lines})"
                         );
                     }
-                    // It may have been removed to make room, and keeps its room while it is open.
+                    // The file may have been removed to free space, which is held while it is open.
                     if sink.was_removed() {
                         self.count_unwritten(&batch[..written]);
                         written = 0;
                     }
                     if self.lock().finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
                         sink.leave_whole();
-                        return Written::GivenUp;
+                        return BatchEnd::GivenUp;
                     }
                     std::thread::sleep(RETRY);
                     if std::mem::take(&mut self.lock().reopen) {
@@ -430,11 +429,11 @@ impl Shared {
                 }
             }
         }
-        Written::All
+        BatchEnd::All
     }
 }
 
-enum Written {
+enum BatchEnd {
     All,
     GivenUp,
     ReaderGone,

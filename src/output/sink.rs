@@ -1,7 +1,7 @@
-//! The file behind the output: opened, opened anew, appended to by whole lines.
+//! The output file: opened, reopened, and appended to by whole lines.
 //!
-//! A line that a full disk cut short is completed when there is room. Nothing is ever cut off a file:
-//! another process may append to it, too.
+//! A line truncated by a full disk is completed when there is space. The file itself is never
+//! truncated, because other processes may append to it.
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
@@ -12,17 +12,17 @@ use std::time::Duration;
 use super::file_lock::FileLock;
 use crate::fault::text_of;
 
-/// Longer than a write takes.
+/// Longer than any write takes.
 const ONE_WRITE: Duration = Duration::from_millis(50);
 
-/// How long another process may keep us from writing by its lock on the file.
+/// Maximum wait for a lock that another process holds on the file.
 const LOCKED: Duration = Duration::from_secs(1);
 
-/// How long it may while a line of it breaks off at the end of the file: it waits for room to complete
-/// it, and ours would end up in the middle of it.
+/// Maximum wait while the file ends with an incomplete line: its writer waits for space to complete
+/// it, and our line would end up in the middle.
 const LOCKED_IN_A_LINE: Duration = Duration::from_secs(30);
 
-/// Where lines go.
+/// An output for lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Output {
@@ -30,15 +30,15 @@ pub enum Output {
     Stdout,
     /// A file, which is appended to.
     File {
-        /// Where it stands.
+        /// Path of the file.
         path: PathBuf,
-        /// Who may do what with it when it is made, less the umask (open(2)); Unix alone.
+        /// Permissions of a new file, before the umask (open(2)); Unix only.
         mode: u32,
     },
 }
 
 impl Output {
-    /// The mode of files unless another is asked for: nobody else may read whom one speaks to.
+    /// Default mode of new files: records are private.
     pub const MODE: u32 = 0o600;
 
     /// A file of mode [`Output::MODE`].
@@ -56,22 +56,21 @@ impl fmt::Display for Output {
     }
 }
 
-/// An output that is open.
+/// An open output.
 pub(super) struct Sink {
     output: Output,
-    /// `None` after somebody removed the file: it is made anew by the next write.
+    /// `None` after the file was removed: the next write creates it again.
     file: Option<File>,
-    /// It is a plain file, no pipe and no terminal.
+    /// It is a regular file, not a pipe or a terminal.
     is_plain: bool,
     /// The file had a name when it was opened, so that it can be removed.
     has_name: bool,
     lock: FileLock,
-    /// Where our latest write ended. As long as that is the end of the file, nobody else has written.
+    /// Where our latest write ended. While that is the end of the file, nobody else has written.
     end: Option<u64>,
-    /// How many bytes our latest write has of a line whose rest did not find room. While there are any,
-    /// the file stays locked.
+    /// Bytes written of an incomplete line. While there are any, the file stays locked.
     torn: usize,
-    /// That the lock was not waited for is said once.
+    /// A write without the lock was logged.
     is_overdue: bool,
 }
 
@@ -97,7 +96,7 @@ impl Sink {
         &self.output
     }
 
-    /// Opens the file anew under its name.
+    /// Reopens the file under its name.
     pub(super) fn reopen(&mut self) {
         if self.output == Output::Stdout {
             return;
@@ -106,7 +105,7 @@ impl Sink {
             Ok(mut opened) => {
                 if !self.is_same_file(&opened) {
                     self.leave_whole();
-                    // A line that breaks off there is written here from its beginning.
+                    // An incomplete line is written again from its beginning.
                     opened.torn = self.torn;
                     *self = opened;
                 }
@@ -127,16 +126,16 @@ impl Sink {
         identity(self).is_some_and(|own| identity(other) == Some(own))
     }
 
-    /// Writes once, of these lines; behind a line that breaks off, the rest of that alone. Would block
-    /// while another process has locked the file.
+    /// Writes once; after an incomplete line, only its rest. Returns `WouldBlock` while another
+    /// process has locked the file.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         if self.file.is_none() {
             *self = Self::open(self.output.clone())?;
         }
         let first = memchr::memchr(b'\n', lines).and_then(|end| lines.get(..=end));
         if !self.is_plain {
-            // A pipe whose reader stands still takes a part of what it is given and holds the call up:
-            // one line at a time, and it is known how many lines are through.
+            // A pipe with a stalled reader accepts a part and blocks: with one line at a time, it
+            // is known how many lines are through.
             return self.file.as_mut().map_or(Ok(0), |file| file.write(first.unwrap_or(lines)));
         }
         if !self.may_write() {
@@ -157,9 +156,9 @@ impl Sink {
         written
     }
 
-    /// Takes the lock. Whether to write: with it, or when its holder had its time.
+    /// Takes the lock. Returns whether to write: with the lock, or after the maximum wait.
     fn may_write(&mut self) -> bool {
-        // Whoever gave us standard output may have locked it with other ideas.
+        // An inherited standard output may be locked for other reasons.
         let Some(file) = self.file.as_ref().filter(|_| self.output != Output::Stdout) else {
             return true;
         };
@@ -179,12 +178,12 @@ impl Sink {
         is_overdue
     }
 
-    /// Writes lines, beginning with a line of its own.
+    /// Appends lines, after a line feed if the file ends with an incomplete line.
     fn append(&mut self, lines: &[u8]) -> io::Result<usize> {
         let ends_torn = self.length() != self.end && self.ends_torn();
         let Some(file) = &mut self.file else { return Ok(0) };
         if ends_torn {
-            // A process that was killed left half a line, or one that does not wait for us.
+            // A killed process left an incomplete line, or another one writes without a lock.
             file.write_all(b"\n")?;
         }
         let written = file.write(lines)?;
@@ -194,14 +193,14 @@ impl Sink {
         Ok(written)
     }
 
-    /// Writes of the rest of the line that breaks off.
+    /// Writes the rest of an incomplete line.
     fn complete(&mut self, rest: &[u8]) -> io::Result<usize> {
         let before = self.end;
         let Some(file) = &mut self.file else { return Ok(0) };
         let written = file.write(rest)?;
         let end = file.stream_position().ok();
         if end.and_then(|end| end.checked_sub(written as u64)) != before {
-            // Somebody has written in between: it is no rest of anything there.
+            // Somebody else has written in between: the rest does not belong there.
             self.end = None;
             return Ok(0);
         }
@@ -213,9 +212,9 @@ impl Sink {
         Ok(written)
     }
 
-    /// How many bytes at the end of what was written are a line that has to be written again, because its
-    /// rest cannot follow it any more: somebody else has written there, or emptied the file.
-    pub(super) fn take_abandoned(&mut self) -> usize {
+    /// Takes the number of written bytes of an incomplete line that must be written again, because
+    /// somebody else has written after it or truncated the file.
+    pub(super) fn take_incomplete(&mut self) -> usize {
         if self.torn > 0 && (self.end.is_none() || self.length() != self.end) {
             std::mem::take(&mut self.torn)
         } else {
@@ -223,8 +222,8 @@ impl Sink {
         }
     }
 
-    /// Makes blanks of a line that breaks off at the end of the file and will not be completed. Readers
-    /// skip them. If that fails, the next one to open the file begins on a line of its own.
+    /// Replaces an incomplete line that will not be completed by blanks, which readers skip. If
+    /// that fails, the next writer begins a new line.
     pub(super) fn leave_whole(&mut self) {
         let Some(start) = self.end.and_then(|end| end.checked_sub(self.torn as u64)) else {
             return;
@@ -245,8 +244,8 @@ impl Sink {
         }
     }
 
-    /// Whether somebody removed the file since it was opened, so that nobody will find what was
-    /// written to it. Says yes once; the next write makes a new file.
+    /// Whether the file was removed since it was opened. Returns `true` once; the next write
+    /// creates a new file.
     pub(super) fn was_removed(&mut self) -> bool {
         let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
         let removed = self.has_name && metadata.is_some_and(|it| !has_name(&it));
@@ -261,8 +260,7 @@ impl Sink {
         Some(self.file.as_ref()?.metadata().ok()?.len())
     }
 
-    /// Whether the file ends in the middle of a line that nobody is writing: a process that takes no lock
-    /// may be at it.
+    /// Whether the file ends with an incomplete line that nobody is writing at the moment.
     fn ends_torn(&self) -> bool {
         let Ok(mut file) = self.open_again(OpenOptions::new().read(true)) else { return false };
         let mut torn_at = || -> io::Result<Option<u64>> {
@@ -277,7 +275,7 @@ impl Sink {
         torn_at().is_ok_and(|after| after == Some(before))
     }
 
-    /// The file once more, whatever its name is by now: not for appending.
+    /// Opens the same file again, whatever its current name, without append mode.
     fn open_again(&self, options: &OpenOptions) -> io::Result<File> {
         let own = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -299,7 +297,7 @@ impl Sink {
     }
 }
 
-/// Which file it is, whatever it is called. `None` where the system does not tell.
+/// The identity of a file, independent of its name. `None` where the system does not report it.
 #[cfg(unix)]
 fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
@@ -311,13 +309,13 @@ fn identity(_: &Metadata) -> Option<(u64, u64)> {
     None
 }
 
-/// Whether a file stands in some directory.
+/// Whether a file has a name in any directory.
 #[cfg(unix)]
 fn has_name(metadata: &Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) > 0
 }
 
-/// Elsewhere an open file is not removed.
+/// On other systems an open file cannot be removed.
 #[cfg(not(unix))]
 fn has_name(_: &Metadata) -> bool {
     true
@@ -325,7 +323,7 @@ fn has_name(_: &Metadata) -> bool {
 
 fn open(output: &Output) -> io::Result<File> {
     match output {
-        // A descriptor of our own: std's handle buffers, and would not tell how much was written.
+        // A duplicate descriptor: std's handle buffers, and does not report how much was written.
         #[cfg(unix)]
         Output::Stdout => {
             use std::os::fd::AsFd;

@@ -1,18 +1,18 @@
-//! Work in the background that takes a bounded share of a processor.
+//! Limits background work to a share of a CPU.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// One part in so many of the time is spent at most.
+/// At most one part in this many of the time is spent.
 const SHARE: u32 = 200;
 
-/// Time that may have been saved up, in what it takes to save it: 25 ms of work, which looks into some
-/// hundred processes. Twice as much was 4 percent of what a second and a half of short connections
-/// takes.
+/// Maximum saved budget, as the time that it takes to save it: 25 ms of work, enough for some
+/// hundred processes. Twice as much was 4 percent of the CPU time of one and a half seconds of
+/// short connections.
 const SAVED: Duration = Duration::from_secs(5);
 
-/// What this thread spent, as the moment at which it will be paid for.
+/// The budget of this thread, as the time when its spending will be paid off.
 #[derive(Debug)]
 pub(super) struct Budget {
     paid: Instant,
@@ -23,7 +23,7 @@ impl Budget {
         Self { paid: Instant::now() }
     }
 
-    /// Does some work; how long to pause after it.
+    /// Runs some work; returns how long to pause after it.
     pub(super) fn pause_after(&mut self, work: impl FnOnce()) -> Duration {
         let before = processor_time();
         work();
@@ -36,7 +36,7 @@ impl Budget {
     }
 }
 
-/// What this thread has used so far.
+/// CPU time of this thread so far.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! A thread that looks for the programs of clients: it never holds up a connection and never takes
-//! much of a processor.
+//! A thread that finds the programs of clients. It never delays a connection, and its CPU time is
+//! limited.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::budget::Budget;
 use super::search::{Question, Search};
-use super::{Answer, SockDiag};
+use super::{ProcessSlot, SockDiag};
 use crate::fault::text_of;
 
-/// Most clients that wait to be looked for. What comes on top is not looked for.
+/// Maximum number of pending queries. Further clients are not looked up.
 const QUEUE: usize = 1024;
 
-/// Who can be asked for the programs of clients.
+/// Finds the programs of clients.
 #[derive(Debug)]
 pub(crate) struct Finder(SyncSender<Question>);
 
 impl Finder {
-    /// Starts the thread, which ends with this. `None` where the system cannot tell.
+    /// Starts the thread, which ends when this is dropped. `None` where the system cannot tell.
     pub(crate) fn start() -> Option<Self> {
         let (questions, asked) = sync_channel(QUEUE);
         let started = SockDiag::open().and_then(|sock_diag| {
@@ -34,9 +34,10 @@ impl Finder {
         }
     }
 
-    /// Asks for the program whose socket has the address `client` and is connected to `peer`.
-    pub(crate) fn ask(&self, client: SocketAddr, peer: SocketAddr) -> Option<Answer> {
-        let answer = Answer::default();
+    /// Queues a query for the program whose socket has the address `client` and is connected to
+    /// `peer`.
+    pub(crate) fn ask(&self, client: SocketAddr, peer: SocketAddr) -> Option<ProcessSlot> {
+        let answer = ProcessSlot::default();
         let question = Question { client, peer, answer: Arc::downgrade(&answer) };
         self.0.try_send(question).is_ok().then_some(answer)
     }
@@ -45,7 +46,7 @@ impl Finder {
 fn serve(asked: &Receiver<Question>, mut search: Search) {
     let mut budget = Budget::new();
     while let Ok(first) = asked.recv() {
-        // All that wait are served by one search.
+        // One search serves all pending queries.
         let questions = std::iter::once(first).chain(asked.try_iter());
         let pause = budget.pause_after(|| search.answer(questions));
         if !pause.is_zero() {

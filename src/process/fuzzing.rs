@@ -1,4 +1,4 @@
-//! What the kernel says of sockets and processes, fuzzed.
+//! Fuzzing of sock_diag answers and files of /proc.
 
 use std::ffi::OsStr;
 

@@ -1,4 +1,4 @@
-//! Which local program a client is.
+//! Finds the local program that is a client.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod budget;
@@ -23,5 +23,5 @@ pub(crate) use {
     sock_diag::{SockDiag, SocketOwner},
 };
 
-/// A program, once it was found.
-pub(crate) type Answer = Arc<OnceLock<Arc<Process>>>;
+/// A slot for a program, set once it is found.
+pub(crate) type ProcessSlot = Arc<OnceLock<Arc<Process>>>;

@@ -1,8 +1,8 @@
-//! Looking for the programs of clients: this system does not tell.
+//! The finder on systems that cannot tell the program of a client.
 
 use std::net::SocketAddr;
 
-use super::Answer;
+use super::ProcessSlot;
 
 #[derive(Debug)]
 pub(crate) enum Finder {}
@@ -12,7 +12,7 @@ impl Finder {
         None
     }
 
-    pub(crate) fn ask(&self, _client: SocketAddr, _peer: SocketAddr) -> Option<Answer> {
+    pub(crate) fn ask(&self, _client: SocketAddr, _peer: SocketAddr) -> Option<ProcessSlot> {
         match *self {}
     }
 }

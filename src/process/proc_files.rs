@@ -1,4 +1,4 @@
-//! Processes and what they hold, as /proc shows them (proc(5)).
+//! Processes and their sockets in /proc (proc(5)).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use crate::record::Process;
 
-/// The numbers of all processes.
+/// The PIDs of all processes.
 pub(crate) fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The process that started this one, or took it over.
+/// The parent of a process.
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     parent_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
@@ -22,20 +22,20 @@ pub(super) fn parent_in(stat: &str) -> Option<u32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
-/// The inodes of the sockets that a process holds; none if it has ended, or is another user's and
-/// this process is not root's.
+/// The inodes of the sockets that a process holds; none if it has ended, or belongs to another user
+/// and this process is not root.
 pub(crate) fn sockets_of(pid: u32) -> impl Iterator<Item = u32> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let links = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
     links.filter_map(|link| socket_inode(link.as_os_str()))
 }
 
-/// Of `socket:[INODE]`.
+/// The inode in `socket:[INODE]`.
 pub(super) fn socket_inode(link: &OsStr) -> Option<u32> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// What a process is, but for the user.
+/// Describes a process, without the user.
 pub(super) fn describe(pid: u32) -> Process {
     let directory = PathBuf::from(format!("/proc/{pid}"));
     let read = |name: &str| {

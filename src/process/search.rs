@@ -1,5 +1,5 @@
-//! From a client's address to its socket, by sock_diag(7), and from there to the process that holds
-//! it, by the descriptors in /proc (proc(5)).
+//! Finds the socket of a client address by sock_diag(7), and the process that holds it by the
+//! descriptors in /proc (proc(5)).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use super::proc_files::{all, describe, parent_of, sockets_of};
 use crate::fault::text_of;
 use crate::record::Process;
 
-/// Processes that were found lately and are looked into first.
+/// Number of recently found processes, which are checked first.
 const RECENT: usize = 8;
 
-/// Most processes, each the child of the one before, of which the oldest is told.
+/// Maximum length of a chain of parent processes that is followed.
 const LONGEST_LINE: usize = 1024;
 
-/// A client to look for; whose connection has ended need not be.
+/// A client to look up. If the slot was dropped, the connection has ended.
 pub(super) struct Question {
     /// The client's own address.
     pub(super) client: SocketAddr,
@@ -25,15 +25,14 @@ pub(super) struct Question {
     pub(super) answer: Weak<OnceLock<Arc<Process>>>,
 }
 
-/// Finds processes, and remembers those whose connections come again and again: all of them share
-/// what is known of it.
+/// Finds processes, and remembers recent ones: their connections share one description.
 pub(super) struct Search {
     sock_diag: SockDiag,
     recent: VecDeque<Arc<Process>>,
 }
 
-/// A socket whose process is not found yet.
-struct Sought {
+/// A socket whose process was not found yet.
+struct WantedSocket {
     client: SocketAddr,
     uid: u32,
     answer: Weak<OnceLock<Arc<Process>>>,
@@ -46,14 +45,14 @@ impl Search {
 
     /// Answers as many questions as can be.
     pub(super) fn answer(&mut self, questions: impl Iterator<Item = Question>) {
-        let mut sought = HashMap::new();
+        let mut wanted = HashMap::new();
         for Question { client, peer, answer } in questions {
             if answer.strong_count() == 0 {
                 continue;
             }
             match self.sock_diag.holder(client, peer) {
                 Ok(Some(holder)) => {
-                    sought.insert(holder.inode, Sought { client, uid: holder.uid, answer });
+                    wanted.insert(holder.inode, WantedSocket { client, uid: holder.uid, answer });
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -61,56 +60,56 @@ impl Search {
                 }
             }
         }
-        self.look_into_processes(&mut sought);
-        for sought in sought.into_values() {
-            let unknown = Process { uid: Some(sought.uid), ..Process::default() };
-            sought.found(unknown.into());
+        self.look_into_processes(&mut wanted);
+        for wanted in wanted.into_values() {
+            let unknown = Process { uid: Some(wanted.uid), ..Process::default() };
+            wanted.found(unknown.into());
         }
     }
 
-    /// Looks into processes until all sockets are found: those that were found before, then the
-    /// newest, since a program often connects soon after it was started.
-    fn look_into_processes(&mut self, sought: &mut HashMap<u32, Sought>) {
+    /// Checks processes until all sockets are found: recently found ones first, then the newest,
+    /// because programs often connect soon after they start.
+    fn look_into_processes(&mut self, wanted: &mut HashMap<u32, WantedSocket>) {
         let recent: Vec<u32> = self.recent.iter().filter_map(|process| process.pid).collect();
         for &pid in &recent {
-            if sought.is_empty() {
+            if wanted.is_empty() {
                 return;
             }
-            self.settle(pid, sought);
+            self.assign_sockets(pid, wanted);
         }
         let mut others: Vec<u32> = all().filter(|pid| !recent.contains(pid)).collect();
         others.sort_unstable_by(|one, other| other.cmp(one));
         for pid in others {
-            // Whose connection has ended since, it may take all processes to find in none.
-            sought.retain(|_, sought| sought.answer.strong_count() > 0);
-            if sought.is_empty() {
+            // Connections that have ended meanwhile would need a scan of all processes.
+            wanted.retain(|_, wanted| wanted.answer.strong_count() > 0);
+            if wanted.is_empty() {
                 return;
             }
-            self.look_into(pid, sought);
+            self.look_into(pid, wanted);
         }
     }
 
-    /// A child shares its parent's sockets, often just until it becomes another program: of both,
-    /// it is the parent that opened them.
-    fn look_into(&mut self, pid: u32, sought: &mut HashMap<u32, Sought>) {
-        let shares = |pid: &u32| sockets_of(*pid).any(|inode| sought.contains_key(&inode));
-        // As long as a user likes, and, read while processes come and go, perhaps a circle.
+    /// Checks a process. A child shares its parent's sockets, often only until it executes another
+    /// program, so the topmost ancestor that holds them is preferred.
+    fn look_into(&mut self, pid: u32, wanted: &mut HashMap<u32, WantedSocket>) {
+        let shares = |pid: &u32| sockets_of(*pid).any(|inode| wanted.contains_key(&inode));
+        // A user can make the chain any length, and processes that come and go may form a cycle.
         let line = std::iter::successors(Some(pid), |&pid| parent_of(pid));
         let line: Vec<u32> = line.take(LONGEST_LINE).take_while(shares).collect();
         for pid in line.into_iter().rev() {
-            self.settle(pid, sought);
+            self.assign_sockets(pid, wanted);
         }
     }
 
-    /// Takes this process for what all sockets belong to that it holds.
-    fn settle(&mut self, pid: u32, sought: &mut HashMap<u32, Sought>) {
+    /// Assigns all wanted sockets that this process holds to it.
+    fn assign_sockets(&mut self, pid: u32, wanted: &mut HashMap<u32, WantedSocket>) {
         let mut process: Option<Arc<Process>> = None;
         for inode in sockets_of(pid) {
-            if let Some(sought) = sought.remove(&inode) {
-                let same_user = process.take().filter(|process| process.uid == Some(sought.uid));
-                let found = same_user.unwrap_or_else(|| self.describe(pid, sought.uid));
+            if let Some(wanted) = wanted.remove(&inode) {
+                let same_user = process.take().filter(|process| process.uid == Some(wanted.uid));
+                let found = same_user.unwrap_or_else(|| self.describe(pid, wanted.uid));
                 process = Some(Arc::clone(&found));
-                sought.found(found);
+                wanted.found(found);
             }
         }
         if let Some(process) = process {
@@ -120,7 +119,7 @@ impl Search {
         }
     }
 
-    /// What it is now, which is mostly what it was when it was found before.
+    /// Describes a process, reusing an equal description of a recent one.
     fn describe(&self, pid: u32, uid: u32) -> Arc<Process> {
         let process = Process { uid: Some(uid), ..describe(pid) };
         let known = self.recent.iter().find(|known| ***known == process);
@@ -128,7 +127,7 @@ impl Search {
     }
 }
 
-impl Sought {
+impl WantedSocket {
     fn found(self, process: Arc<Process>) {
         let Some(answer) = self.answer.upgrade() else { return };
         let process = answer.get_or_init(|| process);

@@ -1,5 +1,5 @@
-//! One question over sock_diag(7): it finds one connection among any number, where /proc/net/tcp
-//! lists them all and, while they come and go, may skip one.
+//! A sock_diag(7) query for one connection. /proc/net/tcp would list all connections, and may skip
+//! some while they come and go.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -17,13 +17,13 @@ const ANSWER: usize = HEADER + 72;
 /// Who holds a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Holder {
-    /// The user that made it.
+    /// The user that created it.
     pub(crate) uid: u32,
-    /// The socket's own number, by which processes show it.
+    /// The socket's inode, as /proc shows it.
     pub(crate) inode: u32,
 }
 
-/// Whose a connected socket is.
+/// The owner of a connected socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SocketOwner {
     /// The user that made it. Of a socket that its program has closed, 0 may mean that the kernel
@@ -31,15 +31,15 @@ pub(crate) struct SocketOwner {
     pub(crate) uid: u32,
     /// `None` when its program has closed it.
     pub(crate) inode: Option<u32>,
-    /// The peer has not acknowledged yet that it is closed. Later, the kernel knows its addresses
-    /// alone.
+    /// The peer has not acknowledged yet that it is closed. Later, the kernel only keeps its
+    /// addresses.
     pub(crate) is_closing: bool,
 }
 
 /// `TCP_FIN_WAIT1`, `TCP_LAST_ACK` and `TCP_CLOSING` (net/tcp_states.h).
 const CLOSING: [u8; 3] = [4, 9, 11];
 
-/// A socket to ask by.
+/// A sock_diag socket.
 #[derive(Debug)]
 pub(crate) struct SockDiag(Socket);
 
@@ -60,7 +60,7 @@ impl SockDiag {
         Ok(self.owner(socket, peer)?.and_then(holder))
     }
 
-    /// Whose that socket is, or was until it was closed.
+    /// The owner of that socket, also after it was closed.
     pub(crate) fn owner(
         &self,
         socket: SocketAddr,
@@ -108,7 +108,7 @@ fn request(socket: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     .concat()
 }
 
-/// What the kernel said: `inet_diag_msg`, or an errno in `nlmsgerr`.
+/// Parses the answer: `inet_diag_msg`, or an errno in `nlmsgerr`.
 pub(super) fn answer(message: &[u8]) -> io::Result<Option<SocketOwner>> {
     let number = |at: usize| -> Option<u32> {
         Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))

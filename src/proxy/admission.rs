@@ -1,4 +1,4 @@
-//! Who is taken in: as many connections as may be open at a time, in all and of each client.
+//! Limits on open connections, in total and for each client.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::client_network;
-use crate::episode::Episode;
 use crate::fault::Fault;
+use crate::log_throttle::LogThrottle;
 
 /// Counts the connections that are open.
 #[derive(Debug)]
@@ -22,21 +22,20 @@ pub(super) struct Admission {
 struct Places {
     free: Arc<Semaphore>,
     most: usize,
-    full: Mutex<Episode>,
+    full: Mutex<LogThrottle>,
 }
 
-/// A connection's place among all; it is free again when this goes. `None` where they are not
-/// counted.
+/// A connection's place in the total; freed on drop. `None` without a limit.
 pub(super) type Place = Option<OwnedSemaphorePermit>;
 
-/// Connections by client: an IPv4 address, or a network of IPv6 ones.
+/// Open connections by client: an IPv4 address or an IPv6 network.
 #[derive(Debug)]
 struct Clients {
     open: Mutex<HashMap<IpAddr, usize>>,
     most: usize,
 }
 
-/// A connection's place among its client's; it is free again when this goes.
+/// A connection's place among those of its client; freed on drop.
 #[derive(Debug)]
 pub(super) struct ClientPlace {
     clients: Arc<Clients>,
@@ -54,19 +53,19 @@ impl Admission {
         Self { connections, clients }
     }
 
-    /// Takes a place, once one is free. That none is, is said.
+    /// Takes a place once one is free. Logs when there is none.
     pub(super) async fn wait(&self) -> Place {
         let Some(Places { free, most, full }) = &self.connections else { return None };
         if let Some(place) = self.take() {
             return place;
         }
-        if full.lock().unwrap_or_else(PoisonError::into_inner).begins() {
+        if full.lock().unwrap_or_else(PoisonError::into_inner).should_log() {
             tracing::warn!(
                 "the limit of {most} open connections is reached (--max-connections, ulimit -n); \
                  new ones wait until others end"
             );
         }
-        // An error would mean that it was closed; nobody does that.
+        // An error would mean that the semaphore was closed, which never happens.
         Arc::clone(free).acquire_owned().await.ok()
     }
 
@@ -78,8 +77,11 @@ impl Admission {
         }
     }
 
-    /// Takes a place among the client's. Why it gets none.
-    pub(super) fn take_of(&self, client: IpAddr) -> Result<Option<Box<ClientPlace>>, Fault> {
+    /// Takes a place for a client.
+    pub(super) fn take_for_client(
+        &self,
+        client: IpAddr,
+    ) -> Result<Option<Box<ClientPlace>>, Fault> {
         let Some(clients) = &self.clients else { return Ok(None) };
         let client = client_network(client);
         let mut open = clients.open();
@@ -131,18 +133,18 @@ mod tests {
         assert!(admission.take().is_some());
 
         let [here, there] = [1, 2].map(|last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last)));
-        let places = [(); 2].map(|()| admission.take_of(here).unwrap());
-        assert_eq!(admission.take_of(here).unwrap_err().code, "CLIENT_LIMIT");
-        assert!(admission.take_of(there).is_ok());
+        let places = [(); 2].map(|()| admission.take_for_client(here).unwrap());
+        assert_eq!(admission.take_for_client(here).unwrap_err().code, "CLIENT_LIMIT");
+        assert!(admission.take_for_client(there).is_ok());
         drop(places);
-        assert!(admission.take_of(here).is_ok());
+        assert!(admission.take_for_client(here).is_ok());
         assert!(admission.clients.unwrap().open().is_empty());
     }
 
     #[test]
     fn all_addresses_of_an_ipv6_network_are_one_client() {
         let admission = Admission::new(None, NonZeroUsize::new(2));
-        let take = |address: &str| admission.take_of(address.parse().unwrap());
+        let take = |address: &str| admission.take_for_client(address.parse().unwrap());
         let _places = ["2001:db8::1", "2001:db8::2:3:4"].map(|client| take(client).unwrap());
         assert_eq!(take("2001:db8::5").unwrap_err().code, "CLIENT_LIMIT");
         assert!(take("2001:db8:0:1::1").is_ok());

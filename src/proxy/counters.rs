@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::entry::Connections;
 use super::entry::Entry;
 #[cfg(feature = "metrics")]
-use super::waits::Waited;
-use crate::ingress::{Target, Way};
+use super::waits::WaitHistogram;
+use crate::ingress::{ListenerKind, Target};
 use crate::record::Printable;
 
-/// The label of every target that has none of its own. A name always has a port, so it is never this.
+/// The label of all targets without a label of their own. Other labels always have a port, so none
+/// is equal to this.
 const OTHER: &str = "other";
 
 /// Counters of a proxy by listener and target; cheap to clone.
@@ -23,11 +24,11 @@ pub struct Counters(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    /// How many targets that clients choose get a label of their own.
+    /// How many targets chosen by clients get a label of their own.
     places: usize,
     labels: Mutex<Labels>,
-    /// Somebody shows them.
-    are_shown: AtomicBool,
+    /// The counters are exported.
+    is_exported: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -35,14 +36,14 @@ struct Labels {
     /// Targets with a label of their own: those of the listeners, and those that took a place.
     named: HashSet<String>,
     taken: usize,
-    /// One for each listener and label.
+    /// Counters by listener and label.
     entries: BTreeMap<(String, String), Arc<Entry>>,
 }
 
-/// How many connections a listener has had.
+/// Connection counts of a listener.
 #[cfg(feature = "metrics")]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Connected {
+pub(crate) struct ConnectionCounts {
     pub(crate) opened: u64,
     pub(crate) refused: u64,
     pub(crate) ended: u64,
@@ -52,27 +53,29 @@ impl Counters {
     pub(super) fn new<'e>(places: usize, entries: impl Iterator<Item = &'e Arc<Entry>>) -> Self {
         let mut labels = Labels::default();
         for entry in entries {
-            let label = match &entry.way {
-                Way::Forward(target) => {
+            let label = match &entry.kind {
+                ListenerKind::Forward(target) => {
                     let label = label(&target.host(), target.port());
                     labels.named.insert(label.clone());
                     label
                 }
-                Way::Proxy | Way::Redirect | Way::Tproxy => OTHER.to_owned(),
+                ListenerKind::Proxy | ListenerKind::Redirect | ListenerKind::Tproxy => {
+                    OTHER.to_owned()
+                }
             };
             labels.entries.insert((entry.listener.clone(), label), Arc::clone(entry));
         }
         Self(Arc::new(State {
             places,
             labels: Mutex::new(labels),
-            are_shown: AtomicBool::new(false),
+            is_exported: AtomicBool::new(false),
         }))
     }
 
-    /// The same way in with the counters of this target, which was dialled and may get a label of its
-    /// own by that. `None` where they are those of the listener.
+    /// The entry of a listener with the counters of this target, which was dialled and may get a
+    /// label of its own. `None` if it is counted with the listener.
     pub(super) fn entry_for(&self, entry: &Entry, target: &Target) -> Option<Arc<Entry>> {
-        if let Way::Forward(_) = entry.way {
+        if let ListenerKind::Forward(_) = entry.kind {
             return None;
         }
         let mut labels = self.labels();
@@ -91,9 +94,9 @@ impl Counters {
         Some(Arc::clone(of_target.or_insert_with(|| Arc::new(entry.for_target()))))
     }
 
-    /// Whether somebody shows what is counted: the waits of turns are, only then.
-    pub(super) fn are_shown(&self) -> bool {
-        self.0.are_shown.load(Ordering::Relaxed)
+    /// Whether the counters are exported. Waits of turns are only counted then.
+    pub(super) fn is_exported(&self) -> bool {
+        self.0.is_exported.load(Ordering::Relaxed)
     }
 
     /// Consistent after every statement, so a panic elsewhere does not spoil it.
@@ -103,8 +106,8 @@ impl Counters {
 }
 
 #[cfg(feature = "metrics")]
-impl Connected {
-    /// How many are open.
+impl ConnectionCounts {
+    /// How many connections are open.
     pub(crate) fn open(&self) -> u64 {
         self.opened.saturating_sub(self.ended.saturating_add(self.refused))
     }
@@ -112,9 +115,9 @@ impl Connected {
 
 #[cfg(feature = "metrics")]
 impl Counters {
-    /// Somebody shows them from here on.
+    /// From here on, the counters are exported.
     pub(crate) fn show(&self) {
-        self.0.are_shown.store(true, Ordering::Relaxed);
+        self.0.is_exported.store(true, Ordering::Relaxed);
     }
 
     /// The label of a record's target.
@@ -127,36 +130,35 @@ impl Counters {
     }
 
     /// The connections of each listener.
-    pub(crate) fn connections(&self) -> BTreeMap<String, Connected> {
+    pub(crate) fn connections(&self) -> BTreeMap<String, ConnectionCounts> {
         let labels = self.labels();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let of_listener = |((listener, _), entry): (&(String, String), &Arc<Entry>)| {
             let Connections { opened, refused, ended } = &*entry.connections;
             // What has ended is read first: so it never exceeds what was opened.
             let (refused, ended) = (load(refused), load(ended));
-            (listener.clone(), Connected { opened: load(opened), refused, ended })
+            (listener.clone(), ConnectionCounts { opened: load(opened), refused, ended })
         };
         labels.entries.iter().map(of_listener).collect()
     }
 
     /// Payload to upstreams and to clients, by listener and label of the target.
     pub(crate) fn payload(&self) -> Vec<((String, String), [u64; 2])> {
-        self.of_entries(|entry| entry.payload.sums())
+        self.map_entries(|entry| entry.payload.sums())
     }
 
-    /// The waits of turns, likewise.
-    pub(crate) fn waited(&self) -> Vec<((String, String), Waited)> {
-        self.of_entries(|entry| entry.waits.waited())
+    /// Histograms of the waits of turns, likewise.
+    pub(crate) fn histogram(&self) -> Vec<((String, String), WaitHistogram)> {
+        self.map_entries(|entry| entry.waits.histogram())
     }
 
-    fn of_entries<T>(&self, what: impl Fn(&Entry) -> T) -> Vec<((String, String), T)> {
+    fn map_entries<T>(&self, what: impl Fn(&Entry) -> T) -> Vec<((String, String), T)> {
         let labels = self.labels();
         labels.entries.iter().map(|(place, entry)| (place.clone(), what(entry))).collect()
     }
 }
 
-/// A target as a label. It is as long as a name can be at most, but for characters that would not stay in
-/// their place, which are spelt out.
+/// A target as a label. Characters that would break the output are escaped.
 fn label(host: &str, port: u16) -> String {
     let host = Printable(host);
     if host.0.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }

@@ -1,15 +1,15 @@
-//! How connections come in, and what is counted of them.
+//! A listener as its connections see it, and its counters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::payload::Payload;
-use super::waits::Waits;
-use crate::ingress::Way;
+use super::waits::WaitCounters;
+use crate::ingress::ListenerKind;
 use crate::record::Listening;
 
-/// What is counted of one listener.
+/// Connection counters of one listener.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     pub(super) opened: AtomicU64,
@@ -19,45 +19,51 @@ pub(super) struct Connections {
     pub(super) ended: AtomicU64,
 }
 
-/// A way in. Pairs of a listener share it, those that go
-/// to targets with a label of their own one for each of these.
+/// A listener's kind and counters, shared by its pairs. Targets with a label of their own have an
+/// entry each.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) way: Way,
+    pub(super) kind: ListenerKind,
     /// The listener's address, as records show it.
     pub(super) listener: String,
-    /// The listener's.
+    /// Connection counters, shared by all entries of the listener.
     pub(super) connections: Arc<Connections>,
-    /// Of these pairs.
+    /// Payload of the pairs with this entry.
     pub(super) payload: Payload,
-    /// Of these pairs' turns.
-    pub(super) waits: Waits,
+    /// Waits of their turns.
+    pub(super) waits: WaitCounters,
 }
 
 impl Entry {
-    /// Of a listener at this address.
-    pub(super) fn new(way: Way, address: SocketAddr) -> Self {
+    /// The entry of a listener at this address.
+    pub(super) fn new(kind: ListenerKind, address: SocketAddr) -> Self {
         let listener = address.to_string();
         let connections = Arc::default();
-        Self { way, listener, connections, payload: Payload::default(), waits: Waits::default() }
+        Self {
+            kind,
+            listener,
+            connections,
+            payload: Payload::default(),
+            waits: WaitCounters::default(),
+        }
     }
 
-    /// The same way in, with counters of its own but for those of connections.
+    /// The same listener with separate counters of payload and waits.
     pub(super) fn for_target(&self) -> Self {
         Self {
-            way: self.way.clone(),
+            kind: self.kind.clone(),
             listener: self.listener.clone(),
             connections: Arc::clone(&self.connections),
             payload: Payload::default(),
-            waits: Waits::default(),
+            waits: WaitCounters::default(),
         }
     }
 
     pub(super) fn describe(&self) -> Listening {
-        let target = match &self.way {
-            Way::Forward(target) => Some(target.to_string()),
-            Way::Proxy | Way::Redirect | Way::Tproxy => None,
+        let target = match &self.kind {
+            ListenerKind::Forward(target) => Some(target.to_string()),
+            ListenerKind::Proxy | ListenerKind::Redirect | ListenerKind::Tproxy => None,
         };
-        Listening { mode: self.way.mode(), listener: self.listener.clone(), target }
+        Listening { mode: self.kind.mode(), listener: self.listener.clone(), target }
     }
 }

@@ -1,4 +1,4 @@
-//! What a program is told of pairs, as lines would tell it.
+//! Callbacks for the events of pairs, with the content of the lines.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,10 +7,10 @@ use crate::record::{EndedTurn, Record, Sample};
 
 type Callback<T> = Box<dyn Fn(&T) + Send + Sync>;
 
-/// Called with what a line would have.
+/// A callback that gets the content of a line.
 pub(super) struct Hook<T>(Option<Callback<T>>);
 
-/// One for each event of a pair.
+/// A callback for each event of a pair.
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     pub(super) open: Hook<Record>,
@@ -28,8 +28,8 @@ impl<T> Hook<T> {
         self.0.is_some()
     }
 
-    /// It is not ours: that it panics costs no record.
-    pub(super) fn tell(&self, what: &T) {
+    /// Calls it if it is set. A panic in it does not affect the record.
+    pub(super) fn call(&self, what: &T) {
         if let Some(callback) = &self.0 {
             let _ = catch_unwind(AssertUnwindSafe(|| callback(what)));
         }

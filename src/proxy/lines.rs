@@ -1,46 +1,48 @@
-//! From what happened to a pair to the lines that tell it.
+//! Builds the output lines of a pair.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::account::Account;
+use super::connection_log::ConnectionLog;
 use super::shared::Shared;
-use crate::clock::{Moment, Nanos};
+use crate::clock::{CompactDuration, CompactInstant};
 use crate::conn::Meter;
-use crate::ingress::Exchange;
-use crate::judge::{Course, Finish, Known, Opened, Setup, ending, turn, turns, verdict, warnings};
-use crate::observe::Sight;
+use crate::ingress::HttpExchange;
+use crate::judge::{
+    OpenKind, PairEnd, Setup, SetupInput, WarningInput, ending, turn, turns, verdict, warnings,
+};
+use crate::observe::Observations;
 use crate::record::{
     self, BriefLine, Delivered, Delivery, Detail, EndedTurn, Header, Line, Phase, Phases, Record,
     Report, Sample, SampleReason, SampledLeg, WaitingFor,
 };
-use crate::relay::{Leg, LegState, Story, Told, Waiting};
+use crate::relay::{CurrentWait, FinishedTurn, Leg, LegState, TimeBreakdown};
 use crate::target::Target;
 
-impl Account {
-    /// The `open` line, if it is asked for.
+impl ConnectionLog {
+    /// Writes the `open` line, if it is enabled.
     pub(super) fn record_open(&mut self, client: &Leg, upstream: &Leg) {
         if self.shared.settings.events.open {
             let record = self.line(&client.state, Some(&upstream.state), None);
-            self.shared.hooks.open.tell(&record);
+            self.shared.hooks.open.call(&record);
             self.write(Line::Open(Box::new(record)));
         }
     }
 
-    /// A sample line.
+    /// Writes a `sample` line.
     pub(super) fn record_sample(
         &mut self,
         reason: SampleReason,
         leg: Option<record::Leg>,
         client: SampledLeg,
         upstream: SampledLeg,
-        waiting: Option<Waiting>,
+        waiting: Option<CurrentWait>,
     ) {
-        let now = Moment::now();
+        let now = CompactInstant::now();
         let waiting = waiting.filter(|_| !self.is_multiplexed());
-        let waiting_for = waiting.map(|Waiting { who, since }| WaitingFor {
+        let waiting_for = waiting.map(|CurrentWait { who, since }| WaitingFor {
             who,
             since: self.epoch.unix_nanos(since),
             duration: now.saturating_since(since),
@@ -57,7 +59,7 @@ impl Account {
             delta,
             line: 0,
         };
-        self.shared.hooks.sample.tell(&sample);
+        self.shared.hooks.sample.call(&sample);
         self.write(Line::Sample(Box::new(sample)));
     }
 
@@ -71,31 +73,31 @@ impl Account {
             run_id: settings.run_id,
             seq: self.seq,
             id: self.id(),
-            mode: self.asked.mode,
+            mode: self.request_info.mode,
             listener: self.entry.listener.clone(),
-            target: self.asked.target.as_ref().map(Target::to_string),
+            target: self.request_info.target.as_ref().map(Target::to_string),
         }
     }
 
-    /// A turn line.
-    pub(super) fn record_turn(&self, told: &Told) {
+    /// Writes a `turn` line.
+    pub(super) fn record_turn(&self, finished: &FinishedTurn) {
         let Shared { recorder, hooks, .. } = &*self.shared;
-        // What an open pair has to say must not fill the memory while nothing can be written.
+        // Lines of open pairs must not fill the memory while nothing can be written.
         if recorder.is_full() {
             return recorder.lose();
         }
         let turn = EndedTurn {
             header: self.header(),
-            number: told.number,
-            crossed: told.is_crossed,
-            turn: turn(told, self.epoch),
+            number: finished.number,
+            crossed: finished.is_crossed,
+            turn: turn(finished, self.epoch),
             line: 0,
         };
-        hooks.turn.tell(&turn);
+        hooks.turn.call(&turn);
         self.write(Line::Turn(Box::new(turn)));
     }
 
-    /// Queues a line, with as much of it as is asked for.
+    /// Queues a line at the level of detail of the settings.
     pub(super) fn write(&self, mut line: Line) {
         let Shared { settings, recorder, .. } = &*self.shared;
         match settings.detail {
@@ -108,20 +110,20 @@ impl Account {
         }
     }
 
-    /// The line at this event: the pair's end, or its opening where `finish` is `None`.
+    /// Builds the record: at the pair's end, or at its opening if `finish` is `None`.
     pub(super) fn line(
         &mut self,
         client: &LegState,
         upstream: Option<&LegState>,
-        finish: Option<Finish>,
+        finish: Option<PairEnd>,
     ) -> Record {
         let closed = finish.is_some().then(|| {
             let upstream = upstream.and_then(|leg| leg.meter.closed);
-            client.meter.closed.max(upstream).unwrap_or_else(Moment::now)
+            client.meter.closed.max(upstream).unwrap_or_else(CompactInstant::now)
         });
         let is_relayed = match &finish {
-            None | Some(Finish::Relayed(..)) => true,
-            Some(Finish::Failed(failure)) => failure.phase == Phase::Relay,
+            None | Some(PairEnd::Relayed(..)) => true,
+            Some(PairEnd::Failed(failure)) => failure.phase == Phase::Relay,
         };
         let (client_purged, upstream_purged) =
             (client.purged, upstream.is_some_and(|leg| leg.purged));
@@ -135,17 +137,17 @@ impl Account {
             report
         };
         let (client, upstream) = (report(meters.0), meters.1.map(report));
-        let attempts = self.dialled.attempts(upstream.as_ref());
-        let story = match &finish {
-            Some(Finish::Relayed(_, story)) => Some(&**story),
+        let attempts = self.dial_log.attempts(upstream.as_ref());
+        let breakdown = match &finish {
+            Some(PairEnd::Relayed(_, breakdown)) => Some(&**breakdown),
             _ => None,
         };
         let verdict = finish.as_ref().and_then(|_| {
-            let setup = self.setup(story, meters.0, upstream.as_ref(), &attempts);
-            verdict(&setup, story, &client, upstream.as_ref())
+            let setup = self.setup(breakdown, meters.0, upstream.as_ref(), &attempts);
+            verdict(&setup, breakdown, &client, upstream.as_ref())
         });
-        let turns = story.and_then(|story| turns(story, self.epoch));
-        let tls = self.sight.as_deref().and_then(Sight::tls);
+        let turns = breakdown.and_then(|breakdown| turns(breakdown, self.epoch));
+        let tls = self.observations.as_deref().and_then(Observations::tls);
         let ends = finish.map(|finish| {
             let upstream = states.1.zip(upstream.as_ref());
             ending((states.0, &client), upstream, tls.is_some(), finish)
@@ -157,16 +159,16 @@ impl Account {
         let delivery = Delivery {
             to_upstream: upstream
                 .as_ref()
-                .map(|leg| Delivered::of(leg, Opened::Actively, upstream_purged)),
-            to_client: Some(Delivered::of(&client, Opened::Passively, client_purged)),
+                .map(|leg| Delivered::from_leg(leg, OpenKind::Active, upstream_purged)),
+            to_client: Some(Delivered::from_leg(&client, OpenKind::Passive, client_purged)),
         };
         let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
         let settings = &self.shared.settings;
-        let exchange = self.asked.exchange.as_deref();
-        let sight = self.sight.as_deref();
-        let target = self.asked.target.as_ref();
-        let client_address = self.asked.announced_source().or(client.remote_addr);
+        let exchange = self.request_info.exchange.as_deref();
+        let observations = self.observations.as_deref();
+        let target = self.request_info.target.as_ref();
+        let client_address = self.request_info.announced_source().or(client.remote_addr);
         Record {
             schema: record::SCHEMA,
             time: Timestamp::now(),
@@ -175,19 +177,21 @@ impl Account {
             run_id: settings.run_id,
             seq: self.seq,
             id: self.id(),
-            mode: self.asked.mode,
+            mode: self.request_info.mode,
             listener: self.entry.listener.clone(),
             client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
             client_port: client_address.map(|address| address.port()),
             target: target.map(Target::to_string),
             target_host: target.map(Target::host),
             target_port: target.map(Target::port),
-            via: self.dialled.via(),
+            via: self.dial_log.via(),
             outcome,
             opened_at: client.opened_at,
             closed_at: closed.map(|at| self.epoch.unix_nanos(at)),
-            duration: closed.unwrap_or_else(Moment::now).saturating_since(self.epoch.start()),
-            warnings: warnings(&Known {
+            duration: closed
+                .unwrap_or_else(CompactInstant::now)
+                .saturating_since(self.epoch.start()),
+            warnings: warnings(&WarningInput {
                 client: &client,
                 upstream: upstream.as_ref(),
                 attempts: &attempts,
@@ -198,12 +202,12 @@ impl Account {
                     meters.0.longest_closed(),
                     meters.1.map_or(Duration::ZERO, Meter::longest_closed),
                 ),
-                clock_step: self.epoch.step(SystemTime::now(), Moment::now()),
+                clock_step: self.epoch.step(SystemTime::now(), CompactInstant::now()),
             }),
             phases,
-            resolve_source: self.dialled.source(),
+            resolve_source: self.dial_log.source(),
             attempts,
-            attempts_omitted: self.dialled.attempts_omitted(),
+            attempts_omitted: self.dial_log.attempts_omitted(),
             client,
             upstream,
             delivery,
@@ -211,7 +215,9 @@ impl Account {
             verdict,
             turns,
             tls,
-            http: exchange.map(Exchange::seen).or_else(|| sight.and_then(Sight::http)),
+            http: exchange
+                .map(HttpExchange::seen)
+                .or_else(|| observations.and_then(Observations::http)),
             process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
             delta,
             line: 0,
@@ -220,18 +226,18 @@ impl Account {
 
     fn setup(
         &self,
-        story: Option<&Story>,
+        breakdown: Option<&TimeBreakdown>,
         client: &Meter,
         upstream: Option<&Report>,
         attempts: &[record::Attempt],
     ) -> Setup {
         let start = self.epoch.start();
         let first_byte = client.own_first.as_ref().map_or(client.rx.first, |own| own.rx);
-        Setup::of(&Course {
-            total: story.map(|story| story.began().saturating_since(start)),
-            request: self.request.map(Nanos::get),
+        Setup::new(&SetupInput {
+            total: breakdown.map(|breakdown| breakdown.began().saturating_since(start)),
+            request: self.request.map(CompactDuration::get),
             until_first_byte: first_byte.map(|at| at.saturating_since(start)),
-            dialled: &self.dialled,
+            dial_log: &self.dial_log,
             attempts,
             upstream,
         })
@@ -241,26 +247,26 @@ impl Account {
     fn phases(
         &self,
         upstream: Option<&LegState>,
-        closed: Option<Moment>,
+        closed: Option<CompactInstant>,
         client: &Report,
     ) -> Phases {
-        let asked = upstream.and_then(|leg| leg.meter.tx.first);
-        // An upstream that never answered was waited for as long as it might have.
+        let first_sent = upstream.and_then(|leg| leg.meter.tx.first);
+        // The wait for an upstream that never answered lasts until it could not answer any more.
         let answered = upstream.and_then(|leg| {
             let ended = leg.ended.as_ref().map(|end| end.at);
             leg.meter.rx.first.or(closed.map(|closed| ended.unwrap_or(closed)))
         });
         Phases {
             accept_queue: accept_queue(client),
-            request: self.request.map(Nanos::get),
-            resolve: self.dialled.resolve(),
-            connect: self.dialled.connect(),
+            request: self.request.map(CompactDuration::get),
+            resolve: self.dial_log.resolve(),
+            connect: self.dial_log.connect(),
             first_byte: upstream.and_then(|leg| {
-                answered?.checked_since(self.dialled.tunnelled().unwrap_or(leg.meter.opened))
+                answered?.checked_since(self.dial_log.tunnelled().unwrap_or(leg.meter.opened))
             }),
-            response: asked
+            response: first_sent
                 .zip(answered)
-                .and_then(|(asked, answered)| answered.checked_since(asked)),
+                .and_then(|(sent, answered)| answered.checked_since(sent)),
         }
     }
 
@@ -270,8 +276,8 @@ impl Account {
     }
 }
 
-/// On an accepted socket that has sent nothing yet, the age of the last data sent is the time
-/// since the handshake: what it waited to be accepted.
+/// On an accepted socket that has sent nothing yet, the age of the last data sent is the time since
+/// the handshake: the time in the accept queue.
 fn accept_queue(client: &Report) -> Option<Duration> {
     client.opened_info.as_ref().and_then(|info| info.last_tx_at)
 }

@@ -15,15 +15,14 @@ use tokio_util::task::TaskTracker;
 use super::admission::Place;
 use super::entry::Entry;
 use super::loops;
-use super::session::{Admitted, Session};
+use super::session::{AcceptResult, Session};
 use super::shared::Shared;
 use crate::dial::Origin;
-use crate::episode::Episode;
-use crate::ingress::{Forward, ListenAddr, Target, Way};
+use crate::ingress::{Forward, ListenAddr, ListenerKind, Target};
+use crate::log_throttle::LogThrottle;
 use crate::socket_options::SocketOptions;
 
-/// Connections that may wait to be accepted; the system cuts it at its own limit
-/// (`net.core.somaxconn`).
+/// Size of the accept queue; the system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
 /// Pause after the system had no resources for another connection.
@@ -35,7 +34,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     entry: Arc<Entry>,
-    /// It listened before it came to us: what waits there did not inherit our options.
+    /// The socket was inherited: connections in its accept queue do not have our options.
     is_inherited: bool,
 }
 
@@ -43,10 +42,10 @@ pub struct Listener {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenOn {
-    /// On an address that is free; port 0 asks for any free port.
+    /// A free address; port 0 means any free port.
     Address(SocketAddr),
-    /// On a socket that listens already, such as one that a service manager hands over. One for
-    /// TPROXY must have been bound with `IP_TRANSPARENT`.
+    /// On a socket that already listens, such as one passed by a service manager. One for TPROXY
+    /// must have been bound with `IP_TRANSPARENT`.
     Socket(std::net::TcpListener),
 }
 
@@ -79,7 +78,7 @@ impl From<std::net::TcpListener> for ListenOn {
     }
 }
 
-/// A listening socket that could not be had.
+/// An error of binding a listening socket.
 #[derive(Debug)]
 pub struct BindError {
     pub(crate) address: SocketAddr,
@@ -111,14 +110,18 @@ impl std::error::Error for BindError {
     }
 }
 
-/// Where it listens, and for what.
+/// The address and the purpose of the listener.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.entry.way {
-            Way::Forward(target) => write!(f, "{}, forwarding to {target}", self.address),
-            Way::Proxy => write!(f, "{}, as HTTP and SOCKS proxy", self.address),
-            Way::Redirect => write!(f, "{}, for connections diverted by REDIRECT", self.address),
-            Way::Tproxy => write!(f, "{}, for connections diverted by TPROXY", self.address),
+        match &self.entry.kind {
+            ListenerKind::Forward(target) => write!(f, "{}, forwarding to {target}", self.address),
+            ListenerKind::Proxy => write!(f, "{}, as HTTP and SOCKS proxy", self.address),
+            ListenerKind::Redirect => {
+                write!(f, "{}, for connections diverted by REDIRECT", self.address)
+            }
+            ListenerKind::Tproxy => {
+                write!(f, "{}, for connections diverted by TPROXY", self.address)
+            }
         }
     }
 }
@@ -133,13 +136,13 @@ impl Listener {
         Self::forward_on(forward.listen, forward.target.clone())
     }
 
-    /// The same, also on a socket that is bound already.
+    /// Like [`forward`](Self::forward), also on a socket that is already bound.
     ///
     /// # Errors
     ///
     /// The address is taken, is not this machine's, or may not be used.
     pub fn forward_on(on: impl Into<ListenOn>, target: Target) -> Result<Self, BindError> {
-        Self::new(on.into(), Way::Forward(target))
+        Self::new(on.into(), ListenerKind::Forward(target))
     }
 
     /// Listens for clients that speak HTTP or SOCKS to a proxy. Must be called within a tokio
@@ -149,7 +152,7 @@ impl Listener {
     ///
     /// The address is taken, is not this machine's, or may not be used.
     pub fn proxy(on: impl Into<ListenOn>) -> Result<Self, BindError> {
-        Self::new(on.into(), Way::Proxy)
+        Self::new(on.into(), ListenerKind::Proxy)
     }
 
     /// Listens for connections that a REDIRECT rule of the kernel diverts here. Linux. Must be
@@ -159,7 +162,7 @@ impl Listener {
     ///
     /// The address is taken, is not this machine's, or may not be used; the system is another one.
     pub fn redirect(on: impl Into<ListenOn>) -> Result<Self, BindError> {
-        Self::new(on.into(), Way::Redirect)
+        Self::new(on.into(), ListenerKind::Redirect)
     }
 
     /// Listens for connections that a TPROXY rule of the kernel diverts here. Linux; needs
@@ -170,15 +173,15 @@ impl Listener {
     /// The address is taken, is not this machine's, or may not be used; the capability is missing;
     /// the system is another one.
     pub fn tproxy(on: impl Into<ListenOn>) -> Result<Self, BindError> {
-        Self::new(on.into(), Way::Tproxy)
+        Self::new(on.into(), ListenerKind::Tproxy)
     }
 
-    fn new(on: ListenOn, way: Way) -> Result<Self, BindError> {
+    fn new(on: ListenOn, kind: ListenerKind) -> Result<Self, BindError> {
         let address = on.address();
         let is_inherited = matches!(on, ListenOn::Socket(_));
         let listen = || -> io::Result<(TcpListener, SocketAddr)> {
             let socket = match on {
-                ListenOn::Address(listen) => bind(listen, &way)?,
+                ListenOn::Address(listen) => bind(listen, &kind)?,
                 ListenOn::Socket(socket) => socket.into(),
             };
             socket.set_nonblocking(true)?;
@@ -187,7 +190,7 @@ impl Listener {
             Ok((socket, address))
         };
         let (socket, address) = listen().map_err(|error| BindError { address, error })?;
-        let entry = Arc::new(Entry::new(way, address));
+        let entry = Arc::new(Entry::new(kind, address));
         Ok(Self { socket, address, entry, is_inherited })
     }
 
@@ -196,7 +199,7 @@ impl Listener {
         self.address
     }
 
-    /// What all connections that it accepts from here on inherit.
+    /// Sets the options that accepted connections inherit.
     pub(super) fn set_options(&self, options: &SocketOptions) {
         let listening = SockRef::from(&self.socket);
         if let Err(error) = options.set(&listening) {
@@ -212,12 +215,13 @@ impl Listener {
         &self.entry
     }
 
-    /// Accepts for ever, a task a pair.
+    /// Accepts forever, with one task for each pair.
     pub(super) async fn accept_all(self, shared: Arc<Shared>, pairs: TaskTracker) {
         // TPROXY's connections have their targets' addresses.
-        let has_other = self.address.ip().is_unspecified() || matches!(self.entry.way, Way::Tproxy);
+        let has_other =
+            self.address.ip().is_unspecified() || matches!(self.entry.kind, ListenerKind::Tproxy);
         let local = (!has_other).then_some(self.address);
-        let mut shortage = Episode::default();
+        let mut shortage = LogThrottle::default();
         loop {
             match self.accept(&shared).await {
                 Ok((stream, peer, place)) => {
@@ -231,18 +235,18 @@ impl Listener {
                         );
                     }
                     let entry = Arc::clone(&self.entry);
-                    let is_redirect = matches!(entry.way, Way::Redirect);
+                    let is_redirect = matches!(entry.kind, ListenerKind::Redirect);
                     let own = shared.dialler.own_connections();
                     match loops::origin(own, &stream, peer, local, is_redirect) {
                         Origin::Elsewhere => {
-                            match Session::admitted(&shared, stream, peer, local, entry, place) {
-                                Admitted::Session(session) => {
+                            match Session::accept(&shared, stream, peer, local, entry, place) {
+                                AcceptResult::Session(session) => {
                                     pairs.spawn(session.run());
                                 }
-                                Admitted::Refused(session, failure) => {
+                                AcceptResult::Refused(session, failure) => {
                                     pairs.spawn(async { session.refuse(failure) });
                                 }
-                                Admitted::Counted => {}
+                                AcceptResult::Counted => {}
                             }
                         }
                         Origin::Own => shared.loops.refuse(&stream, &entry),
@@ -256,11 +260,12 @@ impl Listener {
                                 {
                                     return shared.loops.refuse(&stream, &entry);
                                 }
-                                match Session::admitted(&shared, stream, peer, local, entry, place)
-                                {
-                                    Admitted::Session(session) => Box::pin(session.run()).await,
-                                    Admitted::Refused(session, failure) => session.refuse(failure),
-                                    Admitted::Counted => {}
+                                match Session::accept(&shared, stream, peer, local, entry, place) {
+                                    AcceptResult::Session(session) => Box::pin(session.run()).await,
+                                    AcceptResult::Refused(session, failure) => {
+                                        session.refuse(failure)
+                                    }
+                                    AcceptResult::Counted => {}
                                 }
                             });
                         }
@@ -271,12 +276,12 @@ impl Listener {
         }
     }
 
-    /// The next connection, once there is a place for it and room for its record.
+    /// Accepts the next connection, once there is a place for it and room for its record.
     async fn accept(&self, shared: &Shared) -> io::Result<(TcpStream, SocketAddr, Place)> {
         let Shared { recorder, admission, .. } = shared;
         loop {
             recorder.room().await;
-            // Held while it accepts, not while it waits: other listeners need it then.
+            // The place is held while accepting, not while waiting: other listeners need it then.
             let mut place = Some(admission.wait().await);
             let accepted = poll_fn(|cx| {
                 let Some(place) = place.take().or_else(|| admission.take()) else {
@@ -294,13 +299,13 @@ impl Listener {
         }
     }
 
-    /// A connection that was reset before it was accepted is nothing; a system without resources
-    /// gets time to find some, which is said once until they were found.
-    async fn pause_after(&self, error: &io::Error, shortage: &mut Episode) {
+    /// Handles an accept error. A connection that was reset in the queue is ignored; after a lack
+    /// of resources, accepting pauses, which is logged once.
+    async fn pause_after(&self, error: &io::Error, shortage: &mut LogThrottle) {
         let code = crate::fault::code_of(error);
         let text = crate::fault::text_of(error);
         if matches!(&*code, "EMFILE" | "ENFILE" | "ENOBUFS" | "ENOMEM") {
-            if shortage.begins() {
+            if shortage.should_log() {
                 tracing::error!(
                     "cannot accept connections on {}: {text}; new ones wait until others end (see \
                      ulimit -n)",
@@ -314,7 +319,7 @@ impl Listener {
     }
 }
 
-fn bind(listen: SocketAddr, way: &Way) -> io::Result<Socket> {
+fn bind(listen: SocketAddr, kind: &ListenerKind) -> io::Result<Socket> {
     let domain = Domain::for_address(listen);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     // On Windows the option of this name lets two programs share a port.
@@ -323,16 +328,18 @@ fn bind(listen: SocketAddr, way: &Way) -> io::Result<Socket> {
     if listen.is_ipv6() && listen.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
-    match way {
-        Way::Forward(_) | Way::Proxy => {}
+    match kind {
+        ListenerKind::Forward(_) | ListenerKind::Proxy => {}
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        Way::Redirect => {}
+        ListenerKind::Redirect => {}
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        Way::Tproxy if listen.is_ipv4() => socket.set_ip_transparent_v4(true)?,
+        ListenerKind::Tproxy if listen.is_ipv4() => socket.set_ip_transparent_v4(true)?,
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        Way::Tproxy => socket.set_ip_transparent_v6(true)?,
+        ListenerKind::Tproxy => socket.set_ip_transparent_v6(true)?,
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        Way::Redirect | Way::Tproxy => return Err(io::ErrorKind::Unsupported.into()),
+        ListenerKind::Redirect | ListenerKind::Tproxy => {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
     }
     SocketOptions::default().set(&socket)?;
     socket.bind(&listen.into())?;

@@ -9,17 +9,17 @@ use tokio::net::TcpStream;
 
 use super::entry::Entry;
 use crate::access;
-use crate::dial::{self, MOST_HOPS, Origin, OwnConnections, Pending};
-use crate::episode::Episode;
+use crate::dial::{self, DialIds, MOST_HOPS, Origin, OwnConnections};
 use crate::fault::Fault;
 use crate::ingress::original_destination;
+use crate::log_throttle::LogThrottle;
 
-/// What was said of loops.
+/// Log throttle for loops.
 #[derive(Debug, Default)]
-pub(super) struct Loops(Mutex<Episode>);
+pub(super) struct Loops(Mutex<LogThrottle>);
 
 impl Loops {
-    /// Resets a connection of our own that came back. The pair that dialled it has the record.
+    /// Resets a connection of our own that came back. The pair that dialled it gets the record.
     pub(super) fn refuse(&self, stream: &TcpStream, entry: &Entry) {
         if self.begin() {
             tracing::warn!(
@@ -32,10 +32,10 @@ impl Loops {
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// Why a connection is refused that has come through so many proxies on this machine.
-    pub(super) fn refuse_hop(&self, hops: u32) -> Option<Fault> {
+    /// Checks how many proxies on this machine a connection has come through.
+    pub(super) fn check_hops(&self, hops: u32) -> Result<(), Fault> {
         if hops < MOST_HOPS {
-            return None;
+            return Ok(());
         }
         if self.begin() {
             tracing::warn!(
@@ -43,16 +43,16 @@ impl Loops {
                  connections are refused (LOOP)"
             );
         }
-        Some(fault("the connection passed through too many proxies on this machine"))
+        Err(fault("the connection passed through too many proxies on this machine"))
     }
 
-    /// Whether it is time to say again that there are some.
+    /// Whether a loop should be logged now.
     fn begin(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).begins()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).should_log()
     }
 }
 
-/// Whose a connection is that was accepted from `peer`.
+/// Whether a connection accepted from `peer` is one of our own.
 pub(super) fn origin(
     own: &OwnConnections,
     stream: &TcpStream,
@@ -64,27 +64,30 @@ pub(super) fn origin(
     local.map_or(Origin::Elsewhere, |local| own.origin(peer, local, is_redirect, original))
 }
 
-/// Waits until it can be told whose a connection is: for connect(2) calls of other threads, which
-/// take microseconds.
-pub(super) async fn decide(own: &OwnConnections, pending: &Pending) {
+/// Waits until [`origin`] can decide: for connect(2) calls of other threads, which take
+/// microseconds.
+pub(super) async fn decide(own: &OwnConnections, pending: &DialIds) {
     while !own.is_decided(pending) {
         tokio::task::yield_now().await;
     }
 }
 
-/// Why an address may not be dialled if a connection to it would come back to one of these listeners.
-pub(super) fn refuse_loop(listening: &[SocketAddr], address: SocketAddr) -> Option<Fault> {
+/// Checks that a connection to this address would not come back to one of these listeners.
+pub(super) fn check_loop(listening: &[SocketAddr], address: SocketAddr) -> Result<(), Fault> {
     let is_own = listening.iter().any(|listener| {
         let (here, ip) = (listener.ip(), address.ip());
-        // One that takes IPv6 takes both.
+        // A listener on the unspecified IPv6 address accepts both families.
         let takes = here.is_unspecified() && (here.is_ipv6() || ip.to_canonical().is_ipv4());
         address.port() == listener.port()
             && (access::is_own(ip, here) || takes && dial::is_here(ip))
     });
-    is_own.then(|| fault("the target is this proxy's own listener"))
+    match is_own {
+        true => Err(fault("the target is this proxy's own listener")),
+        false => Ok(()),
+    }
 }
 
-/// Why a pair ended whose connection to the upstream came back.
+/// The error of a pair whose upstream connection came back.
 pub(super) fn returned() -> Fault {
     fault("the connection to the target came back to this proxy")
 }

@@ -1,4 +1,4 @@
-//! The proxy: listeners in, one record a pair out.
+//! The proxy: listeners in, one record for each pair out.
 //!
 //! [`Proxy`] takes sockets that are bound already and a future that says when to stop, so a program
 //! or a test can run one on any port and end it at any moment.
@@ -18,10 +18,11 @@
 //! # }
 //! ```
 
-mod account;
 mod admission;
-mod asking;
-mod client_end;
+mod client_gone;
+mod client_request;
+mod connect;
+mod connection_log;
 mod counters;
 mod entry;
 mod hooks;
@@ -29,7 +30,6 @@ mod lines;
 mod listener;
 mod loops;
 mod payload;
-mod reach;
 mod refusals;
 mod sampler;
 mod session;
@@ -46,7 +46,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::{Guesses, Owners};
+use crate::access::{Owners, PasswordGuesses};
 use crate::counted::counted;
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
@@ -56,7 +56,7 @@ use crate::record::{EndedTurn, Line, Record, Sample};
 use crate::socket_options::Outgoing;
 use admission::Admission;
 #[cfg(feature = "metrics")]
-pub(crate) use counters::Connected;
+pub(crate) use counters::ConnectionCounts;
 pub use counters::Counters;
 use hooks::Hooks;
 pub use listener::{BindError, ListenOn, Listener};
@@ -66,7 +66,7 @@ pub use settings::{Events, Limits, Settings};
 use shared::Shared;
 pub use shutdown::Shutdown;
 #[cfg(feature = "metrics")]
-pub(crate) use waits::{BOUNDS, Waited};
+pub(crate) use waits::{BOUNDS, WaitHistogram};
 
 pub use crate::ingress::ProxyProtocol;
 pub use crate::socket_options::{Keepalive, Mark, MarkError, SocketOptions, SocketOptionsError};
@@ -104,9 +104,9 @@ impl Proxy {
             counters,
             listening,
             hooks: Hooks::default(),
-            pulse: Arc::default(),
+            stall_detector: Arc::default(),
             admission: Admission::new(connections, per_client),
-            guesses: Guesses::default(),
+            guesses: PasswordGuesses::default(),
             loops: Loops::default(),
             refusals: Refusals::default(),
             stop,
@@ -115,8 +115,8 @@ impl Proxy {
     }
 
     /// Calls `callback` with the record of every pair that has ended, whether or not it is also
-    /// written; not for those that are refused without one. It is called by the pair's task, and should return
-    /// soon. Its panic ends it alone.
+    /// written; not for those that are refused without one. It is called by the pair's task and
+    /// should return soon. A panic in it ends only the callback.
     pub fn on_close(mut self, callback: impl Fn(&Record) + Send + Sync + 'static) -> Self {
         self.shared.hooks.close.set(callback);
         self
@@ -142,14 +142,14 @@ impl Proxy {
         self
     }
 
-    /// What it counts while it runs, which the metrics show.
+    /// The counters of the proxy, for the metrics.
     pub fn counters(&self) -> Counters {
         self.shared.counters.clone()
     }
 
-    /// Accepts and relays until the shutdown; then accepts no more and gives open pairs the time that the
-    /// settings allow, or until they are to be reset. When it returns, every pair has its record in the
-    /// recorder's queue.
+    /// Accepts and relays until the shutdown; then accepts no more, and gives open pairs the time
+    /// of [`Settings::drain`], or until the forced shutdown. When it returns, every pair has its
+    /// record in the recorder's queue.
     pub async fn run<G, F>(self, shutdown: Shutdown<G, F>)
     where
         G: Future<Output = ()>,
@@ -164,10 +164,10 @@ impl Proxy {
             shared.recorder.push(&Line::Start(shared.start_line(listening)));
         }
 
-        let pulse = Arc::clone(&shared.pulse);
-        let mut beating = tokio::task::JoinSet::new();
-        beating.spawn(async move { pulse.run().await });
-        beating.spawn({
+        let stall_detector = Arc::clone(&shared.stall_detector);
+        let mut background = tokio::task::JoinSet::new();
+        background.spawn(async move { stall_detector.run().await });
+        background.spawn({
             let shared = Arc::clone(&shared);
             async move { shared.record_refusals().await }
         });

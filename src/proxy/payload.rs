@@ -1,4 +1,4 @@
-//! Payload as it passes, counted by many threads.
+//! Payload counters that many threads update.
 //!
 //! A pair's task adds the payload that it has moved whenever it has nothing more to do for the moment:
 //! one atomic addition to a counter that its thread shares with few others, and no clock. So a scrape
@@ -7,22 +7,22 @@
 use std::array;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Each counter of payload is a sum of so many, so that threads seldom add to the same one.
+/// Each payload counter is split into this many shards, so that threads seldom update the same one.
 const SHARDS: usize = 8;
 
 /// Payload written to upstreams and to clients.
 #[derive(Debug)]
 pub(super) struct Payload([Shard; SHARDS]);
 
-/// On a cache line of its own.
+/// A counter on its own cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard([AtomicU64; 2]);
 
-/// What a pair has added of its payload to upstream and to client. The low halves suffice: between two
-/// additions far less passes than they can tell.
+/// The payload that a pair has already added, to upstream and to client. The low halves suffice:
+/// far less passes between two additions.
 #[derive(Debug, Default)]
-pub(super) struct Added([u32; 2]);
+pub(super) struct CountedPayload([u32; 2]);
 
 impl Default for Payload {
     fn default() -> Self {
@@ -42,25 +42,26 @@ impl Payload {
 
     #[cfg(any(feature = "metrics", test))]
     pub(super) fn sums(&self) -> [u64; 2] {
-        let sum =
-            |way: usize| self.0.iter().map(move |Shard(both)| both[way].load(Ordering::Relaxed));
+        let sum = |direction: usize| {
+            self.0.iter().map(move |Shard(both)| both[direction].load(Ordering::Relaxed))
+        };
         [sum(0).sum(), sum(1).sum()]
     }
 }
 
-impl Added {
-    /// Adds what a pair that has passed so much in all has not added yet.
+impl CountedPayload {
+    /// Adds the part of `passed`, a pair's total payload, that was not added yet.
     ///
-    /// While bytes of the proxy's own are still to be written, less seems to have passed than before;
-    /// then there is nothing to add.
+    /// While the proxy's own bytes are still to be written, the total seems to decrease; then
+    /// nothing is added.
     pub(super) fn add_rest(&mut self, passed: [u64; 2], payload: &Payload) {
-        for (way, passed) in passed.into_iter().enumerate() {
+        for (direction, passed) in passed.into_iter().enumerate() {
             #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
             let passed = passed as u32;
-            let more = passed.wrapping_sub(self.0[way]);
+            let more = passed.wrapping_sub(self.0[direction]);
             if more.cast_signed() > 0 {
-                self.0[way] = passed;
-                payload.shard().0[way].fetch_add(more.into(), Ordering::Relaxed);
+                self.0[direction] = passed;
+                payload.shard().0[direction].fetch_add(more.into(), Ordering::Relaxed);
             }
         }
     }
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn payload_is_added_once_also_beyond_4_gib_and_while_it_seems_to_shrink() {
         let payload = Payload::default();
-        let mut added = Added::default();
+        let mut added = CountedPayload::default();
         let step = u64::from(u32::MAX / 3);
         for count in 1..=20 {
             added.add_rest([count * step, count], &payload);
@@ -82,7 +83,7 @@ mod tests {
         }
         std::thread::scope(|scope| {
             for _ in 0..2 * SHARDS {
-                scope.spawn(|| Added::default().add_rest([3, 5], &payload));
+                scope.spawn(|| CountedPayload::default().add_rest([3, 5], &payload));
             }
         });
         assert_eq!(payload.sums(), [20 * step + 48, 20 + 80]);

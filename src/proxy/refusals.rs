@@ -1,8 +1,8 @@
-//! Connections that are refused as they come: a record each while they are few, one line a second
-//! for all others.
+//! Connections refused on arrival: one record each while they are few, one line per second for all
+//! others.
 //!
-//! Whoever can reach a listener can make as many of them as it likes. With a record of each, a client
-//! that may not connect could fill the disk until those that may have to wait.
+//! Anyone who can reach a listener can cause any number of them. With a record of each, a refused
+//! client could fill the disk until permitted clients have to wait.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,21 +14,21 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::settings::Settings;
-use crate::episode::Episode;
+use crate::log_throttle::LogThrottle;
 use crate::record::{self, Refused, RefusedClients, RefusedReason};
 
-/// Refused connections that get records at once: enough to see who it was, and to find a rule that
-/// refuses one's own programs.
+/// Refused connections that get a record each at first: enough to see who it was, and to find a
+/// rule that refuses wanted programs.
 const BURST: u32 = 100;
 
-/// Then one more gets a record. Together with one `refused` line, whoever keeps knocking costs some
-/// 2 kB a second, 170 MB a day, however fast it is.
+/// After that, one more record in this interval. With one `refused` line per second, a client that
+/// keeps connecting costs some 2 kB a second, 170 MB a day, however fast it is.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long those without a record are counted together.
+/// Interval of `refused` lines.
 pub(super) const GATHER: Duration = Duration::from_secs(1);
 
-/// Networks whose connections are counted for one line, and those of them that it names.
+/// Networks that are counted for one line, and networks that the line names.
 const COUNTED: usize = 64;
 const NAMED: usize = 5;
 
@@ -36,7 +36,7 @@ const NAMED: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     state: Mutex<State>,
-    /// Told when there is something to write.
+    /// Notified when there is a line to write.
     begun: Notify,
 }
 
@@ -44,13 +44,13 @@ pub(super) struct Refusals {
 struct State {
     /// When all records of the burst are available again.
     full_at: Option<Instant>,
-    gathered: Option<Gathered>,
-    flood: Episode,
+    gathered: Option<RefusedCounts>,
+    flood: LogThrottle,
 }
 
-/// What the next line will say.
+/// The content of the next line.
 #[derive(Debug)]
-struct Gathered {
+struct RefusedCounts {
     first: Timestamp,
     last: Timestamp,
     count: u64,
@@ -59,14 +59,14 @@ struct Gathered {
 }
 
 impl Refusals {
-    /// Whether a connection that is refused now gets a record of its own. Otherwise it is counted.
+    /// Whether a connection refused now gets a record of its own. Otherwise it is counted.
     pub(super) fn has_record(&self, client: Option<IpAddr>, code: &str) -> bool {
         let mut state = self.lock();
         if state.takes_record(Instant::now()) {
             return true;
         }
         let begins = state.gathered.is_none();
-        let is_flood = state.flood.begins();
+        let is_flood = state.flood.should_log();
         state.gather(client, code);
         drop(state);
         if begins {
@@ -81,12 +81,12 @@ impl Refusals {
         false
     }
 
-    /// Ready once there is something to write.
+    /// Ready once there is a line to write.
     pub(super) async fn begun(&self) {
         self.begun.notified().await;
     }
 
-    /// The line on those since the last one, if there are any.
+    /// Takes the line of refusals since the last one, if there are any.
     pub(super) fn take(&self, settings: &Settings) -> Option<Refused> {
         let gathered = self.lock().gathered.take()?;
         Some(gathered.line(settings))
@@ -99,7 +99,7 @@ impl Refusals {
 }
 
 impl State {
-    /// Takes a record out of the burst, if there is one.
+    /// Takes one record from the rate limit, if one is available.
     fn takes_record(&mut self, now: Instant) -> bool {
         let full_at = self.full_at.map_or(now, |at| at.max(now));
         let has_one = full_at.duration_since(now) <= INTERVAL * (BURST - 1);
@@ -111,7 +111,7 @@ impl State {
 
     fn gather(&mut self, client: Option<IpAddr>, code: &str) {
         let now = Timestamp::now();
-        let gathered = self.gathered.get_or_insert_with(|| Gathered {
+        let gathered = self.gathered.get_or_insert_with(|| RefusedCounts {
             first: now,
             last: now,
             count: 0,
@@ -131,7 +131,7 @@ impl State {
     }
 }
 
-impl Gathered {
+impl RefusedCounts {
     fn line(self, settings: &Settings) -> Refused {
         let mut reasons = self.reasons;
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -157,7 +157,7 @@ impl Gathered {
     }
 }
 
-/// Good until the year 2262.
+/// Unix time in ns; valid until the year 2262.
 fn unix_nanos(time: Timestamp) -> i64 {
     i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)
 }

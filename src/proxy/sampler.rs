@@ -1,7 +1,7 @@
-//! Samples of an open pair: at intervals, and when something begins that holds it up.
+//! Samples of an open pair: at intervals, and when a stall begins.
 //!
-//! The pair's own task looks, and often only while bytes pass or wait: a quiet pair is looked at once a
-//! minute.
+//! The pair's own task takes the samples, often only while bytes pass or wait: an idle pair is
+//! sampled once a minute.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -10,67 +10,67 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::time::Sleep;
 
-use super::account::Account;
+use super::connection_log::ConnectionLog;
 use super::settings::Settings;
 use crate::clock;
 use crate::conn::Meter;
 use crate::record::{Leg, SampleReason, SampledLeg};
-use crate::relay::{Side, Turns, Waiting, Watch};
+use crate::relay::{CurrentWait, Monitor, Side, TurnTracker};
 use crate::tcp_info::{LinuxInfo, Snapshot, TcpInfo};
 
-/// Looks are no further apart than this while bytes pass or wait, however long the interval is.
+/// Longest time between two checks while bytes pass or wait, however long the interval is.
 const PACE: Duration = Duration::from_millis(250);
 
-/// Bytes that wait for so long without any being acknowledged are a stall.
+/// Bytes that wait this long without any acknowledgement are a stall.
 const STALL: Duration = Duration::from_secs(1);
 
 /// Takes samples of one pair.
 pub(super) struct Sampler<'p> {
-    account: &'p mut Account,
+    conn_log: &'p mut ConnectionLog,
     interval: Duration,
-    /// Before this, only what begins is told.
+    /// When the next interval sample is due; earlier samples need a reason.
     due: Instant,
-    /// How long nothing is told of a quiet pair.
+    /// Interval of samples of an idle pair.
     quiet_interval: Duration,
-    /// When something is told again though the pair is quiet.
+    /// When the next sample of an idle pair is due.
     quiet_due: Instant,
-    /// Of the next look.
+    /// Timer of the next check.
     timer: Pin<Box<Sleep>>,
-    /// Nothing passed or waited, and all that had passed was told: the next look may come late.
+    /// Nothing passed or waited, and all bytes were reported: the next check may come late.
     is_quiet: bool,
-    /// What had passed at the last look.
-    passed: Passed,
-    client: Watched,
-    upstream: Watched,
+    /// Byte counts at the last check.
+    passed: ByteCounts,
+    client: SampledSocket,
+    upstream: SampledSocket,
 }
 
 /// Bytes read and written on the client's socket, and on the upstream's.
-type Passed = [u64; 4];
+type ByteCounts = [u64; 4];
 
-/// What is known of one socket from the last look at it.
-struct Watched {
-    /// What the previous sample told of it.
-    told: Map<String, Value>,
+/// The state of one socket at the last check.
+struct SampledSocket {
+    /// The fields in the previous sample.
+    last_written: Map<String, Value>,
     has_zero_window: bool,
-    /// How often the retransmission timer began to run out.
+    /// How often a retransmission timeout episode began.
     timeouts: u16,
     /// Bytes wait to be acknowledged.
     is_waiting: bool,
-    /// While they do: what was acknowledged, and since when it is no more.
+    /// While they wait: bytes acknowledged, and since when that has not changed.
     acked: Option<(u64, Instant)>,
     is_stalled: bool,
 }
 
 impl<'p> Sampler<'p> {
-    /// For a pair whose first looks these have.
-    pub(super) fn new(account: &'p mut Account, [client, upstream]: [&Meter; 2]) -> Self {
-        let settings = &account.shared.settings;
+    /// For a pair with these meters, which have the snapshots from its opening.
+    pub(super) fn new(conn_log: &'p mut ConnectionLog, [client, upstream]: [&Meter; 2]) -> Self {
+        let settings = &conn_log.shared.settings;
         let interval = settings.sample_interval.max(Settings::SHORTEST_SAMPLE_INTERVAL);
         let quiet_interval = settings.quiet_sample_interval.max(interval);
         let now = Instant::now();
         let quiet_due = clock::after(now, quiet_interval);
         Self {
-            account,
+            conn_log,
             interval,
             due: clock::after(now, interval),
             quiet_interval,
@@ -78,8 +78,8 @@ impl<'p> Sampler<'p> {
             timer: Box::pin(tokio::time::sleep_until(quiet_due.into())),
             is_quiet: true,
             passed: passed(client, upstream),
-            client: Watched::from(client),
-            upstream: Watched::from(upstream),
+            client: SampledSocket::from(client),
+            upstream: SampledSocket::from(upstream),
         }
     }
 
@@ -87,16 +87,16 @@ impl<'p> Sampler<'p> {
         self.timer.as_mut().reset(at.into());
     }
 
-    /// Tells what is to be told, and sets the time of the next look.
-    fn look(&mut self, client: &Side<'_>, upstream: &Side<'_>, turns: &Turns) {
+    /// Writes the samples that are due, and sets the time of the next check.
+    fn sample(&mut self, client: &Side<'_>, upstream: &Side<'_>, turns: &TurnTracker) {
         let now = Instant::now();
-        let raw = self.account.shared.settings.raw;
-        let infos = [client, upstream].map(|side| look_at(side, raw));
+        let raw = self.conn_log.shared.settings.raw;
+        let infos = [client, upstream].map(|side| snapshot(side, raw));
         let [client_info, upstream_info] = &infos;
         let meters = [&client.state.meter, &upstream.state.meter];
 
-        let of_client = self.client.see(client_info.as_ref(), now).into_iter();
-        let of_upstream = self.upstream.see(upstream_info.as_ref(), now).into_iter();
+        let of_client = self.client.detect(client_info.as_ref(), now).into_iter();
+        let of_upstream = self.upstream.detect(upstream_info.as_ref(), now).into_iter();
         let linux = [client_info, upstream_info].map(linux);
         let waiting = turns.waiting_for(linux, now.into());
         let begun: Vec<_> = of_client
@@ -104,14 +104,14 @@ impl<'p> Sampler<'p> {
             .chain(of_upstream.map(|reason| (reason, Leg::Upstream)))
             .collect();
         for (reason, leg) in begun {
-            self.tell(reason, Some(leg), meters, &infos, waiting, now);
+            self.write_sample(reason, Some(leg), meters, &infos, waiting, now);
         }
         let is_waiting = self.client.is_waiting || self.upstream.is_waiting;
-        if now >= self.due && (is_waiting || self.account.has_news(meters)) {
-            self.tell(SampleReason::Interval, None, meters, &infos, waiting, now);
+        if now >= self.due && (is_waiting || self.conn_log.has_news(meters)) {
+            self.write_sample(SampleReason::Interval, None, meters, &infos, waiting, now);
             self.due = clock::after(now, self.interval);
         } else if now >= self.quiet_due {
-            self.tell(SampleReason::Quiet, None, meters, &infos, waiting, now);
+            self.write_sample(SampleReason::Quiet, None, meters, &infos, waiting, now);
         }
 
         let passed = passed(meters[0], meters[1]);
@@ -119,7 +119,7 @@ impl<'p> Sampler<'p> {
         self.is_quiet = false;
         if is_moving || is_waiting {
             self.wake_at(clock::after(now, self.interval.min(PACE)));
-        } else if self.account.has_news(meters) {
+        } else if self.conn_log.has_news(meters) {
             self.wake_at(self.due);
         } else {
             self.is_quiet = true;
@@ -127,53 +127,53 @@ impl<'p> Sampler<'p> {
         }
     }
 
-    fn tell(
+    fn write_sample(
         &mut self,
         reason: SampleReason,
         leg: Option<Leg>,
         [client, upstream]: [&Meter; 2],
         [client_info, upstream_info]: &[Option<TcpInfo>; 2],
-        waiting: Option<Waiting>,
+        waiting: Option<CurrentWait>,
         now: Instant,
     ) {
         self.quiet_due = clock::after(now, self.quiet_interval);
-        // What an open pair has to say must not fill the memory while nothing can be written.
-        if self.account.shared.recorder.is_full() {
+        // Lines of open pairs must not fill the memory while nothing can be written.
+        if self.conn_log.shared.recorder.is_full() {
             return;
         }
         let client = self.client.sampled(client, client_info.as_ref(), now);
         let upstream = self.upstream.sampled(upstream, upstream_info.as_ref(), now);
-        self.account.record_sample(reason, leg, client, upstream, waiting);
+        self.conn_log.record_sample(reason, leg, client, upstream, waiting);
     }
 }
 
-impl Watch for Sampler<'_> {
+impl Monitor for Sampler<'_> {
     fn poll(
         &mut self,
         client: &Side<'_>,
         upstream: &Side<'_>,
-        turns: &mut Turns,
+        turns: &mut TurnTracker,
         cx: &mut Context<'_>,
     ) {
-        self.account.poll(client, upstream, turns, cx);
+        self.conn_log.poll(client, upstream, turns, cx);
         if self.is_quiet && passed(&client.state.meter, &upstream.state.meter) != self.passed {
             self.is_quiet = false;
             self.wake_at(clock::after(Instant::now(), self.interval.min(PACE)));
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            self.look(client, upstream, turns);
+            self.sample(client, upstream, turns);
         }
     }
 }
 
-impl From<&Meter> for Watched {
+impl From<&Meter> for SampledSocket {
     fn from(meter: &Meter) -> Self {
-        let opened = meter.opened_look.as_ref().map(|look| look.unpack().decode());
+        let opened = meter.open_snapshot.as_ref().map(|snapshot| snapshot.unpack().decode());
         let linux = opened.as_ref().and_then(|info| info.sys_info.linux());
         Self {
-            told: Map::new(),
+            last_written: Map::new(),
             has_zero_window: false,
-            // SYNs have theirs.
+            // Timeouts of SYNs are not counted.
             timeouts: linux.and_then(|linux| linux.total_rto_recoveries).unwrap_or(0),
             is_waiting: false,
             acked: None,
@@ -182,9 +182,9 @@ impl From<&Meter> for Watched {
     }
 }
 
-impl Watched {
-    /// What has begun since the last look.
-    fn see(&mut self, info: Option<&TcpInfo>, now: Instant) -> Vec<SampleReason> {
+impl SampledSocket {
+    /// What has begun since the last check.
+    fn detect(&mut self, info: Option<&TcpInfo>, now: Instant) -> Vec<SampleReason> {
         let mut begun = Vec::new();
         let Some(linux) = info.and_then(|info| info.sys_info.linux()) else { return begun };
 
@@ -227,16 +227,16 @@ impl Watched {
         }
     }
 
-    /// What is different from what was told last.
+    /// The fields that differ from the previous sample.
     fn changes(&mut self, info: &TcpInfo) -> Map<String, Value> {
         let mut info = info.clone();
         info.sys_info.keep(|_| false);
         let mut fields = info.to_map();
         fields.remove("sysInfo");
         fields.remove("sysInfoLength");
-        let told = std::mem::replace(&mut self.told, fields);
-        let is_news = |(key, value): &(&String, &Value)| told.get(*key) != Some(value);
-        let news = self.told.iter().filter(is_news);
+        let last_written = std::mem::replace(&mut self.last_written, fields);
+        let is_news = |(key, value): &(&String, &Value)| last_written.get(*key) != Some(value);
+        let news = self.last_written.iter().filter(is_news);
         news.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
@@ -245,13 +245,13 @@ fn linux(info: &Option<TcpInfo>) -> Option<&LinuxInfo> {
     info.as_ref().and_then(|info| info.sys_info.linux())
 }
 
-fn passed(client: &Meter, upstream: &Meter) -> Passed {
+fn passed(client: &Meter, upstream: &Meter) -> ByteCounts {
     [client.rx.bytes, client.tx.bytes, upstream.rx.bytes, upstream.tx.bytes]
 }
 
-fn look_at(side: &Side<'_>, raw: bool) -> Option<TcpInfo> {
-    let look = Snapshot::structure(side.stream).ok()?;
-    let mut info = look.decode();
-    info.sys_info_raw = raw.then(|| look.hex());
+fn snapshot(side: &Side<'_>, raw: bool) -> Option<TcpInfo> {
+    let snapshot = Snapshot::structure(side.stream).ok()?;
+    let mut info = snapshot.decode();
+    info.sys_info_raw = raw.then(|| snapshot.hex());
     Some(info)
 }

@@ -7,45 +7,45 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
-use super::account::Account;
 use super::admission::Place;
-use super::asking::known_target;
+use super::client_request::known_target;
+use super::connect::{ConnectError, ConnectedPair, connect_upstream};
+use super::connection_log::ConnectionLog;
 use super::entry::Entry;
 use super::loops;
-use super::reach::{Reached, Unreached, reach};
 use super::sampler::Sampler;
 use super::shared::{Shared, canonical};
 use crate::access::Owner;
-use crate::caught::{Panicked, caught};
+use crate::catch_panic::{Panicked, catch_panic};
 use crate::conn::{Epoch, Meter};
 use crate::failure::Failure;
-use crate::ingress::{Refusal, farewell};
-use crate::judge::Finish;
+use crate::ingress::{Refusal, send_error_and_drain};
+use crate::judge::PairEnd;
 use crate::record::{By, How, Outcome, Phase};
-use crate::relay::{Leg, Relayed, Terms, Watch, abort, relay};
+use crate::relay::{Leg, Monitor, RelayLimits, RelayOutcome, abort, relay};
 
-/// A pair that has its client.
+/// A pair with an accepted client.
 pub(super) struct Session {
-    account: Box<Account>,
+    conn_log: Box<ConnectionLog>,
     client: Box<Leg>,
-    /// Whose program the client is, where only the own user's may connect.
+    /// Owner of the client's program, if only programs of the own user may connect.
     owner: Option<Owner>,
 }
 
-/// What becomes of a connection that was accepted.
-pub(super) enum Admitted {
+/// The result of accepting a connection.
+pub(super) enum AcceptResult {
     /// It is served.
     Session(Session),
-    /// It is refused, and has a record.
+    /// It is refused and gets a record.
     Refused(Session, Failure),
     /// It was refused, closed and counted.
     Counted,
 }
 
 impl Session {
-    /// Right after accept(2): the clocks, the first look, the pair's number. `local` is our address,
-    /// where the listener has no other.
-    fn accepted(
+    /// Starts a session right after accept(2): reads the clocks, takes the first snapshot, assigns
+    /// the number. `local` is our address, if the listener has only one.
+    fn new(
         shared: Arc<Shared>,
         stream: TcpStream,
         peer: SocketAddr,
@@ -55,47 +55,46 @@ impl Session {
     ) -> Self {
         let local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         let peer = canonical(peer);
-        // First of all: the client may close its connection at any moment.
+        // This comes first: the client may close its connection at any time.
         let owners = shared.owners.as_ref();
         let owner =
-            owners.map(|owners| local.map_or(Owner::Unknown, |local| owners.of(peer, local)));
+            owners.map(|owners| local.map_or(Owner::Unknown, |local| owners.owner_of(peer, local)));
         let epoch = Epoch::now();
         let mut meter = Meter::new(epoch, epoch.start());
-        meter.look_at_open(&stream);
+        meter.snapshot_open(&stream);
         meter.local = local;
         meter.remote = Some(peer);
         let seq = shared.next_seq(&entry);
-        let account = Box::new(Account::new(shared, seq, epoch, entry, place));
-        Self { account, client: Leg::boxed(stream, meter), owner }
+        let conn_log = Box::new(ConnectionLog::new(shared, seq, epoch, entry, place));
+        Self { conn_log, client: Leg::boxed(stream, meter), owner }
     }
 
-    /// The same, if the client may connect, as far as its address tells.
-    pub(super) fn admitted(
+    /// Starts a session, if the client's address may connect.
+    pub(super) fn accept(
         shared: &Arc<Shared>,
         stream: TcpStream,
         peer: SocketAddr,
         local: Option<SocketAddr>,
         entry: Arc<Entry>,
         place: Place,
-    ) -> Admitted {
+    ) -> AcceptResult {
         match shared.admit(peer) {
             Ok(client_place) => {
-                let mut session =
-                    Self::accepted(Arc::clone(shared), stream, peer, local, entry, place);
-                session.account.client_place = client_place;
-                Admitted::Session(session)
+                let mut session = Self::new(Arc::clone(shared), stream, peer, local, entry, place);
+                session.conn_log.client_place = client_place;
+                AcceptResult::Session(session)
             }
-            Err(failure) => match Self::refused(shared, stream, peer, local, entry, &failure) {
-                Some(session) => Admitted::Refused(session, failure),
-                None => Admitted::Counted,
+            Err(failure) => match Self::new_refused(shared, stream, peer, local, entry, &failure) {
+                Some(session) => AcceptResult::Refused(session, failure),
+                None => AcceptResult::Counted,
             },
         }
     }
 
-    /// A connection that is refused for its client's address. It is closed at once and counted, unless it
-    /// gets a record: then it is one to be refused. The kernel is not asked about it, and its program is
-    /// not looked for.
-    fn refused(
+    /// A connection whose client's address is refused. Without a record, it is closed at once and
+    /// counted. With one, the session is returned, without TCP information and without a look-up of
+    /// the program.
+    fn new_refused(
         shared: &Arc<Shared>,
         stream: TcpStream,
         peer: SocketAddr,
@@ -114,79 +113,82 @@ impl Session {
         meter.local = local.or_else(|| stream.local_addr().ok()).map(canonical);
         meter.remote = Some(canonical(peer));
         let client = Leg::boxed(stream, meter);
-        let mut account = Box::new(Account::new(Arc::clone(shared), seq, epoch, entry, None));
-        account.asked.mode = account.entry.way.mode();
-        account.asked.target = known_target(&account.entry.way, &client).ok().flatten();
-        Some(Self { account, client, owner: None })
+        let mut conn_log =
+            Box::new(ConnectionLog::new(Arc::clone(shared), seq, epoch, entry, None));
+        conn_log.request_info.mode = conn_log.entry.kind.mode();
+        conn_log.request_info.target = known_target(&conn_log.entry.kind, &client).ok().flatten();
+        Some(Self { conn_log, client, owner: None })
     }
 
-    /// Ends a connection that is refused for its client's address, and records it.
+    /// Closes a connection whose client's address is refused, and writes its record.
     pub(super) fn refuse(self, failure: Failure) {
-        let Self { mut account, client, .. } = self;
-        account.record(&client.abort(), None, Finish::Failed(failure));
+        let Self { mut conn_log, client, .. } = self;
+        conn_log.record(&client.abort(), None, PairEnd::Failed(failure));
     }
 
-    /// Hears the request, dials, relays, records.
+    /// Reads the request, dials, relays, and writes the record.
     ///
-    /// An `async fn` would keep what it has moved out of itself.
+    /// Not an `async fn`, which would keep space for what is moved out of it.
     pub(super) fn run(self) -> impl Future<Output = ()> + Send {
-        let Self { mut account, mut client, owner } = self;
+        let Self { mut conn_log, mut client, owner } = self;
         async move {
-            // Boxed: what hearing and dialling need, a pair that is relayed must not keep.
-            let reached = caught(Box::pin(reach(&mut account, &mut client, owner))).await;
-            let reached = reached.unwrap_or_else(|Panicked| Err(panicked().into()));
-            let Reached { upstream, halves } = match reached {
-                Ok(reached) => reached,
-                Err(unreached) => return Box::pin(refuse(account, client, unreached)).await,
+            // Boxed, so that relaying does not keep the space that reading the request and dialling
+            // need.
+            let connected_pair =
+                catch_panic(Box::pin(connect_upstream(&mut conn_log, &mut client, owner))).await;
+            let connected_pair = connected_pair.unwrap_or_else(|Panicked| Err(panicked().into()));
+            let ConnectedPair { upstream, halves } = match connected_pair {
+                Ok(connected_pair) => connected_pair,
+                Err(error) => return Box::pin(refuse(conn_log, client, error)).await,
             };
-            account.record_open(&client, &upstream);
-            let shared = Arc::clone(&account.shared);
+            conn_log.record_open(&client, &upstream);
+            let shared = Arc::clone(&conn_log.shared);
             let Shared { settings, stop, .. } = &*shared;
-            let patience = account.patience();
-            let terms = Terms { linger: settings.linger, patience, stop };
+            let timeouts = conn_log.timeouts();
+            let limits = RelayLimits { linger: settings.linger, timeouts, stop };
             let mut sampler;
-            let watch: &mut dyn Watch = if settings.events.sample {
+            let monitor: &mut dyn Monitor = if settings.events.sample {
                 let meters = [&client.state.meter, &upstream.state.meter];
-                sampler = Box::new(Sampler::new(&mut account, meters));
+                sampler = Box::new(Sampler::new(&mut conn_log, meters));
                 &mut *sampler
             } else {
-                &mut *account
+                &mut *conn_log
             };
-            let Relayed { end, client, upstream, turns } =
-                relay(client, upstream, halves, terms, Some(watch)).await;
-            let finish = match account.has_returned() {
-                true => Finish::Failed(Failure::denied(Phase::Relay, loops::returned())),
-                false => Finish::Relayed(end, account.story(turns, &client, &upstream)),
+            let RelayOutcome { end, client, upstream, turns } =
+                relay(client, upstream, halves, limits, Some(monitor)).await;
+            let finish = match conn_log.has_returned() {
+                true => PairEnd::Failed(Failure::denied(Phase::Relay, loops::returned())),
+                false => PairEnd::Relayed(end, conn_log.breakdown(turns, &client, &upstream)),
             };
-            account.record(&client, Some(&upstream), finish);
+            conn_log.record(&client, Some(&upstream), finish);
         }
     }
 }
 
-/// Ends a pair that never got to relaying.
-async fn refuse(mut account: Box<Account>, mut client: Box<Leg>, unreached: Unreached) {
-    let Unreached { refusal: Refusal { failure, reply }, connected } = unreached;
+/// Ends a pair that was never relayed.
+async fn refuse(mut conn_log: Box<ConnectionLog>, mut client: Box<Leg>, error: ConnectError) {
+    let ConnectError { refusal: Refusal { failure, reply }, connected } = error;
     let is_unwanted =
         failure.phase == Phase::Accept && matches!(failure.how, How::Denied | How::Limit);
     if is_unwanted {
-        let address = account.asked.announced_source().or(client.state.meter.remote);
-        if !account.shared.has_record(address.map(|address| address.ip()), &failure) {
+        let address = conn_log.request_info.announced_source().or(client.state.meter.remote);
+        if !conn_log.shared.has_record(address.map(|address| address.ip()), &failure) {
             client.abort();
-            account.leave_unrecorded();
+            conn_log.skip_record();
             return;
         }
     }
     if let Some(reply) = &reply {
-        farewell(&mut client, reply, &account.shared.stop).await;
+        send_error_and_drain(&mut client, reply, &conn_log.shared.stop).await;
     }
-    // Who is not spoken to has nobody to talk to: a reset, not an end of stream, tells it so.
-    let with_reset = reply.is_none() || client.state.gone;
+    // Without a reply, the client gets a reset instead of an end of stream.
+    let with_reset = reply.is_none() || client.state.is_broken;
     let client = client.close(with_reset);
     let connected = connected.map(|leg| leg.close(false));
-    account.record(&client, connected.as_ref(), Finish::Failed(failure));
+    conn_log.record(&client, connected.as_ref(), PairEnd::Failed(failure));
 }
 
-/// Before the upstream was reached.
+/// The refusal after a panic before relaying.
 fn panicked() -> Refusal {
     let (outcome, how) = (Outcome::Error, How::Error);
     let fault = Some(Panicked::fault());

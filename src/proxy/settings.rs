@@ -1,4 +1,4 @@
-//! What a run of the proxy is told.
+//! Settings of a proxy.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -12,63 +12,64 @@ use crate::ingress::ProxyProtocol;
 use crate::record::Detail;
 use crate::socket_options::{Mark, SocketOptions};
 
-/// Everything that the proxy can be told beside its listeners and its output.
+/// All settings of a proxy, except for its listeners and its output.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Who may use the proxy, and what may be reached through it. Everyone, everything.
+    /// Who may use the proxy, and which targets it may reach. Default: no restrictions.
     pub access: Access,
-    /// Clients begin with a PROXY protocol header, of either version. No.
+    /// Whether clients send a PROXY protocol header, of either version. Default: no.
     pub accept_proxy: bool,
-    /// Upstreams are told of their clients by a PROXY protocol header. No.
+    /// PROXY protocol header to send to upstreams. Default: none.
     pub send_proxy: Option<ProxyProtocol>,
-    /// Maximum time from accept until a client has said where it wants to go. 30 s; zero is no limit.
+    /// Maximum time from accept until the client's request is complete. 30 s; zero is no limit.
     pub request_timeout: Duration,
     /// Maximum time for the look-up, all attempts and a parent proxy's answer together. 10 s; zero is
     /// no limit.
     pub connect_timeout: Duration,
     /// Which addresses of a target are dialled. Those of both families.
     pub family: Family,
-    /// The parent proxy of requests in absolute form, which are those for `http` URLs. None.
+    /// Parent proxy for requests in absolute form, that is, for `http` URLs. Default: none.
     pub http_via: Option<Via>,
-    /// The parent proxy of all other connections. None.
+    /// Parent proxy for all other connections. Default: none.
     pub tunnel_via: Option<Via>,
-    /// The mark of all sockets to upstreams. None.
+    /// Mark of all sockets to upstreams. Default: none.
     pub mark: Option<Mark>,
-    /// What is told to the sockets of both legs.
+    /// Socket options of both legs.
     pub sockets: SocketOptions,
-    /// How much is taken on, and for how long.
+    /// Limits on connections and on their duration.
     pub limits: Limits,
-    /// How long open pairs may go on after the proxy was told to stop. 5 s; with zero they are ended at
-    /// once.
+    /// Maximum time for open pairs to finish after a graceful shutdown. 5 s; with zero they are
+    /// ended at once.
     pub drain: Duration,
-    /// How long to wait, after the last byte, for the peers to acknowledge all of it. 10 s; zero does
-    /// not wait.
+    /// Maximum time to wait, after the last byte, for the peers to acknowledge all data. 10 s; zero
+    /// does not wait.
     pub linger: Duration,
     /// Which lines are written.
     pub events: Events,
-    /// How far apart the samples of a pair are while bytes pass. 1 s; what is shorter than
-    /// [`Self::SHORTEST_SAMPLE_INTERVAL`], zero too, counts as that.
+    /// Interval between samples of a pair while bytes pass. 1 s; anything shorter than
+    /// [`Self::SHORTEST_SAMPLE_INTERVAL`], including zero, counts as that.
     pub sample_interval: Duration,
-    /// How far apart the samples of a pair are on which nothing passes, if that is longer than
+    /// Interval between samples of an idle pair, if it is longer than
     /// [`sample_interval`](Self::sample_interval). 1 min.
     pub quiet_sample_interval: Duration,
-    /// Turns that waited for less get no line of their own. None.
+    /// Minimum wait of a turn to get a line of its own. Default: zero.
     pub turn_min: Duration,
-    /// How much they tell. All.
+    /// Level of detail of the lines. Default: full.
     pub detail: Detail,
-    /// Whether they have the kernel's structures as bytes beside what those say. No.
+    /// Whether lines include the kernel's structures in hexadecimal. Default: no.
     pub raw: bool,
-    /// How many targets that clients choose are counted by name, the first that are dialled; the others
-    /// are counted together. None. Those of forwarding listeners are always counted by name.
+    /// How many targets chosen by clients are counted by name: the first ones that are dialled. All
+    /// others are counted together. Default: 0. Targets of forwarding listeners are always counted
+    /// by name.
     pub metrics_targets: usize,
-    /// Whether the local programs that are clients are looked for. Yes. Linux alone tells.
+    /// Whether to look up the local programs that are clients. Default: yes. Linux only.
     pub process: bool,
-    /// The machine's name in every record.
+    /// Name of the machine in every record. Default: its host name.
     pub host: String,
-    /// Keys and values of the user's own in every record.
+    /// Additional keys and values in every record.
     pub labels: BTreeMap<String, String>,
-    /// This run, in every record.
+    /// Identifier of this run in every record. Default: a new UUIDv7.
     pub run_id: Uuid,
 }
 
@@ -108,14 +109,14 @@ impl Default for Settings {
     }
 }
 
-/// What the proxy takes on at most. Nothing is limited unless it is said.
+/// Limits on connections. Default: none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections of clients at a time. Further ones wait to be accepted, in the system's queue.
+    /// Maximum number of open connections. Further ones wait in the accept queue.
     pub connections: Option<NonZeroUsize>,
-    /// Connections of one client address at a time, announced ones counted by what is announced.
-    /// Further ones are reset.
+    /// Maximum number of open connections from one client address; with the PROXY protocol, from
+    /// one announced address. Further ones are reset.
     pub per_client: Option<NonZeroUsize>,
     /// Maximum time in which a pair moves no byte either way. Then both sides are reset. `None`, and
     /// zero: no limit.
@@ -125,7 +126,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// How many connections a process with so many descriptors has room for, beside its pipes,
+    /// How many connections a process with this many descriptors can serve, besides its pipes,
     /// look-ups and further attempts to connect; at least one.
     pub fn connections_within(descriptors: u64) -> NonZeroUsize {
         crate::descriptors::connections(descriptors)
@@ -140,8 +141,8 @@ pub struct Events {
     pub start: bool,
     /// One when a pair is connected on both sides.
     pub open: bool,
-    /// Some while a pair is open: at intervals, longer ones while nothing passes or waits, and when a
-    /// peer's window closes, a retransmission timer runs out, or waiting bytes stall.
+    /// Samples while a pair is open: at intervals, longer ones while nothing passes or waits, and
+    /// when a peer's window closes, a retransmission timer expires, or waiting bytes stall.
     pub sample: bool,
     /// One when a turn of a pair has ended. None of a pair whose turns are mixed.
     pub turn: bool,
@@ -158,7 +159,7 @@ impl Events {
 }
 
 impl Default for Events {
-    /// `close` alone: one line a pair.
+    /// Only `close`: one line for each pair.
     fn default() -> Self {
         Self { close: true, ..Self::NONE }
     }

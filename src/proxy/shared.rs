@@ -1,4 +1,4 @@
-//! What all pairs of a run have in common.
+//! State shared by all pairs of a run.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,15 +15,15 @@ use super::hooks::Hooks;
 use super::loops::{self, Loops};
 use super::refusals::{self, Refusals};
 use super::settings::Settings;
-use crate::access::{Asker, Guesses, Owner, Owners};
+use crate::access::{Owner, Owners, PasswordGuesses, RequestOrigin};
 use crate::dial::Dialler;
-use crate::episode::Episode;
 use crate::failure::Failure;
 use crate::fault::Fault;
+use crate::log_throttle::LogThrottle;
 use crate::output::Recorder;
 use crate::process::Finder;
 use crate::record::{self, Line, Listening, Phase};
-use crate::relay::Pulse;
+use crate::relay::StallDetector;
 use crate::target::Target;
 
 /// What all pairs of a run have in common.
@@ -33,18 +33,18 @@ pub(super) struct Shared {
     pub(super) recorder: Recorder,
     pub(super) dialler: Dialler,
     pub(super) processes: Option<Finder>,
-    /// Where only the own user's programs may connect.
+    /// Owners of client programs, if only programs of the own user may connect.
     pub(super) owners: Option<Owners>,
-    /// What was said of clients that may not.
-    pub(super) refused: Mutex<Episode>,
+    /// Log throttle for refused owners.
+    pub(super) refused: Mutex<LogThrottle>,
     pub(super) seq: AtomicU64,
     pub(super) counters: Counters,
     pub(super) listening: Vec<SocketAddr>,
     pub(super) hooks: Hooks,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) stall_detector: Arc<StallDetector>,
     pub(super) admission: Admission,
-    /// Clients whose passwords were wrong.
-    pub(super) guesses: Guesses,
+    /// Wrong passwords by client.
+    pub(super) guesses: PasswordGuesses,
     pub(super) loops: Loops,
     pub(super) refusals: Refusals,
     /// Cancelled when pairs that are still open must end.
@@ -52,40 +52,41 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Why a client is refused because of its owner, which is said once while it happens.
-    pub(super) async fn refuse_owner(
+    /// Checks whether the owner of a client may connect. A refusal is logged once per episode.
+    pub(super) async fn check_owner(
         &self,
         owner: Option<Owner>,
         client: Option<SocketAddr>,
-    ) -> Option<Fault> {
-        let fault = self.owners.as_ref()?.refuse(owner?).await?;
-        if self.refused.lock().unwrap_or_else(PoisonError::into_inner).begins() {
+    ) -> Result<(), Fault> {
+        let (Some(owners), Some(owner)) = (&self.owners, owner) else { return Ok(()) };
+        let Err(fault) = owners.check(owner).await else { return Ok(()) };
+        if self.refused.lock().unwrap_or_else(PoisonError::into_inner).should_log() {
             let client = client.map_or_else(String::new, |client| format!(" {client}"));
             tracing::warn!(
                 "client{client} refused: {}; further refusals are only recorded",
                 fault.text
             );
         }
-        Some(fault)
+        Err(fault)
     }
 
-    /// Why this address of a target may not be dialled.
-    pub(super) fn refuse_address(
+    /// Checks one address of a target before it is dialled.
+    pub(super) fn check_address(
         &self,
-        asker: Asker,
+        request_origin: RequestOrigin,
         target: &Target,
         address: SocketAddr,
-    ) -> Option<Fault> {
-        let refused = || self.settings.access.refuse_address(asker, target, address);
-        self.refuse_loop(address).or_else(refused)
+    ) -> Result<(), Fault> {
+        self.check_loop(address)?;
+        self.settings.access.check_address(request_origin, target, address)
     }
 
-    /// Why an address may not be dialled that leads back here.
-    pub(super) fn refuse_loop(&self, address: SocketAddr) -> Option<Fault> {
-        loops::refuse_loop(&self.listening, address)
+    /// Checks that an address does not lead back to a listener of this proxy.
+    pub(super) fn check_loop(&self, address: SocketAddr) -> Result<(), Fault> {
+        loops::check_loop(&self.listening, address)
     }
 
-    /// Writes lines on connections that were refused without a record, for ever.
+    /// Writes `refused` lines, forever.
     pub(super) async fn record_refusals(&self) {
         loop {
             self.refusals.begun().await;
@@ -130,22 +131,21 @@ impl Shared {
         }
     }
 
-    /// The number of a new connection, which is counted by that.
+    /// Counts a new connection and returns its number.
     pub(super) fn next_seq(&self, entry: &Entry) -> u64 {
         entry.connections.opened.fetch_add(1, Ordering::Relaxed);
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The place of a new connection among its client's, if those are counted. Why it is refused, as far
-    /// as its address tells.
+    /// Checks the client's address and takes a place for it, if connections of a client are
+    /// limited.
     pub(super) fn admit(&self, peer: SocketAddr) -> Result<Option<Box<ClientPlace>>, Failure> {
-        if let Some(fault) = self.settings.access.refuse_client(Some(peer)) {
-            return Err(Failure::denied(Phase::Accept, fault));
-        }
+        let allowed = self.settings.access.check_client(Some(peer));
+        allowed.map_err(|fault| Failure::denied(Phase::Accept, fault))?;
         if self.settings.accept_proxy {
             return Ok(None);
         }
-        let place = self.admission.take_of(peer.ip().to_canonical());
+        let place = self.admission.take_for_client(peer.ip().to_canonical());
         place.map_err(|fault| Failure::limited(Phase::Accept, fault))
     }
 
@@ -156,7 +156,7 @@ impl Shared {
     }
 }
 
-/// A socket that takes both families shows IPv4 peers as `::ffff:a.b.c.d`.
+/// The address with IPv4 instead of `::ffff:a.b.c.d`, which sockets for both families show.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),

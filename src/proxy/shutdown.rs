@@ -2,7 +2,7 @@
 
 use std::future::{Future, Pending, pending};
 
-/// When a proxy ends: gracefully, and perhaps by force.
+/// When a proxy stops: gracefully, and optionally by force.
 ///
 /// ```
 /// use conniver::proxy::Shutdown;

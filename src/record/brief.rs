@@ -1,4 +1,4 @@
-//! The record in brief: a part of its paths, each with the same meaning.
+//! The brief record: a subset of the keys, each with the same meaning.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,8 @@ use crate::nanos;
 use crate::record::stat::Stat;
 use crate::tcp_info::TcpInfo;
 
-/// One line of the output with `--detail brief`. Lines of every detail can be read as such.
+/// One line of the output with `--detail brief`. Lines of every level of detail can be read as this
+/// type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -28,49 +29,49 @@ pub enum BriefLine<'r> {
     Start(Start),
     /// A pair is connected on both sides.
     Open(Box<BriefRecord<'r>>),
-    /// A pair that is still open, looked at in between.
+    /// A sample of a pair that is still open.
     Sample(Box<Sample>),
     /// A turn of a pair has ended: a request and its answer.
     Turn(Box<EndedTurn>),
-    /// A pair has ended, also one that never got to its upstream.
+    /// A pair has ended, even if it never reached its upstream.
     Close(Box<BriefRecord<'r>>),
-    /// Pairs that were refused and have no line of their own.
+    /// Pairs that were refused without a line of their own.
     Refused(Refused),
     /// A run of the program ended: its last line.
     Stop(Stop),
-    /// One URL was asked for; always whole.
+    /// One URL was fetched; never shortened.
     Stat(Box<Stat>),
 }
 
-/// A [`Record`] in brief. It borrows from the record that it is made of; read back, it owns.
+/// A brief [`Record`]. It borrows from its record; when parsed, it owns its data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BriefRecord<'r> {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When this event happened: RFC 3339, UTC, six fraction digits.
     #[serde(with = "time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
+    /// The machine's name, or the value of `--host`.
     pub host: Cow<'r, str>,
-    /// What `--label` says.
+    /// Keys and values of `--label`.
     pub labels: Cow<'r, BTreeMap<String, String>>,
     /// This run of the program, a UUIDv7.
     pub run_id: Uuid,
-    /// 1, 2, 3… of the pairs of this run.
+    /// Number of the pair in this run: 1, 2, 3…
     pub seq: u64,
     /// `runId` and `seq`, for joining the lines of one pair; opaque.
     pub id: Cow<'r, str>,
-    /// The way in. Null where the client shows it and has not yet.
+    /// How the client connected. Null until the client has shown it.
     pub mode: Option<Mode>,
-    /// The address and port that the client came in by.
+    /// Address and port of the listener that accepted the client.
     pub listener: Cow<'r, str>,
-    /// `host:port` as asked for, before any look-up. Null until it is known.
+    /// `host:port` as requested, before any look-up. Null until it is known.
     pub target: Option<Cow<'r, str>>,
-    /// How it went, in a word. Null while the pair is open.
+    /// The outcome in one word. Null while the pair is open.
     pub outcome: Option<Outcome>,
     /// From accept to close, ns; so far, while the pair is open.
     #[serde(with = "nanos")]
@@ -82,23 +83,23 @@ pub struct BriefRecord<'r> {
     pub client: BriefLeg<'r>,
     /// The socket to the upstream, or to the parent proxy. Null when no attempt succeeded.
     pub upstream: Option<BriefLeg<'r>>,
-    /// What arrived.
+    /// Delivery of the bytes written.
     pub delivery: BriefDelivery,
     /// Who ended it, and how. Null while the pair is open.
     pub ending: Option<BriefEnding<'r>>,
-    /// Who was slow. Null while that is not told.
+    /// Who was slow. Null while the pair is open, and where the kernel lacks the figures.
     pub verdict: Option<BriefVerdict>,
-    /// Requests and their answers. Null while the pair is open, and where nobody asked for anything.
+    /// Requests and their answers. Null while the pair is open, and if there was no request.
     pub turns: Option<BriefTurns>,
     /// What the TLS handshake shows. Null when the client did not begin with a ClientHello.
     pub tls: Option<BriefTls<'r>>,
     /// The local program that is the client. Null when that is not known.
     pub process: Option<BriefProcess<'r>>,
-    /// What deserves a look, each once.
+    /// Warnings, each code at most once per leg.
     pub warnings: Vec<BriefWarning>,
     /// Bytes since this pair's previous line.
     pub delta: Delta,
-    /// 1, 2, 3… of the lines of this run; the last key.
+    /// Number of the line in this run: 1, 2, 3… Always the last key.
     pub line: u64,
 }
 
@@ -135,12 +136,12 @@ pub struct BriefLeg<'r> {
     pub rx_bytes: u64,
     /// Bytes written: taken by the kernel, not necessarily sent or acknowledged.
     pub tx_bytes: u64,
-    /// Time in which bytes waited because this socket would not take them, ns.
+    /// Time in which bytes waited because this socket was not writable, ns.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
-    /// Segments that were sent and really lost. Null while the socket is open, and where that is not
-    /// told.
+    /// Segments that were really lost. Null while the socket is open, and where the system does not
+    /// tell.
     pub lost: Option<u64>,
     /// From right before our own end of stream. Null if the peer's reset came first.
     pub eof_info: Option<BriefEofInfo<'r>>,
@@ -158,7 +159,7 @@ pub struct BriefEofInfo<'r> {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub rtt: Option<Duration>,
-    /// The system's structure, in hexadecimal. Absent unless it was asked for (`--raw`).
+    /// The system's structure, in hexadecimal. Absent unless requested (`--raw`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sys_info_raw: Option<Cow<'r, str>>,
@@ -172,15 +173,16 @@ pub struct BriefEofInfo<'r> {
 pub struct BriefInfo<'r> {
     /// Segments retransmitted since the start, on Linux SYNs included.
     pub retransmits: Option<u64>,
-    /// Of the system's structure.
+    /// Fields of the system's structure.
     pub sys_info: BriefSysInfo,
-    /// The structure, in hexadecimal. Absent unless it was asked for (`--raw`).
+    /// The structure, in hexadecimal. Absent unless requested (`--raw`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sys_info_raw: Option<Cow<'r, str>>,
 }
 
-/// A [`SysInfo`](crate::tcp_info::SysInfo) in brief; absent what the system does not tell.
+/// A [`SysInfo`](crate::tcp_info::SysInfo) in brief; fields that the system does not tell are
+/// absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -220,7 +222,7 @@ pub struct BriefDelivery {
 pub struct BriefDelivered {
     /// Bytes that our kernel took.
     pub written: u64,
-    /// Bytes that never were acknowledged. Null while that cannot be known.
+    /// Bytes that were never acknowledged. Null while that cannot be known.
     pub undelivered: Option<u64>,
 }
 
@@ -284,7 +286,7 @@ pub struct BriefTurns {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BriefTls<'r> {
-    /// The server name that the client asked for. Null when it asked for none.
+    /// The requested server name. Null without one.
     pub server_name: Option<Cow<'r, str>>,
     /// The version that the server chose. Null without a ServerHello.
     pub version: Option<Cow<'r, str>>,
@@ -296,7 +298,7 @@ pub struct BriefTls<'r> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BriefProcess<'r> {
-    /// Its process. Null when it may not be looked into.
+    /// PID of the program. Null if the process could not be inspected.
     pub pid: Option<u32>,
     /// Its short name. Null with `pid`.
     pub name: Option<Cow<'r, str>>,
@@ -308,7 +310,7 @@ pub struct BriefProcess<'r> {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BriefWarning {
-    /// What it is.
+    /// Code of the warning.
     pub code: WarningCode,
 }
 

@@ -1,4 +1,4 @@
-//! Whether files of records are whole: nothing torn, missing, there twice, or never closed.
+//! Checks files of records for torn, missing, repeated and never closed lines.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -11,21 +11,21 @@ use super::read_error::ReadError;
 use super::reader::{EmptyLines, lines};
 use super::{BriefLine, Remark};
 
-/// Bytes that a check may take to remember runs, their gaps and their open pairs: some 400,000 runs, or
-/// a million open pairs. A file of a proxy's needs a few kilobytes and some 200 bytes for each pair that is open.
+/// Memory limit of a check, bytes: enough for some 400,000 runs, or a million open pairs. A file of
+/// one proxy needs a few kilobytes, and some 200 bytes for each open pair.
 const CAPACITY: usize = 256 << 20;
 
-/// A run and its share of the map that it stands in.
+/// Estimated size of a run, including its map entry.
 const RUN_SIZE: usize = 640;
 
-/// A range of numbers, likewise.
+/// Estimated size of a range of numbers.
 const RANGE_SIZE: usize = 32;
 
-/// An open pair, likewise, without its texts.
+/// Estimated size of an open pair, without its strings.
 const OPEN_PAIR_SIZE: usize = 64 + size_of::<OpenPair>();
 
-/// Reads files of records, in any order, and finds what is wrong with them. Runs may follow each
-/// other in a file, or be mixed. How much memory that takes is bounded, whatever is in the files.
+/// Reads files of records, in any order, and finds what is wrong with them. A file may contain
+/// several runs, also interleaved. The memory used is bounded, whatever the content.
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
@@ -41,34 +41,34 @@ const OPEN_PAIR_SIZE: usize = 64 + size_of::<OpenPair>();
 pub struct Check {
     lines: u64,
     runs: BTreeMap<Uuid, Run>,
-    /// What the runs take, in bytes.
+    /// Estimated memory of the runs, bytes.
     size: usize,
-    /// What they may take.
+    /// Limit on that memory, bytes.
     capacity: usize,
-    /// There was no room for more: the runs are those of the lines before.
+    /// The limit was reached: later lines are not in the runs.
     is_full: bool,
     findings: Vec<Finding>,
-    /// Findings beside these, which were counted alone.
+    /// Further findings that were only counted.
     only_counted: u64,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Checked {
-    /// Lines that were read, the bad ones too.
+pub struct CheckReport {
+    /// Lines that were read, including bad ones.
     pub lines: u64,
-    /// Runs that they come from.
+    /// Number of runs.
     pub runs: usize,
-    /// Pairs whose `close` line is there.
+    /// Pairs with a `close` line.
     pub closed: u64,
     /// Pairs that were refused and have no `close` line: `refused` lines count them.
     pub refused: u64,
-    /// What is wrong: bad lines as they came, then what is wrong with each run.
+    /// Findings: bad lines in their order, then those of each run.
     pub findings: Vec<Finding>,
-    /// How many things are wrong, with those that [`Finding::More`] counts.
+    /// Number of findings, including those counted by [`Finding::More`].
     pub found: u64,
-    /// What cannot be told from the files, though nothing is wrong with them.
+    /// Open questions that are not errors.
     pub remarks: Vec<Remark>,
 }
 
@@ -83,11 +83,11 @@ struct Run {
     refused: u64,
     /// Bytes of the open pairs' texts.
     texts: usize,
-    /// The largest number of a pair that a line speaks of.
+    /// The largest pair number in any line.
     accepted: u64,
     /// `pairs` and `linesLost` of its `stop` line.
     stopped: Option<(u64, u64)>,
-    /// It is a proxy's, which may write a `stop` line.
+    /// The run of a proxy, which may write a `stop` line.
     is_proxy: bool,
 }
 
@@ -106,13 +106,14 @@ impl Default for Check {
 }
 
 impl Check {
-    /// Reads a file to its end, whatever is in it. What gzip or zstd compressed is decompressed.
+    /// Reads a file to its end, whatever its content. Files compressed by gzip or zstd are
+    /// decompressed.
     ///
     /// # Errors
     ///
     /// Reading fails. Compressed data that are truncated or damaged are a finding instead.
     pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
-        // In the order in which they are told.
+        // In the order of the report.
         let mut bad = [(BadLine::Torn, 0_u64), (BadLine::NoRecord, 0), (BadLine::TooLong, 0)];
         let (mut records, mut first_bad) = (0_u64, None);
         let (mut read, mut cut) = (Ok(()), None);
@@ -154,7 +155,7 @@ impl Check {
         }
         let lines = bad.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
         if let Some(first) = first_bad.filter(|first| records == 0 && first.tells_a_file(lines)) {
-            // It is of something else, which its lines say again and again.
+            // Not a file of records: one finding instead of one for each line.
             self.findings.truncate(before);
             self.findings.push(Finding::NoRecords { file: name.to_owned(), lines, first });
             bad = bad.map(|(what, _)| (what, 0));
@@ -170,7 +171,7 @@ impl Check {
         read
     }
 
-    /// What matters here is in lines of every detail.
+    /// All fields used here are in lines of every level of detail.
     fn take(&mut self, line: &BriefLine<'_>, at: impl FnOnce() -> (String, u64)) {
         if self.is_full {
             return;
@@ -198,10 +199,10 @@ impl Check {
         }
     }
 
-    /// What was found in all that was read.
-    pub fn finish(self) -> Checked {
+    /// Returns the findings in all files read.
+    pub fn finish(self) -> CheckReport {
         let Self { lines, runs, is_full, mut findings, only_counted, .. } = self;
-        // Of lines that were not remembered nothing is known.
+        // Lines after the limit are unknown.
         let remarks = if is_full { Vec::new() } else { remarks(&runs) };
         let closed = runs.values().map(|run| run.closed.count()).sum();
         let refused = runs.values().fold(0, |sum: u64, run| sum.saturating_add(run.refused));
@@ -210,7 +211,7 @@ impl Check {
             run.findings(id, &mut findings);
         }
         let found = findings.len() as u64 + only_counted;
-        Checked { lines, runs: count, closed, refused, findings, found, remarks }
+        CheckReport { lines, runs: count, closed, refused, findings, found, remarks }
     }
 }
 
@@ -236,7 +237,7 @@ impl Run {
         }
     }
 
-    /// Bytes that it takes beside what every run takes.
+    /// Estimated memory beyond the fixed size of a run, bytes.
     fn size(&self) -> usize {
         let numbers = [&self.lines, &self.repeated, &self.closed, &self.closed_again];
         let ranges: usize = numbers.iter().map(|numbers| numbers.len()).sum();
@@ -245,7 +246,7 @@ impl Run {
 
     fn is_open(&mut self, seq: u64, pair: impl FnOnce() -> OpenPair) {
         self.accepted = self.accepted.max(seq);
-        // The file with its end may have been read first.
+        // Files may be read in any order, so its end may have been read already.
         if !self.closed.contains(seq) && !self.open.contains_key(&seq) {
             let pair = Box::new(pair());
             self.texts += pair.texts();
@@ -263,15 +264,15 @@ impl Run {
         }
     }
 
-    /// All its lines are there, up to the last one that is.
+    /// Whether all lines up to the last one are present.
     fn is_whole(&self) -> bool {
         self.lines.len() == 1 && self.lines.contains(1)
     }
 
-    /// Pairs that came before one that a line speaks of, and that no line does.
+    /// Pairs with lower numbers than a recorded one, but without any line.
     fn unrecorded(&self) -> u64 {
         let accounted = self.closed.count().saturating_add(self.refused);
-        // Without any, `close` lines were not asked for.
+        // Without any, `close` lines were disabled.
         if !self.is_whole() || accounted == 0 {
             return 0;
         }
@@ -288,7 +289,7 @@ impl Run {
         if let Some((accepted, lost)) = self.stopped {
             let (closed, refused) = (self.closed.count(), self.refused);
             let accounted = closed.saturating_add(refused);
-            // Without any, `close` lines were not asked for.
+            // Without any, `close` lines were disabled.
             if self.is_whole() && accounted > 0 && accounted < accepted {
                 findings.push(Finding::Unaccounted { run, accepted, closed, refused });
             }
@@ -300,7 +301,7 @@ impl Run {
     }
 }
 
-/// What cannot be told of these runs.
+/// Open questions about these runs.
 fn remarks(runs: &BTreeMap<Uuid, Run>) -> Vec<Remark> {
     let firsts = runs.iter().filter_map(|(&run, Run { lines, .. })| Some((run, lines.first()?)));
     let earlier = firsts.filter(|&(_, first)| first > 1);
@@ -325,7 +326,7 @@ mod tests {
         )
     }
 
-    fn checked(capacity: usize, lines: impl Iterator<Item = String>) -> Checked {
+    fn checked(capacity: usize, lines: impl Iterator<Item = String>) -> CheckReport {
         let mut check = Check { capacity, ..Check::default() };
         check.read("file", lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap();
         check.finish()

@@ -1,8 +1,8 @@
-//! What arrived: bytes written to a socket, and what its peer's kernel acknowledged of them.
+//! Delivery: bytes written to a socket, and those acknowledged by its peer's kernel.
 
 use serde::{Deserialize, Serialize};
 
-/// What arrived, in each direction.
+/// Delivery in each direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -14,25 +14,25 @@ pub struct Delivery {
     pub to_client: Option<Delivered>,
 }
 
-/// What became of the bytes written to one socket.
+/// Delivery of the bytes written to one socket.
 ///
-/// Acknowledged proves that the peer's kernel got them, not that its program read them. Undelivered
-/// proves nothing by itself: it is the most that can be missing. Bytes whose acknowledgement was lost, or
-/// not sent yet when the reset came, are counted although they arrived.
+/// An acknowledgement proves that the peer's kernel received the bytes, not that its program read
+/// them. Undelivered is an upper bound: bytes whose acknowledgement was lost, or not sent yet when
+/// the reset came, are counted although they arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Delivered {
-    /// Bytes that our kernel took: the leg's `txBytes`.
+    /// Bytes accepted by our kernel: the leg's `txBytes`.
     pub written: u64,
     /// Bytes that the peer's kernel acknowledged, SYN and FIN taken off (Linux 4.1:
     /// `tcpi_bytes_acked`). Null where the system does not tell, and while the pair is open. A peer
-    /// that resets may have got more: a reset acknowledges nothing.
+    /// that resets may have received more: a reset acknowledges nothing.
     pub acked: Option<u64>,
-    /// Bytes that never were acknowledged, sent or not. Known once the send queue is empty, or the
-    /// connection is gone by a reset of either side or a time-out. Null while they may still arrive; a
-    /// warning says how many they are.
+    /// Bytes that were never acknowledged, sent or not. Known once the send queue is empty, or the
+    /// connection was ended by a reset or a timeout. Null while they may still arrive; a warning
+    /// then has their number.
     pub undelivered: Option<u64>,
 }
 

@@ -1,9 +1,9 @@
-//! How much a line tells.
+//! Level of detail of lines.
 
 #[cfg(feature = "proxy")]
 use super::{Line, Record};
 
-/// How much a line of a pair tells. Every path of a level is one of the next, with the same meaning.
+/// Level of detail of a pair's lines. Each level is a subset of the next, with the same meaning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Detail {
@@ -21,7 +21,7 @@ pub enum Detail {
 
 #[cfg(feature = "proxy")]
 impl Line {
-    /// Takes out what [`Detail::Normal`] leaves out.
+    /// Removes the fields that [`Detail::Normal`] does not have.
     pub(crate) fn cut_to_normal(&mut self) {
         match self {
             Self::Open(record) | Self::Close(record) => record.cut_to_normal(),

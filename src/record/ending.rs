@@ -1,4 +1,4 @@
-//! How a pair ended, and who began it.
+//! How a pair ended, and who ended it first.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::nanos;
 
-/// How a pair went, in a word.
+/// The outcome of a pair, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Both sides ended their streams; or one did, and had closed its connection when more came for
-    /// it, such as the last words of TLS: `delivery` says how much it never got. An upstream that closes
-    /// while it is spoken to, before it has answered, is a `reset`. In TLS, which nobody ends by halves, a
-    /// reset is a good end as well that came instead of an end of stream because of such words.
+    /// Both sides ended their streams; or one did, and had closed its connection when more data
+    /// came for it, such as a TLS close_notify: `delivery` has the bytes that it never received. An
+    /// upstream that closes while it is receiving a request, before it has answered, is a `reset`.
+    /// In TLS, which is not half-closed, a reset caused by such a message is also `ok`.
     Ok,
     /// The target's name could not be resolved.
     Dns,
     /// The upstream refused the connection.
     Refused,
-    /// The network said that the upstream cannot be reached.
+    /// The network reported that the upstream is unreachable.
     Unreachable,
-    /// Something took longer than it may: the connection, the request, a peer that went silent.
+    /// A time limit expired: connecting, the request, or a silent peer.
     Timeout,
-    /// One side broke the connection off.
+    /// One side reset the connection.
     Reset,
-    /// A rule forbade it.
+    /// Denied by a rule.
     Denied,
     /// The client's request was malformed, or in http mode the upstream's response.
     Protocol,
-    /// A limit of the proxy's was reached.
+    /// A limit of the proxy was reached.
     Limit,
     /// The proxy was told to stop.
     Shutdown,
@@ -41,8 +41,8 @@ pub enum Outcome {
 
 #[cfg(feature = "proxy")]
 impl Outcome {
-    /// What an error of a connection means for it, by the error's symbol.
-    pub(crate) fn of_error(code: &str) -> Self {
+    /// The outcome for an error of a connection, by its symbol.
+    pub(crate) fn from_error_code(code: &str) -> Self {
         match code {
             "ECONNRESET" | "EPIPE" | "ECONNABORTED" => Self::Reset,
             "ETIMEDOUT" => Self::Timeout,
@@ -59,7 +59,7 @@ impl Outcome {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Ending {
-    /// What was going on.
+    /// The phase in which the pair ended.
     pub phase: Phase,
     /// Who ended first.
     pub first_by: By,
@@ -79,7 +79,7 @@ pub struct Ending {
     pub error_code: Option<String>,
 }
 
-/// What was going on when a pair ended.
+/// The phase of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -111,7 +111,7 @@ pub enum By {
     Proxy,
     /// The resolver.
     Resolver,
-    /// The network between.
+    /// The network.
     Network,
 }
 
@@ -127,11 +127,11 @@ pub enum How {
     Reset,
     /// The connection was refused.
     Refused,
-    /// Time was over.
+    /// A time limit expired.
     Timeout,
     /// An error; `error` says which.
     Error,
-    /// A rule forbade it.
+    /// Denied by a rule.
     Denied,
     /// A limit was reached.
     Limit,

@@ -9,37 +9,36 @@ use uuid::Uuid;
 use super::{BriefRecord, Compression, Header, MAX_LINE, Printable};
 use crate::counted::counted;
 
-/// Bad lines of each kind that are told one by one, in each file. Those beyond are counted.
+/// Maximum number of bad lines of each kind that are reported individually for each file. Further
+/// ones are counted.
 pub const MAX_BAD_LINES: u64 = 1000;
 
-/// Something that is wrong with files of records. As text, a sentence in one line, whatever the
-/// files have in them.
+/// An error in files of records. Displays as one line, whatever the content of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// A line of a file breaks off.
+    /// A line is incomplete.
     Torn {
         /// The name of the file.
         file: String,
         /// Which line of it, from 1.
         line: u64,
     },
-    /// A line of a file is something else.
+    /// A line is not a record.
     NoRecord {
         /// The name of the file.
         file: String,
         /// Which line of it, from 1.
         line: u64,
     },
-    /// A line of a file is longer than [`MAX_LINE`].
+    /// A line is longer than [`MAX_LINE`].
     TooLong {
         /// The name of the file.
         file: String,
         /// Which line of it, from 1.
         line: u64,
     },
-    /// No line of a file is a record: it is a file of something else. Its lines are not told one by
-    /// one.
+    /// No line of a file is a record. Its lines are not reported individually.
     NoRecords {
         /// The name of the file.
         file: String,
@@ -48,7 +47,7 @@ pub enum Finding {
         /// What is wrong with the first one.
         first: BadLine,
     },
-    /// More such lines of a file, beside the first [`MAX_BAD_LINES`] of each kind.
+    /// Further bad lines of a file, after the first [`MAX_BAD_LINES`] of each kind.
     More {
         /// The name of the file.
         file: String,
@@ -57,7 +56,7 @@ pub enum Finding {
         /// How many.
         lines: u64,
     },
-    /// A file is compressed and ends in the middle; what could be read of it was checked.
+    /// A compressed file is truncated; the readable part was checked.
     Truncated {
         /// The name of the file.
         file: String,
@@ -66,7 +65,7 @@ pub enum Finding {
         /// Lines that could be read.
         lines: u64,
     },
-    /// A file is compressed and damaged; what could be read of it was checked.
+    /// A compressed file is damaged; the readable part was checked.
     Damaged {
         /// The name of the file.
         file: String,
@@ -75,16 +74,16 @@ pub enum Finding {
         /// Lines that could be read.
         lines: u64,
     },
-    /// Here is more to remember than a check has room for: what is found of runs is found in the lines
-    /// before this one. Later lines are still read, and bad ones found.
+    /// The memory limit of the check was reached: findings about runs only cover the lines before
+    /// this one. Bad lines are still found after it.
     Overflow {
         /// The name of the file.
         file: String,
         /// Which line of it, from 1.
         line: u64,
     },
-    /// Lines of a run that are not there, though later ones are. Those before the first that is there
-    /// may be in another file.
+    /// Lines of a run that are missing, though later ones are present. Lines before the first one
+    /// present may be in another file.
     Missing {
         /// The run.
         run: Uuid,
@@ -93,7 +92,7 @@ pub enum Finding {
         /// The last one's.
         last: u64,
     },
-    /// Lines of a run that are there more than once.
+    /// Lines of a run that are present more than once.
     Repeated {
         /// The run.
         run: Uuid,
@@ -111,10 +110,9 @@ pub enum Finding {
         /// The last one's.
         last: u64,
     },
-    /// A pair that was opened and has no `close` line: its run still goes on, or was killed.
+    /// A pair that was opened and has no `close` line: its run is still going on, or was killed.
     Open(Box<OpenPair>),
-    /// A run that has ended, all of whose lines are there, accepted more pairs than its lines account
-    /// for.
+    /// A complete run accepted more pairs than its lines account for.
     Unaccounted {
         /// The run.
         run: Uuid,
@@ -125,7 +123,7 @@ pub enum Finding {
         /// Pairs that `refused` lines count.
         refused: u64,
     },
-    /// A run says itself that it lost lines.
+    /// The `stop` line of a run reports lost lines.
     Lost {
         /// The run.
         run: Uuid,
@@ -140,29 +138,29 @@ pub enum Finding {
 pub struct OpenPair {
     /// Its `id`.
     pub id: String,
-    /// The `time` of the first line that speaks of it.
+    /// The `time` of its first line.
     pub since: Timestamp,
-    /// The other end of the client's socket. `None` when only samples speak of it.
+    /// The client's address. `None` if only samples or turns mention the pair.
     pub client: Option<SocketAddr>,
-    /// Where it goes.
+    /// Its target.
     pub target: Option<String>,
 }
 
-/// What is wrong with a line by itself.
+/// What is wrong with a single line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BadLine {
-    /// It breaks off.
+    /// It is incomplete.
     Torn,
-    /// It is something else.
+    /// It is not a record.
     NoRecord,
     /// It is longer than [`MAX_LINE`].
     TooLong,
 }
 
 impl BadLine {
-    /// Whether a file with so many lines, none of them a record, of which the first is this, is one of
-    /// something else. A proxy that was killed at its first record leaves one line that breaks off.
+    /// Whether a file with this number of lines, none of them a record, and this first line, is not
+    /// a file of records. A proxy that was killed at its first record leaves one incomplete line.
     pub(super) fn tells_a_file(self, lines: u64) -> bool {
         lines > 1 || self == Self::NoRecord
     }
@@ -178,7 +176,7 @@ impl BadLine {
 }
 
 impl OpenPair {
-    /// Bytes of its texts.
+    /// Bytes of its strings.
     pub(super) fn texts(&self) -> usize {
         self.id.len() + self.target.as_ref().map_or(0, String::len)
     }
@@ -192,7 +190,7 @@ impl OpenPair {
         }
     }
 
-    /// By a line that does not tell its client.
+    /// Made from a line that does not have the client.
     pub(super) fn seen(Header { id, time, target, .. }: &Header) -> Self {
         Self { id: id.clone(), since: *time, client: None, target: target.clone() }
     }

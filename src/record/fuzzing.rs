@@ -1,4 +1,4 @@
-//! Files of records, fuzzed: what is found in them does not depend on the pieces that they come in.
+//! Fuzzing of files of records: findings must not depend on how the input is split.
 
 use std::io::Read;
 

@@ -1,4 +1,4 @@
-//! What a line of a pair that is open begins with.
+//! The first keys of `sample` and `turn` lines.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,32 @@ use uuid::Uuid;
 
 use super::{Mode, time};
 
-/// Whose a line is: the run, and the pair.
+/// Identifies the run and the pair of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Header {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When the line was made: RFC 3339, UTC, six fraction digits.
     #[serde(with = "time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
+    /// The machine's name, or the value of `--host`.
     pub host: String,
-    /// What `--label` says.
+    /// Keys and values of `--label`.
     pub labels: BTreeMap<String, String>,
     /// This run of the program, a UUIDv7.
     pub run_id: Uuid,
-    /// 1, 2, 3… of the pairs of this run.
+    /// Number of the pair in this run: 1, 2, 3…
     pub seq: u64,
     /// `runId` and `seq`, for joining the lines of one pair; opaque.
     pub id: String,
-    /// The way in. Known by now, never null.
+    /// How the client connected. Never null.
     pub mode: Option<Mode>,
-    /// The address and port that the client came in by.
+    /// Address and port of the listener that accepted the client.
     pub listener: String,
-    /// `host:port` as asked for, before any look-up. Known by now, never
-    /// null.
+    /// `host:port` as requested, before any look-up. Never null.
     pub target: Option<String>,
 }

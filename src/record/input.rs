@@ -1,5 +1,5 @@
-//! Input that may be compressed, as log rotation leaves it: recognized by its first bytes, whatever its
-//! name, and decompressed as it is read.
+//! Input that may be compressed, as by log rotation: recognized by its first bytes, whatever its
+//! name, and decompressed while reading.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,10 +9,11 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::read_error::{Compression, ReadError};
 
-/// Bytes that are read at a time.
+/// Size of a read, bytes.
 pub(super) const BLOCK: usize = 64 << 10;
 
-/// What other compressed files begin with, and the program that reads them. No record begins so.
+/// First bytes of unsupported compressed formats, and the program that reads them. No record begins
+/// with them.
 const UNREAD: [(&[u8], &str); 4] = [
     (b"\xfd7zX", "xz"),
     (b"BZh", "bzip2"),
@@ -20,15 +21,15 @@ const UNREAD: [(&[u8], &str); 4] = [
     (b"\x1f\x9d", "uncompress"),
 ];
 
-/// The largest window that a zstd frame may have: that of `zstd --ultra -21`. So much memory is taken.
+/// Largest supported window of a zstd frame: that of `zstd --ultra -21`. It limits the memory used.
 const MAX_WINDOW: u64 = 64 << 20;
 
-/// The longest beginning by which a compression is recognized.
+/// Bytes needed to recognize a compression.
 const MAGIC: usize = 4;
 
 /// An input, decompressed.
 pub(super) enum Input<R> {
-    /// Nothing was read yet. `None` if what it is could not be read here.
+    /// Nothing was read yet. `None` after an unsupported format.
     Unread(Option<R>),
     Plain(Source<R>),
     Gzip(MultiGzDecoder<Source<R>>),
@@ -58,7 +59,7 @@ impl<R: Read> Input<R> {
             Self::Zstd(decoder) => decoder.read(buffer),
         };
         read.map_err(|error| match self {
-            // What a decoder does not read here is not damaged.
+            // An unsupported format is not damage.
             _ if error.kind() == io::ErrorKind::Unsupported => ReadError::Io(error),
             Self::Unread(_) => ReadError::Io(error),
             Self::Plain(source) => ReadError::Io(source.failed.take().unwrap_or(error)),
@@ -76,7 +77,7 @@ impl<R: Read> Input<R> {
         }
         Ok(match begin {
             [0x1f, 0x8b, ..] => Self::Gzip(MultiGzDecoder::new(source.in_whole_blocks())),
-            // A frame, or one that is to be skipped, such as pzstd begins with.
+            // A frame, or a skippable frame, as pzstd writes first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Self::Zstd(Box::new(Zstd::new(source.in_whole_blocks())))
             }
@@ -85,12 +86,12 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// The bytes as they come. It remembers why there are no more, which decoders do not tell apart.
+/// The raw bytes. Remembers why reading ended, which decoders do not distinguish.
 pub(super) struct Source<R> {
     input: R,
     block: Vec<u8>,
     next: usize,
-    /// Bytes that are waited for when the block is used up.
+    /// Minimum number of bytes to read when the block is used up.
     least: usize,
     failed: Option<io::Error>,
     is_over: bool,
@@ -102,8 +103,8 @@ impl<R: Read> Source<R> {
         Self { input, block, next: 0, least: 1, failed: None, is_over: false }
     }
 
-    /// Before damaged data a decoder loses what it has not handed over: a matter of the pieces in which
-    /// it gets them. With whole blocks, all readings of a file find the same.
+    /// A decoder loses buffered output before damaged data, depending on the size of its input.
+    /// With whole blocks, every reading of a file gives the same result.
     fn in_whole_blocks(mut self) -> Self {
         self.least = BLOCK;
         self
@@ -113,7 +114,7 @@ impl<R: Read> Source<R> {
         self.block.get(self.next..).unwrap_or_default()
     }
 
-    /// Reads until `least` bytes are there, or no more come.
+    /// Reads until `least` bytes are buffered, or the input ends.
     fn fill(&mut self, least: usize) {
         self.block.drain(..self.next);
         self.next = 0;
@@ -136,11 +137,11 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Why decompressing it has failed.
+    /// Why decompression has failed.
     fn why(&mut self, compression: Compression) -> ReadError {
         match self.failed.take() {
             Some(error) => ReadError::Io(error),
-            // More was asked for than there is.
+            // The decoder wanted more bytes than there are.
             None if self.is_over && self.rest().is_empty() => ReadError::Truncated(compression),
             None => ReadError::Damaged(compression),
         }
@@ -153,7 +154,7 @@ impl<R: Read> BufRead for Source<R> {
             self.fill(self.least);
         }
         match &self.failed {
-            // Whoever decompresses takes it as it is from `why`.
+            // The original error is taken by `why`.
             Some(error) if self.rest().is_empty() => Err(error.kind().into()),
             _ => Ok(self.rest()),
         }
@@ -186,7 +187,7 @@ impl<R: Read> Zstd<R> {
         Self { source, decoder, is_in_frame: false }
     }
 
-    /// Goes on to the next frame; whether there is one.
+    /// Advances to the next frame; returns whether there is one.
     fn next_frame(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.source) {

@@ -1,8 +1,8 @@
-//! A value as JSON on one line, fit to be looked at in a terminal.
+//! Serialises a value as one line of JSON that is safe to show in a terminal.
 //!
-//! serde_json writes the same in twice the time, and a record of 550 keys is what a short connection
-//! costs most after its system calls. Here the names of fields are taken as they are, text that needs
-//! no escapes is found as a whole, and what is rare is left to serde_json.
+//! serde_json takes twice the time, and after system calls a record of 550 keys is the largest cost
+//! of a short connection. Here field names are written without checks, strings are scanned once for
+//! characters to escape, and rare cases are left to serde_json.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -13,12 +13,13 @@ use serde_json::{Error, Result};
 
 use super::printable::pieces;
 
-/// Adds `value` to `json`. Characters that command a terminal are escaped, also those that JSON leaves
-/// as they are: whoever looks at the file gets no command, and every reader of JSON the same text.
+/// Appends `value` to `json`. Terminal control characters are escaped, including those that JSON
+/// permits: the file is safe to display, and JSON readers get the same text.
 ///
 /// # Errors
 ///
-/// The value is none that JSON can have: a map's key is not text. What was added is not whole then.
+/// The value cannot be represented in JSON: a key is not a string. The appended output is
+/// incomplete then.
 pub(crate) fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
     value.serialize(&mut Json(json))
 }
@@ -37,8 +38,7 @@ pub(super) fn to_string(value: &impl Serialize) -> Result<String> {
 struct Json<'b>(&'b mut Vec<u8>);
 
 impl<'b> Json<'b> {
-    /// A key that is Rust's name of a field or what serde is told instead: letters, digits and signs that
-    /// JSON and terminals take as they are.
+    /// Writes a key: the name of a field, which never needs escapes.
     fn key(&mut self, key: &'static str) {
         debug_assert!(is_plain(key.as_bytes()), "{key:?}");
         self.0.reserve(key.len() + 3);
@@ -47,7 +47,7 @@ impl<'b> Json<'b> {
         self.0.extend_from_slice(b"\":");
     }
 
-    /// What was written from there on was text without its quotes and escapes: it becomes a string.
+    /// Turns the raw text written since `from` into a JSON string.
     fn quote(&mut self, from: usize) -> Result<()> {
         if self.0.get(from + 1..).is_some_and(is_plain) {
             self.0.push(b'"');
@@ -62,7 +62,7 @@ impl<'b> Json<'b> {
                 json.extend_from_slice(plain.as_bytes());
                 Ok(())
             },
-            // None of them is beyond U+FFFF.
+            // None of these characters is beyond U+FFFF.
             |json, c| write!(json, "\\u{:04x}", u32::from(c)),
         )
         .map_err(Error::io)
@@ -73,14 +73,14 @@ impl<'b> Json<'b> {
         Elements { json: self, closing }
     }
 
-    /// `{"variant":`, to be closed after the variant's value.
+    /// Writes `{"variant":`, to be closed after the variant's value.
     fn begin_variant(&mut self, variant: &'static str) {
         self.0.push(b'{');
         self.key(variant);
     }
 }
 
-/// No quote, no backslash, and ASCII without its control characters.
+/// Whether text is printable ASCII without quotes and backslashes.
 fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |plain, &byte| {
         plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\')
@@ -232,7 +232,8 @@ impl<'j, 'b> Serializer for &'j mut Json<'b> {
     }
 }
 
-/// Within brackets. Each element is followed by a comma; the last one's is taken back.
+/// The elements between brackets. Each is followed by a comma; the last comma is removed at the
+/// end.
 struct Elements<'j, 'b> {
     json: &'j mut Json<'b>,
     closing: &'static [u8],

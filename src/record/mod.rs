@@ -1,7 +1,7 @@
-//! The record: what a line of the proxy's output means. This is a document first; each field says
-//! what it is, its unit, and when it is null.
+//! The record: the lines of the proxy's output as types. The documentation of each field is the
+//! reference: meaning, unit, and when it is null.
 //!
-//! One JSON object a line, keys in camelCase. A key is always there; what is not known is null,
+//! One JSON object per line, keys in camelCase. Keys are always present; an unknown value is null,
 //! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
@@ -45,7 +45,7 @@ pub use brief::{
     BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefTurns, BriefVerdict,
     BriefWarning,
 };
-pub use check::{Check, Checked};
+pub use check::{Check, CheckReport};
 pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
 pub use ending::{By, Ending, How, Outcome, Phase};
@@ -65,7 +65,7 @@ pub use turns::{EndedTurn, Shape, Turn, TurnTime, TurnWait, Turns};
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
 
-/// The number of this contract, in every line.
+/// Version of the record format, in every line.
 pub const SCHEMA: u32 = 1;
 
 /// One line of the output.
@@ -78,65 +78,65 @@ pub enum Line {
     Start(Start),
     /// A pair is connected on both sides.
     Open(Box<Record>),
-    /// A pair that is still open, looked at in between.
+    /// A sample of a pair that is still open.
     Sample(Box<Sample>),
     /// A turn of a pair has ended: a request and its answer.
     Turn(Box<EndedTurn>),
-    /// A pair has ended, also one that never got to its upstream.
+    /// A pair has ended, even if it never reached its upstream.
     Close(Box<Record>),
-    /// Pairs that were refused and have no line of their own.
+    /// Pairs that were refused without a line of their own.
     Refused(Refused),
     /// A run of the program ended: its last line.
     Stop(Stop),
-    /// One URL was asked for: `conniver stat`.
+    /// One URL was fetched: `conniver stat`.
     Stat(Box<stat::Stat>),
 }
 
 impl Line {
-    /// The line as JSON, without its end. Characters that command a terminal are escaped, also those
-    /// that JSON leaves as they are.
+    /// The line as JSON, without its line feed. Terminal control characters are escaped, including
+    /// those that JSON permits.
     ///
     /// # Errors
     ///
-    /// A number is one that JSON cannot have.
+    /// A number cannot be represented in JSON.
     pub fn to_json(&self) -> serde_json::Result<String> {
         json::to_string(self)
     }
 }
 
-/// A connection pair: what is known of it at this event.
+/// A connection (the client's socket and the upstream's), as known at this event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Record {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When this event happened: RFC 3339, UTC, six fraction digits. The wall clock read anew.
     #[serde(with = "time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
+    /// The machine's name, or the value of `--host`.
     pub host: String,
-    /// What `--label` says.
+    /// Keys and values of `--label`.
     pub labels: BTreeMap<String, String>,
     /// This run of the program, a UUIDv7.
     pub run_id: Uuid,
-    /// 1, 2, 3… of the pairs of this run. Numbers without a `close` line are those that `refused` lines
-    /// count.
+    /// Number of the pair in this run: 1, 2, 3… Numbers without a `close` line belong to pairs
+    /// counted by `refused` lines.
     pub seq: u64,
     /// `runId` and `seq`, for joining the lines of one pair; opaque.
     pub id: String,
-    /// The way in. Null where the client shows it and has not yet.
+    /// How the client connected. Null until the client has shown it.
     pub mode: Option<Mode>,
-    /// The address and port that the client came in by.
+    /// Address and port of the listener that accepted the client.
     pub listener: String,
-    /// The client's address; with `--accept-proxy`, the one that was announced. The socket's own is
-    /// in `client.remoteAddr`. Never null today.
+    /// The client's address; with `--accept-proxy`, the one that was announced. The socket's own
+    /// address is in `client.remoteAddr`. Never null today.
     pub client_host: Option<String>,
-    /// The client's port, likewise. Never null today.
+    /// The port of that address. Never null today.
     pub client_port: Option<u16>,
-    /// `host:port` as asked for, before any look-up. Null until it is known.
+    /// `host:port` as requested, before any look-up. Null until it is known.
     pub target: Option<String>,
     /// Its host in lower case, without brackets and final dot. Null with `target`.
     pub target_host: Option<String>,
@@ -144,7 +144,7 @@ pub struct Record {
     pub target_port: Option<u16>,
     /// The parent proxy, `http://host:port` without credentials, or null.
     pub via: Option<String>,
-    /// How it went, in a word. Null while the pair is open.
+    /// The outcome in one word. Null while the pair is open.
     pub outcome: Option<Outcome>,
     /// When the client was accepted, Unix ns.
     pub opened_at: i64,
@@ -154,12 +154,12 @@ pub struct Record {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub duration: Duration,
-    /// Where the time before the first answer went.
+    /// Durations of the phases before the first answer.
     pub phases: Phases,
     /// Where the upstream's addresses came from. Null while they were not needed.
     pub resolve_source: Option<ResolveSource>,
-    /// The attempts to connect, in the order of their beginnings: at most 16, and at most 16 addresses
-    /// that were refused by a rule.
+    /// The attempts to connect, in the order in which they began: at most 16, and at most 16
+    /// addresses refused by a rule.
     pub attempts: Vec<Attempt>,
     /// How many addresses the answer had beside those in `attempts`: not tried because another one
     /// connected before, or because 16 were tried. Null when there were no addresses.
@@ -168,37 +168,38 @@ pub struct Record {
     pub client: Report,
     /// The socket to the upstream, or to the parent proxy. Null when no attempt succeeded.
     pub upstream: Option<Report>,
-    /// What arrived.
+    /// Delivery of the bytes written.
     pub delivery: Delivery,
     /// Who ended it, and how. Null while the pair is open.
     pub ending: Option<Ending>,
-    /// Who kept whom waiting. Null while the pair is open, and where the kernel keeps no such figures (it
-    /// takes Linux 4.10).
+    /// Who was waited for. Null while the pair is open, and where the kernel keeps no such figures
+    /// (it takes Linux 4.10).
     pub verdict: Option<Verdict>,
-    /// Requests and their answers, told apart by who speaks. Null while the pair is open, and where
-    /// nobody asked for anything.
+    /// Requests and their answers, told apart by who sends. Null while the pair is open, and if
+    /// there was no request.
     pub turns: Option<Turns>,
     /// What the TLS handshake shows to anyone on the path. Null when the client did not begin with a
     /// whole ClientHello of at most 16 KiB.
     pub tls: Option<Tls>,
     /// The first exchange of plain HTTP/1. Null when the client did not begin with a request.
     pub http: Option<Http>,
-    /// The local program at the other end of the client's socket. Null when that is on another
-    /// machine or in another network namespace, when the connection was over before the program was
-    /// found, when more connections came than could be looked after, with `--no-process`, and on
-    /// other systems than Linux. In an `open` line it is not known yet as a rule.
+    /// The local program at the other end of the client's socket. Null if that is on another
+    /// machine or in another network namespace, if the connection ended before the program was
+    /// found, if there were too many connections to look up, with `--no-process`, and on other
+    /// systems than Linux. Usually null in an `open` line.
     pub process: Option<Process>,
-    /// What deserves a look, each once.
+    /// Warnings, each code at most once per leg.
     pub warnings: Vec<Warning>,
     /// Bytes since this pair's previous line.
     pub delta: Delta,
-    /// 1, 2, 3… of the lines of this run; a gap is a line that was lost. The last key: it is
-    /// written when the line takes its place in the queue.
+    /// 1, 2, 3… of the lines of this run; a gap means lost lines. Always the last key: it is
+    /// assigned when the line enters the queue.
     pub line: u64,
 }
 
 impl Record {
-    /// Whether the target has said anything, so that `phases.firstByte` tells when.
+    /// Whether the target has sent any data, so that `phases.firstByte` is the time to its first
+    /// byte.
     pub fn is_answered(&self) -> bool {
         self.upstream.as_ref().is_some_and(|leg| leg.rx_bytes > leg.own_rx_bytes)
     }
@@ -210,25 +211,25 @@ impl Record {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Start {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When the run began.
     #[serde(with = "time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
+    /// The machine's name, or the value of `--host`.
     pub host: String,
-    /// What `--label` says.
+    /// Keys and values of `--label`.
     pub labels: BTreeMap<String, String>,
     /// This run of the program.
     pub run_id: Uuid,
     /// The program's version.
     pub version: String,
-    /// Its process.
+    /// PID of the program.
     pub pid: u32,
-    /// Where it listens.
+    /// The listening sockets.
     pub listeners: Vec<Listening>,
-    /// 1, 2, 3… of the lines of this run.
+    /// Number of the line in this run: 1, 2, 3…
     pub line: u64,
 }
 
@@ -238,11 +239,11 @@ pub struct Start {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Listening {
-    /// The way in; null where each connection shows its own: HTTP or SOCKS.
+    /// How clients connect; null if each connection shows its own mode: HTTP or SOCKS.
     pub mode: Option<Mode>,
-    /// Address and port, as pairs have them in `listener`.
+    /// Address and port, as in `listener` of pairs.
     pub listener: String,
-    /// The one target of a forwarding listener; null where each connection brings its own.
+    /// The one target of a forwarding listener; null if each connection has its own.
     pub target: Option<String>,
 }
 
@@ -252,15 +253,15 @@ pub struct Listening {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Stop {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When the run ended.
     #[serde(with = "time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
+    /// The machine's name, or the value of `--host`.
     pub host: String,
-    /// What `--label` says.
+    /// Keys and values of `--label`.
     pub labels: BTreeMap<String, String>,
     /// This run of the program.
     pub run_id: Uuid,
@@ -270,13 +271,13 @@ pub struct Stop {
     pub duration: Duration,
     /// Pairs that were accepted.
     pub pairs: u64,
-    /// Lines of this run that were given up before this one.
+    /// Lines of this run that were lost before this one.
     pub lines_lost: u64,
-    /// 1, 2, 3… of the lines of this run.
+    /// Number of the line in this run: 1, 2, 3…
     pub line: u64,
 }
 
-/// The way in: who asked, and where the target came from.
+/// How a client connected, and where the target came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -298,7 +299,7 @@ pub enum Mode {
     Tproxy,
 }
 
-/// Displays values as they stand in JSON, where they are words.
+/// Implements `Display` as the word in JSON.
 macro_rules! display_as_in_json {
     ($($word:ty),+) => {$(
         impl fmt::Display for $word {
@@ -311,8 +312,8 @@ macro_rules! display_as_in_json {
 
 display_as_in_json!(Mode, Outcome, By, LimitedBy);
 
-/// The JSON Schema of one line of this detail, derived from these types. That of `full` holds for
-/// `normal` as well: no key of `sysInfo` is required.
+/// The JSON Schema of one line at this level of detail, derived from these types. The schema of
+/// `full` also holds for `normal`: no key of `sysInfo` is required.
 #[cfg(feature = "schema")]
 pub fn json_schema(detail: Detail) -> schemars::Schema {
     // As written, not as read: every key is required, null or not.

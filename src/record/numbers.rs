@@ -1,16 +1,16 @@
-//! Sets of numbers that nearly all follow each other.
+//! Sets of mostly consecutive numbers.
 
 use std::collections::BTreeMap;
 
-/// A set of numbers, kept as its ranges: what was counted without a gap takes no more room than one.
+/// A set of numbers, stored as ranges: numbers without a gap take no more space than one.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    /// From the first of each range to its last one. No range touches another.
+    /// First and last number of each range. Adjacent ranges are merged.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl Numbers {
-    /// Adds a number; `false` if it is there already.
+    /// Adds a number; `false` if it is already in the set.
     pub(super) fn insert(&mut self, number: u64) -> bool {
         let before = self.ranges.range(..=number).next_back().map(|(&first, &last)| (first, last));
         if before.is_some_and(|(_, last)| number <= last) {
@@ -29,17 +29,17 @@ impl Numbers {
         self.ranges.range(..=number).next_back().is_some_and(|(_, &last)| number <= last)
     }
 
-    /// How many there are.
+    /// How many numbers are in the set.
     pub(super) fn count(&self) -> u64 {
         self.ranges().map(|(first, last)| (last - first).saturating_add(1)).sum()
     }
 
-    /// How many ranges it takes to tell them.
+    /// Number of ranges.
     pub(super) fn len(&self) -> usize {
         self.ranges.len()
     }
 
-    /// The smallest one.
+    /// The smallest number.
     pub(super) fn first(&self) -> Option<u64> {
         self.ranges.first_key_value().map(|(&first, _)| first)
     }
@@ -49,7 +49,7 @@ impl Numbers {
         self.ranges.iter().map(|(&first, &last)| (first, last))
     }
 
-    /// First and last number of what is missing between them.
+    /// First and last number of each gap between the ranges.
     pub(super) fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ranges()
             .zip(self.ranges().skip(1))

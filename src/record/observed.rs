@@ -1,4 +1,4 @@
-//! What can be seen of the conversation and its parties without looking into it.
+//! What is visible of a connection and its client without decrypting anything.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::nanos;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Tls {
-    /// The server name that the client asked for (RFC 6066), in lower case. Null when it asked for
-    /// none. With an encrypted ClientHello it is the outer one, which may be another name.
+    /// The requested server name (RFC 6066), in lower case. Null without one. With an encrypted
+    /// ClientHello it is the outer name, which may differ.
     pub server_name: Option<String>,
     /// The application protocol that the server chose (RFC 7301). Null when it chose none, and in
     /// TLS 1.3, which encrypts the choice.
@@ -23,27 +23,27 @@ pub struct Tls {
     /// The version that the server chose: `TLSv1.3`, `TLSv1.2`, …, or its number, `0x7f1c`. Null
     /// without a ServerHello.
     pub version: Option<String>,
-    /// The versions that the client offered, best first, 16 at most; the highest alone where it does
+    /// The versions that the client offered, best first, 16 at most; only the highest if it does
     /// not list them (RFC 8446 section 4.2.1).
     pub versions_offered: Vec<String>,
     /// The cipher suite that the server chose, by its name in IANA's registry, or its number,
     /// `0x1306`. Null without a ServerHello.
     pub cipher: Option<String>,
-    /// Whether the ClientHello has an encrypted one in it (RFC 9849), or what clients send to look
-    /// alike: nobody on the path can tell one from the other.
+    /// Whether the ClientHello contains an encrypted one (RFC 9849) or GREASE for it, which cannot
+    /// be distinguished on the path.
     pub encrypted_client_hello: bool,
-    /// From the ClientHello's first byte to the beginning of the later of the two Finished messages,
-    /// ns, as they passed the proxy. In TLS 1.3 that is the client's first encrypted record after
-    /// the ServerHello (where a client has a certificate, that comes in it first); before 1.3, the
-    /// later of the records that follow each side's ChangeCipherSpec. Null when the handshake did
-    /// not get there, and when the client asked to send early data, which looks the same.
+    /// From the ClientHello's first byte to the beginning of the later of the two Finished
+    /// messages, ns, as they passed the proxy. In TLS 1.3 that is the client's first encrypted
+    /// record after the ServerHello (which begins with the client's certificate, if it has one);
+    /// before 1.3, the later of the records that follow each side's ChangeCipherSpec. Null if the
+    /// handshake did not get that far, and with early data, which looks the same.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub handshake: Option<Duration>,
 }
 
-/// The first exchange of plain HTTP/1, where it is what the connection begins with. Of a head of
-/// more than 16 KiB or 100 fields, so much is read.
+/// The first exchange of plain HTTP/1, if the connection begins with one. At most 16 KiB and 100
+/// fields of a head are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -51,23 +51,23 @@ pub struct Tls {
 pub struct Http {
     /// The request's method. Never null today.
     pub method: Option<String>,
-    /// Its Host field; in mode `http` the host of its URL. Null when there is none, or one that is
-    /// no host.
+    /// Its Host field; in mode `http` the host of its URL. Null if there is none, or an invalid
+    /// one.
     pub host: Option<String>,
     /// The status of the final response; 101 is one. Null without an answer in HTTP/1.
     pub status: Option<u16>,
 }
 
-/// The local program that was the client. Linux tells which it was while the program has its
-/// socket open; of several that share it, this is one, a parent rather than its child.
+/// The local program that was the client. Linux tells it while the program has the socket open; if
+/// several processes share it, one of them, a parent rather than its child.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Process {
-    /// Its process, as the proxy's `/proc` numbers it. Null, as all below but `uid`, when no process
-    /// that the proxy may look into has the socket: a program of another user, where the proxy is
-    /// not root's, or one that closed the socket while it was looked for.
+    /// PID of the program, as in the proxy's `/proc`. Null, like all fields below except `uid`, if
+    /// no process that the proxy may inspect has the socket: the program of another user while the
+    /// proxy is not root, or one that closed the socket during the search.
     pub pid: Option<u32>,
     /// The user that opened the socket. Never null today.
     pub uid: Option<u32>,

@@ -1,4 +1,4 @@
-//! How the connection came about: its phases and every attempt to reach the upstream.
+//! The phases of a connection and its attempts to reach the upstream.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,8 +19,8 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub accept_queue: Option<Duration>,
-    /// From accept until the client had said what it must: its request, a PROXY protocol header. Ns;
-    /// null where there is nothing to be said.
+    /// From accept until the client's request, or its PROXY protocol header, was complete, ns. Null
+    /// if there is none to read.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub request: Option<Duration>,
@@ -29,7 +29,7 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub resolve: Option<Duration>,
-    /// From the first attempt's beginning to the end of the one that won, or to giving up, ns. With
+    /// From the start of the first attempt to the end of the winning one, or to giving up, ns. With
     /// a parent proxy, to its answer. Null when nothing was dialled.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
@@ -82,8 +82,8 @@ pub struct Attempt {
     pub duration: Duration,
     /// How it went.
     pub outcome: AttemptOutcome,
-    /// SYNs that had to be sent again, by the socket at the attempt's end (Linux:
-    /// `tcpi_total_retrans`, Windows: `SynRetrans`). Null where the system does not tell.
+    /// Retransmitted SYNs, from the socket at the end of the attempt (Linux: `tcpi_total_retrans`,
+    /// Windows: `SynRetrans`). Null where the system does not tell.
     pub syn_retransmits: Option<u64>,
     /// What went wrong, in words. Null when nothing did.
     pub error: Option<String>,
@@ -99,8 +99,8 @@ pub struct Attempt {
 pub enum AttemptOutcome {
     /// It connected.
     Ok,
-    /// It failed, or its time was over.
+    /// It failed, or its time limit expired.
     Error,
-    /// It was given up: another one won, or nobody waited any more.
+    /// It was cancelled: another one won, or the client had gone.
     Cancelled,
 }

@@ -1,14 +1,13 @@
-//! Text from elsewhere, shown so that it says nothing but itself.
+//! Displays untrusted text safely.
 //!
-//! Host names, status lines, certificates and files may have anything in them: a line break that
-//! begins a line of their own in a log, a terminal's commands, characters that reorder what stands
-//! around them.
+//! Host names, status lines, certificates and files may contain line breaks that forge log lines,
+//! terminal control sequences, and characters that reorder the surrounding text.
 
 use std::fmt::{self, Write};
 
-/// Shows a value in one line, with `\u{1b}` for a character that would not stay in its place: control
-/// characters (C0, DEL and C1), what ends a line or a paragraph, and what sets the direction of text
-/// (Unicode's `Bidi_Control`).
+/// Shows a value in one line, with `\u{1b}` in place of special characters: control characters (C0,
+/// DEL and C1), what ends a line or a paragraph, and what sets the direction of text (Unicode's
+/// `Bidi_Control`).
 ///
 /// ```
 /// use conniver::record::Printable;
@@ -38,14 +37,14 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Whether it is more than its own sign.
+/// Whether a character is special.
 pub(super) fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Hands over what is plain, in pieces, and each active character between them.
+/// Splits text into plain pieces and special characters.
 pub(super) fn pieces<W, E>(
     text: &str,
     to: &mut W,

@@ -1,10 +1,10 @@
-//! Why a line, or what comes after it, cannot be read.
+//! Errors of reading lines.
 
 use std::fmt;
 use std::io;
 
-/// Longest line that is read, in bytes: 4 MiB, some 400 times a full record. A longer one is skipped to
-/// its end, so that reading takes no more memory than this whatever the input is.
+/// Longest line that is read, in bytes: 4 MiB, some 400 times a full record. A longer line is
+/// skipped, so that the memory used is bounded for any input.
 pub const MAX_LINE: usize = 4 << 20;
 
 /// How input is compressed.
@@ -32,15 +32,13 @@ impl fmt::Display for Compression {
 pub enum ReadError {
     /// Reading the input failed. Nothing follows.
     Io(io::Error),
-    /// A line is torn, no JSON, or no record. The next line is read all the same.
+    /// A line is incomplete, not JSON, or not a record. Reading continues with the next line.
     Line(serde_json::Error),
-    /// A line is longer than [`MAX_LINE`]. The next line is read all the same.
+    /// A line is longer than [`MAX_LINE`]. Reading continues with the next line.
     TooLong,
-    /// The input is compressed and ends in the middle. Nothing follows; some lines before it may be
-    /// lost.
+    /// The compressed input is truncated. Nothing follows; some lines before it may be lost.
     Truncated(Compression),
-    /// The input is compressed and cannot be decompressed from here on. Nothing follows; some lines
-    /// before it may be lost.
+    /// The compressed input is damaged. Nothing follows; some lines before it may be lost.
     Damaged(Compression),
 }
 

@@ -1,4 +1,4 @@
-//! Reading records back, line by line; a bad line is an error of its own and stops nothing.
+//! Reads records line by line. A bad line is an error of its own; reading continues after it.
 
 use std::io::Read;
 
@@ -10,9 +10,9 @@ use super::input::{BLOCK, Input};
 use super::read_error::{MAX_LINE, ReadError};
 use super::{BriefLine, Line};
 
-/// The lines of `input`, one after the other, as written with the detail `full` or `normal`. A last
-/// line without its line feed is read as well: whole, it is a record; torn, it is an error. Input that
-/// gzip or zstd compressed is decompressed.
+/// Reads the lines of `input`, as written with `--detail` `full` or `normal`. A last line without a
+/// line feed is read as well; if it is incomplete, it is an error. Input compressed by gzip or zstd
+/// is decompressed.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,18 +29,18 @@ pub fn read<R: Read>(input: R) -> impl Iterator<Item = Result<Line, ReadError>> 
     lines(input, EmptyLines::Skip)
 }
 
-/// The same for lines of any detail: as much of them as the detail `brief` has.
+/// Reads lines of any level of detail, as far as `brief` has them.
 pub fn read_brief<R: Read>(
     input: R,
 ) -> impl Iterator<Item = Result<BriefLine<'static>, ReadError>> {
     lines(input, EmptyLines::Skip)
 }
 
-/// What becomes of lines without anything on them.
+/// How to treat empty lines.
 pub(super) enum EmptyLines {
-    /// They are not told of.
+    /// They are ignored.
     Skip,
-    /// They are bad lines like others, so that what comes can be counted.
+    /// They are bad lines, so that line numbers are correct.
     Count,
 }
 
@@ -51,17 +51,17 @@ pub(super) fn lines<L: DeserializeOwned, R: Read>(
     Lines::new(input, empty)
 }
 
-/// The lines of a reader. Of the input it holds one block and one line.
+/// Iterator over the lines of a reader. Buffers one block and one line.
 struct Lines<L, R> {
     input: Input<R>,
-    /// What was read last; from `next` on it is still to be parsed.
+    /// The last block; from `next` on it is still to be parsed.
     block: Vec<u8>,
     next: usize,
     parser: NdjsonEngine<L>,
     config: NdjsonConfig,
-    /// Bytes of the present line that the parser holds.
+    /// Bytes of the current line in the parser.
     held: usize,
-    /// The present line is too long: the rest of it is of no use.
+    /// The current line is too long: the rest of it is skipped.
     is_skipping: bool,
     is_over: bool,
 }
@@ -86,7 +86,7 @@ impl<L: DeserializeOwned, R: Read> Lines<L, R> {
         }
     }
 
-    /// Replaces the block by the next one, whose length is returned; 0 at the end.
+    /// Reads the next block; returns its length, 0 at the end.
     fn read_block(&mut self) -> Result<usize, ReadError> {
         self.next = 0;
         self.block.resize(BLOCK, 0);
@@ -95,7 +95,7 @@ impl<L: DeserializeOwned, R: Read> Lines<L, R> {
         read
     }
 
-    /// Parses what the block has of the present line, to its end if that is there.
+    /// Parses the part of the current line in the block.
     fn parse_piece(&mut self) -> Result<(), ReadError> {
         let rest = self.block.get(self.next..).unwrap_or_default();
         let end = memchr::memchr(b'\n', rest);
@@ -103,7 +103,7 @@ impl<L: DeserializeOwned, R: Read> Lines<L, R> {
         self.next += piece.len();
         let is_too_long = !self.is_skipping && self.held + piece.len() > MAX_LINE;
         if is_too_long {
-            // What it holds of the line goes.
+            // Discards the buffered part of the line.
             self.parser = NdjsonEngine::with_config(self.config);
         } else if !self.is_skipping {
             self.parser.input(piece);

@@ -1,4 +1,4 @@
-//! Connections that were refused and have no line of their own.
+//! Connections that were refused without a line of their own.
 
 use std::collections::BTreeMap;
 
@@ -8,37 +8,36 @@ use uuid::Uuid;
 
 use super::time;
 
-/// Connections that were refused as they came, since this run's previous such line, and have no `close`
-/// line: more of them came than get one. The same for every detail.
+/// Connections that were refused on arrival since the previous such line of this run, and have no
+/// `close` line because there were too many. The same at every level of detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Refused {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When the line was made: RFC 3339, UTC, six fraction digits.
     #[serde(with = "time")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub time: Timestamp,
-    /// The machine's name, or what `--host` says.
+    /// The machine's name, or the value of `--host`.
     pub host: String,
-    /// What `--label` says.
+    /// Keys and values of `--label`.
     pub labels: BTreeMap<String, String>,
     /// This run of the program.
     pub run_id: Uuid,
-    /// How many. Each has a number (`seq`) that stands in no `close` line.
+    /// Number of connections. Each has a `seq` that is in no `close` line.
     pub count: u64,
     /// When the first of them was refused, Unix ns.
     pub first_at: i64,
     /// When the last of them was refused, Unix ns.
     pub last_at: i64,
-    /// Why, the most frequent reason first.
+    /// Reasons, the most frequent first.
     pub reasons: Vec<RefusedReason>,
-    /// Where most of them came from, at most 5 networks. Of more than 64 networks, those that came
-    /// first are counted.
+    /// Networks with most of the connections, at most 5. Only the first 64 networks are counted.
     pub clients: Vec<RefusedClients>,
-    /// 1, 2, 3… of the lines of this run; the last key.
+    /// Number of the line in this run: 1, 2, 3… Always the last key.
     pub line: u64,
 }
 
@@ -48,13 +47,13 @@ pub struct Refused {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RefusedReason {
-    /// What `ending.errorCode` would be: `CLIENT_DENIED`, `CLIENT_LIMIT`, `LOOP`.
+    /// As `ending.errorCode`: `CLIENT_DENIED`, `CLIENT_LIMIT`, `LOOP`.
     pub error_code: String,
     /// How many.
     pub count: u64,
 }
 
-/// Connections that were refused to one client.
+/// Connections of one client that were refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

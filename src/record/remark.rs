@@ -1,10 +1,10 @@
-//! What files of records leave open, without anything being wrong with them.
+//! Open questions about files of records that are not errors.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// Something that cannot be told from files of records. As text, a sentence in one line.
+/// Something that files of records cannot show. Displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remark {
@@ -15,15 +15,15 @@ pub enum Remark {
         /// The `line` of the first one that is there.
         first: u64,
     },
-    /// Runs without a `stop` line. Proxies write one only if they are told to, so whether they have
-    /// ended, and how, is not known.
+    /// Runs without a `stop` line. Proxies write one only if it is enabled, so whether and how they
+    /// ended is not known.
     Unended {
         /// How many.
         runs: u64,
         /// The first one of them.
         run: Uuid,
-        /// Pairs that they accepted, as later numbers show, and that no line speaks of: they were still
-        /// open, or refused in the last second. Counted for runs all of whose lines are there so far.
+        /// Accepted pairs without any line, as later numbers show: they were still open, or refused
+        /// in the last second. Counted only for runs without missing lines.
         unrecorded: u64,
     },
 }

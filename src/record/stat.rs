@@ -1,5 +1,5 @@
-//! One URL that was asked for: the line that `conniver stat --json` prints. What has the same key
-//! as in a pair's record has the same meaning.
+//! One fetched URL: the line that `conniver stat --json` prints. Keys that are also in a pair's
+//! record have the same meaning.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use uuid::Uuid;
 use super::{Attempt, Outcome, Report, ResolveSource, Verdict, Warning, time};
 use crate::nanos;
 
-/// What came of one URL: the last exchange, and the redirects before it.
+/// The result of fetching one URL: the last exchange, and the redirects before it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Stat {
-    /// The number of the contract that this line follows.
+    /// Version of the record format.
     pub schema: u32,
     /// When the exchange had ended: RFC 3339, UTC, six fraction digits. The wall clock read anew.
     #[serde(with = "time")]
@@ -26,20 +26,20 @@ pub struct Stat {
     pub host: String,
     /// This run of the program, a UUIDv7.
     pub run_id: Uuid,
-    /// 1, 2, 3… of the repetitions of this run.
+    /// Number of the repetition in this run: 1, 2, 3…
     pub seq: u64,
     /// `runId` and `seq`; opaque.
     pub id: String,
     /// The last exchange: the only one, unless redirects were followed.
     #[serde(flatten)]
     pub exchange: Exchange,
-    /// The file that the body was written to. Null when it was thrown away.
+    /// The file that the body was written to. Null if it was discarded.
     pub saved_to: Option<String>,
-    /// The exchanges that led to the last one, in their order.
+    /// The exchanges before the last one, in order.
     pub redirects: Vec<Exchange>,
 }
 
-/// One request and its response, over a connection of its own.
+/// One request and its response, over a new connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -55,7 +55,7 @@ pub struct Exchange {
     pub target_port: u16,
     /// The parent proxy, `http://host:port` without credentials, or null.
     pub via: Option<String>,
-    /// How it went, in a word. `ok` is a complete response, whatever its status.
+    /// The outcome in one word. `ok` is a complete response, whatever its status.
     pub outcome: Outcome,
     /// When it began, Unix ns.
     pub opened_at: i64,
@@ -67,7 +67,7 @@ pub struct Exchange {
     pub duration: Duration,
     /// Where the time went.
     pub phases: Phases,
-    /// Where the target's addresses came from. Null when it failed before they were needed.
+    /// Where the target's addresses came from. Null if it failed before they were needed.
     pub resolve_source: Option<ResolveSource>,
     /// The attempts to connect, in the order of their beginnings; at most 16.
     pub attempts: Vec<Attempt>,
@@ -78,15 +78,15 @@ pub struct Exchange {
     pub upstream: Option<Report>,
     /// How it ended.
     pub ending: Ending,
-    /// Who was slow, from looking up to the response's last byte; conniver itself is the client, so there is
-    /// no proxy and no path to the client. Null without a connection, and where the system does not tell
-    /// what it takes (all but Linux).
+    /// Who was slow, from looking up to the response's last byte; conniver itself is the client, so
+    /// there is no proxy and no path to the client. Null without a connection, and on other systems
+    /// than Linux.
     pub verdict: Option<Verdict>,
-    /// The TLS connection. Null for `http:`, and when it did not get there.
+    /// The TLS connection. Null for `http:`, and if the exchange did not get that far.
     pub tls: Option<Tls>,
     /// Request and response.
     pub http: Http,
-    /// What deserves a look, each once.
+    /// Warnings, each code at most once per leg.
     pub warnings: Vec<Warning>,
 }
 
@@ -111,12 +111,13 @@ pub struct Phases {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub tls: Option<Duration>,
-    /// From there to the response's first byte, the sending of the request included, ns. In HTTP/2,
-    /// to the end of its head. Null when it did not get there.
+    /// From the end of the handshake or of connecting to the response's first byte, including
+    /// sending the request, ns. In HTTP/2, to the end of its head. Null if the exchange did not get
+    /// that far.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub server: Option<Duration>,
-    /// From there to the body's last byte, ns. Null without a response.
+    /// From the response's first byte to the body's last byte, ns. Null without a response.
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub transfer: Option<Duration>,
@@ -161,7 +162,7 @@ pub enum Phase {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Tls {
-    /// The server name that was asked for (RFC 6066). Null where the host is an address.
+    /// The requested server name (RFC 6066). Null where the host is an address.
     pub server_name: Option<String>,
     /// The application protocol that the server chose (RFC 7301). Null when it chose none, or the
     /// handshake failed.
@@ -172,32 +173,31 @@ pub struct Tls {
     pub cipher: Option<String>,
     /// The group of the key exchange, such as `X25519`. Null when the handshake failed.
     pub key_exchange: Option<String>,
-    /// Whether the certificate is one that is trusted for this host. Null when none was shown.
+    /// Whether the certificate is trusted for this host. Null if none was presented.
     pub verified: Option<bool>,
-    /// Why it is not, in words. Null when it is, or none was shown.
+    /// Why it is not trusted, in words. Null if it is, or none was presented.
     pub verify_error: Option<String>,
     /// Its symbol, such as `CERT_UNKNOWN_ISSUER`; null likewise.
     pub verify_error_code: Option<String>,
-    /// The server's certificate, and those that it sent along. Those that cannot be read are left
-    /// out.
+    /// The server's certificate, and the chain that it sent. Unreadable certificates are left out.
     pub certificates: Vec<Certificate>,
 }
 
-/// What a certificate says (RFC 5280).
+/// A certificate (RFC 5280).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Certificate {
-    /// Whose it is (RFC 4514).
+    /// Subject (RFC 4514).
     pub subject: String,
-    /// Who signed it (RFC 4514).
+    /// Issuer (RFC 4514).
     pub issuer: String,
-    /// The host names and addresses that it is for.
+    /// Host names and addresses for which it is valid.
     pub names: Vec<String>,
-    /// From when it is valid: RFC 3339, UTC.
+    /// Beginning of its validity: RFC 3339, UTC.
     pub not_before: String,
-    /// To when it is valid: RFC 3339, UTC.
+    /// End of its validity: RFC 3339, UTC.
     pub not_after: String,
 }
 
@@ -215,10 +215,9 @@ pub struct Http {
     pub status: Option<u16>,
     /// Its version: `HTTP/1.0`, `HTTP/1.1`, `HTTP/2`. Null without a response.
     pub version: Option<String>,
-    /// Its header fields in the order in which they came, those of one name together; names in lower
-    /// case.
+    /// Header fields in the order received, those of one name together; names in lower case.
     pub headers: Vec<Header>,
-    /// Bytes of the response's body that came, as they were sent: not decompressed.
+    /// Bytes of the response's body received, before decompression.
     pub body_bytes: u64,
 }
 
@@ -230,6 +229,6 @@ pub struct Http {
 pub struct Header {
     /// Its name.
     pub name: String,
-    /// Its value. What is not UTF-8 in it is replaced.
+    /// Its value. Invalid UTF-8 is replaced.
     pub value: String,
 }

@@ -1,4 +1,4 @@
-//! The turns of a pair: requests and their answers, told apart by who speaks.
+//! The turns of a pair: requests and their answers, told apart by who sends.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Header, LimitedBy, nanos};
 
-/// What took place between client and upstream, turn by turn. A turn is a request and its answer: it begins with
-/// the client's first byte after the upstream's last one, and ends with the upstream's last byte before the
-/// next turn. Bytes are told apart by who sends them, never by what they say; a handshake of TLS is no turn.
+/// The turns of a pair. A turn is a request and its answer: it begins with the client's first byte
+/// after the upstream's last one, and ends with the upstream's last byte before the next turn.
+/// Turns are told apart by who sends, never by content; a TLS handshake is not a turn.
 ///
-/// A request that nobody answered is the last turn, if somebody waited for its answer.
+/// An unanswered request is the last turn, if somebody waited for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -28,24 +28,25 @@ pub struct Turns {
     pub answer: TurnTime,
     /// Whether requests and answers take turns.
     pub shape: Shape,
-    /// Of `count`: whose answers began before their requests can have arrived, or while they were still
-    /// written, so that they may answer others.
+    /// How many turns of `count` have answers that began before their requests can have arrived, or
+    /// while those were still being written, so that they may answer other requests.
     pub crossed: u64,
-    /// Those that waited longest, at most three, the longest first. Empty where `shape` is `mixed`.
+    /// The turns that waited longest, at most three, the longest first. Empty if `shape` is
+    /// `mixed`.
     pub slowest: Vec<Turn>,
 }
 
-/// A part of all turns, added up.
+/// Sum and maximum of one part of all turns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TurnTime {
-    /// All of it, ns.
+    /// Sum, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub total: Duration,
-    /// The longest one, ns.
+    /// Maximum, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub max: Duration,
@@ -58,23 +59,23 @@ pub struct TurnTime {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TurnWait {
-    /// All of them, ns.
+    /// Sum, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub total: Duration,
-    /// The one that half of them did not exceed, ns.
+    /// Median, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub p50: Duration,
-    /// The one that 99 in 100 of them did not exceed, ns.
+    /// 99th percentile, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub p99: Duration,
-    /// The longest one, ns.
+    /// Maximum, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub max: Duration,
-    /// When the turn with the longest one began, Unix ns.
+    /// When the turn with the longest wait began, Unix ns.
     pub max_at: i64,
 }
 
@@ -95,7 +96,7 @@ pub struct Turn {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub wait: Duration,
-    /// Of it: what the path took, ns.
+    /// Part of the wait in which request or answer was in transit, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network: Duration,
@@ -103,21 +104,22 @@ pub struct Turn {
     pub request_bytes: u64,
     /// Bytes of the answer that came. 0 without an answer.
     pub answer_bytes: u64,
-    /// Who took more than half of its duration: `none` if nobody did.
+    /// Who took more than half of the duration; `none` if nobody did.
     pub limited_by: LimitedBy,
 }
 
-/// A turn that has ended, told with the next turn's first byte or at the pair's end. Pairs whose turns are `mixed` have no such lines, as soon as that is known. The same for
-/// every detail.
+/// A turn that has ended, written at the next turn's first byte or at the pair's end. Once the
+/// turns of a pair are known to be `mixed`, it has no more such lines. The same at every level of
+/// detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EndedTurn {
-    /// Whose it is.
+    /// Identifies the run and the pair.
     #[serde(flatten)]
     pub header: Header,
-    /// 1, 2, 3… of the pair's turns.
+    /// Number of the turn in this pair: 1, 2, 3…
     pub number: u64,
     /// The answer began before the request can have arrived, or while it was still written, so that it may answer
     /// another one.
@@ -137,7 +139,7 @@ pub struct EndedTurn {
 pub enum Shape {
     /// Each request is answered before the next one.
     Exchange,
-    /// Many go on at once, or both sides send when they like (HTTP/2, WebSocket): nobody can tell from outside
-    /// which answer was waited for.
+    /// Several run at once, or both sides send at any time (HTTP/2, WebSocket): requests and
+    /// answers cannot be matched.
     Mixed,
 }

@@ -1,4 +1,4 @@
-//! Who was slow.
+//! The verdict: who was slow.
 
 use std::time::Duration;
 
@@ -6,15 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::nanos;
 
-/// Who kept whom waiting, over all the time in which somebody waited: from the client's acceptance over
-/// looking up and connecting to the end of the last wait, whoever ended it. What follows an answer until the
-/// next request is idle time, and nobody's.
+/// Who was waited for, over all the time in which somebody waited: from accept, through name
+/// resolution and connecting, to the end of the last wait. The time from an answer to the next
+/// request is idle, and charged to nobody.
 ///
-/// The relay's own waits decide, and what the kernel knows of the sockets divides them: `docs/verdict.md` says
-/// what is charged to whom. A share below one half, or less than 50 ms in all, is too little to tell.
+/// It is based on the relay's own waits, divided by the kernel's figures of the sockets:
+/// `docs/verdict.md` says what is charged to whom. Nobody is named for a share below one half, or
+/// for less than 50 ms in total.
 ///
-/// Of a `stat` line it is who limited the exchange, to the response's last byte: the client is conniver itself,
-/// at work or standing still, and there is no proxy.
+/// In a `stat` line it covers the exchange to the response's last byte: the client is conniver
+/// itself, and there is no proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -24,7 +25,7 @@ pub struct Verdict {
     pub limited_by: LimitedBy,
     /// Its share of `active`, 0.5 to 1.0. Null with `none`.
     pub share: Option<f64>,
-    /// The direction of what was waited for longest of all that is charged to it. Null with `none`,
+    /// The direction of the largest part of the time charged to `limitedBy`. Null with `none`,
     /// `resolver` and `proxy`, and where that is connecting alone.
     pub direction: Option<Direction>,
     /// The time in which somebody waited, ns. With `time.idle` it is the time from the pair's beginning to the
@@ -34,9 +35,10 @@ pub struct Verdict {
     pub active: Duration,
     /// What `active` was spent on.
     pub time: VerdictTime,
-    /// Which end's figures it rests on. Null where `direction` is, and with a `stat` line's `client`.
+    /// Which end's figures it is based on. Null where `direction` is, and with a `stat` line's
+    /// `client`.
     pub basis: Option<Basis>,
-    /// The figures that it rests on.
+    /// The figures that it is based on.
     pub evidence: Evidence,
 }
 
@@ -56,9 +58,9 @@ pub enum LimitedBy {
     NetworkUpstream,
     /// The resolver: a name was looked up.
     Resolver,
-    /// The proxy: it was at work, or stood still.
+    /// The proxy: it was working, or was stalled.
     Proxy,
-    /// Nobody stands out, or there is too little to tell.
+    /// Nobody took half of the time, or there was too little time.
     None,
 }
 
@@ -74,7 +76,7 @@ pub enum Direction {
     ToClient,
 }
 
-/// What a verdict rests on.
+/// The basis of a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -96,65 +98,67 @@ pub struct VerdictTime {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub resolver: Duration,
-    /// To the client: it had begun to ask and sent no more, or it took no more of an answer.
+    /// To the client: it had begun a request and sent no more of it, or it accepted no more of an
+    /// answer.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub client: Duration,
-    /// To the upstream: it had a request and sent nothing, or it took no more of a request.
+    /// To the upstream: it had a request and sent nothing, or it accepted no more of a request.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub upstream: Duration,
-    /// To the path to the client: it took no more, packets came out of order, or an answer and the next
-    /// request were on it.
+    /// To the path to the client: it accepted no more, packets were reordered, or data was in
+    /// transit.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network_client: Duration,
-    /// To the path to the upstream: connecting, it took no more, packets came out of order, or a request
-    /// and its answer were on it.
+    /// To the path to the upstream: connecting, it accepted no more, packets were reordered, or
+    /// data was in transit.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub network_upstream: Duration,
-    /// To the proxy: all the rest, in which it was at work or stood still.
+    /// To the proxy: the remaining time, in which it was working or stalled.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub proxy: Duration,
-    /// To nobody: nothing had been asked for that was not answered.
+    /// To nobody: there was no unanswered request.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub idle: Duration,
 }
 
-/// What a verdict rests on: the relay's waits, both ways, and figures of the sockets on both ends of the
-/// direction that carried most payload.
+/// The evidence of a verdict: the relay's waits in both directions, and figures of the sockets at
+/// both ends of the direction with most payload.
 ///
-/// Of a pair that carried no payload its times are 0, and what may be null is null.
+/// Without payload, times of sockets are 0 and nullable figures are null.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Evidence {
-    /// Time in which the relay waited to read, with nothing in hand and nothing unsent, and somebody
-    /// waited for it, ns.
+    /// Time in which the relay waited to read, with nothing pending or unsent, and somebody waited
+    /// for the data, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub starved: Duration,
-    /// Of it: charged to a path, because packets came out of order, late, or a round trip apart, ns.
+    /// Part of `starved` charged to a path, because packets were reordered, late, or one round trip
+    /// apart, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub starved_by_path: Duration,
-    /// Time in which bytes were in hand, or in the sending socket and unsent, ns.
+    /// Time in which bytes were pending, or unsent in the socket, ns.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked: Duration,
-    /// Of it: held by the receiver's window, ns, as looks at the sending socket found it: less than half of
-    /// the widest that it had announced, or less than the congestion window and three quarters full
-    /// (`tcpi_snd_wnd`), or counted by the kernel (`tcpi_rwnd_limited`); and nothing was missing of what
-    /// the receiver had got (`tcpi_sacked`, `tcpi_total_retrans`).
+    /// Part of `blocked` limited by the receiver's window, ns, by samples of the sending socket:
+    /// less than half of the widest that it had announced, or less than the congestion window and
+    /// three quarters full (`tcpi_snd_wnd`), or counted by the kernel (`tcpi_rwnd_limited`); and no
+    /// packet was missing at the receiver (`tcpi_sacked`, `tcpi_total_retrans`).
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub blocked_by_window: Duration,
-    /// Of all that is charged: what may have been another one's. It stands with the likelier one, who is not
-    /// named for it.
+    /// Charged time that is uncertain, ns. It is charged to the likelier cause, but does not count
+    /// towards naming it.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub doubtful: Duration,
@@ -171,8 +175,8 @@ pub struct Evidence {
     #[serde(with = "nanos::option")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub tx_buffer_limited: Option<Duration>,
-    /// Segments that the sending socket sent again. Null where the system does not tell, and without
-    /// payload.
+    /// Segments that the sending socket retransmitted. Null where the system does not tell, and
+    /// without payload.
     pub retransmits: Option<u64>,
     /// Packets that the receiving socket got out of order. Linux 5.4 (`tcpi_rcv_ooopack`). Null on older
     /// kernels, and without payload.

@@ -1,22 +1,22 @@
-//! What deserves a look, as objects that a filter can select by code.
+//! Warnings, as objects that a filter can select by code.
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that deserves a look.
+/// One warning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Warning {
-    /// What it is.
+    /// Code of the warning.
     pub code: WarningCode,
     /// The socket that it was seen on. Null when it concerns the pair.
     pub leg: Option<Leg>,
-    /// How much.
+    /// The value, in `unit`.
     pub value: u64,
-    /// Of what: `segments`, `packets`, `timeouts`, `bytes`, `options`, `responses`, `ns`.
+    /// Unit of the value: `segments`, `packets`, `timeouts`, `bytes`, `options`, `responses`, `ns`.
     pub unit: String,
-    /// The same in words.
+    /// The warning in words.
     pub text: String,
 }
 
@@ -38,51 +38,50 @@ pub enum Leg {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum WarningCode {
-    /// Segments were sent again, SYNs not counted.
+    /// Segments were retransmitted, not counting SYNs.
     Retransmits,
-    /// The retransmission timer ran out, for SYNs not counted. Linux (`tcpi_total_rto`).
+    /// The retransmission timer expired, not counting SYNs. Linux (`tcpi_total_rto`).
     RetransmissionTimeouts,
-    /// Packets came out of order: some before them were lost or overtaken. Linux.
+    /// Packets arrived out of order: earlier ones were lost or overtaken. Linux.
     OutOfOrder,
-    /// The peer's receive window was closed for 200 ms or more on end: its program does not read.
-    /// Looks at the socket found it closed (zero, or bytes to send and none in flight) while bytes
-    /// waited for it to take them, or at its close; that is the longest such wait, as far as the kernel
+    /// The peer's receive window was closed for 200 ms or more at a stretch: its program does not
+    /// read. Samples of the socket found it closed (zero, or bytes to send and none in flight)
+    /// while bytes waited, or at close. The value is the longest such wait, as far as the kernel
     /// charges it to the window. Linux (`tcpi_snd_wnd`, `tcpi_rwnd_limited`).
     ZeroWindow,
-    /// The peer's receive window held us for 200 ms or more, and for a fifth of the time in which there was
-    /// something to send, but was never found closed: it is smaller than the path needs. Its program has a
-    /// small receive buffer, or reads just slower than the path brings. Linux (`tcpi_rwnd_limited`).
+    /// The peer's receive window was the limit for 200 ms or more, and for a fifth of the time in
+    /// which there was data to send, but was never found closed: it is smaller than the path needs.
+    /// Its program has a small receive buffer, or reads just slower than the path brings. Linux
+    /// (`tcpi_rwnd_limited`).
     WindowLimited,
     /// Our segments are smaller than the path's packets allow, by more than any headers: the peer
-    /// or something between announces or probes less. Not told of loopback. Linux (`tcpi_snd_mss`,
-    /// `tcpi_pmtu`).
+    /// or something between announces or probes less. Not reported on loopback. Linux
+    /// (`tcpi_snd_mss`, `tcpi_pmtu`).
     #[serde(rename = "smallMSS")]
     SmallMss,
-    /// Windows are not scaled (RFC 7323). Not told on Windows.
+    /// No window scaling (RFC 7323). Not reported on Windows.
     NoWindowScaling,
-    /// There are no selective acknowledgements (RFC 2018). Not told on Windows.
+    /// No selective acknowledgements (RFC 2018). Not reported on Windows.
     #[serde(rename = "noSACK")]
     NoSack,
-    /// There are no timestamps (RFC 7323); Windows' programs use none unless they are told to. Not
-    /// told on Windows.
+    /// No timestamps (RFC 7323); Windows does not use them by default. Not reported on Windows.
     NoTimestamps,
-    /// ECN was agreed on (RFC 3168), but no data segment came marked as capable of it: something
-    /// between clears the marks. Told from 10 data segments on. Linux.
+    /// ECN was negotiated (RFC 3168), but no data segment came marked as capable of it: something
+    /// between clears the marks. Reported from 10 data segments on. Linux.
     EcnBleached,
-    /// Our SYNs had to be sent again, those of attempts that failed as well; on the client's socket,
-    /// our SYN-ACKs.
+    /// Our SYNs were retransmitted, including those of failed attempts; on the client's socket, our
+    /// SYN-ACKs.
     SynRetransmits,
-    /// The client waited to be accepted, 20 ms or more.
+    /// The client waited 20 ms or more in the accept queue.
     AcceptQueue,
     /// The wall clock moved against the monotonic one by 100 ms or more while the pair was open:
     /// it was set, or the machine slept.
     ClockStep,
     /// Bytes were left in the send queue when the socket was closed; what became of them is unknown.
     QueueNotEmptied,
-    /// In http mode, bytes came behind the one request that a connection may carry; they were
-    /// discarded.
+    /// In http mode, bytes came after the one request of a connection; they were discarded.
     BytesAfterRequest,
-    /// In http mode, the upstream sent bytes behind its one response; they were discarded.
+    /// In http mode, the upstream sent bytes after its one response; they were discarded.
     BytesAfterResponse,
     /// In http mode, what the upstream sent has no HTTP/1 head that can be read in one way only; the
     /// client got the proxy's own 502 instead. `ending.error` says why.

@@ -2,35 +2,35 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::clock::{Moment, Nanos};
+use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::LimitedBy;
 
-/// What a moment was spent on.
+/// What a period of time was spent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The client had begun to say something and sent no more.
+    /// The client had begun a request and sent no more of it.
     ClientSends,
-    /// The path from the client: what it sent came late.
+    /// The path from the client: its data arrived late.
     FromClient,
-    /// The upstream took no more of a request: its window held the socket.
+    /// The upstream accepted no more of a request: its receive window was full.
     UpstreamTakes,
-    /// The path to the upstream took no more of a request.
+    /// The path to the upstream accepted no more of a request.
     ToUpstream,
-    /// A request that was written, and its answer, were on the path to the upstream and back.
+    /// A request and its answer were in transit to the upstream and back.
     RequestOnPath,
-    /// The upstream had a request and did not answer yet.
+    /// The upstream had a request and had not answered yet.
     UpstreamThinks,
-    /// The upstream had begun to say something and sent no more.
+    /// The upstream had begun an answer and sent no more of it.
     UpstreamSends,
-    /// The path from the upstream: what it sent came late.
+    /// The path from the upstream: its data arrived late.
     FromUpstream,
-    /// The client took no more of an answer: its window held the socket.
+    /// The client accepted no more of an answer: its receive window was full.
     ClientTakes,
-    /// The path to the client took no more of an answer.
+    /// The path to the client accepted no more of an answer.
     ToClient,
-    /// The answer's last byte, and the next request, were on the path to the client and back.
+    /// The answer's last byte and the next request were in transit to the client and back.
     AnswerOnPath,
-    /// The proxy was at work, or stood still.
+    /// The proxy was working, or was stalled.
     Proxy,
     /// Nobody waited.
     Idle,
@@ -39,7 +39,7 @@ pub(crate) enum Cause {
 impl Cause {
     const COUNT: usize = Self::Idle as usize + 1;
 
-    /// Whom it is charged to. Nobody is [`LimitedBy::None`].
+    /// Who is charged for this cause; [`LimitedBy::None`] is nobody.
     pub(crate) const fn who(self) -> LimitedBy {
         match self {
             Self::ClientSends | Self::ClientTakes => LimitedBy::Client,
@@ -53,7 +53,7 @@ impl Cause {
         }
     }
 
-    /// All of them.
+    /// All causes.
     pub(crate) const ALL: [Self; Self::COUNT] = [
         Self::ClientSends,
         Self::FromClient,
@@ -73,32 +73,33 @@ impl Cause {
 
 /// The time that was charged to each cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Charges([Nanos; Cause::COUNT]);
+pub(crate) struct Charges([CompactDuration; Cause::COUNT]);
 
-/// What was charged at an earlier moment.
+/// The charges at an earlier instant.
 #[derive(Debug)]
-pub(super) struct ChargedThen {
+pub(super) struct ChargesAt {
     pub(super) charges: Charges,
-    /// Everything before this.
-    pub(super) until: Moment,
+    /// Everything before this instant is charged.
+    pub(super) until: CompactInstant,
 }
 
 impl Charges {
-    /// Charges to `to` what was charged to `from`, as much as there is of `time`.
-    pub(crate) fn move_to(&mut self, from: Cause, to: Cause, time: Nanos) {
+    /// Moves at most `time` from one cause to another, as far as `from` has been charged.
+    pub(crate) fn move_to(&mut self, from: Cause, to: Cause, time: CompactDuration) {
         let time = time.min(self[from]);
         self[from] -= time;
         self[to] += time;
     }
 
-    /// Who took more than half of what was charged since `before`; [`LimitedBy::None`] if nobody did.
-    pub(crate) fn most_since(&self, before: &Self) -> LimitedBy {
-        let mut times = [Nanos::default(); LimitedBy::None as usize + 1];
+    /// Who was charged more than half of the time since `before`; [`LimitedBy::None`] if nobody
+    /// was.
+    pub(crate) fn dominant_since(&self, before: &Self) -> LimitedBy {
+        let mut times = [CompactDuration::default(); LimitedBy::None as usize + 1];
         for cause in Cause::ALL {
             times[cause.who() as usize] += self[cause] - before[cause];
         }
-        times[LimitedBy::None as usize] = Nanos::default();
-        let all = times.iter().fold(Nanos::default(), |all, &time| all + time);
+        times[LimitedBy::None as usize] = CompactDuration::default();
+        let all = times.iter().fold(CompactDuration::default(), |all, &time| all + time);
         let most = Cause::ALL.into_iter().max_by_key(|cause| times[cause.who() as usize]);
         most.map(Cause::who)
             .filter(|&who| times[who as usize] > all - times[who as usize])
@@ -107,16 +108,16 @@ impl Charges {
 }
 
 impl Index<Cause> for Charges {
-    type Output = Nanos;
+    type Output = CompactDuration;
 
-    fn index(&self, cause: Cause) -> &Nanos {
+    fn index(&self, cause: Cause) -> &CompactDuration {
         // As many as there are causes.
         &self.0[cause as usize]
     }
 }
 
 impl IndexMut<Cause> for Charges {
-    fn index_mut(&mut self, cause: Cause) -> &mut Nanos {
+    fn index_mut(&mut self, cause: Cause) -> &mut CompactDuration {
         &mut self.0[cause as usize]
     }
 }

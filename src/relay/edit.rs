@@ -1,70 +1,70 @@
-//! Changing what passes a half: for protocols in which a proxy has a say.
+//! Editors, which change the bytes of one direction: for protocols in which the proxy takes part.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
 
 use crate::fault::Fault;
 
-/// Sees what a half has read before it is written, until it has nothing more to say.
+/// Edits what a half has read before it is written, until the rest may pass unchanged.
 pub(crate) trait Edit: Debug + Send {
-    /// What becomes of the bytes that come next. Called without bytes when those that were to pass
-    /// ([`Then::PassBytes`]) have passed.
-    fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b>;
+    /// Edits the next bytes. Called with an empty slice when the bytes of [`Next::PassBytes`] have
+    /// passed.
+    fn edit<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b>;
 
-    /// What the bytes were that it saw last.
-    fn speech(&self) -> Speech {
-        Speech::Payload
+    /// The kind of the bytes that were edited last.
+    fn content_kind(&self) -> ContentKind {
+        ContentKind::Payload
     }
 
-    /// What becomes of the bytes that were held back, because there is no more to come: the source has
-    /// ended its stream, or its connection has broken.
-    fn end(&mut self, _is_broken: bool) -> Edited<'static> {
-        Edited::NOTHING
+    /// Flushes the bytes that were held back, because no more will come: the source has ended its
+    /// stream, or its connection has broken.
+    fn end(&mut self, _is_broken: bool) -> EditOutput<'static> {
+        EditOutput::NOTHING
     }
 }
 
-/// What bytes are, as far as whoever sees them can tell.
+/// The kind of some bytes, as far as an observer can tell.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speech {
-    /// What the program on a side has to say, or what nobody can tell.
+pub(crate) enum ContentKind {
+    /// Application data, or unknown.
     #[default]
     Payload,
-    /// Nothing but a part of a handshake of TLS.
+    /// Only a part of a TLS handshake.
     Handshake,
 }
 
-/// What becomes of bytes that were read.
+/// The result of editing some bytes.
 #[derive(Debug)]
-pub(crate) struct Edited<'b> {
-    /// What is written, now.
+pub(crate) struct EditOutput<'b> {
+    /// The bytes to write now.
     pub(crate) write: Cow<'b, [u8]>,
-    /// Of the bytes read: so many were for the proxy.
+    /// How many of the bytes read were for the proxy itself.
     pub(crate) consumed: usize,
-    /// Of the bytes written: so many are the proxy's own.
+    /// How many of the bytes to write are the proxy's own.
     pub(crate) authored: usize,
-    pub(crate) then: Then,
+    pub(crate) next: Next,
 }
 
-impl Edited<'_> {
-    /// Nothing is written, and what follows passes.
+impl EditOutput<'_> {
+    /// Writes nothing and lets what follows pass.
     pub(crate) const NOTHING: Self =
-        Self { write: Cow::Borrowed(&[]), consumed: 0, authored: 0, then: Then::Pass };
+        Self { write: Cow::Borrowed(&[]), consumed: 0, authored: 0, next: Next::Pass };
 }
 
-/// What becomes of those that follow.
+/// What happens to the bytes that follow.
 #[derive(Debug)]
-pub(crate) enum Then {
-    /// They are edited.
+pub(crate) enum Next {
+    /// They are edited as well.
     Edit,
-    /// They pass as they are.
+    /// They pass unchanged.
     Pass,
-    /// So many of them, at least one, pass as they are; those behind them are edited.
+    /// This many of them, at least one, pass unchanged; the bytes after them are edited.
     PassBytes(u64),
-    /// The receiver has all that it is to get: it gets an end of stream. What still comes is edited,
-    /// and may not be written. With a fault: the source has broken the protocol, and is of no use any
-    /// more.
+    /// The receiver has everything and gets an end of stream. Bytes that still come are edited, but
+    /// must not be written. With a fault: the source has violated the protocol, and its connection
+    /// is treated as broken.
     Finish(Option<Fault>),
-    /// There must be none: the source has broken the protocol, and the receiver must not take what
-    /// it got for the whole.
+    /// The source has violated the protocol: the connection is reset, so that the receiver does not
+    /// take what it got for the whole.
     Fail(Fault),
 }

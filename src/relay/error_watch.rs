@@ -1,4 +1,4 @@
-//! Noticing an error on a socket that no half waits for.
+//! Watches a socket for an error while no half waits for it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,8 +8,7 @@ use tokio::io::Interest;
 
 use super::leg::Side;
 
-/// Takes a socket's error, once. It exists from the first time that it is needed: idle pairs have
-/// none.
+/// Takes a socket's error, once. Allocated when first needed: idle pairs have none.
 #[derive(Default)]
 pub(super) struct ErrorWatch<'s>(State<'s>);
 

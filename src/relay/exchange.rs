@@ -1,73 +1,80 @@
-//! The story of an exchange of a client of ours: it knows when its request is out and when the answer begins.
+//! Time accounting for an exchange of our own client, which knows when its request is sent and when
+//! the answer begins.
 
 use super::charges::Cause;
-use super::finish::Story;
-use super::looks::{Looks, Peer};
-use super::turns::{Phase, Spoken, Turns, Written};
-use crate::clock::{Moment, Nanos};
+use super::evidence::{InfoSource, Peer};
+use super::finish::TimeBreakdown;
+use super::turns::{Phase, ReadEvent, TurnTracker, WriteEvent};
+use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::Direction;
 
-/// In HTTP/2 over TLS, so few bytes acknowledge settings or pings, or open a window: they ask for nothing.
+/// HTTP/2 control frames over TLS (acknowledged settings, pings, window updates) are at most this
+/// long. They request nothing.
 const CONTROL: usize = 56;
 
-/// How far an exchange has come.
+/// The stage of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// A handshake of TLS, where there is one.
+    /// The TLS handshake, if there is one.
     Opening,
-    /// The request is being sent, or waits for its answer.
+    /// The request is being sent, or its answer is awaited.
     Asking,
-    /// The answer comes.
+    /// The answer is being received.
     Answering,
 }
 
-/// An exchange, from connecting to the answer's last byte.
+/// Charges the time of an exchange, from connecting to the answer's last byte.
 #[derive(Debug)]
-pub(crate) struct Exchange {
-    turns: Turns,
+pub(crate) struct ExchangeTracker {
+    turns: TurnTracker,
     stage: Stage,
 }
 
-impl Exchange {
-    /// The connection is there.
-    pub(crate) fn new(turns: Turns) -> Self {
+impl ExchangeTracker {
+    /// Starts when the connection is established.
+    pub(crate) fn new(turns: TurnTracker) -> Self {
         Self { turns, stage: Stage::Opening }
     }
 
     /// The request is about to be sent.
-    pub(crate) fn asks(&mut self, looks: &impl Looks, now: Moment) {
-        self.speaks(looks, now);
+    pub(crate) fn begin_request(&mut self, sockets: &impl InfoSource, now: CompactInstant) {
+        self.begin_send(sockets, now);
         self.stage = Stage::Asking;
     }
 
-    /// Nothing can be read, and something is to be.
-    pub(crate) fn reading(&mut self) {
-        self.turns.reading(Direction::ToClient);
+    /// A read would block.
+    pub(crate) fn on_read_blocked(&mut self) {
+        self.turns.on_read_blocked(Direction::ToClient);
     }
 
     /// Bytes were read.
-    pub(crate) fn have_read(&mut self, bytes: usize, looks: &impl Looks, now: Moment) {
+    pub(crate) fn on_read(&mut self, bytes: usize, sockets: &impl InfoSource, now: CompactInstant) {
         match self.stage {
             Stage::Opening | Stage::Answering => {
-                self.turns.upstream_spoke(Spoken::of_bytes(bytes), looks, now);
+                self.turns.on_upstream_read(ReadEvent::from_bytes(bytes), sockets, now);
             }
-            // In HTTP/2 much comes that is no answer.
-            Stage::Asking => self.turns.heard(looks, now),
+            // In HTTP/2, much of what arrives is not the answer.
+            Stage::Asking => self.turns.charge_until_read(sockets, now),
         }
     }
 
-    /// Bytes were written, or would be.
-    pub(crate) fn have_written(&mut self, written: Written, looks: &impl Looks, now: Moment) {
+    /// Bytes were written, or a write would block.
+    pub(crate) fn on_write(
+        &mut self,
+        written: WriteEvent,
+        sockets: &impl InfoSource,
+        now: CompactInstant,
+    ) {
         match self.stage {
             Stage::Opening => {
                 if self.turns.phase != Phase::Request {
-                    self.speaks(looks, now);
+                    self.begin_send(sockets, now);
                 }
-                self.turns.request_written(written, looks, now);
+                self.turns.on_request_write(written, sockets, now);
             }
             Stage::Asking => {
                 let before = self.turns.turn.as_ref().map(|turn| turn.written);
-                self.turns.request_written(written, looks, now);
+                self.turns.on_request_write(written, sockets, now);
                 if let (Some(before), Some(turn)) = (before, &mut self.turns.turn)
                     && written.bytes <= CONTROL
                 {
@@ -79,45 +86,45 @@ impl Exchange {
     }
 
     /// The answer has begun.
-    pub(crate) fn answered(&mut self, looks: &impl Looks, now: Moment) {
+    pub(crate) fn begin_answer(&mut self, sockets: &impl InfoSource, now: CompactInstant) {
         if self.stage == Stage::Asking {
-            self.turns.answer_begins(looks, now);
+            self.turns.start_answer(sockets, now);
             self.stage = Stage::Answering;
         }
     }
 
-    /// It is over, complete or not.
-    pub(crate) fn end(mut self, looks: &impl Looks, now: Moment) -> Story {
-        self.turns.cut(looks, now);
-        self.turns.into_story(false)
+    /// Ends the exchange, complete or not.
+    pub(crate) fn end(mut self, sockets: &impl InfoSource, now: CompactInstant) -> TimeBreakdown {
+        self.turns.charge_to_end(sockets, now);
+        self.turns.into_breakdown(false)
     }
 
-    /// We have something to say, and what we did before that took our own time.
-    fn speaks(&mut self, looks: &impl Looks, now: Moment) {
+    /// Begins to send; the time before that is our own.
+    fn begin_send(&mut self, sockets: &impl InfoSource, now: CompactInstant) {
         self.turns.charge(Cause::Proxy, now);
-        self.turns.client_spoke(Spoken::of_bytes(0), looks, now);
+        self.turns.on_client_read(ReadEvent::from_bytes(0), sockets, now);
     }
 }
 
-impl Turns {
-    /// Something came that does not answer.
-    fn heard(&mut self, looks: &impl Looks, now: Moment) {
+impl TurnTracker {
+    /// Charges the time until a read that did not bring the answer.
+    fn charge_until_read(&mut self, sockets: &impl InfoSource, now: CompactInstant) {
         self.is_reading[Direction::ToClient as usize] = false;
-        match self.in_hand[Direction::ToUpstream as usize] {
-            true => self.charge_blocked(Direction::ToUpstream, looks, now),
+        match self.has_pending[Direction::ToUpstream as usize] {
+            true => self.charge_blocked(Direction::ToUpstream, sockets, now),
             false => {
-                let stalled = self.stalled_before(0, Peer::Upstream, looks, now);
-                self.charge_and_stall(Cause::UpstreamThinks, stalled, now);
+                let stalled = self.stall_before_read(0, Peer::Upstream, sockets, now);
+                self.charge_before_stall(Cause::UpstreamThinks, stalled, now);
             }
         }
     }
 
-    /// The answer that a request waited for since it was written has begun.
-    fn answer_begins(&mut self, looks: &impl Looks, now: Moment) {
-        self.heard(looks, now);
+    /// The answer to the request that was written has begun.
+    fn start_answer(&mut self, sockets: &impl InfoSource, now: CompactInstant) {
+        self.charge_until_read(sockets, now);
         let written = self.turn.as_ref().map_or(now, |turn| turn.written);
         let wait = now.since(written).min(self.charges[Cause::UpstreamThinks]);
-        let path = self.path_of_wait(wait, written, looks, now).min(wait);
+        let path = self.path_of_wait(wait, written, sockets, now).min(wait);
         self.charges.move_to(Cause::UpstreamThinks, Cause::RequestOnPath, path);
         if let Some(turn) = &mut self.turn {
             (turn.wait, turn.on_path, turn.answered) = (wait, path, Some(now));
@@ -125,20 +132,20 @@ impl Turns {
         self.enter(Phase::Answer);
     }
 
-    /// Nothing more is waited for.
-    fn cut(&mut self, looks: &impl Looks, now: Moment) {
+    /// Charges the last wait.
+    fn charge_to_end(&mut self, sockets: &impl InfoSource, now: CompactInstant) {
         let is_reading = std::mem::take(&mut self.is_reading[Direction::ToClient as usize]);
-        if self.in_hand[Direction::ToUpstream as usize] {
-            return self.charge_blocked(Direction::ToUpstream, looks, now);
+        if self.has_pending[Direction::ToUpstream as usize] {
+            return self.charge_blocked(Direction::ToUpstream, sockets, now);
         }
         match (self.phase, is_reading) {
             (Phase::Request, true) => {
                 let written = self.turn.as_ref().map_or(now, |turn| turn.written);
-                self.wait(true, 0, written, looks, now);
+                self.charge_wait(true, 0, written, sockets, now);
             }
-            (Phase::Answer, true) => self.pause(Direction::ToClient, true, 0, looks, now),
+            (Phase::Answer, true) => self.charge_pause(Direction::ToClient, true, 0, sockets, now),
             _ => self.charge(Cause::Proxy, now),
         }
-        debug_assert!(now.since(self.charged) == Nanos::default());
+        debug_assert!(now.since(self.charged) == CompactDuration::default());
     }
 }

@@ -1,4 +1,4 @@
-//! One direction of a pair: copies what comes in small pieces, splices what streams.
+//! One direction of a pair: copies small pieces and splices bulk data.
 
 use std::cell::RefCell;
 use std::io;
@@ -8,84 +8,84 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 use tokio::io::Interest;
 
-use super::edit::{Edit, Edited, Speech, Then};
+use super::edit::{ContentKind, Edit, EditOutput, Next};
 use super::leg::Side;
 use super::pipe::{self, Pipe};
-use super::turns::Written;
-use super::way::Way;
-use crate::clock::Moment;
+use super::transfer::Transfer;
+use super::turns::WriteEvent;
+use crate::clock::CompactInstant;
 
-/// Read at once. Each worker thread has one such buffer; a half borrows it while it is polled and
-/// keeps only what the other side would not take.
+/// Size of a read. Each worker thread has one such buffer; a half borrows it while it is polled,
+/// and keeps only what the other side did not accept.
 const BUFFER: usize = 64 * 1024;
 
-/// Reads in a row that fill the buffer, after which a half streams.
+/// After this many reads in a row that fill the buffer, a half splices.
 const STREAMS_AFTER: u8 = 2;
 
-/// A splice that moves less than this costs more than copying would have.
+/// A splice that moves less than this costs more than a copy.
 const SHORT: usize = 16 * 1024;
 
-/// Short splices in a row after which a half has gone quiet and copies again.
+/// After this many short splices in a row, a half copies again.
 const QUIET_AFTER: u8 = 4;
 
-/// Reads and writes of one half before the other one has its turn.
+/// Reads and writes of one half before it yields to the other one.
 const TURN: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
-/// The state of one direction. A quiet one owns neither memory nor a pipe.
+/// The state of one direction. An idle half owns neither a buffer nor a pipe.
 #[derive(Debug, Default)]
 pub(crate) struct Half {
-    in_hand: InHand,
+    pending: PendingData,
     pace: Pace,
-    finish: Finish,
-    /// What is read goes nowhere: the sink is of no use any more, and the source is not to be reset.
+    early_fin: EarlyFin,
+    /// Bytes read are discarded: the sink is broken, and the source must not be reset.
     discards: bool,
     done: bool,
 }
 
 /// Whether the sink gets its end of stream before the source has ended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Finish {
+enum EarlyFin {
     #[default]
     No,
-    /// Once nothing is in hand.
+    /// It is sent once nothing is pending.
     Due,
     Done,
 }
 
-/// What was read and is not written yet.
+/// Bytes that were read and not written yet.
 #[derive(Debug, Default)]
-enum InHand {
+enum PendingData {
     #[default]
     Nothing,
     /// Bytes from `written` on.
     Bytes { bytes: Vec<u8>, written: usize },
-    /// So much in a pipe.
+    /// Bytes in a pipe.
     Piped { pipe: Pipe, bytes: usize },
 }
 
 /// What happens to the bytes that a half moves.
 #[derive(Debug)]
 enum Pace {
-    /// They pass as they are.
+    /// They pass unchanged.
     Passing(Method),
-    /// They are copied, through an editor that has not done yet.
+    /// They are copied through an editor.
     Editing(Box<dyn Edit>),
-    /// A number of them passes, then they are edited again.
+    /// A number of them pass unchanged, then the editor goes on.
     PassingSome(Box<PassingSome>),
 }
 
-/// How bytes that nobody changes are moved.
+/// How unedited bytes are moved.
 #[derive(Debug)]
 enum Method {
-    /// By copying; so many reads in a row have filled the buffer.
+    /// By copying; `full` reads in a row have filled the buffer.
     Copying { full: u8 },
-    /// By splicing; so many splices in a row were short.
+    /// By splicing; `short` splices in a row were short.
     Streaming { short: u8 },
-    /// By copying for ever: splice(2) was refused.
+    /// By copying only: splice(2) is not supported here.
     CopyingOnly,
 }
 
@@ -119,7 +119,7 @@ impl Pace {
         }
     }
 
-    /// Most bytes that may be read at once.
+    /// Most bytes that may be read in one call.
     fn limit(&self) -> usize {
         match self {
             Self::PassingSome(some) => usize::try_from(some.left).unwrap_or(usize::MAX),
@@ -129,19 +129,19 @@ impl Pace {
 }
 
 impl Half {
-    /// A half that writes these bytes before any that it reads.
-    pub(crate) fn beginning_with(bytes: Vec<u8>) -> Self {
-        let in_hand = match bytes.is_empty() {
-            true => InHand::Nothing,
-            false => InHand::Bytes { bytes, written: 0 },
+    /// Creates a half that writes these bytes before any that it reads.
+    pub(crate) fn starting_with(bytes: Vec<u8>) -> Self {
+        let pending = match bytes.is_empty() {
+            true => PendingData::Nothing,
+            false => PendingData::Bytes { bytes, written: 0 },
         };
         let mut half = Self::default();
-        half.in_hand = in_hand;
+        half.pending = pending;
         half
     }
 
-    /// Gives it an editor of all that it reads.
-    pub(crate) fn edit_by(&mut self, editor: Box<dyn Edit>) {
+    /// Sets the editor of all bytes that are read.
+    pub(crate) fn set_editor(&mut self, editor: Box<dyn Edit>) {
         self.pace = Pace::Editing(editor);
     }
 
@@ -150,54 +150,57 @@ impl Half {
         self.done
     }
 
-    /// Whether it waits for its source, or would, if it were polled.
+    /// Whether the half waits for its source, or would if it were polled.
     pub(super) fn is_reading(&self) -> bool {
-        !self.done && matches!(self.in_hand, InHand::Nothing)
+        !self.done && matches!(self.pending, PendingData::Nothing)
     }
 
-    /// Whether the sink has all that it is to get, though the source has not ended.
+    /// Whether the sink has everything that it will get, though the source has not ended.
     pub(super) fn is_finishing(&self) -> bool {
-        self.finish != Finish::No
+        self.early_fin != EarlyFin::No
     }
 
-    /// Ends this direction: what is in hand cannot be delivered.
+    /// Ends this direction. Pending bytes are dropped.
     pub(super) fn give_up(&mut self) {
-        self.drop_in_hand();
+        self.drop_pending();
         self.done = true;
     }
 
-    /// The sink takes no more, but what the source still sends is to be read.
+    /// The sink accepts no more; from here on, what the source sends is read and discarded.
     pub(super) fn discard_rest(&mut self) {
         if !std::mem::replace(&mut self.discards, true) {
-            self.drop_in_hand();
+            self.drop_pending();
             self.pace = Pace::Passing(Method::CopyingOnly);
         }
     }
 
-    fn drop_in_hand(&mut self) {
-        if let InHand::Piped { pipe, .. } = std::mem::take(&mut self.in_hand) {
+    fn drop_pending(&mut self) {
+        if let PendingData::Piped { pipe, .. } = std::mem::take(&mut self.pending) {
             pipe::discard(pipe);
         }
     }
 
     /// Moves what can be moved from `source` to `sink`. After the source's end of stream the sink
     /// has got ours; a broken socket is noted in its state.
-    pub(super) fn poll(&mut self, way: &mut Way<'_, '_>, cx: &mut Context<'_>) {
+    pub(super) fn poll(&mut self, transfer: &mut Transfer<'_, '_>, cx: &mut Context<'_>) {
         for _ in 0..TURN {
             if self.done {
                 return;
             }
-            if self.finish == Finish::Due && self.is_reading() {
-                self.finish(way);
+            if self.early_fin == EarlyFin::Due && self.is_reading() {
+                self.send_early_fin(transfer);
                 continue;
             }
-            let moved =
-                if self.is_reading() { self.poll_read(way, cx) } else { self.poll_write(way, cx) };
+            let moved = if self.is_reading() {
+                self.poll_read(transfer, cx)
+            } else {
+                self.poll_write(transfer, cx)
+            };
             if moved.is_pending() {
                 if self.is_reading() {
-                    way.turns.reading(way.direction);
+                    transfer.turns.on_read_blocked(transfer.direction);
                 }
-                self.read_ahead(way);
+                self.read_ahead(transfer);
                 return;
             }
         }
@@ -205,23 +208,24 @@ impl Half {
     }
 
     /// Waits for the source, reads once, and writes what was read.
-    fn poll_read(&mut self, way: &mut Way<'_, '_>, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(way.source.stream.poll_read_ready(cx)) {
-            Ok(()) if self.spliced(way) => {}
-            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.copy(way, buffer)),
-            Err(error) => self.source_failed(way, &error),
+    fn poll_read(&mut self, transfer: &mut Transfer<'_, '_>, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(transfer.source.stream.poll_read_ready(cx)) {
+            Ok(()) if self.try_splice(transfer) => {}
+            Ok(()) => SCRATCH.with_borrow_mut(|buffer| self.copy(transfer, buffer)),
+            Err(error) => self.source_failed(transfer, &error),
         }
         Poll::Ready(())
     }
 
-    /// Splices once, if this half streams; `false` if that proved nothing. Then recv decides: neither
-    /// "try again" nor an end of stream is true as long as an urgent mark holds splice up.
-    fn spliced(&mut self, way: &mut Way<'_, '_>) -> bool {
+    /// Splices once, if this half streams. Returns `false` if the result is inconclusive, and the
+    /// caller must use recv: while an urgent mark blocks splice, neither its EAGAIN nor its end of
+    /// stream can be trusted.
+    fn try_splice(&mut self, transfer: &mut Transfer<'_, '_>) -> bool {
         let limit = self.pace.limit();
         let streams = |method: &&mut Method| matches!(method, Method::Streaming { .. });
         let Some(method) = self.pace.method().filter(streams) else { return false };
         let Some(pipe) = pipe::take() else { return false };
-        match pipe.fill(way.source.stream, limit) {
+        match pipe.fill(transfer.source.stream, limit) {
             Ok(bytes @ 1..) => {
                 if let Method::Streaming { short } = method {
                     *short = if bytes < SHORT { *short + 1 } else { 0 };
@@ -229,20 +233,20 @@ impl Half {
                         *method = Method::default();
                     }
                 }
-                let read = way.have_read(bytes);
-                way.has_spoken(read, Speech::Payload);
-                self.in_hand = InHand::Piped { pipe, bytes };
-                self.passed(way, bytes);
-                self.write(way);
+                let read = transfer.count_read(bytes);
+                transfer.notify_read(read, ContentKind::Payload);
+                self.pending = PendingData::Piped { pipe, bytes };
+                self.count_passed(transfer, bytes);
+                self.write(transfer);
                 true
             }
             nothing => {
                 pipe::give_back(pipe);
                 match nothing {
                     Err(error) if pipe::is_refusal(&error) => *method = Method::CopyingOnly,
-                    // The socket's error is told once: recv would see an end of stream now.
+                    // The socket reports its error once: recv would see an end of stream now.
                     Err(error) if !is_again(&error) => {
-                        self.source_failed(way, &error);
+                        self.source_failed(transfer, &error);
                         return true;
                     }
                     Ok(_) | Err(_) => {}
@@ -252,36 +256,36 @@ impl Half {
         }
     }
 
-    /// While the sink takes no more, what the source has received may as well wait in the pipe.
-    fn read_ahead(&mut self, way: &mut Way<'_, '_>) {
-        // What an editor has not let pass may not get into the pipe.
-        if let InHand::Piped { pipe, bytes } = &mut self.in_hand
+    /// Reads ahead into the pipe while the sink accepts no more.
+    fn read_ahead(&mut self, transfer: &mut Transfer<'_, '_>) {
+        // Bytes that an editor has not let pass must not get into the pipe.
+        if let PendingData::Piped { pipe, bytes } = &mut self.pending
             && *bytes < pipe.size() / 2
             && let Pace::Passing(_) = self.pace
         {
-            match pipe.fill(way.source.stream, usize::MAX) {
+            match pipe.fill(transfer.source.stream, usize::MAX) {
                 Ok(0) => {}
                 Ok(more) => {
-                    way.have_read_ahead(more);
+                    transfer.count_read_ahead(more);
                     *bytes += more;
                 }
                 Err(error) if is_again(&error) || pipe::is_refusal(&error) => {}
-                // What is in hand is still to be delivered; after it, recv shows an end.
-                Err(error) => way.source.state.read_failed(&error),
+                // Pending bytes are still delivered; after them, recv shows an end of stream.
+                Err(error) => transfer.source.state.note_read_error(&error),
             }
         }
     }
 
     /// Reads once into `buffer` and writes what was read.
-    fn copy(&mut self, way: &mut Way<'_, '_>, buffer: &mut [u8]) {
+    fn copy(&mut self, transfer: &mut Transfer<'_, '_>, buffer: &mut [u8]) {
         let most = self.pace.limit().min(buffer.len());
         let buffer = &mut buffer[..most];
-        let bytes = match way.source.receive(buffer) {
-            Ok(0) if self.end_edit(way) => return,
-            Ok(0) => return self.reached_end(way),
+        let bytes = match transfer.source.receive(buffer) {
+            Ok(0) if self.flush_editor(transfer) => return,
+            Ok(0) => return self.note_fin(transfer),
             Ok(bytes) => bytes,
             Err(error) if is_again(&error) => return,
-            Err(error) => return self.source_failed(way, &error),
+            Err(error) => return self.source_failed(transfer, &error),
         };
         if let Some(method) = self.pace.method()
             && let Method::Copying { full } = method
@@ -291,27 +295,26 @@ impl Half {
                 *method = Method::Streaming { short: 0 };
             }
         }
-        let read = way.have_read(bytes);
+        let read = transfer.count_read(bytes);
         if let Pace::Editing(editor) = &mut self.pace
             && !self.discards
         {
             let edited = editor.edit(&buffer[..bytes]);
-            way.has_spoken(read, editor.speech());
-            return self.hand_over_edited(way, edited);
+            transfer.notify_read(read, editor.content_kind());
+            return self.write_edited(transfer, edited);
         }
         if self.discards {
-            // What goes nowhere says nothing.
-            way.source.state.meter.own_rx += bytes as u64;
+            // Discarded bytes do not count as data of a turn.
+            transfer.source.state.meter.own_rx += bytes as u64;
         } else {
-            way.has_spoken(read, Speech::Payload);
-            self.hand_over(way, &buffer[..bytes]);
-            self.passed(way, bytes);
+            transfer.notify_read(read, ContentKind::Payload);
+            self.write_or_buffer(transfer, &buffer[..bytes]);
+            self.count_passed(transfer, bytes);
         }
     }
 
-    /// So many bytes passed as they are. After the last one that may, the editor is asked what comes
-    /// next.
-    fn passed(&mut self, way: &mut Way<'_, '_>, bytes: usize) {
+    /// Counts bytes that passed unchanged. After the last one that may, the editor goes on.
+    fn count_passed(&mut self, transfer: &mut Transfer<'_, '_>, bytes: usize) {
         let Pace::PassingSome(some) = &mut self.pace else { return };
         some.left = some.left.saturating_sub(bytes as u64);
         if some.left > 0 {
@@ -321,131 +324,131 @@ impl Half {
             let mut editor = some.editor;
             let edited = editor.edit(&[]);
             self.pace = Pace::Editing(editor);
-            self.hand_over_edited(way, edited);
+            self.write_edited(transfer, edited);
         }
     }
 
-    /// Writes once of these bytes, and keeps the rest in hand.
-    fn hand_over(&mut self, way: &mut Way<'_, '_>, bytes: &[u8]) {
-        let result = way.sink.send(bytes);
-        if let Some(taken) = self.taken(way, result, bytes.len())
+    /// Writes once, and keeps the rest of the bytes pending.
+    fn write_or_buffer(&mut self, transfer: &mut Transfer<'_, '_>, bytes: &[u8]) {
+        let result = transfer.sink.send(bytes);
+        if let Some(taken) = self.count_written(transfer, result, bytes.len())
             && taken < bytes.len()
         {
-            self.in_hand = InHand::Bytes { bytes: bytes[taken..].to_vec(), written: 0 };
+            self.pending = PendingData::Bytes { bytes: bytes[taken..].to_vec(), written: 0 };
         }
     }
 
-    /// Writes what an editor made of the bytes that were read. While anything is in hand, it has
-    /// nothing to write.
-    fn hand_over_edited(
+    /// Writes the output of the editor. While bytes are pending, there is none.
+    fn write_edited(
         &mut self,
-        way: &mut Way<'_, '_>,
-        Edited { write, consumed, authored, then }: Edited<'_>,
+        transfer: &mut Transfer<'_, '_>,
+        EditOutput { write, consumed, authored, next }: EditOutput<'_>,
     ) {
-        way.source.state.meter.own_rx += consumed as u64;
-        way.sink.state.meter.own_tx += authored as u64;
-        match then {
-            Then::Edit => {}
-            Then::Pass => self.pace = Pace::default(),
-            Then::PassBytes(left) => {
+        transfer.source.state.meter.own_rx += consumed as u64;
+        transfer.sink.state.meter.own_tx += authored as u64;
+        match next {
+            Next::Edit => {}
+            Next::Pass => self.pace = Pace::default(),
+            Next::PassBytes(left) => {
                 if let Pace::Editing(editor) = std::mem::take(&mut self.pace) {
                     let method = Method::default();
                     self.pace = Pace::PassingSome(Box::new(PassingSome { method, left, editor }));
                 }
             }
-            Then::Finish(fault) => {
-                self.finish = Finish::Due;
+            Next::Finish(fault) => {
+                self.early_fin = EarlyFin::Due;
                 match fault {
-                    None => way.source.state.said_all = true,
-                    Some(fault) => way.source.state.broke_protocol(fault),
+                    None => transfer.source.state.is_complete = true,
+                    Some(fault) => transfer.source.state.note_protocol_error(fault),
                 }
             }
-            Then::Fail(fault) => {
-                way.source.state.broke_protocol(fault);
+            Next::Fail(fault) => {
+                transfer.source.state.note_protocol_error(fault);
                 return self.give_up();
             }
         }
-        if !write.is_empty() && !way.sink.state.gone {
-            self.hand_over(way, &write);
+        if !write.is_empty() && !transfer.sink.state.is_broken {
+            self.write_or_buffer(transfer, &write);
         }
     }
 
-    /// Tells the editor, if there is one, that no more comes; whether that leaves anything to do
-    /// for the sink before it gets its end.
-    fn end_edit(&mut self, way: &mut Way<'_, '_>) -> bool {
+    /// Flushes the editor, if there is one. Returns whether anything is left to write before the
+    /// sink gets its end of stream.
+    fn flush_editor(&mut self, transfer: &mut Transfer<'_, '_>) -> bool {
         let Pace::Editing(mut editor) = std::mem::take(&mut self.pace) else { return false };
         let was_finishing = self.is_finishing();
-        let edited = editor.end(way.source.state.gone);
+        let edited = editor.end(transfer.source.state.is_broken);
         let is_empty = edited.write.is_empty();
-        self.hand_over_edited(way, edited);
+        self.write_edited(transfer, edited);
         !is_empty || self.is_finishing() != was_finishing
     }
 
-    /// Gives the sink its end of stream, though the source has not ended.
-    fn finish(&mut self, way: &mut Way<'_, '_>) {
-        self.finish = Finish::Done;
-        self.done = way.source.state.gone;
-        send_end(way.sink);
+    /// Sends the sink its end of stream, though the source has not ended.
+    fn send_early_fin(&mut self, transfer: &mut Transfer<'_, '_>) {
+        self.early_fin = EarlyFin::Done;
+        self.done = transfer.source.state.is_broken;
+        send_end(transfer.sink);
     }
 
-    /// Waits for the sink and writes what is in hand.
-    fn poll_write(&mut self, way: &mut Way<'_, '_>, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(way.sink.stream.poll_write_ready(cx)) {
-            Ok(()) => self.write(way),
-            Err(error) => self.sink_failed(way, &error),
+    /// Waits for the sink and writes pending bytes.
+    fn poll_write(&mut self, transfer: &mut Transfer<'_, '_>, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(transfer.sink.stream.poll_write_ready(cx)) {
+            Ok(()) => self.write(transfer),
+            Err(error) => self.sink_failed(transfer, &error),
         }
         Poll::Ready(())
     }
 
-    /// Writes once of what is in hand.
-    fn write(&mut self, way: &mut Way<'_, '_>) {
-        match std::mem::take(&mut self.in_hand) {
-            InHand::Nothing => {}
-            InHand::Bytes { bytes, mut written } => {
-                let result = way.sink.stream.try_write(&bytes[written..]);
-                if let Some(taken) = self.taken(way, result, bytes.len() - written) {
+    /// Writes pending bytes once.
+    fn write(&mut self, transfer: &mut Transfer<'_, '_>) {
+        match std::mem::take(&mut self.pending) {
+            PendingData::Nothing => {}
+            PendingData::Bytes { bytes, mut written } => {
+                let result = transfer.sink.stream.try_write(&bytes[written..]);
+                if let Some(taken) = self.count_written(transfer, result, bytes.len() - written) {
                     written += taken;
                     if written < bytes.len() {
-                        self.in_hand = InHand::Bytes { bytes, written };
+                        self.pending = PendingData::Bytes { bytes, written };
                     }
                 }
             }
-            InHand::Piped { pipe, bytes } => {
-                let stream = way.sink.stream;
+            PendingData::Piped { pipe, bytes } => {
+                let stream = transfer.sink.stream;
                 let result = stream.try_io(Interest::WRITABLE, || pipe.drain(stream, bytes));
                 if result.as_ref().is_err_and(pipe::is_refusal) {
-                    return self.take_out(way, pipe, bytes);
+                    return self.fall_back_to_copy(transfer, pipe, bytes);
                 }
-                match self.taken(way, result, bytes) {
+                match self.count_written(transfer, result, bytes) {
                     Some(taken) if taken == bytes => pipe::give_back(pipe),
-                    Some(taken) => self.in_hand = InHand::Piped { pipe, bytes: bytes - taken },
+                    Some(taken) => self.pending = PendingData::Piped { pipe, bytes: bytes - taken },
                     None => pipe::discard(pipe),
                 }
             }
         }
     }
 
-    /// The sink takes no spliced bytes: from here on this half copies, beginning with those.
-    fn take_out(&mut self, way: &mut Way<'_, '_>, pipe: Pipe, bytes: usize) {
+    /// The sink does not support splice: from here on this half copies, beginning with the bytes in
+    /// the pipe.
+    fn fall_back_to_copy(&mut self, transfer: &mut Transfer<'_, '_>, pipe: Pipe, bytes: usize) {
         if let Some(method) = self.pace.method() {
             *method = Method::CopyingOnly;
         }
         match pipe.read(bytes) {
             Ok(bytes) => {
                 pipe::give_back(pipe);
-                self.in_hand = InHand::Bytes { bytes, written: 0 };
+                self.pending = PendingData::Bytes { bytes, written: 0 };
             }
             Err(error) => {
                 pipe::discard(pipe);
-                self.sink_failed(way, &error);
+                self.sink_failed(transfer, &error);
             }
         }
     }
 
-    /// Counts what the sink took of `offered` bytes; `None` when it is broken.
-    fn taken(
+    /// Counts how many of `offered` bytes the sink accepted; `None` when it is broken.
+    fn count_written(
         &mut self,
-        way: &mut Way<'_, '_>,
+        transfer: &mut Transfer<'_, '_>,
         result: io::Result<usize>,
         offered: usize,
     ) -> Option<usize> {
@@ -453,44 +456,44 @@ impl Half {
             Ok(taken) => taken,
             Err(error) if is_again(&error) => 0,
             Err(error) => {
-                self.sink_failed(way, &error);
+                self.sink_failed(transfer, &error);
                 return None;
             }
         };
-        let now = Moment::now();
-        let meter = &mut way.sink.state.meter;
+        let now = CompactInstant::now();
+        let meter = &mut transfer.sink.state.meter;
         if taken > 0 {
-            meter.tx.moved(taken, now);
+            meter.tx.count(taken, now);
         }
         let blocked = meter.write_blocked.get_or_insert_default();
         let blocked_since = blocked.end(now);
         if taken < offered {
             blocked.begin(now);
         }
-        let written = Written {
+        let written = WriteEvent {
             bytes: taken,
             is_short: taken < offered,
             was_blocked: blocked_since.is_some(),
         };
-        way.have_written(written, now);
+        transfer.notify_write(written, now);
         Some(taken)
     }
 
-    fn reached_end(&mut self, way: &mut Way<'_, '_>) {
-        way.source.reached_end();
+    fn note_fin(&mut self, transfer: &mut Transfer<'_, '_>) {
+        transfer.source.note_fin();
         self.done = true;
-        if !way.source.state.gone && !self.is_finishing() {
-            send_end(way.sink);
+        if !transfer.source.state.is_broken && !self.is_finishing() {
+            send_end(transfer.sink);
         }
     }
 
-    fn source_failed(&mut self, way: &mut Way<'_, '_>, error: &io::Error) {
-        way.source.state.read_failed(error);
-        self.done = !self.end_edit(way);
+    fn source_failed(&mut self, transfer: &mut Transfer<'_, '_>, error: &io::Error) {
+        transfer.source.state.note_read_error(error);
+        self.done = !self.flush_editor(transfer);
     }
 
-    fn sink_failed(&mut self, way: &mut Way<'_, '_>, error: &io::Error) {
-        way.sink.state.write_failed(error);
+    fn sink_failed(&mut self, transfer: &mut Transfer<'_, '_>, error: &io::Error) {
+        transfer.sink.state.note_write_error(error);
         self.give_up();
     }
 }
@@ -502,15 +505,15 @@ impl Drop for Half {
     }
 }
 
-/// Sends an end of stream, behind all that was written.
+/// Sends an end of stream after all that was written.
 fn send_end(sink: &mut Side<'_>) {
-    if sink.state.gone {
+    if sink.state.is_broken {
         return;
     }
-    sink.state.meter.look_at_eof(sink.stream);
+    sink.state.meter.snapshot_eof(sink.stream);
     match SockRef::from(sink.stream).shutdown(Shutdown::Write) {
-        Ok(()) => sink.state.meter.tx.ended = Some(Moment::now()),
-        Err(error) => sink.shutdown_failed(&error),
+        Ok(()) => sink.state.meter.tx.ended = Some(CompactInstant::now()),
+        Err(error) => sink.note_shutdown_error(&error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where there is no `splice(2)`: no pipe is ever to be had, so halves copy.
+//! Pipes on systems without `splice(2)`: there are none, so halves copy.
 
 use std::io;
 

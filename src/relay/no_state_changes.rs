@@ -1,4 +1,4 @@
-//! Where no event tells of a change of state: whoever waits looks from time to time.
+//! State changes on systems without epoll: never reported, so callers poll.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 pub(super) enum StateChanges {}
 
 impl StateChanges {
-    pub(super) fn of<'s>(_streams: impl Iterator<Item = &'s TcpStream>) -> io::Result<Self> {
+    pub(super) fn new<'s>(_streams: impl Iterator<Item = &'s TcpStream>) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

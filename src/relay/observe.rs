@@ -1,33 +1,33 @@
-//! Seeing what passes a half, as an editor that changes nothing.
+//! An observer of one direction, as an editor that changes nothing.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
-use super::edit::{Edit, Edited, Speech, Then};
+use super::edit::{ContentKind, Edit, EditOutput, Next};
 
-/// Sees what a half has read, until it has seen enough.
+/// Observes what a half has read, until it has seen enough.
 pub(crate) trait Observe: Debug + Send {
-    /// What comes next; breaks when it need not see what follows.
+    /// Observes the next bytes; breaks when the rest need not be observed.
     fn see(&mut self, bytes: &[u8]) -> ControlFlow<()>;
 
-    /// What the bytes were that it saw last.
-    fn speech(&self) -> Speech {
-        Speech::Payload
+    /// The kind of the bytes that were observed last.
+    fn content_kind(&self) -> ContentKind {
+        ContentKind::Payload
     }
 }
 
-/// Passes on at once, as it is, what its observer has seen.
+/// An editor that shows the bytes to an observer and passes them on unchanged.
 #[derive(Debug)]
-pub(crate) struct Observed<O> {
+pub(crate) struct ObservingEditor<O> {
     observer: O,
-    over: bool,
+    is_over: bool,
 }
 
-impl<O: Observe> Observed<O> {
-    /// What this observer sees of a half, `first` of all these bytes, which were read before.
-    pub(crate) fn by(observer: O, first: &[u8]) -> Box<Self> {
-        let mut observed = Self { observer, over: false };
+impl<O: Observe> ObservingEditor<O> {
+    /// Wraps an observer, which first sees the bytes in `first` that were read before.
+    pub(crate) fn boxed(observer: O, first: &[u8]) -> Box<Self> {
+        let mut observed = Self { observer, is_over: false };
         if !first.is_empty() {
             observed.see(first);
         }
@@ -35,18 +35,18 @@ impl<O: Observe> Observed<O> {
     }
 
     fn see(&mut self, bytes: &[u8]) {
-        self.over = self.over || self.observer.see(bytes).is_break();
+        self.is_over = self.is_over || self.observer.see(bytes).is_break();
     }
 }
 
-impl<O: Observe> Edit for Observed<O> {
-    fn speech(&self) -> Speech {
-        self.observer.speech()
+impl<O: Observe> Edit for ObservingEditor<O> {
+    fn content_kind(&self) -> ContentKind {
+        self.observer.content_kind()
     }
 
-    fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
+    fn edit<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
         self.see(bytes);
-        let then = if self.over { Then::Pass } else { Then::Edit };
-        Edited { write: Cow::Borrowed(bytes), consumed: 0, authored: 0, then }
+        let next = if self.is_over { Next::Pass } else { Next::Edit };
+        EditOutput { write: Cow::Borrowed(bytes), consumed: 0, authored: 0, next }
     }
 }

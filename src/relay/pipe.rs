@@ -1,7 +1,7 @@
 //! Pipes for `splice(2)`, shared by all pairs.
 //!
-//! A half has a pipe only while bytes are in it, so a few serve many pairs. Pipes that nobody
-//! needed for a while are closed: a proxy whose pairs are quiet has none.
+//! A half has a pipe only while bytes are in it, so a few serve many pairs. Unused pipes are closed
+//! after a while: a proxy whose pairs are idle has none.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +13,17 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use rustix::process::{Resource, getrlimit};
 use rustix::system::sysinfo;
 
-/// Sizes to ask for, the best first. The size decides what bulk costs: over 64 KiB pipes a GB took
-/// 1.4 times the processor time that it takes over 1 MiB ones. An unprivileged user gets the large ones
-/// until `fs.pipe-user-pages-soft` is reached.
+/// Pipe sizes to request, the best first. The size decides the cost of bulk data: through 64 KiB
+/// pipes a GB took 1.4 times the CPU time that it takes through 1 MiB pipes. An unprivileged user
+/// gets large pipes until `fs.pipe-user-pages-soft` is reached.
 const SIZES: [usize; 3] = [1 << 20, 256 << 10, 64 << 10];
 
-/// All pipes together have room for this share of the machine's memory. A pipe that is stuck holds what
-/// it has, and the system counts that for nobody: neither for the control group nor, where root runs
-/// the proxy, for the user.
+/// The capacity of all pipes together is at most one part in this many of the machine's memory. The
+/// kernel charges the content of a stuck pipe to nobody: neither to the control group nor, when
+/// root runs the proxy, to the user.
 const MEMORY_SHARE: usize = 64;
 
-/// Pipes that nobody took for this long are closed.
+/// Pipes that were not used for this long are closed.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// After the system refused a pipe, halves copy for this long before it is asked again.
@@ -38,12 +38,12 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// One that has room for at most `room` bytes.
+    /// Opens a pipe with a capacity of at most `room` bytes.
     fn open(room: usize) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let sizes = SIZES.into_iter().filter(|size| *size <= room);
         let sized = sizes.into_iter().find_map(|size| fcntl_setpipe_size(&write, size).ok());
-        // What is left past the soft limit is a page or two: copying is better.
+        // Beyond the soft limit a pipe has only a page or two: copying is better.
         let size = sized.ok_or(Errno::PERM)?;
         Ok(Self { read, write, size })
     }
@@ -52,13 +52,13 @@ impl Pipe {
         self.size
     }
 
-    /// Moves what a socket has received into the pipe, at most `limit` bytes; how much.
+    /// Moves at most `limit` received bytes from a socket into the pipe; returns how many.
     pub(super) fn fill(&self, source: impl AsFd, limit: usize) -> io::Result<usize> {
         let most = self.size.min(limit);
         Ok(splice(source, None, &self.write, None, most, SpliceFlags::NONBLOCK)?)
     }
 
-    /// Moves `bytes` of the pipe's content to a socket; how much it took.
+    /// Moves `bytes` of the pipe's content to a socket; returns how many it accepted.
     pub(super) fn drain(&self, sink: impl AsFd, bytes: usize) -> io::Result<usize> {
         Ok(splice(&self.read, None, sink, None, bytes, SpliceFlags::NONBLOCK)?)
     }
@@ -77,8 +77,8 @@ impl Pipe {
     }
 }
 
-/// Whether an error of splice(2) says that it cannot be used here at all: a socket that does not
-/// know it (TLS in the kernel, for one), a filter that forbids it.
+/// Whether an error of splice(2) means that it cannot be used at all: the socket does not support
+/// it (kernel TLS, for example), or a filter forbids it.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
     let refusals = [Errno::INVAL, Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP];
     refusals.iter().any(|refusal| error.raw_os_error() == Some(refusal.raw_os_error()))
@@ -87,12 +87,12 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 #[derive(Debug)]
 struct Pool {
     idle: Vec<Pipe>,
-    /// Fewest idle pipes since the last round of the janitor: those were not needed.
+    /// Fewest idle pipes since the last round of the janitor; these were not needed.
     unneeded: usize,
     has_janitor: bool,
     /// Pipes that exist, idle or in use.
     open: usize,
-    /// What these have room for, bytes.
+    /// Capacity of these pipes, bytes.
     room: usize,
     refused: Option<Instant>,
 }
@@ -102,7 +102,7 @@ impl Pool {
         Self { idle: Vec::new(), unneeded: 0, has_janitor: false, open: 0, room: 0, refused: None }
     }
 
-    /// An empty pipe, or `None` when none is to be had within `most_pipes` of together `most_room` bytes.
+    /// Takes an empty pipe; `None` beyond `most_pipes` pipes or `most_room` bytes in total.
     fn take(&mut self, most_pipes: impl FnOnce() -> usize, most_room: usize) -> Option<Pipe> {
         if let Some(pipe) = self.idle.pop() {
             self.unneeded = self.unneeded.min(self.idle.len());
@@ -113,7 +113,7 @@ impl Pool {
         }
         let room = most_room.saturating_sub(self.room);
         if self.open >= most_pipes() || SIZES.iter().all(|size| *size > room) {
-            // As if refused: the limits are not asked for at every read.
+            // Treated like a refusal, so that the limits are not checked at every read.
             self.refused = Some(Instant::now());
             return None;
         }
@@ -146,7 +146,7 @@ fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An empty pipe, or `None` when none is to be had: then halves copy.
+/// Takes an empty pipe. `None` when there is none: then the half copies.
 pub(super) fn take() -> Option<Pipe> {
     pool().take(most_pipes, *MOST_ROOM)
 }
@@ -157,13 +157,13 @@ pub(crate) fn open() -> usize {
     pool().open
 }
 
-/// As many as take a sixteenth of the descriptors, two each: the others are for connections.
+/// Pipes may use a sixteenth of the descriptors, two each; the others are for connections.
 fn most_pipes() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors / 32).unwrap_or(usize::MAX)
 }
 
-/// What all pipes together may have room for, bytes.
+/// Maximum capacity of all pipes together, bytes.
 static MOST_ROOM: LazyLock<usize> = LazyLock::new(|| {
     let system = sysinfo();
     let unit = usize::try_from(system.mem_unit).unwrap_or(1);
@@ -181,12 +181,12 @@ pub(super) fn give_back(pipe: Pipe) {
     }
 }
 
-/// Throws a pipe away whose content nobody will take.
+/// Closes a pipe whose content will not be delivered.
 pub(super) fn discard(pipe: Pipe) {
     pool().forget(&pipe);
 }
 
-/// The janitor: closes what was not needed for a round, and goes when nothing is left.
+/// The janitor: closes pipes that were not needed for a round, and ends when none is left.
 async fn close_unneeded() {
     loop {
         tokio::time::sleep(IDLE).await;

@@ -1,23 +1,23 @@
-//! Quantiles of the waits of a pair in constant memory: exact for the first ones, within 3.2 % beyond.
+//! Quantiles of the waits of a pair in constant memory: exact up to 32 values, within 3.2 % beyond.
 
 use std::time::Duration;
 
-/// So many values are kept as they are.
+/// Up to this many values are stored exactly.
 const EXACT: usize = 32;
 
-/// Bits of a value behind its highest one that tell buckets of an octave apart: the middle of a bucket is off
-/// by at most one thirty-second of the value.
+/// Bits of a value below its highest bit that select the bucket within an octave: the middle of a
+/// bucket is off by at most 1/32 of the value.
 const BITS: u32 = 4;
 
-/// Most buckets. When there are more, the two lowest are merged: what matters is at the other end.
+/// Maximum number of buckets. Beyond it the two lowest are merged: the high values matter.
 const BUCKETS: usize = 96;
 
 /// Values by their sizes.
 #[derive(Debug)]
 pub(super) enum Quantiles {
-    /// All of them, in no order.
+    /// All values, unordered.
     Exact(Vec<u64>),
-    /// How many there are in each bucket that has any, in order.
+    /// Count of each non-empty bucket, in order.
     Counted(Vec<Bucket>),
 }
 
@@ -50,7 +50,7 @@ impl Quantiles {
         }
     }
 
-    /// The value below or at which `percent` of all are, by nearest rank. Zero where there is none.
+    /// The quantile at `percent`, by nearest rank. Zero without values.
     pub(super) fn quantile(&self, percent: u64) -> Duration {
         let rank = |count: u64| (count * percent).div_ceil(100).max(1);
         let nanos = match self {
@@ -91,7 +91,8 @@ fn count(buckets: &mut Vec<Bucket>, value: u64) {
     }
 }
 
-/// The bucket of a value: its octave, and the bits behind the highest one. Small values have one each.
+/// The bucket of a value: its octave and the bits below the highest one. Small values have one
+/// bucket each.
 fn number(value: u64) -> u16 {
     let octave = value.checked_ilog2().unwrap_or(0);
     let number = match octave.checked_sub(BITS) {

@@ -1,7 +1,7 @@
-//! Events of connections that have ended in both directions.
+//! Events of connections that have ended in both directions, by epoll.
 //!
-//! tokio's readiness cannot tell them: once both ends of stream have passed, a socket is ready for
-//! everything, for ever. An edge-triggered epoll of our own reports each change of state once.
+//! tokio's readiness cannot report them: after both ends of stream, a socket is always ready for
+//! everything. A separate edge-triggered epoll reports each change of state once.
 
 use std::io;
 
@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 
 use crate::tcp_info::{self, Registered};
 
-/// Watches some sockets; costs a descriptor as long as it lives.
+/// Watches sockets for state changes; holds one descriptor.
 pub(super) struct StateChanges(Registered);
 
 impl StateChanges {
     /// # Errors
     ///
     /// The system has no descriptor, or no memory, for it.
-    pub(super) fn of<'s>(streams: impl Iterator<Item = &'s TcpStream>) -> io::Result<Self> {
+    pub(super) fn new<'s>(streams: impl Iterator<Item = &'s TcpStream>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for stream in streams {
             let flags = epoll::EventFlags::OUT | epoll::EventFlags::ET;
@@ -26,7 +26,7 @@ impl StateChanges {
         tcp_info::registered(epoll).map(Self)
     }
 
-    /// Waits for a change since the last call; since the beginning, the first time.
+    /// Waits for a change since the last call, or since creation.
     pub(super) async fn next(&self) {
         let Ok(mut ready) = self.0.readable().await else {
             // The runtime ends.
@@ -38,7 +38,7 @@ impl StateChanges {
             data: epoll::EventData::new_u64(0),
         }; 2];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        // What it says does not matter: whoever waits looks at the sockets.
+        // The events themselves do not matter: the caller checks the sockets.
         let _ = epoll::wait(self.0.get_ref(), &mut events, Some(&now));
         ready.clear_ready();
     }

@@ -1,27 +1,27 @@
-//! The turns of a pair, told in constant memory.
+//! Totals of the turns of a pair, in constant memory.
 
 use std::time::Duration;
 
 use super::charges::Charges;
 use super::quantiles::Quantiles;
-use crate::clock::{Moment, Nanos};
+use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::LimitedBy;
 
-/// So many of the turns that waited longest are kept.
+/// How many of the turns that waited longest are kept.
 const SLOWEST: usize = 3;
 
 /// A turn that has ended: a request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct FinishedTurn {
     /// 1, 2, 3… of the pair's turns.
     pub(crate) number: u64,
     /// When the request's first byte was read.
-    pub(crate) at: Moment,
+    pub(crate) at: CompactInstant,
     /// Until its last byte was written to the upstream's socket.
     pub(crate) request: Duration,
     /// From there to the answer's first byte.
     pub(crate) wait: Duration,
-    /// Of it: what the path took.
+    /// The path's share of the wait.
     pub(crate) on_path: Duration,
     /// From the answer's first byte until its last one was written to the client's socket. `None` without
     /// an answer.
@@ -30,27 +30,27 @@ pub(crate) struct Told {
     pub(crate) answer_bytes: u64,
     /// The answer began before the request can have arrived, or while it was still written.
     pub(crate) is_crossed: bool,
-    /// Who took more than half of it.
+    /// Who took more than half of the duration.
     pub(crate) limited_by: LimitedBy,
 }
 
-impl Told {
+impl FinishedTurn {
     /// From the request's first byte to the answer's last one.
     pub(crate) fn duration(&self) -> Duration {
         self.request + self.wait + self.answer.unwrap_or_default()
     }
 }
 
-/// Parts of turns, added up.
+/// Sum and maximum of one part of all turns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Spent {
-    pub(crate) total: Nanos,
-    pub(crate) longest: Nanos,
+pub(crate) struct TimeSum {
+    pub(crate) total: CompactDuration,
+    pub(crate) longest: CompactDuration,
 }
 
-impl Spent {
+impl TimeSum {
     fn add(&mut self, time: Duration) {
-        let time = Nanos::of(time);
+        let time = CompactDuration::new(time);
         self.total += time;
         self.longest = self.longest.max(time);
     }
@@ -60,23 +60,24 @@ impl Spent {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) count: u64,
-    /// Of these: whose answers began before their requests can have arrived, so that they answer others.
+    /// How many of them were answered before their requests can have arrived, so that the answers
+    /// belong to other requests.
     pub(crate) crossed: u64,
     pub(crate) unanswered: u64,
-    pub(crate) request: Spent,
-    pub(crate) wait: Spent,
-    pub(crate) answer: Spent,
+    pub(crate) request: TimeSum,
+    pub(crate) wait: TimeSum,
+    pub(crate) answer: TimeSum,
     /// The longest waits first.
-    pub(crate) slowest: Vec<Told>,
-    /// Those that ended since somebody asked, where somebody does.
-    pub(crate) ended: Vec<Told>,
+    pub(crate) slowest: Vec<FinishedTurn>,
+    /// Turns that ended since they were last taken, if they are kept.
+    pub(crate) finished: Vec<FinishedTurn>,
     waits: Quantiles,
-    /// What was charged before the turn that takes place.
+    /// The charges before the current turn.
     pub(super) charged_before: Charges,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, turn: Told) {
+    pub(super) fn add(&mut self, turn: FinishedTurn) {
         self.count += 1;
         self.crossed += u64::from(turn.is_crossed);
         self.unanswered += u64::from(turn.answer.is_none());
@@ -91,16 +92,16 @@ impl Tally {
         }
     }
 
-    /// Whether so many turns are answered out of turn that they are no turns.
+    /// Whether so many answers came out of turn that requests and answers cannot be matched.
     pub(super) fn is_mixed(&self) -> bool {
-        /// One in so many, and so many at least.
+        /// More than one in `EACH`, and at least `LEAST`.
         const EACH: u64 = 20;
         const LEAST: u64 = 3;
         self.crossed >= LEAST && self.crossed * EACH > self.count
     }
 
-    /// The wait that so many in a hundred did not exceed.
-    pub(crate) fn wait_of(&self, percent: u64) -> Duration {
+    /// The wait that `percent` of the turns did not exceed.
+    pub(crate) fn wait_quantile(&self, percent: u64) -> Duration {
         self.waits.quantile(percent)
     }
 }
@@ -109,10 +110,10 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn turn(wait: u64) -> Told {
-        Told {
+    fn turn(wait: u64) -> FinishedTurn {
+        FinishedTurn {
             number: 0,
-            at: Moment::now(),
+            at: CompactInstant::now(),
             request: Duration::from_millis(1),
             wait: Duration::from_millis(wait),
             on_path: Duration::ZERO,
@@ -135,6 +136,6 @@ mod tests {
         assert_eq!((tally.count, tally.crossed, tally.unanswered), (6, 1, 1));
         assert_eq!(tally.wait.total.get(), Duration::from_millis(32));
         assert_eq!(tally.answer.longest.get(), Duration::from_millis(2));
-        assert_eq!(tally.wait_of(50), Duration::from_millis(5));
+        assert_eq!(tally.wait_quantile(50), Duration::from_millis(5));
     }
 }

@@ -1,41 +1,44 @@
-//! Whether the receiver's window held a socket that had bytes to send.
+//! Whether the receiver's window limited a socket that had data to send.
 //!
-//! A look tells: the window is narrow, or the kernel counted time in which nothing else held the socket; and
-//! nothing was missing of what the receiver got. The kernel's count alone is too little: BBR learns the pace
-//! of a slow reader and keeps just below its window, for most of the time.
+//! A sample of TCP_INFO shows it: the window is narrow, or the kernel counted time limited by it;
+//! and no packet is missing at the receiver. The kernel's count alone is too low: BBR learns the
+//! pace of a slow reader and stays just below its window most of the time.
 
 use std::time::Duration;
 
 use crate::tcp_info::LinuxInfo;
 
-/// A window is narrow when it is less than this share of the widest that the receiver has announced. A
-/// program that reads what comes keeps it wide, however slow the path is: on one of 40 Mbit/s it was never
-/// less. One that reads 10 MB/s of a fast path is found at less in 97 looks of 100 and more.
+/// A window is narrow below this share of the widest that the receiver has announced. A program
+/// that reads all its data keeps the window wide, however slow the path is: at 40 Mbit/s it was
+/// never below this share. For a program that reads 10 MB/s from a fast path, at least 97 of 100
+/// samples are below it.
 const CLOSED_TO: f64 = 0.5;
 
-/// It is narrow as well when the congestion window would let more go, and the flight takes this share of
-/// it: what BBR does at the pace of a slow reader over a path of 40 ms. Under Linux's own widening of the
-/// window a path of 40 Mbit/s never fills more than two thirds of it.
+/// It is also narrow when the congestion window would allow more and the data in flight fills this
+/// share of it, which is how BBR behaves with a slow reader over a path of 40 ms. With Linux's
+/// automatic tuning, a path of 40 Mbit/s never fills more than two thirds of the window.
 const FILLED_TO: f64 = 0.75;
 
-/// It also holds the socket for all of a time of which the kernel counted this share. BBR shapes the rest
-/// of it by what it learned then. With all three, 69 to 96 of 100 ms that a slow reader over a path of
-/// 40 ms took are found to be its, with processors to spare or without; of a slow path's none, and of
-/// one that loses 2 % up to 4, before the window has opened.
+/// When the kernel counted this share of a blocked period as limited by the window, the whole
+/// period is charged to it: BBR paced the rest by what it had learned. With all three rules, 69 to
+/// 96 of every 100 ms that a slow reader took over a path of 40 ms are charged to it, on idle and
+/// busy machines. Of a slow path none is charged to the reader, and of a path that loses 2 % at
+/// most 4 ms, before the window has opened.
 const HELD_FOR: f64 = 0.5;
 
-/// What earlier looks at a socket that sends have shown of its peer's window.
+/// What earlier samples of a sending socket have shown of its peer's window.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// What the kernel had counted as held by it, and segments that were sent again.
+    /// Counters of the last sample: time limited by the window, and retransmitted segments.
     limited: Duration,
     sent_again: u32,
-    /// The widest that was announced, at any look.
+    /// The widest window announced in any sample.
     widest: u32,
 }
 
 impl Window {
-    /// Of the time in which the socket was blocked since the last look: what the window held.
+    /// The part of `blocked`, the time for which the socket was blocked since the last sample, in
+    /// which the window was the limit.
     pub(super) fn held(&mut self, blocked: Duration, sink: &LinuxInfo) -> Duration {
         let counted = sink.rx_window_limited.unwrap_or_default();
         let before = std::mem::replace(&mut self.limited, counted);
@@ -45,16 +48,16 @@ impl Window {
         let has_lost = sent_again > std::mem::replace(&mut self.sent_again, sent_again);
         let has_hole = sink.sacked.is_none_or(|sacked| sacked > 0);
         match (has_hole, has_lost) {
-            // What came after a hole waits in the receiver's buffer, whoever reads.
+            // Data after a missing packet waits in the receiver's buffer, whoever reads.
             (true, _) => Duration::ZERO,
-            // And for a moment longer when the hole has been filled: the window proves nothing.
+            // And for a short time after the packet has arrived: the window proves nothing.
             (false, true) => limited,
             (false, false) if is_held => blocked,
             (false, false) => limited,
         }
     }
 
-    /// What the window has held since the last look, as the kernel counts it.
+    /// Time limited by the window since the last sample, as the kernel counts it.
     pub(super) fn newly_limited(&mut self, sink: &LinuxInfo) -> Duration {
         let counted = sink.rx_window_limited.unwrap_or_default();
         counted.saturating_sub(std::mem::replace(&mut self.limited, counted))
@@ -90,7 +93,8 @@ mod tests {
         sink
     }
 
-    /// What is the receiver's of 100 ms that were blocked, after a look at a window of 400 kB.
+    /// The part of 100 ms blocked that is charged to the receiver, after a sample with a window of
+    /// 400 kB.
     fn by_window(sink: &LinuxInfo) -> Duration {
         Window { widest: 400_000, ..Window::default() }.held(ms(100), sink)
     }

@@ -1,7 +1,7 @@
-//! Looking for closed windows while bytes wait to be taken.
+//! Checks for closed receive windows while bytes wait to be written.
 //!
-//! No figure of the kernel's tells afterwards whether a window was closed or only small, and what a look at
-//! the end of the wait finds has opened again.
+//! Afterwards no counter of the kernel shows whether a window was closed or only small, and at the
+//! end of the wait it is open again.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use std::time::Instant;
 use tokio::time::Sleep;
 
 use super::leg::Side;
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 
-/// Looks at the windows of peers that have taken nothing for a while. It has a timer only while bytes
-/// wait, and sets it some times a second at most.
+/// Samples the windows of peers that have accepted nothing for a while. It has a timer only while
+/// bytes wait, and sets it a few times a second at most.
 #[derive(Default)]
 pub(super) struct WindowWatch(Option<Pin<Box<Sleep>>>);
 
@@ -34,7 +34,7 @@ impl WindowWatch {
             {
                 return;
             }
-            let next = next_look(client, upstream).map(|at| Instant::from(at).into());
+            let next = next_sample(client, upstream).map(|at| Instant::from(at).into());
             match (&mut self.0, next) {
                 (_, None) => {
                     self.0 = None;
@@ -47,14 +47,14 @@ impl WindowWatch {
     }
 }
 
-/// Looks where it is time to; when the next look is due.
-fn next_look(client: &mut Side<'_>, upstream: &mut Side<'_>) -> Option<Moment> {
-    let now = Moment::now();
-    let looks = [
-        client.state.meter.look_at_window(client.stream, now),
-        upstream.state.meter.look_at_window(upstream.stream, now),
+/// Takes the samples that are due; returns when the next one is.
+fn next_sample(client: &mut Side<'_>, upstream: &mut Side<'_>) -> Option<CompactInstant> {
+    let now = CompactInstant::now();
+    let due = [
+        client.state.meter.sample_window(client.stream, now),
+        upstream.state.meter.sample_window(upstream.stream, now),
     ];
-    looks.into_iter().flatten().min()
+    due.into_iter().flatten().min()
 }
 
 impl Side<'_> {

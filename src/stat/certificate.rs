@@ -1,4 +1,4 @@
-//! What a certificate says (RFC 5280).
+//! Reads certificates (RFC 5280).
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use x509_cert::time::Time;
 
 use crate::record::stat::Certificate;
 
-/// What it says; `None` for what is no certificate.
+/// Reads a certificate; `None` if it is malformed.
 pub(super) fn read(der: &CertificateDer<'_>) -> Option<Certificate> {
     let certificate = x509_cert::Certificate::from_der(der).ok()?;
     let tbs = certificate.tbs_certificate();
@@ -42,7 +42,7 @@ fn name(name: &GeneralName) -> Option<String> {
     }
 }
 
-/// Whether its issuer is its subject.
+/// Whether the issuer is the subject.
 pub(super) fn signs_itself(der: &CertificateDer<'_>) -> bool {
     let certificate = x509_cert::Certificate::from_der(der);
     certificate.is_ok_and(|certificate| {
@@ -51,7 +51,7 @@ pub(super) fn signs_itself(der: &CertificateDer<'_>) -> bool {
     })
 }
 
-/// Whether it is valid now.
+/// Checks the validity period.
 pub(super) fn check_validity(
     der: &CertificateDer<'_>,
     now: UnixTime,

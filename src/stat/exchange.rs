@@ -1,4 +1,4 @@
-//! One request and its response: dial, TLS, HTTP, and the account of it.
+//! One request and its response: dial, TLS, HTTP, and their record.
 
 use std::fs::File;
 use std::future::{Future, pending};
@@ -16,10 +16,10 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::failure::{Failure, of_http, of_stream};
+use super::failure::{Failure, from_http_error, from_stream_error};
 use super::http::Connection;
 use super::request::{Form, Request};
-use super::stream::{FirstBytes, Held, Stream, Watched};
+use super::stream::{FirstByteStream, FirstBytes, SharedConn, Stream};
 use super::{Client, save};
 use crate::clock;
 use crate::conn::{Conn, Epoch};
@@ -27,31 +27,31 @@ use crate::dial::{self, DialLog, LeadsTo, Limits};
 use crate::failure;
 use crate::fault::Fault;
 use crate::foreign;
-use crate::judge::{Course as SetUp, Setup, of_exchange, of_upstream};
+use crate::judge::{Setup, SetupInput, exchange_verdict, upstream_warnings};
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
 use crate::record::{By, How, Outcome, Report};
-use crate::relay::{Pulse, Story};
+use crate::relay::{StallDetector, TimeBreakdown};
 
-/// An exchange that is over.
-pub(super) struct Done {
+/// A finished exchange.
+pub(super) struct FinishedExchange {
     pub(super) exchange: Exchange,
-    /// The request that its response asks for.
+    /// The next request, if the response redirects.
     pub(super) next: Option<Request>,
-    /// The file that has its body.
+    /// The file with its body.
     pub(super) saved_to: Option<PathBuf>,
 }
 
-/// What is done about a redirect.
+/// How to treat a redirect.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Redirects {
-    /// It is a response like others.
+    /// Like any other response.
     Shown,
     Followed,
-    /// It is an error: there were enough of them.
+    /// As an error: the maximum number of redirects is reached.
     Exhausted,
 }
 
-/// A time that may not be passed.
+/// A deadline and its error.
 #[derive(Clone, Copy)]
 struct Deadline {
     at: Instant,
@@ -59,28 +59,28 @@ struct Deadline {
     text: &'static str,
 }
 
-/// How an exchange goes on. It is filled on the way, so that it is complete also when the exchange
-/// fails in the middle.
-struct Course {
+/// The state of an exchange. It is filled step by step, so that it is complete even if the exchange
+/// fails.
+struct ExchangeState {
     epoch: Epoch,
-    dialled: DialLog,
-    /// While dialling: what is being done.
+    dial_log: DialLog,
+    /// The current phase of dialling.
     dialling: Phase,
     /// When the target was reached.
     connected: Option<Instant>,
-    /// When it took requests: after the TLS handshake, where there is one.
+    /// When it was ready for the request: after the TLS handshake, if there is one.
     ready: Option<Instant>,
-    /// What comes first, under TLS.
+    /// First bytes received, under TLS.
     first_raw: Arc<FirstBytes>,
-    /// What comes first of HTTP.
+    /// First bytes received of HTTP.
     first: Arc<FirstBytes>,
     last_byte: Option<Instant>,
-    connection: Option<Held>,
+    connection: Option<SharedConn>,
     report: Option<Report>,
-    /// The longest time in which its socket took no more.
+    /// The longest wait for a closed window.
     longest_closed: Duration,
-    /// What its time was spent on from connecting on.
-    story: Option<Story>,
+    /// What the time since connecting was spent on.
+    breakdown: Option<TimeBreakdown>,
     tls: Option<Tls>,
     status: Option<u16>,
     version: Option<Version>,
@@ -96,10 +96,10 @@ impl Client {
         request: &Request,
         redirects: Redirects,
         max_time: Option<Instant>,
-    ) -> Done {
-        let mut course = Course {
+    ) -> FinishedExchange {
+        let mut state = ExchangeState {
             epoch: Epoch::now(),
-            dialled: DialLog::default(),
+            dial_log: DialLog::default(),
             dialling: Phase::Resolve,
             connected: None,
             ready: None,
@@ -109,7 +109,7 @@ impl Client {
             connection: None,
             report: None,
             longest_closed: Duration::ZERO,
-            story: None,
+            breakdown: None,
             tls: None,
             status: None,
             version: None,
@@ -123,32 +123,32 @@ impl Client {
             code: "MAX_TIME",
             text: "the time limit was reached",
         });
-        let pulse = Arc::new(Pulse::default());
+        let stall_detector = Arc::new(StallDetector::default());
         let result = tokio::select! {
-            // The pulse beats before there is anything to wait for.
+            // The detector must run before anything is waited for.
             biased;
-            never = pulse.keep_beating() => never,
-            result = course.run(self, request, redirects, max_time, &pulse) => result,
+            never = stall_detector.run_forever() => never,
+            result = state.run(self, request, redirects, max_time, &stall_detector) => result,
         };
-        let ended = course.last_byte.unwrap_or_else(Instant::now);
-        if let Some(connection) = course.connection.take() {
-            course.story = course.story.or_else(|| connection.end());
+        let ended = state.last_byte.unwrap_or_else(Instant::now);
+        if let Some(connection) = state.connection.take() {
+            state.breakdown = state.breakdown.or_else(|| connection.end());
             if let Some((report, longest_closed)) = connection.close() {
-                (course.report, course.longest_closed) = (Some(report), longest_closed);
+                (state.report, state.longest_closed) = (Some(report), longest_closed);
             }
         }
-        course.into_done(request, result.err(), ended)
+        state.into_finished(request, result.err(), ended)
     }
 }
 
-impl Course {
+impl ExchangeState {
     async fn run(
         &mut self,
         client: &Client,
         request: &Request,
         redirects: Redirects,
         max_time: Option<Deadline>,
-        pulse: &Arc<Pulse>,
+        stall_detector: &Arc<StallDetector>,
     ) -> Result<(), Failure> {
         let timeout = client.settings.connect_timeout;
         let connect_time = Deadline {
@@ -158,29 +158,30 @@ impl Course {
         };
         let (conn, form) = self.dial(client, request, timeout, max_time).await?;
         self.connected = Some(Instant::now());
-        let held = Held::new(conn, pulse);
-        self.connection = Some(held.clone());
+        let conn_handle = SharedConn::new(conn, stall_detector);
+        self.connection = Some(conn_handle.clone());
         if !request.url.is_secure() {
             self.ready = self.connected;
-            held.begin();
-            let asking = self.ask(client, request, held.clone(), form, redirects);
-            let asking = watched(&held, asking);
+            conn_handle.begin();
+            let asking = self.ask(client, request, conn_handle.clone(), form, redirects);
+            let asking = watched(&conn_handle, asking);
             within(max_time, asking).await?.leave().await;
             return Ok(());
         }
         let soonest = max_time.filter(|max| max.at < connect_time.at).unwrap_or(connect_time);
-        let stream = within(Some(soonest), self.secure(client, request, held.clone())).await?;
+        let stream =
+            within(Some(soonest), self.secure(client, request, conn_handle.clone())).await?;
         self.ready = Some(Instant::now());
-        held.begin();
+        conn_handle.begin();
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let form = if is_http2 { Form::Http2 } else { form };
-        let asking = watched(&held, self.ask(client, request, stream, form, redirects));
+        let asking = watched(&conn_handle, self.ask(client, request, stream, form, redirects));
         within(max_time, asking).await?.leave().await;
         Ok(())
     }
 
-    /// Connects to the target, perhaps through a parent proxy. The way in which the request then
-    /// names its target depends on that.
+    /// Connects to the target, perhaps through a parent proxy, which determines the form of the
+    /// request target.
     async fn dial(
         &mut self,
         client: &Client,
@@ -190,16 +191,16 @@ impl Course {
     ) -> Result<(Conn<tokio::net::TcpStream>, Form), Failure> {
         let url = &request.url;
         let dialler = client.dialler();
-        let (anywhere, any_name) = (|_| None, || None);
+        let (anywhere, any_name) = (|_| Ok(()), || Ok(()));
         let limits = Limits {
             timeout,
             hops: None,
             client: None,
-            refuse: &anywhere,
-            refuse_name: &any_name,
-            refuse_parent: &anywhere,
+            check_address: &anywhere,
+            check_name: &any_name,
+            check_parent: &anywhere,
         };
-        let mut abandoned = pin!(async {
+        let mut cancelled = pin!(async {
             match max_time {
                 Some(Deadline { at, code, text }) => {
                     tokio::time::sleep_until(at.into()).await;
@@ -212,8 +213,8 @@ impl Course {
             }
         });
         let (target, via, in_http) = (url.target(), client.via(url), !url.is_secure());
-        let log = &mut self.dialled;
-        let dialling = dialler.dial(target, via, in_http, limits, log, abandoned.as_mut());
+        let log = &mut self.dial_log;
+        let dialling = dialler.dial(target, via, in_http, limits, log, cancelled.as_mut());
         let dialled = dialling.await.map_err(|failure| {
             if failure.phase == crate::record::Phase::Connect {
                 self.dialling = Phase::Connect;
@@ -221,7 +222,7 @@ impl Course {
             Failure::from(failure)
         })?;
         self.dialling = Phase::Connect;
-        let failed = self.dialled.winner().map_or(0, |(_, failed)| failed);
+        let failed = self.dial_log.winner().map_or(0, |(_, failed)| failed);
         let mut conn = Conn::builder()
             .epoch(self.epoch)
             .reconnects(u32::try_from(failed).unwrap_or(u32::MAX))
@@ -231,7 +232,7 @@ impl Course {
             LeadsTo::Parent(via) => Form::Absolute(via.authorization()),
             LeadsTo::Tunnel(tunnel) => {
                 let (stream, meter) = conn.parts();
-                let opened = tunnel.open(stream, meter, &mut self.dialled, abandoned).await;
+                let opened = tunnel.open(stream, meter, &mut self.dial_log, cancelled).await;
                 if let Err(failure) = opened {
                     self.report = Some(conn.close());
                     return Err(failure.into());
@@ -246,8 +247,8 @@ impl Course {
         &mut self,
         client: &Client,
         request: &Request,
-        held: Held,
-    ) -> Result<TlsStream<Watched>, Failure> {
+        conn_handle: SharedConn,
+    ) -> Result<TlsStream<FirstByteStream>, Failure> {
         let failed = |text: String| Failure::new(Outcome::Error, "TLS_FAILED", text);
         let name = ServerName::try_from(request.url.target().host());
         let name =
@@ -259,15 +260,15 @@ impl Course {
         let config = client.identity.config(alpn);
         let (config, verifier) = config.map_err(|error| failed(error.to_string()))?;
         let connector = TlsConnector::from(Arc::new(config));
-        let (stream, first) = Watched::new(held);
+        let (stream, first) = FirstByteStream::new(conn_handle);
         self.first_raw = first;
         let connected = connector.connect(name.clone(), stream).await;
         let connection = connected.as_ref().ok().map(|stream| stream.get_ref().1);
         self.tls = Some(verifier.tls(&name, connection));
-        connected.map_err(|error| of_stream(&error))
+        connected.map_err(|error| from_stream_error(&error))
     }
 
-    /// Sends the request and reads the response to its end; the connection is still to be left.
+    /// Sends the request and reads the response to its end, without closing the connection.
     async fn ask(
         &mut self,
         client: &Client,
@@ -281,16 +282,16 @@ impl Course {
             let text = format!("the request cannot be written: {error}");
             Failure::new(Outcome::Error, "HTTP_REQUEST", text)
         })?;
-        let (stream, first) = Watched::new(stream);
+        let (stream, first) = FirstByteStream::new(stream);
         if !is_http2 {
-            // In HTTP/2 the server's first bytes are no response.
+            // In HTTP/2 the server's first bytes are not the response.
             self.first = first;
         }
         let mut connection = Connection::open(stream, is_http2).await?;
         let (head, body) = connection.send(message).await?.into_parts();
         self.first.at.get_or_init(Instant::now);
-        if let Some(held) = &self.connection {
-            held.answered();
+        if let Some(conn_handle) = &self.connection {
+            conn_handle.answered();
         }
         self.status = Some(head.status.as_u16());
         self.version = Some(head.version);
@@ -313,16 +314,16 @@ impl Course {
         }
         self.receive(body, file).await?;
         self.last_byte = Some(Instant::now());
-        if let Some(held) = &self.connection {
-            self.story = held.end();
-            held.look();
+        if let Some(conn_handle) = &self.connection {
+            self.breakdown = conn_handle.end();
+            conn_handle.look();
         }
         Ok(connection)
     }
 
     async fn receive(&mut self, mut body: Incoming, mut file: Option<File>) -> Result<(), Failure> {
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| of_http(&error))?;
+            let frame = frame.map_err(|error| from_http_error(&error))?;
             let Some(data) = frame.data_ref() else { continue };
             self.body_bytes += data.len() as u64;
             if let Some(file) = &mut file {
@@ -338,7 +339,7 @@ impl Course {
         self.first.at.get().copied().filter(|_| !is_other)
     }
 
-    /// What comes instead of HTTP, or of TLS, explains why an exchange failed.
+    /// Explains a failure by what was received instead of HTTP or TLS.
     fn explained(&self, failure: Failure) -> Failure {
         let failure = failure.explained_by(self.report.as_ref());
         if self.status.is_some() || failure.outcome == Outcome::Timeout {
@@ -360,8 +361,8 @@ impl Course {
             _ if is_tls_expected => "TLS_MALFORMED",
             _ => "HTTP_MALFORMED",
         };
-        // It answers itself, unless it has opened a tunnel to the server.
-        let is_parent = self.dialled.via().is_some() && self.dialled.tunnelled().is_none();
+        // Without an open tunnel, the parent proxy itself has answered.
+        let is_parent = self.dial_log.via().is_some() && self.dial_log.tunnelled().is_none();
         let peer = if is_parent { dial::PARENT } else { "the server" };
         Failure::new(Outcome::Protocol, code, foreign::sentence(peer, &first, expected))
     }
@@ -381,15 +382,20 @@ impl Course {
             start.map(|start| end.unwrap_or(ended).saturating_duration_since(start))
         };
         Phases {
-            resolve: self.dialled.resolve(),
-            connect: self.dialled.connect(),
+            resolve: self.dial_log.resolve(),
+            connect: self.dial_log.connect(),
             tls: from(self.connected.filter(|_| is_secure), self.ready),
             server: from(self.ready, first_byte),
             transfer: from(first_byte, None),
         }
     }
 
-    fn into_done(self, request: &Request, failure: Option<Failure>, ended: Instant) -> Done {
+    fn into_finished(
+        self,
+        request: &Request,
+        failure: Option<Failure>,
+        ended: Instant,
+    ) -> FinishedExchange {
         let url = &request.url;
         let upstream = self.report.as_ref();
         let failure = failure.map(|failure| self.explained(failure));
@@ -399,33 +405,33 @@ impl Course {
             error: failure.as_ref().map(|failure| failure.fault.text.to_string()),
             error_code: failure.as_ref().map(|failure| failure.fault.code.to_string()),
         };
-        let attempts = self.dialled.attempts(upstream);
-        let warnings = of_upstream(upstream, &attempts, self.longest_closed);
-        let verdict = self.story.as_ref().zip(upstream).and_then(|(story, leg)| {
-            let setup = Setup::of(&SetUp {
-                total: Some(story.began().saturating_since(self.epoch.start())),
+        let attempts = self.dial_log.attempts(upstream);
+        let warnings = upstream_warnings(upstream, &attempts, self.longest_closed);
+        let verdict = self.breakdown.as_ref().zip(upstream).and_then(|(breakdown, leg)| {
+            let setup = Setup::new(&SetupInput {
+                total: Some(breakdown.began().saturating_since(self.epoch.start())),
                 request: None,
                 until_first_byte: None,
-                dialled: &self.dialled,
+                dial_log: &self.dial_log,
                 attempts: &attempts,
                 upstream: Some(leg),
             });
-            of_exchange(&setup, story, leg)
+            exchange_verdict(&setup, breakdown, leg)
         });
         let exchange = Exchange {
             url: url.to_string(),
             target: url.target().to_string(),
             target_host: url.target().host(),
             target_port: url.target().port(),
-            via: self.dialled.via(),
+            via: self.dial_log.via(),
             outcome: failure.map_or(Outcome::Ok, |failure| failure.outcome),
             opened_at: self.epoch.unix_nanos(self.epoch.start()),
             closed_at: closed.unwrap_or_else(|| self.epoch.unix_nanos(ended.into())),
             duration: ended.saturating_duration_since(self.epoch.start().into()),
             phases: self.phases(url.is_secure(), ended),
-            resolve_source: self.dialled.source(),
+            resolve_source: self.dial_log.source(),
             attempts,
-            attempts_omitted: self.dialled.attempts_omitted(),
+            attempts_omitted: self.dial_log.attempts_omitted(),
             ending,
             verdict,
             tls: self.tls,
@@ -440,20 +446,20 @@ impl Course {
             warnings,
             upstream: self.report,
         };
-        Done { exchange, next: self.next, saved_to: self.saved_to }
+        FinishedExchange { exchange, next: self.next, saved_to: self.saved_to }
     }
 }
 
-/// What is done while the peer's window is watched.
-async fn watched<T>(held: &Held, work: impl Future<Output = T>) -> T {
+/// Runs `work` while the peer's window is watched.
+async fn watched<T>(conn_handle: &SharedConn, work: impl Future<Output = T>) -> T {
     tokio::select! {
         biased;
         result = work => result,
-        never = held.watch_window() => match never {},
+        never = conn_handle.watch_window() => match never {},
     }
 }
 
-/// What is done before its time is over.
+/// Runs `work` with a deadline.
 async fn within<T>(
     deadline: Option<Deadline>,
     work: impl Future<Output = Result<T, Failure>>,
@@ -472,7 +478,7 @@ fn headers(headers: &HeaderMap) -> Vec<Header> {
     headers.iter().map(header).collect()
 }
 
-/// As it stands on the wire; HTTP/2 has no minor version.
+/// The version as on the wire; HTTP/2 has no minor version.
 fn version_name(version: Version) -> String {
     match version {
         Version::HTTP_2 => "HTTP/2".to_owned(),

@@ -1,4 +1,4 @@
-//! Why an exchange failed, as its record says it.
+//! Why an exchange failed, for its record.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use crate::failure;
 use crate::fault::Fault;
 use crate::record::{Outcome, Report};
 
-/// The code of failures that only hyper's words tell of.
+/// The code of failures that only hyper's error text describes.
 const HTTP_FAILED: &str = "HTTP_FAILED";
 
 /// Why an exchange failed.
@@ -28,14 +28,14 @@ impl Failure {
         Self { outcome, fault: Fault { code: code.into(), text: text.into() } }
     }
 
-    /// What happened to the socket explains what HTTP does not: hyper keeps HTTP/2's errors of the
-    /// connection to itself.
+    /// Explains a failure by the error of the socket: hyper does not expose connection errors in
+    /// HTTP/2.
     pub(super) fn explained_by(self, report: Option<&Report>) -> Self {
         if self.fault.code != HTTP_FAILED {
             return self;
         }
         let Some(report) = report else { return self };
-        // Whichever came first took the error: the socket tells it once.
+        // The socket reports its error once, to a read or a write.
         let reading = report.rx_err_code.as_ref().zip(report.rx_err.as_ref());
         let writing = report.tx_err_code.as_ref().zip(report.tx_err.as_ref());
         match reading.or(writing) {
@@ -47,7 +47,7 @@ impl Failure {
         }
     }
 
-    /// The server ended the connection before it had said everything.
+    /// The server ended the connection before the response was complete.
     pub(super) fn cut_off() -> Self {
         Self::new(Outcome::Error, "EOF", "the server closed the connection too early")
     }
@@ -60,10 +60,10 @@ impl From<failure::Failure> for Failure {
     }
 }
 
-/// An error of a socket's or a file's.
+/// An error of a socket or a file.
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Self { outcome: Outcome::of_error(&fault.code), fault }
+        Self { outcome: Outcome::from_error_code(&fault.code), fault }
     }
 }
 
@@ -73,22 +73,22 @@ impl From<&io::Error> for Failure {
     }
 }
 
-/// An error of the connection's, or of TLS on it.
-pub(super) fn of_stream(error: &io::Error) -> Failure {
+/// An error of the connection, or of TLS on it.
+pub(super) fn from_stream_error(error: &io::Error) -> Failure {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(error) => of_tls(error),
+        Some(error) => from_tls_error(error),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::cut_off(),
         None => Failure::from(error),
     }
 }
 
-/// An error of hyper's, or of what is under it.
-pub(super) fn of_http(error: &hyper::Error) -> Failure {
+/// An error of hyper, or of the layers below it.
+pub(super) fn from_http_error(error: &hyper::Error) -> Failure {
     let mut reason = None;
     let mut cause = error.source();
     while let Some(next) = cause {
         if let Some(error) = next.downcast_ref() {
-            return of_stream(error);
+            return from_stream_error(error);
         }
         reason = Some(next.to_string());
         cause = next.source();
@@ -107,11 +107,11 @@ pub(super) fn of_http(error: &hyper::Error) -> Failure {
     Failure::new(Outcome::Error, HTTP_FAILED, text)
 }
 
-fn of_tls(error: &rustls::Error) -> Failure {
+fn from_tls_error(error: &rustls::Error) -> Failure {
     use rustls::Error::*;
     match error {
         InvalidCertificate(error) => {
-            Failure { outcome: Outcome::Error, fault: of_certificate(error) }
+            Failure { outcome: Outcome::Error, fault: from_certificate_error(error) }
         }
         AlertReceived(alert) => {
             let name = alert.as_str().unwrap_or("unknown");
@@ -131,7 +131,7 @@ fn of_tls(error: &rustls::Error) -> Failure {
 }
 
 /// Why a certificate is not trusted.
-pub(super) fn of_certificate(error: &CertificateError) -> Fault {
+pub(super) fn from_certificate_error(error: &CertificateError) -> Fault {
     use CertificateError::*;
     let (code, text) = match error {
         Expired | ExpiredContext { .. } => ("CERT_EXPIRED", "the certificate has expired"),

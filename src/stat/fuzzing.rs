@@ -1,15 +1,15 @@
-//! What servers say to `stat`, fuzzed.
+//! Fuzzing of what servers send to `stat`.
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::{Url, certificate as certificates, save};
 
-/// A Content-Disposition field: whatever it says, the file's name leads nowhere else.
+/// A Content-Disposition field: the file name must not leave the directory.
 pub fn content_disposition(bytes: &[u8]) {
     save::check(&String::from_utf8_lossy(bytes));
 }
 
-/// A Location field: what is followed is a URL that can be asked for.
+/// A Location field: a redirect must lead to a valid URL.
 pub fn location(bytes: &[u8]) {
     let Ok(base) = "http://user@example.com/a/b?c".parse::<Url>() else { return };
     if let Ok(url) = base.join(&String::from_utf8_lossy(bytes)) {
@@ -18,7 +18,7 @@ pub fn location(bytes: &[u8]) {
     }
 }
 
-/// A certificate, before anybody has vouched for it.
+/// A certificate that was not verified.
 pub fn certificate(bytes: &[u8]) {
     let der = CertificateDer::from(bytes);
     let is_read = certificates::read(&der).is_some();

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 over a connection that is there.
+//! HTTP/1.1 and HTTP/2 over an established connection.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::failure::{Failure, of_http};
-use super::stream::Watched;
+use super::failure::{Failure, from_http_error};
+use super::stream::FirstByteStream;
 
-/// How long we may take to say goodbye (`GOAWAY`, `close_notify`, our FIN); nobody answers it.
+/// Maximum time to close a connection in an orderly way (`GOAWAY`, `close_notify`, FIN), which the
+/// server does not answer.
 const GOODBYE: Duration = Duration::from_millis(200);
 
-/// A connection that takes requests.
+/// A connection for requests.
 pub(super) struct Connection {
     sender: Sender,
-    /// What moves its bytes.
+    /// The task that drives the connection.
     driver: AbortOnDropHandle<hyper::Result<()>>,
 }
 
@@ -28,21 +29,21 @@ enum Sender {
 }
 
 impl Connection {
-    pub(super) async fn open(stream: Watched, is_http2: bool) -> Result<Self, Failure> {
+    pub(super) async fn open(stream: FirstByteStream, is_http2: bool) -> Result<Self, Failure> {
         let stream = TokioIo::new(stream);
         let (sender, driver) = if is_http2 {
             let handshake = http2::handshake(TokioExecutor::new(), stream).await;
-            let (sender, driver) = handshake.map_err(|error| of_http(&error))?;
+            let (sender, driver) = handshake.map_err(|error| from_http_error(&error))?;
             (Sender::Http2(sender), tokio::spawn(driver))
         } else {
             let handshake = http1::handshake(stream).await;
-            let (sender, driver) = handshake.map_err(|error| of_http(&error))?;
+            let (sender, driver) = handshake.map_err(|error| from_http_error(&error))?;
             (Sender::Http1(sender), tokio::spawn(driver))
         };
         Ok(Self { sender, driver: AbortOnDropHandle::new(driver) })
     }
 
-    /// Ready with the head of the final response.
+    /// Sends a request; returns the head of the final response.
     pub(super) async fn send(
         &mut self,
         message: Request<Full<Bytes>>,
@@ -53,19 +54,19 @@ impl Connection {
         };
         match response {
             Ok(response) => Ok(response),
-            // The connection broke before it took the request: what drives it knows why.
+            // The connection broke before the request was sent: the driver has the error.
             Err(error) if error.is_canceled() => {
                 let ended = tokio::time::timeout(GOODBYE, &mut self.driver).await;
                 match ended {
-                    Ok(Ok(Err(cause))) => Err(of_http(&cause)),
-                    _ => Err(of_http(&error)),
+                    Ok(Ok(Err(cause))) => Err(from_http_error(&cause)),
+                    _ => Err(from_http_error(&error)),
                 }
             }
-            Err(error) => Err(of_http(&error)),
+            Err(error) => Err(from_http_error(&error)),
         }
     }
 
-    /// Ends it as its protocols ask for.
+    /// Closes the connection in an orderly way.
     pub(super) async fn leave(self) {
         let Self { sender, driver } = self;
         drop(sender);

@@ -37,7 +37,7 @@ use crate::clock;
 use crate::dial::{Dialler, Family, Via};
 use crate::record::{self, stat::Stat};
 use crate::socket_options::Outgoing;
-use exchange::{Done, Redirects};
+use exchange::{FinishedExchange, Redirects};
 use request::Request;
 use tls::Identity;
 pub use url::{ParseUrlError, Url};
@@ -45,56 +45,56 @@ pub use url::{ParseUrlError, Url};
 /// Redirects that are followed one after the other.
 const MOST_REDIRECTS: usize = 10;
 
-/// What is asked for, and how.
+/// Settings of a request.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// What is asked for.
+    /// The URL to fetch.
     pub url: Url,
-    /// The method. `GET`, or `POST` with a body.
+    /// The method. Default: `GET`, or `POST` with a body.
     pub method: Option<Method>,
-    /// Header fields in addition to ours, or in their place.
+    /// Additional header fields; they replace default ones of the same name.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The request's body. None.
+    /// The request's body. Default: none.
     pub body: Option<Bytes>,
-    /// Whether redirects are followed, 10 at most. No.
+    /// Whether to follow redirects, at most 10. Default: no.
     pub follow: bool,
-    /// Whether certificates that are not trusted are taken. No.
+    /// Whether to skip certificate verification. Default: no.
     pub insecure: bool,
-    /// A PEM file of the certificates that are trusted in place of the machine's own. None.
+    /// A PEM file of trusted certificates that replace the system's. Default: none.
     pub cacert: Option<PathBuf>,
-    /// A PEM file with the client's certificate and its private key. None.
+    /// A PEM file with a client certificate and its private key. Default: none.
     pub client_cert: Option<PathBuf>,
-    /// Whether HTTP/2 is not offered. It is.
+    /// Whether to offer only HTTP/1.1. Default: no.
     pub http1_only: bool,
-    /// Which addresses are dialled. Those of both families.
+    /// Address families to dial. Default: both.
     pub family: Family,
-    /// The parent proxy for `http` URLs. None.
+    /// Parent proxy for `http` URLs. Default: none.
     pub http_via: Option<Via>,
-    /// The parent proxy for `https` URLs. None.
+    /// Parent proxy for `https` URLs. Default: none.
     pub https_via: Option<Via>,
-    /// Longest time for the look-up, all attempts, a parent proxy's answer and the TLS handshake
-    /// together. 10 s.
+    /// Maximum time for name resolution, all attempts, a parent proxy's answer and the TLS
+    /// handshake together. Default: 10 s.
     pub connect_timeout: Duration,
-    /// Longest time for all of it, redirects included. Without a limit.
+    /// Maximum total time, including redirects. Default: no limit.
     pub max_time: Option<Duration>,
-    /// Where the body goes. Nowhere.
+    /// Where to write the body. Default: it is discarded.
     pub save: Save,
-    /// This run, in every record.
+    /// Identifier of this run in every record. Default: a new UUIDv7.
     pub run_id: Uuid,
 }
 
-/// Where a body goes.
+/// Where to write a body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Save {
-    /// It is thrown away.
+    /// Discard it.
     #[default]
     Nothing,
-    /// To this file; what was in it is lost.
+    /// To this file, which is overwritten.
     To(PathBuf),
-    /// To a new file in the present directory, under the name that the server gives it or that the
-    /// URL ends with.
+    /// To a new file in the current directory, with the name that the server gives, or the last
+    /// segment of the URL.
     UnderItsName,
 }
 
@@ -122,8 +122,8 @@ impl Settings {
     }
 }
 
-/// Why nothing can be asked for: a file of certificates that cannot be read, or a file for the body
-/// that cannot be written.
+/// Why a client cannot be created: a file of certificates cannot be read, or the file for the body
+/// cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetupError(String);
 
@@ -135,7 +135,7 @@ impl fmt::Display for SetupError {
 
 impl std::error::Error for SetupError {}
 
-/// What asks for a URL, once or several times.
+/// Fetches a URL, once or several times.
 #[derive(Debug)]
 pub struct Client {
     settings: Settings,
@@ -144,12 +144,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the certificates that are named.
+    /// Creates a client and reads its certificates.
     ///
     /// # Errors
     ///
-    /// One of their files cannot be read, or has nothing to the purpose; or the file for the body
-    /// cannot be written.
+    /// A file of certificates cannot be read or contains none, or the file for the body cannot be
+    /// written.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         save::check_writable(&settings.save).map_err(SetupError)?;
         let identity = Identity::new(&settings)?;
@@ -157,27 +157,27 @@ impl Client {
         Ok(Self { settings, identity, host })
     }
 
-    /// Asks for the URL, over a new connection and with a new look-up. What goes wrong is in the
-    /// record. `seq` is the number of the repetition.
+    /// Fetches the URL over a new connection, with a new look-up. Errors are in the record. `seq`
+    /// is the number of the repetition.
     pub async fn fetch(&self, seq: u64) -> Stat {
         let settings = &self.settings;
         let mut request = Request::new(settings);
         let mut redirects = Vec::new();
-        // The machine's certificates are read before the clock runs.
+        // The system's certificates are read before the clock starts.
         self.prepare(&request);
         let deadline = settings.max_time.map(|time| clock::after(Instant::now(), time));
-        let Done { exchange, saved_to, .. } = loop {
+        let FinishedExchange { exchange, saved_to, .. } = loop {
             let about_one = match settings.follow {
                 false => Redirects::Shown,
                 true if redirects.len() < MOST_REDIRECTS => Redirects::Followed,
                 true => Redirects::Exhausted,
             };
-            let mut done = self.exchange(&request, about_one, deadline).await;
-            match done.next.take() {
+            let mut finished = self.exchange(&request, about_one, deadline).await;
+            match finished.next.take() {
                 Some(next) => request = next,
-                None => break done,
+                None => break finished,
             }
-            redirects.push(done.exchange);
+            redirects.push(finished.exchange);
             self.prepare(&request);
         };
         Stat {
@@ -199,12 +199,12 @@ impl Client {
         }
     }
 
-    /// A new one each time: it remembers what it looked up.
+    /// Created anew for each exchange, because it caches look-ups.
     fn dialler(&self) -> Dialler {
         Dialler::new(self.settings.family, Outgoing::default())
     }
 
-    /// The parent proxy for this URL.
+    /// The parent proxy for a URL.
     fn via(&self, url: &Url) -> Option<&Via> {
         let Settings { http_via, https_via, .. } = &self.settings;
         if url.is_secure() { https_via.as_ref() } else { http_via.as_ref() }

@@ -1,4 +1,4 @@
-//! What is asked for, and what is asked for next when a response redirects.
+//! The request, and the next request after a redirect.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -16,10 +16,10 @@ use crate::secret::Secret;
 
 const OUR_NAME: &str = concat!("conniver/", env!("CARGO_PKG_VERSION"));
 
-/// Fields that are for one server alone.
+/// Header fields that are only for the original server.
 const SECRETS: [HeaderName; 4] = [AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION];
 
-/// Fields that speak of the request's body.
+/// Header fields that describe the request's body.
 const OF_THE_BODY: [HeaderName; 4] =
     [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING];
 
@@ -27,13 +27,13 @@ const OF_THE_BODY: [HeaderName; 4] =
 pub(super) enum Form {
     /// HTTP/1 to the server itself (RFC 9112 section 3.2.1).
     Origin,
-    /// HTTP/1 to a parent proxy (section 3.2.2), with what Proxy-Authorization says.
+    /// HTTP/1 to a parent proxy (section 3.2.2), with the value of Proxy-Authorization.
     Absolute(Option<Secret>),
     /// HTTP/2 (RFC 9113 section 8.3.1).
     Http2,
 }
 
-/// A field's value that is not shown.
+/// A header value that is not logged.
 fn secret(value: &[u8]) -> Result<HeaderValue, http::Error> {
     let mut value = HeaderValue::from_bytes(value)?;
     value.set_sensitive(true);
@@ -75,7 +75,7 @@ impl Request {
         Self { url: settings.url.clone(), method, headers, body }
     }
 
-    /// The host that the server is told.
+    /// The value of the Host field.
     pub(super) fn host(&self) -> String {
         match self.headers.get(HOST) {
             Some(host) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
@@ -83,7 +83,7 @@ impl Request {
         }
     }
 
-    /// The message that goes out.
+    /// The message to send.
     pub(super) fn message(&self, form: Form) -> Result<http::Request<Full<Bytes>>, http::Error> {
         let mut headers = self.headers.clone();
         if let Some(authorization) = self.url.authorization() {
@@ -91,7 +91,7 @@ impl Request {
         }
         let host = self.host();
         let path = self.url.origin_form();
-        // In HTTP/2 the URI says it.
+        // In HTTP/2 the URI has the host.
         match form {
             Form::Http2 => _ = headers.remove(HOST),
             _ => _ = headers.insert(HOST, host.as_str().try_into()?),
@@ -120,8 +120,7 @@ impl Request {
         Ok(message)
     }
 
-    /// The request that a response asks for in its turn (RFC 9110 section 15.4); `None` where it
-    /// asks for none.
+    /// The next request, if a response redirects (RFC 9110 section 15.4).
     pub(super) fn redirected(
         &self,
         status: StatusCode,

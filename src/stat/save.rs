@@ -1,4 +1,4 @@
-//! Where a body goes.
+//! Opens the file for a response body.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,15 +12,15 @@ use super::failure::Failure;
 use super::{Save, Url};
 use crate::fault::Fault;
 
-/// The longest name of a file on the common systems, bytes.
+/// Longest file name on common systems, bytes.
 const LONGEST_NAME: usize = 255;
 
-/// The file for the body of a response; `None` where it is thrown away.
+/// Opens the file for the body of a response; `None` if it is discarded.
 ///
 /// # Errors
 ///
-/// As opening a file. One that is there already is never overwritten under a name that the server
-/// chose.
+/// The file cannot be opened. An existing file is never overwritten under a name chosen by the
+/// server.
 pub(super) fn open(
     save: &Save,
     url: &Url,
@@ -45,12 +45,12 @@ pub(super) fn open(
     }
 }
 
-/// Whether a file for the body could be opened, as far as can be told without making or emptying
-/// one: whoever made a request would have lost its answer.
+/// Checks that the file for the body can be opened, without creating or truncating it, so that a
+/// response is not lost.
 ///
 /// # Errors
 ///
-/// A sentence on why it could not.
+/// A sentence on why it cannot.
 pub(super) fn check_writable(save: &Save) -> Result<(), String> {
     let (path, shown) = match save {
         Save::Nothing => return Ok(()),
@@ -65,7 +65,7 @@ pub(super) fn check_writable(save: &Save) -> Result<(), String> {
 
 fn writable(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
-        // To open anything else, such as a pipe, may mean something to who is at its other end.
+        // Opening anything else, such as a pipe, may affect a process at its other end.
         Ok(metadata) if metadata.is_file() || metadata.is_dir() => {
             OpenOptions::new().append(true).open(path).map(drop)
         }
@@ -93,8 +93,8 @@ fn may_create_in(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name that the server gives the body, or else the last segment of the URL's path: one that
-/// names a file in the present directory, whatever they say.
+/// The file name that the server gives, or else the last segment of the URL's path, sanitised to a
+/// file in the current directory.
 fn name(url: &Url, headers: &HeaderMap) -> String {
     let disposition = headers.get(CONTENT_DISPOSITION).map(|value| value.as_bytes());
     let named = disposition.and_then(|value| named_in(&String::from_utf8_lossy(value)));
@@ -164,7 +164,7 @@ fn decoded(value: &str) -> Option<String> {
 /// character that a common system forbids or that is not seen; empty where nothing is left.
 fn harmless(name: &str) -> String {
     let forbidden_last = |c: char| c == '.' || c.is_whitespace();
-    // Both separators, wherever we are.
+    // Both separators, on all systems.
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default().trim_start();
     let mut harmless = String::new();
     for c in last.trim_end_matches(forbidden_last).chars() {

@@ -1,4 +1,4 @@
-//! The connection while hyper and rustls have it: within reach, and watched for its first byte and its waits.
+//! The connection while hyper and rustls own it: shared, so that it can be sampled and closed.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,105 +11,115 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::has_budget_remaining;
 
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 use crate::conn::{Conn, Report, WINDOW_PROBE};
-use crate::relay::{Exchange, Looks, Peer, Pulse, Story, Turns, Written, figures};
+use crate::relay::{
+    ExchangeTracker, InfoSource, Peer, StallDetector, TimeBreakdown, TurnTracker, WriteEvent,
+    linux_info,
+};
 use crate::tcp_info::LinuxInfo;
 
-/// A connection that others read and write, and that can be looked at and closed here at any time.
+/// A shared handle of a connection that hyper and rustls read and write; it can be sampled and
+/// closed at any time.
 #[derive(Clone)]
-pub(super) struct Held(Arc<Mutex<Option<Socket>>>);
+pub(super) struct SharedConn(Arc<Mutex<Option<Socket>>>);
 
 struct Socket {
     conn: Conn<TcpStream>,
-    exchange: Option<Waiting>,
+    exchange: Option<TrackedExchange>,
 }
 
-/// Whom an exchange waits for.
-struct Waiting {
-    exchange: Exchange,
+/// Tracks the waits of an exchange.
+struct TrackedExchange {
+    exchange: ExchangeTracker,
     is_blocked: bool,
 }
 
-/// Looks at the one socket.
+/// TCP_INFO of the one socket.
 struct Upstream<'s>(&'s TcpStream);
 
-impl Looks for Upstream<'_> {
-    fn at(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+impl InfoSource for Upstream<'_> {
+    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
         match peer {
             Peer::Client => None,
-            Peer::Upstream => figures(self.0),
+            Peer::Upstream => linux_info(self.0),
         }
     }
 }
 
-impl Waiting {
+impl TrackedExchange {
     fn for_reading(&mut self, socket: &TcpStream, is_over: bool, bytes: usize) {
         match is_over {
-            true => self.exchange.have_read(bytes, &Upstream(socket), Moment::now()),
-            false => self.exchange.reading(),
+            true => self.exchange.on_read(bytes, &Upstream(socket), CompactInstant::now()),
+            false => self.exchange.on_read_blocked(),
         }
     }
 
     fn for_writing(&mut self, socket: &TcpStream, is_over: bool, bytes: usize) {
         let was_blocked = std::mem::replace(&mut self.is_blocked, !is_over);
         if is_over || !was_blocked {
-            let written = Written { bytes, is_short: !is_over, was_blocked };
-            self.exchange.have_written(written, &Upstream(socket), Moment::now());
+            let written = WriteEvent { bytes, is_short: !is_over, was_blocked };
+            self.exchange.on_write(written, &Upstream(socket), CompactInstant::now());
         }
     }
 }
 
-impl Held {
-    pub(super) fn new(conn: Conn<TcpStream>, pulse: &Arc<Pulse>) -> Self {
+impl SharedConn {
+    pub(super) fn new(conn: Conn<TcpStream>, stall_detector: &Arc<StallDetector>) -> Self {
         let mut conn = conn;
         let is_local = conn.parts().1.is_local();
-        let turns = Turns::new(Some(Arc::clone(pulse)), Moment::now(), [true, is_local]);
-        let exchange = Some(Waiting { exchange: Exchange::new(turns), is_blocked: false });
+        let turns = TurnTracker::new(
+            Some(Arc::clone(stall_detector)),
+            CompactInstant::now(),
+            [true, is_local],
+        );
+        let exchange =
+            Some(TrackedExchange { exchange: ExchangeTracker::new(turns), is_blocked: false });
         Self(Arc::new(Mutex::new(Some(Socket { conn, exchange }))))
     }
 
     /// The request is about to be sent.
     pub(super) fn begin(&self) {
         if let Some(Socket { conn, exchange: Some(waiting) }) = self.lock().as_mut() {
-            waiting.exchange.asks(&Upstream(conn.get_ref()), Moment::now());
+            waiting.exchange.begin_request(&Upstream(conn.get_ref()), CompactInstant::now());
         }
     }
 
     /// The response has begun.
     pub(super) fn answered(&self) {
         if let Some(Socket { conn, exchange: Some(waiting) }) = self.lock().as_mut() {
-            waiting.exchange.answered(&Upstream(conn.get_ref()), Moment::now());
+            waiting.exchange.begin_answer(&Upstream(conn.get_ref()), CompactInstant::now());
         }
     }
 
-    /// The exchange is over, complete or not: its story. `None` if it has ended before.
-    pub(super) fn end(&self) -> Option<Story> {
-        let mut held = self.lock();
-        let Socket { conn, exchange } = held.as_mut()?;
-        Some(exchange.take()?.exchange.end(&Upstream(conn.get_ref()), Moment::now()))
+    /// Ends the exchange, complete or not, and returns what its time was spent on. `None` if it has
+    /// ended before.
+    pub(super) fn end(&self) -> Option<TimeBreakdown> {
+        let mut guard = self.lock();
+        let Socket { conn, exchange } = guard.as_mut()?;
+        Some(exchange.take()?.exchange.end(&Upstream(conn.get_ref()), CompactInstant::now()))
     }
 
-    /// Looks at what the kernel knows now, as before our own end of stream.
+    /// Takes the snapshot before our own end of stream.
     pub(super) fn look(&self) {
         if let Some(socket) = self.lock().as_mut() {
-            socket.conn.before_our_end();
+            socket.conn.snapshot_before_eof();
         }
     }
 
-    /// Looks at the peer's window from time to time while bytes wait for it; never ready.
+    /// Samples the peer's window from time to time while bytes wait for it; never ready.
     pub(super) async fn watch_window(&self) -> Infallible {
         loop {
             tokio::time::sleep(WINDOW_PROBE / 2).await;
             if let Some(Socket { conn, .. }) = self.lock().as_mut() {
                 let (stream, meter) = conn.parts();
-                meter.look_at_window(stream, Moment::now());
+                meter.sample_window(stream, CompactInstant::now());
             }
         }
     }
 
-    /// Closes it, whoever has it; its report, and the longest wait for the peer's closed window. `None` if it
-    /// was closed before.
+    /// Closes the connection; returns its report and the longest wait for a closed window. `None`
+    /// if it was closed before.
     pub(super) fn close(&self) -> Option<(Report, Duration)> {
         let Socket { mut conn, .. } = self.lock().take()?;
         let longest = conn.parts().1.longest_closed();
@@ -120,20 +130,20 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls it, and tells an exchange whether it has to wait.
+    /// Polls the connection and reports waits to the exchange.
     fn poll<T>(
         &self,
-        wait: fn(&mut Waiting, &TcpStream, bool, usize),
+        wait: fn(&mut TrackedExchange, &TcpStream, bool, usize),
         poll: impl FnOnce(Pin<&mut Conn<TcpStream>>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let mut held = self.lock();
-        let Some(Socket { conn, exchange }) = held.as_mut() else {
+        let mut guard = self.lock();
+        let Some(Socket { conn, exchange }) = guard.as_mut() else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let before = moved(conn);
         let poll = poll(Pin::new(conn));
         let bytes = moved(conn) - before;
-        // A task whose turn is over is told to wait, too, but not for the socket.
+        // A task without budget is pending too, but not because of the socket.
         let has_turn = poll.is_ready() || has_budget_remaining();
         if let Some(exchange) = exchange
             && has_turn
@@ -144,29 +154,29 @@ impl Held {
     }
 }
 
-/// Bytes that it has received and sent.
+/// Bytes received and sent.
 fn moved(conn: &mut Conn<TcpStream>) -> usize {
     let (_, meter) = conn.parts();
     usize::try_from(meter.rx.bytes + meter.tx.bytes).unwrap_or(usize::MAX)
 }
 
-impl AsyncRead for Held {
+impl AsyncRead for SharedConn {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll(Waiting::for_reading, |conn| conn.poll_read(cx, buf))
+        self.poll(TrackedExchange::for_reading, |conn| conn.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Held {
+impl AsyncWrite for SharedConn {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll(Waiting::for_writing, |conn| conn.poll_write(cx, buf))
+        self.poll(TrackedExchange::for_writing, |conn| conn.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -174,7 +184,7 @@ impl AsyncWrite for Held {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(Waiting::for_writing, |conn| conn.poll_write_vectored(cx, bufs))
+        self.poll(TrackedExchange::for_writing, |conn| conn.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -190,10 +200,10 @@ impl AsyncWrite for Held {
     }
 }
 
-/// So many of the first bytes that come are kept.
+/// How many of the first received bytes are kept.
 const FIRST: usize = 256;
 
-/// What comes first from a stream.
+/// The first bytes received from a stream.
 #[derive(Debug, Default)]
 pub(super) struct FirstBytes {
     /// When the first one was read.
@@ -202,7 +212,7 @@ pub(super) struct FirstBytes {
 }
 
 impl FirstBytes {
-    /// The first ones so far.
+    /// The first bytes so far.
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -215,24 +225,25 @@ impl FirstBytes {
     }
 }
 
-/// What HTTP goes over.
+/// A stream for HTTP.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A stream that notes them. Boxed, so that hyper is compiled for one kind of stream alone.
-pub(super) struct Watched {
+/// A stream that keeps its first bytes. Boxed, so that hyper is compiled for only one type of
+/// stream.
+pub(super) struct FirstByteStream {
     stream: Box<dyn Stream>,
     first: Arc<FirstBytes>,
 }
 
-impl Watched {
+impl FirstByteStream {
     pub(super) fn new(stream: impl Stream + 'static) -> (Self, Arc<FirstBytes>) {
         let first = Arc::<FirstBytes>::default();
         (Self { stream: Box::new(stream), first: Arc::clone(&first) }, first)
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for FirstByteStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -247,7 +258,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for FirstByteStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! TLS: whom we trust, who we are, and what a handshake showed.
+//! TLS: trusted certificates, our client certificate, and the result of a handshake.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,29 +17,29 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use super::certificate;
-use super::failure::of_certificate;
+use super::failure::from_certificate_error;
 use super::{Settings, SetupError};
 use crate::fault::Fault;
 use crate::observe::{cipher_name, version_name};
 use crate::record::stat::{Certificate, Tls};
 
-/// What all connections have in common.
+/// TLS configuration shared by all connections.
 #[derive(Debug)]
 pub(super) struct Identity {
     provider: Arc<CryptoProvider>,
-    /// Certificates that were named, in place of the machine's own.
+    /// Trusted certificates that replace the system's.
     named: Option<Vec<CertificateDer<'static>>>,
     client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     insecure: bool,
-    /// Made when it is first needed: to read the machine's store takes its time.
+    /// Loaded when first needed, because reading the system's store is slow.
     trust: OnceLock<Arc<Trust>>,
 }
 
-/// Whom we trust.
+/// Trusted certificates.
 #[derive(Debug)]
 struct Trust {
     certificates: Vec<CertificateDer<'static>>,
-    /// `None` where there is no certificate at all: then nobody is trusted.
+    /// `None` without any certificate: then no server is trusted.
     verifier: Option<Arc<WebPkiServerVerifier>>,
 }
 
@@ -51,7 +51,7 @@ impl Identity {
             let key = PrivateKeyDer::from_pem_file(path);
             let key = key.map_err(|error| match error {
                 _ if is_encrypted(path) => encrypted(path),
-                // The certificate may be there.
+                // The certificate may be present.
                 pem::Error::NoItemsFound => unreadable(KEY, path, &error),
                 _ => unreadable("a certificate and its private key", path, &error),
             })?;
@@ -78,7 +78,7 @@ impl Identity {
         })
     }
 
-    /// Reads the machine's certificates, if they are needed and were not read before.
+    /// Loads the trusted certificates, if they were not loaded before.
     pub(super) fn prepare(&self) {
         self.trust();
     }
@@ -99,13 +99,13 @@ impl Identity {
         Arc::clone(trust)
     }
 
-    /// What one connection is to be made with, and where its certificates will be seen.
+    /// The configuration of one connection, and the verifier that will see its certificates.
     pub(super) fn config(&self, alpn: &[&[u8]]) -> Result<(ClientConfig, Arc<Verifier>), Error> {
         let verifier = Arc::new(Verifier {
             trust: self.trust(),
             insecure: self.insecure,
             algorithms: self.provider.signature_verification_algorithms,
-            seen: Mutex::default(),
+            presented_certificates: Mutex::default(),
         });
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()?
@@ -129,10 +129,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError>
     }
 }
 
-/// What is missed where a file has the certificate alone.
+/// What is missing in a file with only the certificate.
 const KEY: &str = "a private key";
 
-/// What is read where the server is to be trusted.
+/// What is read for verifying servers.
 const CERTIFICATES: &str = "certificates";
 
 /// Whether a private key in this file needs a passphrase.
@@ -167,33 +167,36 @@ fn unreadable(what: &str, path: &Path, error: &pem::Error) -> SetupError {
             "none found; -E expects a PEM file with the certificate and its private key".to_owned()
         }
         NoItemsFound => "none found; expected PEM, -----BEGIN …-----".to_owned(),
-        // The library's words show its types.
+        // The library's error text shows its types.
         _ => "malformed; expected PEM, from -----BEGIN …----- to -----END …-----".to_owned(),
     };
     SetupError(format!("cannot read {what} from '{}': {reason}", path.display()))
 }
 
-/// Verifies a server's certificate, remembers what it was shown, and lets all of them pass where
-/// that was asked for.
+/// Verifies a server's certificate and remembers it; accepts all certificates if verification is
+/// disabled.
 #[derive(Debug)]
 pub(super) struct Verifier {
     trust: Arc<Trust>,
     insecure: bool,
     algorithms: WebPkiSupportedAlgorithms,
-    seen: Mutex<Option<Seen>>,
+    presented_certificates: Mutex<Option<PresentedCertificates>>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct PresentedCertificates {
     certificates: Vec<Certificate>,
     fault: Option<Fault>,
 }
 
 impl Verifier {
-    /// What is known of a connection, also of one whose handshake failed.
+    /// The TLS part of the record, also after a failed handshake.
     pub(super) fn tls(&self, name: &ServerName<'_>, connection: Option<&ClientConnection>) -> Tls {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let fault = seen.as_ref().and_then(|seen| seen.fault.clone());
+        let presented_certificates =
+            self.presented_certificates.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fault = presented_certificates
+            .as_ref()
+            .and_then(|presented_certificates| presented_certificates.fault.clone());
         let suite = connection.and_then(|c| c.negotiated_cipher_suite());
         let group = connection.and_then(|c| c.negotiated_key_exchange_group());
         Tls {
@@ -209,10 +212,14 @@ impl Verifier {
                 .map(|version| version_name(version.into())),
             cipher: suite.map(|suite| cipher_name(suite.suite().into())),
             key_exchange: group.and_then(|group| group.name().as_str()).map(ToOwned::to_owned),
-            verified: seen.as_ref().map(|seen| seen.fault.is_none()),
+            verified: presented_certificates
+                .as_ref()
+                .map(|presented_certificates| presented_certificates.fault.is_none()),
             verify_error: fault.as_ref().map(|fault| fault.text.to_string()),
             verify_error_code: fault.map(|fault| fault.code.to_string()),
-            certificates: seen.map_or_else(Vec::new, |seen| seen.certificates),
+            certificates: presented_certificates.map_or_else(Vec::new, |presented_certificates| {
+                presented_certificates.certificates
+            }),
         }
     }
 
@@ -223,8 +230,8 @@ impl Verifier {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        // Many who run a server for themselves let its certificate sign itself. WebPKI has no such
-        // thing; here it is trusted when it is itself among those that are.
+        // Private servers often use self-signed certificates, which WebPKI does not support; here
+        // they are trusted if they are among the trusted certificates themselves.
         if self.trust.certificates.iter().any(|trusted| trusted == presented) {
             certificate::check_validity(presented, now)?;
             let parsed = ParsedCertificate::try_from(presented)?;
@@ -251,15 +258,15 @@ impl ServerCertVerifier for Verifier {
         let verified = self.verify(presented, intermediates, name, now);
         let fault = match &verified {
             Ok(()) => None,
-            Err(Error::InvalidCertificate(error)) => Some(of_certificate(error)),
+            Err(Error::InvalidCertificate(error)) => Some(from_certificate_error(error)),
             Err(other) => {
                 Some(Fault { code: "CERT_INVALID".into(), text: other.to_string().into() })
             }
         };
         let chain = std::iter::once(presented).chain(intermediates);
         let certificates = chain.filter_map(certificate::read).collect();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Seen { certificates, fault });
+        *self.presented_certificates.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(PresentedCertificates { certificates, fault });
         match verified {
             Err(error) if !self.insecure => Err(error),
             _ => Ok(ServerCertVerified::assertion()),

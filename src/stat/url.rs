@@ -15,16 +15,15 @@ use crate::target::Target;
 pub struct Url {
     is_secure: bool,
     target: Target,
-    /// Host and port as they stand in the URL.
+    /// Host and port as in the URL.
     authority: String,
     path: String,
     query: Option<String>,
-    /// What Authorization says (RFC 7617), where the URL has a user name.
+    /// The value of Authorization (RFC 7617), if the URL has a user name.
     authorization: Option<Secret>,
 }
 
-/// Why a text is no URL that can be asked for. It does not repeat the text, which may have a
-/// password.
+/// Why a text is not a valid URL. It does not repeat the text, which may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseUrlError(&'static str);
 
@@ -36,7 +35,7 @@ impl fmt::Display for ParseUrlError {
 
 impl std::error::Error for ParseUrlError {}
 
-/// What no URL may have and people and servers write into it all the same.
+/// Characters that are invalid in URLs but often used.
 const STRAY: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -60,7 +59,7 @@ impl Url {
         &self.target
     }
 
-    /// Its host, and its port where it is not the scheme's own.
+    /// The host, and the port if it is not the scheme's default.
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }
@@ -73,27 +72,27 @@ impl Url {
         }
     }
 
-    /// What Authorization says for its user name and password.
+    /// The value of Authorization for the user name and password.
     pub(super) fn authorization(&self) -> Option<&[u8]> {
         self.authorization.as_deref()
     }
 
-    /// The last segment of its path, decoded; empty where the path ends with a slash.
+    /// The last segment of the path, decoded; empty if the path ends with a slash.
     pub(super) fn last_segment(&self) -> String {
         let segment = self.path.rsplit('/').next().unwrap_or_default();
         percent_decode_str(segment).decode_utf8_lossy().into_owned()
     }
 
-    /// Whether both lead to the same server by the same scheme (RFC 6454). A name with a final dot
-    /// is another one than without: a search domain may apply to the latter.
+    /// Whether both have the same origin (RFC 6454). A name with a final dot is different from one
+    /// without: a search domain may apply to the latter.
     pub(super) fn has_origin_of(&self, other: &Self) -> bool {
         self.is_secure == other.is_secure
             && self.target.lookup_name() == other.target.lookup_name()
             && self.target.port() == other.target.port()
     }
 
-    /// Where a Location field of a response to this URL leads (RFC 9110 section 10.2.2). User name
-    /// and password stay with their own server, and are taken from no other.
+    /// Resolves a Location field of a response to this URL (RFC 9110 section 10.2.2). User name and
+    /// password are kept for the same origin only, and never taken from a redirect.
     pub(super) fn join(&self, location: &str) -> Result<Self, ParseUrlError> {
         let base = self.to_string();
         let base = Uri::parse(base.as_str()).map_err(|_| MALFORMED)?;
@@ -113,8 +112,8 @@ const PORT: ParseUrlError = ParseUrlError("the port is not a number from 1 to 65
 const COLONS: ParseUrlError =
     ParseUrlError("write an IPv6 address in brackets, as in http://[::1]/, and give only one port");
 
-/// Percent-encodes what stands in a URL and may not: strange characters, a `%` that encodes
-/// nothing, brackets behind the authority.
+/// Percent-encodes invalid characters of a URL, a `%` that encodes nothing, and brackets after the
+/// authority.
 fn tidied(text: &str) -> String {
     let encoded = utf8_percent_encode(text, STRAY).to_string();
     let (authority, rest) = encoded.split_at(authority_end(&encoded));
@@ -130,7 +129,7 @@ fn tidied(text: &str) -> String {
     tidied
 }
 
-/// Where the authority ends, scheme included; 0 where there is none.
+/// The end of the authority; 0 if there is none.
 fn authority_end(text: &str) -> usize {
     let begin = match text.split_once("//") {
         Some(("", _)) => 2,
@@ -153,7 +152,7 @@ fn lacks_slashes(text: &str) -> bool {
     is_scheme && is_cut
 }
 
-/// Whether something else than digits follows the host's colon.
+/// Whether something other than digits follows the host's colon.
 fn has_strange_port(authority: &str) -> bool {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let port = host.rsplit_once(':').map_or("", |(_, port)| port);
@@ -219,7 +218,7 @@ fn basic(userinfo: &str) -> Secret {
     Secret::basic(&decoded(user), &decoded(password))
 }
 
-/// As people type it: without a scheme it is `http`.
+/// Parses a URL as typed by users: without a scheme it is `http`.
 impl FromStr for Url {
     type Err = ParseUrlError;
 
@@ -228,7 +227,7 @@ impl FromStr for Url {
         if text.is_empty() {
             return Err(ParseUrlError("it is empty"));
         }
-        // As an address in one number it would be 0.0.x.x, which nobody asks for.
+        // As a number it would be the address 0.0.x.x, which is never meant.
         if text.parse::<u16>().is_ok() {
             return Err(ParseUrlError("the host is missing, as in localhost:8080"));
         }

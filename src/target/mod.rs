@@ -1,4 +1,4 @@
-//! Where a client wants to go: a host and a port, before any look-up.
+//! The target of a connection: a host and a port, before any look-up.
 
 mod spelling;
 
@@ -10,15 +10,15 @@ use std::sync::Arc;
 pub(crate) use spelling::parse_address;
 use spelling::{ends_in_number, parse_in_brackets};
 
-/// A target as it was asked for, `host:port`, with IPv6 addresses in brackets.
+/// A target as requested, `host:port`, with IPv6 addresses in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Shared by the copies: the listener's, the pair's.
+    /// Shared by all clones.
     host: Arc<str>,
     port: u16,
 }
 
-/// Why a text is no target.
+/// Why a text is not a valid target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseTargetError {
     text: String,
@@ -40,7 +40,7 @@ impl ParseTargetError {
         format!("'{}' is not a valid target: {}", self.text, self.reason)
     }
 
-    /// The same without the text, in which a password may stand.
+    /// The reason without the text, which may contain a password.
     pub(crate) fn reason(&self) -> &'static str {
         self.reason
     }
@@ -54,7 +54,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// The host is none, or the port is 0.
+    /// The host is invalid, or the port is 0.
     pub fn new(host: &str, port: u16) -> Result<Self, ParseTargetError> {
         let error = |reason| ParseTargetError { text: format!("{host}:{port}"), reason };
         if port == 0 {
@@ -94,7 +94,7 @@ impl Target {
         parse_address(&self.host).map(|ip| SocketAddr::new(ip, self.port))
     }
 
-    /// Whether the host is an address in a spelling that not everybody reads in the same way.
+    /// Whether the host is an address in an unusual spelling, which parsers read differently.
     pub(crate) fn is_oddly_spelled(&self) -> bool {
         self.literal().is_some() && self.host.parse::<std::net::IpAddr>().is_err()
     }
@@ -166,7 +166,7 @@ fn in_brackets(rest: &str) -> Result<&str, &'static str> {
     parse_in_brackets(inner).map(|_| inner)
 }
 
-/// What no resolver should be asked, and no record or log should carry.
+/// Checks that a host is fit for resolvers, records and logs.
 fn check_host(host: &str) -> Result<(), &'static str> {
     if host.is_empty() || host == "." {
         return Err("the host is missing");

@@ -1,4 +1,4 @@
-//! Addresses in every spelling that resolvers take.
+//! Addresses in every spelling that resolvers accept.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,11 +19,11 @@ pub(crate) fn parse_address(host: &str) -> Option<IpAddr> {
 ///
 /// # Errors
 ///
-/// It is none, or it has a zone.
+/// It is not an IPv6 address, or it has a zone.
 pub(super) fn parse_in_brackets(inner: &str) -> Result<Ipv6Addr, &'static str> {
     match inner.parse() {
         Ok(address) => Ok(address),
-        // RFC 6874, and what getaddrinfo(3) takes. A zone names an interface of one machine.
+        // RFC 6874, and what getaddrinfo(3) takes. A zone is only valid on one machine.
         Err(_) if inner.contains('%') => Err("IPv6 zones (%) are not supported"),
         Err(_) => Err("the text in brackets is not an IPv6 address"),
     }

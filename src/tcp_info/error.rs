@@ -9,16 +9,16 @@ use crate::fault::Fault;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The socket is there, and it is none of TCP (`ENOPROTOOPT`, `EOPNOTSUPP`).
+    /// The socket is not a TCP socket (`ENOPROTOOPT`, `EOPNOTSUPP`).
     NotTcp,
-    /// The descriptor is no socket (`ENOTSOCK`).
+    /// The descriptor is not a socket (`ENOTSOCK`).
     NotASocket,
     /// The descriptor is closed (`EBADF`).
     Closed,
-    /// The system has no such information, or it returned a structure with nothing in it: a kernel
-    /// too old, an emulator.
+    /// The system has no such information, or returned an empty structure: an old kernel, or an
+    /// emulator.
     Unsupported,
-    /// Anything else that the system said.
+    /// Any other error.
     Os(io::Error),
 }
 
@@ -34,7 +34,7 @@ impl Error {
         }
     }
 
-    /// Sorts what the system call said.
+    /// Classifies an error of the system call.
     pub(super) fn from_os(error: io::Error) -> Self {
         #[cfg(unix)]
         match error.raw_os_error() {

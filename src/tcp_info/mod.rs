@@ -1,5 +1,5 @@
-//! What the kernel knows of one TCP connection: a view that is the same on every system, and the
-//! system's whole structure beside it.
+//! TCP information of a connection: a view that is the same on every system, with the system's
+//! whole structure beside it.
 //!
 //! [`TcpInfo::of`] asks for it; [`Snapshot`] keeps only the bytes that the kernel returned, to be
 //! decoded when there is time. The decoders ([`LinuxInfo::decode`] and its kin) are pure functions
@@ -18,10 +18,10 @@
 //!
 //! # What each system tells
 //!
-//! Where the figures of [`TcpInfo`] come from, and in which unit the system counts; here durations are ns in
-//! JSON everywhere. `–`: that system does not tell, and the figure is `None`. A figure that it tells may still be
-//! `None`: the structure of an older kernel ends before it, or its value means "not known". All else that a
-//! structure holds is in [`SysInfo`].
+//! Where the figures of [`TcpInfo`] come from, and in which unit the system counts; here durations
+//! are ns in JSON everywhere. `–`: the system does not provide the figure, and it is `None`. Other
+//! figures may also be `None`: the structure of an older kernel ends before them, or the value
+//! means "unknown". All else that a structure holds is in [`SysInfo`].
 //!
 //! | key | Linux | macOS | FreeBSD | Windows |
 //! | --- | --- | --- | --- | --- |
@@ -84,8 +84,8 @@ pub use windows::WindowsInfo;
 
 /// TCP information of one socket at one moment, under the same names on every system.
 ///
-/// Every figure is `None` where the system does not give it or does not know it; a zero was
-/// measured. Durations are ns in JSON.
+/// A figure is `None` if the system does not provide or know it; a zero was measured. Durations are
+/// ns in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -157,8 +157,8 @@ pub struct TcpInfo {
     pub sys_info_length: usize,
     /// The system's whole structure.
     pub sys_info: SysInfo,
-    /// The structure's bytes as the kernel returned them, in hexadecimal. Absent unless they were
-    /// asked for (`--raw`).
+    /// The structure's bytes as the kernel returned them, in hexadecimal. Absent unless requested
+    /// (`--raw`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub sys_info_raw: Option<String>,
@@ -187,7 +187,7 @@ impl TcpInfo {
     ///
     /// # Errors
     ///
-    /// [`Error::NotTcp`] and its kin where the kernel has nothing to tell; never an info of zeros.
+    /// The kernel has no TCP information on the socket. Never returns an info of zeros.
     pub fn of<S: Socket>(socket: &S) -> Result<Self, Error> {
         Ok(Snapshot::of(socket)?.decode())
     }
@@ -197,14 +197,14 @@ impl TcpInfo {
         crate::to_map(self)
     }
 
-    /// What deserves a look, in the Go package's form `name=value`, each once: retransmissions,
-    /// packets out of order, time limited by a window or a buffer. Empty when there is nothing.
+    /// Warnings in the Go package's form `name=value`, each once: retransmissions, packets out of
+    /// order, time limited by a window or a buffer. Empty without any.
     pub fn warnings(&self) -> Vec<String> {
         let retransmits = warning("retransmits", self.retransmits.unwrap_or(0));
         retransmits.into_iter().chain(self.sys_info.warnings()).collect()
     }
 
-    /// An info that knows nothing but the system's structure.
+    /// An info with nothing but the system's structure.
     fn unknown(sys_info: SysInfo, sys_info_length: usize) -> Self {
         Self {
             state: None,
@@ -234,8 +234,8 @@ impl TcpInfo {
 }
 
 impl SysInfo {
-    /// The normalised view, with the structure in it. `length` is what the kernel returned, which
-    /// may be more than is known here.
+    /// Makes the normalised view, with the structure in it. `length` is the length that the kernel
+    /// returned, which may be more than is known here.
     pub fn normalise(self, length: usize) -> TcpInfo {
         match self {
             Self::Linux(info) => info.normalise(length),
@@ -250,8 +250,8 @@ impl SysInfo {
         crate::to_map(self)
     }
 
-    /// SYNs that were sent again, when asked before any data could be. `None` where the system does
-    /// not tell: macOS and FreeBSD count segments with data alone.
+    /// Retransmitted SYNs, if called before any data could be. `None` where the system does not
+    /// tell: macOS and FreeBSD only count segments with data.
     #[cfg(feature = "proxy")]
     pub(crate) fn syn_retransmits(&self) -> Option<u64> {
         match self {
@@ -271,7 +271,7 @@ impl SysInfo {
         }
     }
 
-    /// Takes out all but the fields with these keys.
+    /// Removes all fields except those with these keys.
     #[cfg(feature = "proxy")]
     pub(crate) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
         match self {
@@ -291,7 +291,7 @@ impl SysInfo {
     }
 }
 
-/// `name=value` in the Go package's form, if there is anything to warn of.
+/// `name=value` in the Go package's form, if the value is not zero.
 fn warning(name: &str, value: u64) -> Option<String> {
     (value > 0).then(|| format!("{name}={value}"))
 }

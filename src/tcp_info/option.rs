@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize, Serializer};
 /// One TCP option that is in use on a connection; in text its kind, and for the window scale a
 /// colon and two hexadecimal digits: `WindowScale:07`.
 ///
-/// The kernels tell which options the two sides agreed on, not who sent what; so the same ones
-/// stand in `txOptions` and `rxOptions`, and only the window scale differs: ours in the first,
-/// the peer's in the second.
+/// Kernels report which options were negotiated, not who sent them. So `txOptions` and `rxOptions`
+/// have the same ones, and only the window scale differs: ours in the first, the peer's in the
+/// second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 #[non_exhaustive]
@@ -95,7 +95,7 @@ impl fmt::Display for TcpOption {
     }
 }
 
-/// A text that names no TCP option.
+/// A text that is not a TCP option.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownOption(String);
 

@@ -1,8 +1,8 @@
-//! A snapshot that is kept for as long as its connection lives.
+//! A compact form of a snapshot, for open connections.
 
 use super::Snapshot;
 
-/// Bytes that are stored or left out together.
+/// Unit that is stored or left out, bytes.
 const WORD: usize = 4;
 const ZERO: [u8; WORD] = [0; WORD];
 
@@ -16,7 +16,7 @@ const ZERO: [u8; WORD] = [0; WORD];
 pub(crate) struct PackedSnapshot(Box<[u8]>);
 
 impl PackedSnapshot {
-    /// `None` if a part is longer than any system's.
+    /// `None` if a part is too long for the format.
     pub(crate) fn pack(snapshot: &Snapshot) -> Option<Self> {
         let (info, name, data) = snapshot.parts();
         let name = name.unwrap_or_default().as_bytes();
@@ -41,7 +41,7 @@ impl PackedSnapshot {
     }
 
     pub(crate) fn unpack(&self) -> Snapshot {
-        // What `pack` wrote, which alone makes these, is never short.
+        // Only `pack` makes these, so they are never too short.
         self.read().unwrap_or_else(|| Snapshot::from_parts(vec![], None, &[]))
     }
 

@@ -1,16 +1,15 @@
-//! What the kernel returned, kept as bytes until there is time to decode it.
+//! TCP information as returned by the kernel, to be decoded later.
 
 use super::query;
 use super::{Error, SysInfo, TcpInfo};
 
-/// Anything that can be asked for TCP information: what lends its file descriptor (or, on
-/// Windows, its socket).
+/// A type with TCP information: anything with a file descriptor (or, on Windows, a socket).
 #[cfg(unix)]
 pub trait Socket: std::os::fd::AsFd {}
 #[cfg(unix)]
 impl<T: std::os::fd::AsFd> Socket for T {}
 
-/// Anything that can be asked for TCP information: what lends its socket.
+/// A type with TCP information: anything with a socket.
 #[cfg(windows)]
 pub trait Socket: std::os::windows::io::AsSocket {}
 #[cfg(windows)]
@@ -18,8 +17,8 @@ impl<T: std::os::windows::io::AsSocket> Socket for T {}
 
 /// What the kernel returned about a socket at one moment, not decoded yet.
 ///
-/// Taking it costs one to three system calls and as many bytes as the kernel's structure has;
-/// decoding can wait until nothing is in a hurry.
+/// Taking one costs one to three system calls, and the size of the kernel's structure; it can be
+/// decoded later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     info: Box<[u8]>,
@@ -53,13 +52,13 @@ impl Snapshot {
         })
     }
 
-    /// Asks for the name of the congestion control; what cannot be had stays unknown.
+    /// Asks for the name of the congestion control; unknown if that fails.
     pub(crate) fn ask_congestion<S: Socket>(&mut self, socket: &S) {
         self.congestion = query::congestion(socket);
     }
 
-    /// Asks for the congestion control's data, if its name says that it has any; keeps what is
-    /// known when there is no answer.
+    /// Asks for the congestion control's data, if that algorithm has any; keeps the old data if
+    /// that fails.
     pub(crate) fn ask_congestion_info<S: Socket>(&mut self, socket: &S) {
         if let Some(name) = &self.congestion {
             let answer = query::congestion_info(socket, name);
@@ -69,8 +68,8 @@ impl Snapshot {
         }
     }
 
-    /// Takes over what an earlier look knew of the congestion control and this one does not: both
-    /// calls fail once the connection is gone.
+    /// Takes missing congestion control data from an earlier snapshot: both calls fail once the
+    /// connection is gone.
     pub(crate) fn keep_last_known(&mut self, earlier: &Self) {
         if self.congestion.is_none() {
             self.congestion.clone_from(&earlier.congestion);
@@ -140,7 +139,7 @@ impl Snapshot {
         SysInfo::FreeBsd(Box::new(super::FreeBsdInfo::decode(&self.info)))
     }
 
-    // Windows, and systems that give none: there no snapshot is ever made.
+    // Windows, and systems without TCP information, where no snapshot is ever made.
     #[cfg(not(any(
         target_os = "linux",
         target_os = "android",
@@ -152,8 +151,8 @@ impl Snapshot {
     }
 }
 
-/// The bytes of Linux's structure, if anybody filled it: no socket has state 0, so an emulator that
-/// knows the option and no figures is told from a connection whose figures are zero.
+/// The bytes of Linux's structure, if they were filled: no socket has state 0, which distinguishes
+/// an emulator without figures from a connection with zeros.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn filled(bytes: &[u8]) -> Result<Box<[u8]>, Error> {
     match bytes.first() {

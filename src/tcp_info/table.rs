@@ -1,4 +1,4 @@
-//! The one place where a platform's structure is declared: key, kernel name, place, unit.
+//! Declares the structures of all platforms: key, kernel name, offset, unit.
 //!
 //! [`sys_info!`] turns a table of fields into the public struct, its decoder (by the length that
 //! the kernel returned), its JSON in both directions and the list [`Field`] that tests and

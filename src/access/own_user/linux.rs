@@ -1,26 +1,27 @@
-//! Whose program a client is, by sock_diag(7).
+//! The owner of a client program, by sock_diag(7).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError};
 
-use super::descent::Descent;
+use super::descendants::DescendantFinder;
 use super::{Owner, another_users, unknown};
 use crate::fault::{Fault, text_of};
 use crate::process::{SockDiag, SocketOwner};
 
-/// Whom root gives a socket to, to see whether the kernel remembers it: anybody but root.
+/// The user that root gives a socket to in a test, to see whether the kernel remembers it: any but
+/// root.
 const NOBODY: u32 = 65534;
 
-/// Who can be asked whose program a client is.
+/// Finds the owner of a client program.
 #[derive(Debug)]
 pub(crate) struct Owners {
     sock_diag: Option<Mutex<SockDiag>>,
     own_uid: u32,
-    /// Whether a socket keeps its user when its program has closed it; earlier kernels say root then.
+    /// Whether the kernel keeps the user of a closed socket; older kernels report root.
     remembers: bool,
-    /// Only root sees what the processes of other users hold.
-    descent: Option<Descent>,
+    /// Only root can see the sockets of other users' processes.
+    descendants: Option<DescendantFinder>,
 }
 
 impl Default for Owners {
@@ -35,25 +36,26 @@ impl Default for Owners {
             own_uid,
             remembers: remembers.is_some_and(|remembers| remembers.unwrap_or(false)),
             sock_diag: sock_diag.map(Mutex::new),
-            descent: if own_uid == 0 { Descent::start() } else { None },
+            descendants: if own_uid == 0 { DescendantFinder::start() } else { None },
         }
     }
 }
 
 impl Owners {
-    /// Whose program the client is with this address, which is connected to ours. To be asked right
-    /// after accept(2): when a client closes its connection, Linux knows its user only until that is
-    /// acknowledged, which is delayed by 40 ms at most.
-    pub(crate) fn of(&self, client: SocketAddr, here: SocketAddr) -> Owner {
+    /// The owner of the client at this address, which is connected to `here`. Must be called right
+    /// after accept(2): when a client closes its connection, Linux knows its user only until the
+    /// FIN is acknowledged, which is delayed by at most 40 ms.
+    pub(crate) fn owner_of(&self, client: SocketAddr, here: SocketAddr) -> Owner {
         let Some(sock_diag) = &self.sock_diag else { return Owner::Unknown };
-        // It is the same after every question.
+        // The socket has no state between queries, so a panic elsewhere does not spoil it.
         let sock_diag = sock_diag.lock().unwrap_or_else(PoisonError::into_inner);
         match sock_diag.owner(client, here) {
             Ok(Some(SocketOwner { uid, inode: Some(inode), .. })) => match self.is_own(uid) {
                 true => Owner::Own,
                 false => Owner::Other { uid, inode: Some(inode) },
             },
-            // An earlier kernel says root of all of them, and so does every one once it is over.
+            // Older kernels report root for all closed sockets, and all kernels do after the FIN is
+            // acknowledged.
             Ok(Some(SocketOwner { uid: 0, is_closing, .. })) => {
                 match is_closing && self.remembers {
                     true => Owner::Own,
@@ -76,29 +78,29 @@ impl Owners {
         uid == 0 || uid == self.own_uid
     }
 
-    /// Why a client is refused that is of this owner. Programs that descend from this process may
-    /// have become another user, as apt's do.
-    pub(crate) async fn refuse(&self, owner: Owner) -> Option<Fault> {
-        let (Owner::Other { uid, inode }, Some(descent)) = (&owner, &self.descent) else {
-            return owner.refuse();
+    /// Checks whether a client of this owner may connect. Programs that descend from this process
+    /// may; they may have become another user, as apt's do.
+    pub(crate) async fn check(&self, owner: Owner) -> Result<(), Fault> {
+        let (Owner::Other { uid, inode }, Some(descendants)) = (&owner, &self.descendants) else {
+            return owner.check();
         };
         let Some(inode) = *inode else {
-            return Some(unknown(
+            return Err(unknown(
                 "the client belongs to another user and closed its connection before its process \
                  could be determined",
             ));
         };
-        match descent.has(*uid, inode).await {
-            Some(true) => None,
-            Some(false) => Some(another_users()),
-            None => Some(unknown(
+        match descendants.has(*uid, inode).await {
+            Some(true) => Ok(()),
+            Some(false) => Err(another_users()),
+            None => Err(unknown(
                 "the client belongs to another user, and too many such clients are being looked up",
             )),
         }
     }
 }
 
-/// Whether the kernel tells the user of a socket that is closed, by a try.
+/// Tests whether the kernel keeps the user of a closed socket.
 fn remembers(sock_diag: &SockDiag, own_uid: u32) -> io::Result<bool> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let client = TcpStream::connect(listener.local_addr()?)?;
@@ -125,16 +127,16 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (local, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-        assert!(matches!(owners.of(local, peer), Owner::Own));
+        assert!(matches!(owners.owner_of(local, peer), Owner::Own));
         drop(client);
-        let owner = owners.of(local, peer);
+        let owner = owners.owner_of(local, peer);
         match owners.remembers {
             true => assert!(matches!(owner, Owner::Own), "{owner:?}"),
             false => assert!(matches!(owner, Owner::Own | Owner::Gone), "{owner:?}"),
         }
         // Its end is acknowledged when ours comes.
         drop(listener.accept().unwrap());
-        let owner = owners.of(local, peer);
+        let owner = owners.owner_of(local, peer);
         assert!(matches!(owner, Owner::Gone), "{owner:?}");
     }
 }

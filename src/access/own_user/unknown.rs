@@ -1,20 +1,20 @@
-//! Whose program a client is: this system does not tell.
+//! The owner of a client program, on systems that cannot tell.
 
 use std::net::SocketAddr;
 
 use super::Owner;
 use crate::fault::Fault;
 
-/// Who can be asked whose program a client is.
+/// Finds the owner of a client program.
 #[derive(Debug, Default)]
 pub(crate) struct Owners;
 
 impl Owners {
-    pub(crate) fn of(&self, _client: SocketAddr, _here: SocketAddr) -> Owner {
+    pub(crate) fn owner_of(&self, _client: SocketAddr, _here: SocketAddr) -> Owner {
         Owner::Unknown
     }
 
-    pub(crate) async fn refuse(&self, owner: Owner) -> Option<Fault> {
-        owner.refuse()
+    pub(crate) async fn check(&self, owner: Owner) -> Result<(), Fault> {
+        owner.check()
     }
 }

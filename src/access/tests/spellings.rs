@@ -165,14 +165,14 @@ enum WayOut {
 const WAYS_OUT: [WayOut; 4] = [WayOut::Direct, WayOut::Http, WayOut::Socks5, WayOut::Socks5h];
 
 /// Whether the target is reached, at one of its addresses at least.
-fn reaches(access: &Access, asker: Asker, host: &str, way: WayOut) -> bool {
+fn reaches(access: &Access, origin: RequestOrigin, host: &str, way: WayOut) -> bool {
     let target: Target = format!("{host}:80").parse().unwrap();
-    let at = |address: SocketAddr| access.refuse_address(asker, &target, address).is_none();
-    access.refuse_target(asker, &target).is_none()
+    let at = |address: SocketAddr| access.check_address(origin, &target, address).is_ok();
+    access.check_target(origin, &target).is_ok()
         && match (target.literal(), way) {
             (Some(address), _) => at(address),
             (None, WayOut::Http | WayOut::Socks5h) => {
-                access.refuse_unresolved(asker, &target).is_none()
+                access.check_unresolved(origin, &target).is_ok()
             }
             // Of the names here all are loopback's.
             (None, WayOut::Direct | WayOut::Socks5) => ["127.0.0.1:80", "[::1]:80"]
@@ -190,25 +190,32 @@ fn every_spelling_is_what_a_rule_names_on_every_way_out() {
             for (host, is_certain) in all.chain(perhaps.iter().map(|host| (host, false))) {
                 distinct.insert(host);
                 let what = format!("{host} {networks:?} {way:?}");
-                for asker in [Asker::Operator, Asker::LocalClient, Asker::RemoteClient] {
-                    assert!(!reaches(&access(&[], networks), asker, host, way), "denied: {what}");
-                    assert!(!reaches(&access(networks, networks), asker, host, way), "{what}");
+                for origin in [
+                    RequestOrigin::Operator,
+                    RequestOrigin::LocalClient,
+                    RequestOrigin::RemoteClient,
+                ] {
+                    assert!(!reaches(&access(&[], networks), origin, host, way), "denied: {what}");
+                    assert!(!reaches(&access(networks, networks), origin, host, way), "{what}");
                 }
-                let local = Asker::LocalClient;
+                let local = RequestOrigin::LocalClient;
                 assert!(reaches(&access(&[], &[]), local, host, way), "{what}");
                 assert!(reaches(&access(&[], &["198.51.100.0/24:81"]), local, host, way), "{what}");
-                for asker in [local, Asker::RemoteClient] {
-                    let reached = reaches(&access(networks, &[]), asker, host, way);
-                    assert_eq!(reached, is_certain, "allowed: {what} {asker:?}");
+                for origin in [local, RequestOrigin::RemoteClient] {
+                    let reached = reaches(&access(networks, &[]), origin, host, way);
+                    assert_eq!(reached, is_certain, "allowed: {what} {origin:?}");
                     assert!(
-                        !reaches(&access(&["198.51.100.0/24"], &[]), asker, host, way),
+                        !reaches(&access(&["198.51.100.0/24"], &[]), origin, host, way),
                         "{what}"
                     );
                 }
                 let guarded = *is_for_this_machine;
-                let reached = reaches(&access(&[], &[]), Asker::RemoteClient, host, way);
+                let reached = reaches(&access(&[], &[]), RequestOrigin::RemoteClient, host, way);
                 assert_eq!(reached, !guarded, "{what}");
-                assert_eq!(reaches(&access(&["*"], &[]), Asker::RemoteClient, host, way), !guarded);
+                assert_eq!(
+                    reaches(&access(&["*"], &[]), RequestOrigin::RemoteClient, host, way),
+                    !guarded
+                );
             }
         }
     }
@@ -233,17 +240,17 @@ fn a_rule_in_any_spelling_names_the_same_address() {
     ] {
         for way in WAYS_OUT {
             assert!(
-                !reaches(&access(&[], &[rule]), Asker::LocalClient, host, way),
+                !reaches(&access(&[], &[rule]), RequestOrigin::LocalClient, host, way),
                 "{rule} {host}"
             );
-            for asker in [Asker::LocalClient, Asker::RemoteClient] {
-                assert!(reaches(&access(&[rule], &[]), asker, host, way), "{rule} {host} {way:?}");
+            for origin in [RequestOrigin::LocalClient, RequestOrigin::RemoteClient] {
+                assert!(reaches(&access(&[rule], &[]), origin, host, way), "{rule} {host} {way:?}");
             }
         }
     }
     // All of IPv6 is not IPv4 behind a translator.
     let all_of_ipv6 = access(&["::/0"], &[]);
     for host in ["[64:ff9b::a00:1]", "[64:ff9b:1::a00:1]", "[::ffff:10.0.0.1]"] {
-        assert!(!reaches(&all_of_ipv6, Asker::LocalClient, host, WayOut::Direct), "{host}");
+        assert!(!reaches(&all_of_ipv6, RequestOrigin::LocalClient, host, WayOut::Direct), "{host}");
     }
 }

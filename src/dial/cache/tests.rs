@@ -7,23 +7,23 @@ fn one_address() -> Addresses {
 }
 
 fn answered(names: &mut Names, host: &str, addresses: &Addresses, at: Instant) {
-    names.answered(host, Some(addresses), Ran::Answered, at);
+    names.answered(host, Some(addresses), LookupEnd::Answered, at);
 }
 
 #[test]
 fn an_answer_serves_for_its_time_and_a_failure_not_at_all() {
     let (mut names, now) = (Names::default(), Instant::now());
     answered(&mut names, "here", &one_address(), now);
-    names.answered("nowhere", None, Ran::Answered, now);
+    names.answered("nowhere", None, LookupEnd::Answered, now);
     let last = now + TIME_TO_LIVE - Duration::from_nanos(1);
-    assert_eq!(names.known("here", last), Some(one_address()));
-    assert_eq!(names.known("here.", last), None, "another name");
-    assert_eq!(names.known("here", now + TIME_TO_LIVE), None);
-    assert_eq!(names.known("nowhere", now), None);
+    assert_eq!(names.cached("here", last), Some(one_address()));
+    assert_eq!(names.cached("here.", last), None, "another name");
+    assert_eq!(names.cached("here", now + TIME_TO_LIVE), None);
+    assert_eq!(names.cached("nowhere", now), None);
     assert!(names.was_answered_lately("here", now + TIME_TO_LIVE));
     assert!(!names.was_answered_lately("here", now + ANSWERED_LATELY));
     assert!(!names.was_answered_lately("nowhere", now));
-    names.answered("here", None, Ran::Unanswered, now);
+    names.answered("here", None, LookupEnd::Unanswered, now);
     assert!(!names.was_answered_lately("here", now));
 }
 
@@ -36,9 +36,9 @@ fn the_memory_is_bounded_and_the_oldest_answers_go_first() {
         assert!(names.names.len() <= CAPACITY);
     }
     let last = 2 * CAPACITY - 1;
-    assert!(names.known(&last.to_string(), at(last)).is_some());
-    assert!(names.known(&(last - CAPACITY + 1).to_string(), at(last)).is_some());
-    assert!(names.known(&(last - CAPACITY).to_string(), at(last)).is_none());
+    assert!(names.cached(&last.to_string(), at(last)).is_some());
+    assert!(names.cached(&(last - CAPACITY + 1).to_string(), at(last)).is_some());
+    assert!(names.cached(&(last - CAPACITY).to_string(), at(last)).is_none());
 
     let thousands: Addresses = vec![SocketAddr::from(([192, 0, 2, 1], 0)); 4000].into();
     for index in 0..2 * MOST_ANSWERED {
@@ -56,13 +56,13 @@ fn client() -> Client {
 fn resolver(
     look_up: impl Fn(&str) -> Result<Vec<SocketAddr>, Fault> + Send + Sync + 'static,
 ) -> Resolver {
-    let no_hosts = Hosts::at("/nonexistent/hosts".into());
+    let no_hosts = Hosts::from_path("/nonexistent/hosts".into());
     Resolver::with(Family::Any, no_hosts, Arc::new(move |host: &str, _| look_up(host)))
 }
 
-fn question(resolver: &Resolver, host: &str) -> Question {
+fn wait(resolver: &Resolver, host: &str) -> LookupWait {
     match resolver.find(host, client()) {
-        Found::Asked(question) => question,
+        Resolution::Pending(wait) => wait,
         other => panic!("{other:?}"),
     }
 }
@@ -75,19 +75,21 @@ async fn those_who_ask_at_the_same_time_get_one_answer() {
         let _ = lock(&held).recv();
         Ok(one_address().to_vec())
     });
-    let (first, second) = (question(&resolver, "name"), question(&resolver, "name"));
-    let dotted = question(&resolver, "name.");
+    let (first, second) = (wait(&resolver, "name"), wait(&resolver, "name"));
+    let dotted = wait(&resolver, "name.");
     assert!(first.0.same_channel(&second.0) && !first.0.same_channel(&dotted.0));
     drop(release);
     let answer = first.answer().await.unwrap();
     assert_eq!(second.answer().await, Ok(Arc::clone(&answer)));
-    assert!(matches!(resolver.find("name", client()), Found::Known(known) if known == answer));
+    assert!(
+        matches!(resolver.find("name", client()), Resolution::Cached(cached) if cached == answer)
+    );
 }
 
 #[test]
 fn a_name_is_looked_up_once_although_an_answer_comes_while_it_is_asked_for() {
-    let asked = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
-    let counts = Arc::clone(&asked);
+    let pending = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let counts = Arc::clone(&pending);
     let resolver = resolver(move |host| {
         *lock(&counts).entry(host.to_owned()).or_default() += 1;
         Ok(one_address().to_vec())
@@ -105,15 +107,15 @@ fn a_name_is_looked_up_once_although_an_answer_comes_while_it_is_asked_for() {
             });
         }
     });
-    assert!(lock(&asked).values().all(|&count| count == 1), "{asked:?}");
+    assert!(lock(&pending).values().all(|&count| count == 1), "{pending:?}");
 }
 
 #[tokio::test]
 async fn a_question_that_nobody_waits_for_is_not_asked_and_leaves_nothing() {
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&asked);
+    let pending = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pending);
     let resolver = resolver(move |host| {
         lock(&seen).push(host.to_owned());
         if host.starts_with("silent") {
@@ -122,15 +124,15 @@ async fn a_question_that_nobody_waits_for_is_not_asked_and_leaves_nothing() {
         Ok(one_address().to_vec())
     });
     // More than this client may have threads.
-    let silent: Vec<_> = (0..8).map(|i| question(&resolver, &format!("silent.d{i}"))).collect();
-    drop(question(&resolver, "unwanted"));
-    let last = question(&resolver, "last");
+    let silent: Vec<_> = (0..8).map(|i| wait(&resolver, &format!("silent.d{i}"))).collect();
+    drop(wait(&resolver, "unwanted"));
+    let last = wait(&resolver, "last");
     drop(release);
     last.answer().await.unwrap();
     for silent in silent {
         silent.answer().await.unwrap();
     }
-    assert!(!lock(&asked).contains(&"unwanted".to_owned()));
+    assert!(!lock(&pending).contains(&"unwanted".to_owned()));
     // Its thread may be a moment behind.
     let deadline = Instant::now() + Duration::from_secs(10);
     while lock(&resolver.names).names.contains_key("unwanted") {
@@ -143,7 +145,7 @@ async fn a_question_that_nobody_waits_for_is_not_asked_and_leaves_nothing() {
 fn localhost_is_loopback_where_the_hosts_file_does_not_tell() {
     let resolver = resolver(|host| panic!("{host} was looked up"));
     for host in ["localhost", "localhost."] {
-        let Found::Loopback(addresses) = resolver.find(host, client()) else { panic!() };
+        let Resolution::Loopback(addresses) = resolver.find(host, client()) else { panic!() };
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         assert_eq!(addresses.len(), 2);
     }
@@ -163,16 +165,16 @@ async fn names_of_the_hosts_file_and_answered_ones_pass_unanswered_ones() {
         }
         Ok(one_address().to_vec())
     };
-    let resolver = Resolver::with(Family::Any, Hosts::at(hosts), Arc::new(look_up));
-    question(&resolver, "known").answer().await.unwrap();
+    let resolver = Resolver::with(Family::Any, Hosts::from_path(hosts), Arc::new(look_up));
+    wait(&resolver, "known").answer().await.unwrap();
     // All of the threads that one client may have, and its queue.
-    let silent: Vec<_> = (0..200).map(|i| question(&resolver, &format!("silent{i}"))).collect();
+    let silent: Vec<_> = (0..200).map(|i| wait(&resolver, &format!("silent{i}"))).collect();
     for name in ["listed", "localhost"] {
-        question(&resolver, name).answer().await.unwrap();
+        wait(&resolver, name).answer().await.unwrap();
     }
     // As when its answer has become too old.
     lock(&resolver.names).remove("known");
-    question(&resolver, "known").answer().await.unwrap();
+    wait(&resolver, "known").answer().await.unwrap();
     drop((release, silent));
 }
 
@@ -186,10 +188,10 @@ async fn what_waits_for_one_client_is_not_delayed_for_another() {
         }
         Ok(one_address().to_vec())
     });
-    let silent: Vec<_> = (0..20).map(|i| question(&resolver, &format!("silent{i}"))).collect();
-    let first = question(&resolver, "wanted by two");
+    let silent: Vec<_> = (0..20).map(|i| wait(&resolver, &format!("silent{i}"))).collect();
+    let first = wait(&resolver, "wanted by two");
     let other = Client::from(Some(IpAddr::from([127, 0, 0, 2])));
-    let Found::Asked(second) = resolver.find("wanted by two", other) else { panic!() };
+    let Resolution::Pending(second) = resolver.find("wanted by two", other) else { panic!() };
     second.answer().await.unwrap();
     first.answer().await.unwrap();
     drop((release, silent));
@@ -204,14 +206,14 @@ fn one_client_has_so_many_look_ups_wait_and_others_are_served() {
         Ok(one_address().to_vec())
     });
     let found: Vec<_> = (0..600).map(|i| resolver.find(&format!("n{i}"), client())).collect();
-    let refused = found.iter().filter(|found| matches!(found, Found::Overloaded)).count();
+    let refused = found.iter().filter(|found| matches!(found, Resolution::Overloaded)).count();
     assert_eq!(found.len() - refused, 8 + 256);
     // What was refused leaves nothing.
     assert_eq!(lock(&resolver.names).names.len(), 8 + 256);
     let other = Client::from(Some(IpAddr::from([127, 0, 0, 2])));
-    assert!(matches!(resolver.find("n599", other), Found::Asked(_)));
+    assert!(matches!(resolver.find("n599", other), Resolution::Pending(_)));
     // Who no longer waits makes room.
     drop(found);
-    assert!(matches!(resolver.find("again", client()), Found::Asked(_)));
+    assert!(matches!(resolver.find("again", client()), Resolution::Pending(_)));
     drop(release);
 }

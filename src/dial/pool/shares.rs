@@ -1,4 +1,4 @@
-//! Who gets the next thread.
+//! Decides which look-up gets the next thread.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use super::Task;
 
-/// A look-up that runs for longer than this is taken for unanswered.
+/// A look-up that runs for longer than this counts as unanswered.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How long an answer speaks for the client that got it.
+/// How long a client keeps its good standing after an answer.
 const GOOD_STANDING: Duration = Duration::from_secs(600);
 
-/// Clients that are remembered at a time, beside those that wait.
+/// Maximum number of clients remembered without pending look-ups.
 const MOST_CLIENTS: usize = 1024;
 
-/// How often a log line tells that look-ups fail because too many wait.
+/// Minimum interval of warnings about too many waiting look-ups.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// Who asks: a client's address, for IPv6 its /64, which one host can have to itself.
+/// A client address; for IPv6 its /64 network, which one host may own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::dial) struct Client(Option<IpAddr>);
 
@@ -41,7 +41,7 @@ impl From<Option<IpAddr>> for Client {
 pub(super) struct Domain(pub(super) Box<str>);
 
 impl Domain {
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let name = name.strip_suffix('.').unwrap_or(name);
         let dot_before = name.rmatch_indices('.').nth(1).map(|(at, _)| at + 1);
         Self(name.get(dot_before.unwrap_or(0)..).unwrap_or(name).into())
@@ -51,24 +51,24 @@ impl Domain {
 /// What is known of a name before it is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dial) enum Kind {
-    /// The hosts file has it.
+    /// It is in the hosts file.
     Local,
-    /// It was answered lately.
+    /// It was answered recently.
     Answered,
     New,
 }
 
-/// What came of a task.
+/// The result of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::dial) enum Ran {
-    /// An answer, be it that the name does not exist.
+pub(in crate::dial) enum LookupEnd {
+    /// An answer, including that the name does not exist.
     Answered,
     Unanswered,
-    /// Nobody waited any more; nothing was asked.
+    /// Skipped, because nobody waited any more.
     Skipped,
 }
 
-/// Work in a queue, or in those of several clients.
+/// A task in the queues of one or several clients.
 pub(in crate::dial) struct Ticket<T> {
     pub(in crate::dial) task: T,
     kind: Kind,
@@ -79,39 +79,39 @@ pub(in crate::dial) struct Ticket<T> {
 impl<T> Ticket<T> {
     pub(in crate::dial) fn new(task: T, name: &str, kind: Kind) -> Arc<Self> {
         let has_started = AtomicBool::new(false);
-        Arc::new(Self { task, kind, domain: Domain::of(name), has_started })
+        Arc::new(Self { task, kind, domain: Domain::new(name), has_started })
     }
 
-    /// Whether it has a thread.
+    /// Whether it has started.
     pub(in crate::dial) fn has_started(&self) -> bool {
         self.has_started.load(Ordering::Relaxed)
     }
 }
 
-/// Too many of a client's look-ups wait.
+/// The error when too many look-ups of a client wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::dial) struct Overloaded;
 
-/// How many threads there are, and for whom.
+/// The number of threads and their shares.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// For names of the hosts file.
+    /// For names in the hosts file.
     pub(super) local: usize,
-    /// For names that were answered lately.
+    /// For names that were answered recently.
     pub(super) answered: usize,
     /// For all others.
     pub(super) common: usize,
-    /// Beside those, for clients whose look-ups are answered.
+    /// In addition, for clients in good standing.
     pub(super) reserved: usize,
-    /// A client's, of the common and the reserved ones.
+    /// Per client, of common and reserved threads.
     pub(super) per_client: usize,
-    /// Of the common ones, a domain's.
+    /// Per domain, of common threads.
     pub(super) per_domain: usize,
-    /// Of those, a client's.
+    /// Per client and domain, of common threads.
     pub(super) per_client_and_domain: usize,
-    /// Of the reserved ones, a domain's, and a client's.
+    /// Per domain and per client, of reserved threads.
     pub(super) of_reserved: usize,
-    /// Look-ups of a client that wait.
+    /// Maximum number of waiting look-ups of a client.
     pub(super) waiting: usize,
 }
 
@@ -133,25 +133,25 @@ impl Bounds {
         }
     }
 
-    /// All of them.
+    /// Total number of threads.
     pub(super) fn threads(&self) -> usize {
         self.local + self.answered + self.common + self.reserved
     }
 
-    /// A client's share of the threads for names that were answered lately.
+    /// Per client, of the threads for names that were answered recently.
     fn answered_per_client(&self) -> usize {
         (self.answered / 4).max(1)
     }
 }
 
-/// Look-ups that wait and that run.
+/// Waiting and running look-ups.
 pub(super) struct State<T> {
-    clients: HashMap<Client, Account<T>>,
-    /// Look-ups of each domain that run.
+    clients: HashMap<Client, ClientLookups<T>>,
+    /// Running look-ups of each domain.
     domains: HashMap<Domain, Counts>,
-    /// Look-ups that have a thread, or are about to, by what they count for.
+    /// Running and ready look-ups by share.
     pub(super) running: Counts,
-    pub(super) ready: VecDeque<Running<T>>,
+    pub(super) ready: VecDeque<LookupJob<T>>,
     pub(super) threads: usize,
     pub(super) idle: usize,
     next_number: u64,
@@ -167,7 +167,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn of(&mut self, share: Share) -> &mut usize {
+    fn get_mut(&mut self, share: Share) -> &mut usize {
         match share {
             Share::Local => &mut self.local,
             Share::Answered => &mut self.answered,
@@ -177,18 +177,18 @@ impl Counts {
     }
 }
 
-/// Whose turn it is: the least is next.
+/// Priority of a waiting look-up; the lowest value is next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    /// Threads that the client has.
+struct Priority {
+    /// Running look-ups of the client.
     running: usize,
-    /// Look-ups of it that wait.
+    /// Waiting look-ups of the client.
     waiting: usize,
-    /// Of the look-up that waits.
+    /// Number of the look-up.
     number: u64,
 }
 
-/// Which threads a look-up counts for.
+/// The share of threads that a look-up uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
     Local,
@@ -197,27 +197,27 @@ pub(super) enum Share {
     Reserved,
 }
 
-/// A look-up that waits, with its number.
-pub(super) type Waiting<T> = (u64, Arc<Ticket<T>>);
+/// A waiting look-up with its number.
+pub(super) type QueuedLookup<T> = (u64, Arc<Ticket<T>>);
 
 /// A client's look-ups.
-struct Account<T> {
-    waiting: VecDeque<Waiting<T>>,
-    running: Vec<Started>,
+struct ClientLookups<T> {
+    waiting: VecDeque<QueuedLookup<T>>,
+    running: Vec<RunningLookup>,
     counts: Counts,
-    /// When a look-up of its own was last answered soon; none since one was not.
+    /// When a look-up was last answered quickly; `None` after one that was not.
     answered: Option<Instant>,
 }
 
-/// A look-up of a client's that has a thread.
-struct Started {
+/// A running look-up of a client.
+struct RunningLookup {
     number: u64,
     at: Instant,
     share: Share,
     domain: Domain,
 }
 
-impl<T> Default for Account<T> {
+impl<T> Default for ClientLookups<T> {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -228,17 +228,17 @@ impl<T> Default for Account<T> {
     }
 }
 
-impl<T> Account<T> {
-    /// Whether its look-ups are answered.
+impl<T> ClientLookups<T> {
+    /// Whether the look-ups of the client are answered.
     fn is_in_good_standing(&self, now: Instant) -> bool {
         let lately = |at: Instant| now.saturating_duration_since(at) < GOOD_STANDING;
-        let is_slow = |started: &Started| now.saturating_duration_since(started.at) >= SLOW;
+        let is_slow = |started: &RunningLookup| now.saturating_duration_since(started.at) >= SLOW;
         self.answered.is_some_and(lately) && !self.running.iter().any(is_slow)
     }
 
-    /// How many of the common threads it has for a domain.
+    /// How many common threads the client uses for a domain.
     fn common_of(&self, domain: &Domain) -> usize {
-        let is_it = |s: &&Started| s.share == Share::Common && s.domain == *domain;
+        let is_it = |s: &&RunningLookup| s.share == Share::Common && s.domain == *domain;
         self.running.iter().filter(is_it).count()
     }
 
@@ -247,8 +247,8 @@ impl<T> Account<T> {
     }
 }
 
-/// A look-up that got a thread.
-pub(super) struct Running<T> {
+/// A look-up that is ready for a thread or running.
+pub(super) struct LookupJob<T> {
     pub(super) ticket: Arc<Ticket<T>>,
     client: Client,
     share: Share,
@@ -272,75 +272,75 @@ impl<T> Default for State<T> {
 }
 
 impl<T: Task> State<T> {
-    /// Begins a look-up if there is a thread for it, and otherwise has it wait. Look-ups that are no
-    /// longer wanted are put into `unwanted`, to be dropped without a lock.
+    /// Starts a look-up if there is a thread for it; otherwise queues it. Look-ups that are no
+    /// longer wanted are moved to `unwanted`, to be dropped without the lock.
     pub(super) fn add(
         &mut self,
         client: Client,
         ticket: &Arc<Ticket<T>>,
         bounds: &Bounds,
-        unwanted: &mut VecDeque<Waiting<T>>,
+        unwanted: &mut VecDeque<QueuedLookup<T>>,
     ) -> Result<(), Overloaded> {
         let number = self.next_number;
         self.next_number += 1;
-        let account = self.clients.entry(client).or_default();
-        if account.waiting.len() >= bounds.waiting {
-            (account.waiting, *unwanted) = std::mem::take(&mut account.waiting)
+        let lookups = self.clients.entry(client).or_default();
+        if lookups.waiting.len() >= bounds.waiting {
+            (lookups.waiting, *unwanted) = std::mem::take(&mut lookups.waiting)
                 .into_iter()
                 .partition(|(_, waiting)| !waiting.has_started() && waiting.task.is_wanted());
         }
-        let is_full = account.waiting.len() >= bounds.waiting;
-        // What waits could not run when it was looked at last, and nothing was freed since: only the
-        // new one is looked at.
+        let is_full = lookups.waiting.len() >= bounds.waiting;
+        // Waiting look-ups could not run at the last check, and nothing was freed since: only the
+        // new one is checked.
         if let Some(share) = self.share_for(client, ticket, bounds, Instant::now()) {
             self.begin(client, number, Arc::clone(ticket), share);
         } else if is_full {
             self.warn(client);
             return Err(Overloaded);
-        } else if let Some(account) = self.clients.get_mut(&client) {
-            account.waiting.push_back((number, Arc::clone(ticket)));
+        } else if let Some(lookups) = self.clients.get_mut(&client) {
+            lookups.waiting.push_back((number, Arc::clone(ticket)));
         }
         Ok(())
     }
 
-    /// Begins the look-up whose turn it is. Whether there was one.
+    /// Starts the next look-up. Returns whether there was one.
     pub(super) fn begin_next(&mut self, bounds: &Bounds) -> bool {
         let Some((client, index, share)) = self.next(bounds, Instant::now()) else { return false };
-        let account = self.clients.get_mut(&client);
-        let next = account.and_then(|account| account.waiting.remove(index));
+        let lookups = self.clients.get_mut(&client);
+        let next = lookups.and_then(|lookups| lookups.waiting.remove(index));
         let Some((number, ticket)) = next else { return false };
         self.begin(client, number, ticket, share);
         true
     }
 
-    /// Makes a look-up ready for a thread, unless it got one by another client's turn.
+    /// Makes a look-up ready for a thread, unless it was started for another client.
     fn begin(&mut self, client: Client, number: u64, ticket: Arc<Ticket<T>>, share: Share) {
         if ticket.has_started.swap(true, Ordering::Relaxed) {
             return;
         }
         let began = Instant::now();
         let domain = ticket.domain.clone();
-        *self.running.of(share) += 1;
-        *self.domains.entry(domain.clone()).or_default().of(share) += 1;
-        let account = self.clients.entry(client).or_default();
-        *account.counts.of(share) += 1;
-        account.running.push(Started { number, at: began, share, domain });
-        self.ready.push_back(Running { ticket, client, share, number, began });
+        *self.running.get_mut(share) += 1;
+        *self.domains.entry(domain.clone()).or_default().get_mut(share) += 1;
+        let lookups = self.clients.entry(client).or_default();
+        *lookups.counts.get_mut(share) += 1;
+        lookups.running.push(RunningLookup { number, at: began, share, domain });
+        self.ready.push_back(LookupJob { ticket, client, share, number, began });
     }
 
-    /// The look-up whose turn it is, where there is a thread for it.
+    /// The next look-up for which there is a thread.
     fn next(&self, bounds: &Bounds, now: Instant) -> Option<(Client, usize, Share)> {
-        let mut best: Option<(Turn, Client, usize, Share)> = None;
-        for (&client, account) in &self.clients {
-            let mut queue = account.waiting.iter().enumerate();
+        let mut best: Option<(Priority, Client, usize, Share)> = None;
+        for (&client, lookups) in &self.clients {
+            let mut queue = lookups.waiting.iter().enumerate();
             let found = queue.find_map(|(index, (number, ticket))| {
-                Some((index, *number, self.share_of(account, ticket, bounds, now)?))
+                Some((index, *number, self.share_of(lookups, ticket, bounds, now)?))
             });
             let Some((index, number, share)) = found else { continue };
-            let (running, waiting) = (account.running.len(), account.waiting.len());
-            let turn = Turn { running, waiting, number };
-            if best.is_none_or(|(first, ..)| turn < first) {
-                best = Some((turn, client, index, share));
+            let (running, waiting) = (lookups.running.len(), lookups.waiting.len());
+            let priority = Priority { running, waiting, number };
+            if best.is_none_or(|(first, ..)| priority < first) {
+                best = Some((priority, client, index, share));
             }
         }
         best.map(|(_, client, index, share)| (client, index, share))
@@ -356,19 +356,19 @@ impl<T: Task> State<T> {
         self.share_of(self.clients.get(&client)?, ticket, bounds, now)
     }
 
-    /// Which thread there is for a client's look-up.
+    /// The share with a free thread for a client's look-up.
     fn share_of(
         &self,
-        account: &Account<T>,
+        lookups: &ClientLookups<T>,
         ticket: &Ticket<T>,
         bounds: &Bounds,
         now: Instant,
     ) -> Option<Share> {
         if ticket.has_started() {
-            // It only leaves the queue.
+            // It was already started; it only leaves the queue.
             return Some(Share::Common);
         }
-        let Counts { answered, common, reserved, .. } = account.counts;
+        let Counts { answered, common, reserved, .. } = lookups.counts;
         let of_domain = self.domains.get(&ticket.domain).copied().unwrap_or_default();
         match ticket.kind {
             Kind::Local if self.running.local < bounds.local => return Some(Share::Local),
@@ -385,44 +385,44 @@ impl<T: Task> State<T> {
         }
         if self.running.common < bounds.common
             && of_domain.common < bounds.per_domain
-            && account.common_of(&ticket.domain) < bounds.per_client_and_domain
+            && lookups.common_of(&ticket.domain) < bounds.per_client_and_domain
         {
             return Some(Share::Common);
         }
         let has_reserved = self.running.reserved < bounds.reserved
             && of_domain.reserved < bounds.of_reserved
             && reserved < bounds.of_reserved
-            && account.is_in_good_standing(now);
+            && lookups.is_in_good_standing(now);
         has_reserved.then_some(Share::Reserved)
     }
 
-    /// A thread has done with it.
-    pub(super) fn end(&mut self, ended: &Running<T>, ran: Ran) {
-        let count = self.running.of(ended.share);
+    /// Ends a look-up.
+    pub(super) fn end(&mut self, ended: &LookupJob<T>, how: LookupEnd) {
+        let count = self.running.get_mut(ended.share);
         *count = count.saturating_sub(1);
         let now = Instant::now();
         let domain = &ended.ticket.domain;
-        let Some(account) = self.clients.get_mut(&ended.client) else { return };
+        let Some(lookups) = self.clients.get_mut(&ended.client) else { return };
         for counts in
-            [Some(&mut account.counts), self.domains.get_mut(domain)].into_iter().flatten()
+            [Some(&mut lookups.counts), self.domains.get_mut(domain)].into_iter().flatten()
         {
-            let count = counts.of(ended.share);
+            let count = counts.get_mut(ended.share);
             *count = count.saturating_sub(1);
         }
         if self.domains.get(domain) == Some(&Counts::default()) {
             self.domains.remove(domain);
         }
-        account.running.retain(|started| started.number != ended.number);
+        lookups.running.retain(|started| started.number != ended.number);
         let is_soon = now.saturating_duration_since(ended.began) < SLOW;
-        match ran {
-            Ran::Answered if is_soon => account.answered = Some(now),
-            Ran::Answered | Ran::Unanswered => account.answered = None,
-            Ran::Skipped => {}
+        match how {
+            LookupEnd::Answered if is_soon => lookups.answered = Some(now),
+            LookupEnd::Answered | LookupEnd::Unanswered => lookups.answered = None,
+            LookupEnd::Skipped => {}
         }
-        if account.is_forgettable() && account.answered.is_none() {
+        if lookups.is_forgettable() && lookups.answered.is_none() {
             self.clients.remove(&ended.client);
         } else if self.clients.len() > MOST_CLIENTS {
-            self.clients.retain(|_, account| !account.is_forgettable());
+            self.clients.retain(|_, lookups| !lookups.is_forgettable());
         }
     }
 

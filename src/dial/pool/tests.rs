@@ -9,7 +9,7 @@ use super::*;
 struct Held {
     name: &'static str,
     started: Sender<&'static str>,
-    end: Mutex<Receiver<Ran>>,
+    end: Mutex<Receiver<LookupEnd>>,
 }
 
 impl Task for Held {
@@ -17,10 +17,10 @@ impl Task for Held {
         true
     }
 
-    fn run(&self) -> Ran {
+    fn run(&self) -> LookupEnd {
         let _ = self.started.send(self.name);
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.recv().unwrap_or(Ran::Unanswered)
+        end.recv().unwrap_or(LookupEnd::Unanswered)
     }
 }
 
@@ -52,7 +52,7 @@ impl Lab {
         client: u8,
         name: &'static str,
         kind: Kind,
-    ) -> (Sender<Ran>, Result<(), Overloaded>) {
+    ) -> (Sender<LookupEnd>, Result<(), Overloaded>) {
         let (end, ended) = channel();
         let held = Held { name, started: self.started.0.clone(), end: Mutex::new(ended) };
         (end, self.pool.submit(address(client), &Ticket::new(held, name, kind)))
@@ -100,7 +100,7 @@ fn whoever_has_the_fewest_threads_comes_first() {
     for _ in 0..3 {
         lab.next();
     }
-    a.0.send(Ran::Unanswered).unwrap();
+    a.0.send(LookupEnd::Unanswered).unwrap();
     assert_eq!(lab.next(), "e");
 }
 
@@ -109,7 +109,7 @@ fn clients_whose_look_ups_are_answered_have_threads_reserved() {
     let lab = Lab::new();
     let good = lab.ask(9, "good", Kind::New);
     assert_eq!(lab.next(), "good");
-    good.0.send(Ran::Answered).unwrap();
+    good.0.send(LookupEnd::Answered).unwrap();
     while lab.running() > 0 {
         std::thread::yield_now();
     }
@@ -123,7 +123,7 @@ fn clients_whose_look_ups_are_answered_have_threads_reserved() {
         lab.next();
     }
     // It is used up when its own look-up is not answered.
-    again.0.send(Ran::Unanswered).unwrap();
+    again.0.send(LookupEnd::Unanswered).unwrap();
     while lab.running() > BOUNDS.common {
         std::thread::yield_now();
     }
@@ -167,7 +167,7 @@ fn a_task_that_panics_gives_its_thread_back() {
         fn is_wanted(&self) -> bool {
             true
         }
-        fn run(&self) -> Ran {
+        fn run(&self) -> LookupEnd {
             panic!("on purpose")
         }
     }
@@ -214,6 +214,6 @@ fn a_domain_is_the_last_two_labels() {
         ("..", "."),
         ("", ""),
     ] {
-        assert_eq!(&*Domain::of(name).0, domain, "{name}");
+        assert_eq!(&*Domain::new(name).0, domain, "{name}");
     }
 }

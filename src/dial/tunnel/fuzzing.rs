@@ -1,23 +1,23 @@
-//! Parents' answers, fuzzed: what they are read as does not depend on the pieces that they come in.
+//! Fuzzing of parent proxies' answers: the result must not depend on how they are split.
 
-use super::{Heard, Refusal, http, socks5};
+use super::{TunnelError, TunnelStep, http, socks5};
 use crate::dial::via::Credentials;
 
-/// How a conversation with a parent came out.
+/// The result of a conversation with a parent.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// It goes on.
+    /// It is incomplete.
     More,
-    /// The target is reached, after so many bytes.
+    /// The tunnel is open after this many bytes.
     Open { used: usize },
-    /// The parent gives no tunnel, with this code.
+    /// The parent refuses, with this code.
     Refused(String),
 }
 
 /// An HTTP parent's answers. The first byte says how long pieces are.
 pub fn http_parent(bytes: &[u8]) {
     let Some((&piece, bytes)) = bytes.split_first() else { return };
-    in_whole_and_in_pieces(bytes, piece, || http::hear);
+    in_whole_and_in_pieces(bytes, piece, || http::parse_reply);
 }
 
 /// A SOCKS 5 parent's answers. The first byte says how long pieces are, and, by its highest bit,
@@ -30,14 +30,14 @@ pub fn socks_parent(bytes: &[u8]) {
     let (target, credentials) = (&target, credentials.as_ref());
     in_whole_and_in_pieces(bytes, first & 0x7f, || {
         let mut stage = socks5::Stage::Method;
-        move |bytes: &[u8]| socks5::hear(&mut stage, bytes, target, credentials)
+        move |bytes: &[u8]| socks5::parse_reply(&mut stage, bytes, target, credentials)
     });
 }
 
-/// Has the conversation with the parent's part in one piece, and again in pieces.
+/// Runs the conversation with the parent's bytes in one piece, and again in pieces.
 fn in_whole_and_in_pieces<H>(bytes: &[u8], piece: u8, listener: impl Fn() -> H)
 where
-    H: FnMut(&[u8]) -> Result<Heard, Refusal>,
+    H: FnMut(&[u8]) -> Result<TunnelStep, TunnelError>,
 {
     let whole = converse(bytes, bytes.len().max(1), listener());
     // All that has come is read again with every piece: long answers come in larger ones.
@@ -45,34 +45,34 @@ where
     assert_eq!(converse(bytes, piece, listener()), whole);
 }
 
-/// What a listener makes of these bytes, and what it says itself.
+/// The result of these bytes, and the bytes sent.
 fn converse(
     bytes: &[u8],
     piece: usize,
-    mut hear: impl FnMut(&[u8]) -> Result<Heard, Refusal>,
+    mut parse_reply: impl FnMut(&[u8]) -> Result<TunnelStep, TunnelError>,
 ) -> (End, Vec<u8>) {
     let mut said = Vec::new();
-    // Of `bytes`: answers that are done with, and what has come.
+    // Of `bytes`: parsed and received.
     let (mut done, mut come) = (0, 0);
     loop {
         let known = come;
-        // Answers that came together are read one by one.
+        // Answers received together are parsed one by one.
         come = (come + piece).min(bytes.len());
         loop {
-            match hear(&bytes[done..come]) {
-                Ok(Heard::More) => break,
-                Ok(Heard::Answered { used, say }) => {
+            match parse_reply(&bytes[done..come]) {
+                Ok(TunnelStep::Incomplete) => break,
+                Ok(TunnelStep::Reply { used, send }) => {
                     assert!((1..=come - done).contains(&used));
                     assert!(done + used > known, "it was complete before");
                     done += used;
-                    said.extend_from_slice(&say);
+                    said.extend_from_slice(&send);
                 }
-                Ok(Heard::Open { used }) => {
+                Ok(TunnelStep::Established { used }) => {
                     assert!((1..=come - done).contains(&used));
                     assert!(done + used > known, "it was complete before");
                     return (End::Open { used: done + used }, said);
                 }
-                Err(Refusal { code, text, .. }) => {
+                Err(TunnelError { code, text, .. }) => {
                     let is_symbol = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_');
                     assert!(code.bytes().all(is_symbol), "{code}");
                     let is_shown = |c: char| matches!(c, ' '..='~' | '…');

@@ -1,6 +1,6 @@
-//! A parent that speaks HTTP: `CONNECT` (RFC 9110 section 9.3.6).
+//! A parent proxy that speaks HTTP: `CONNECT` (RFC 9110 section 9.3.6).
 
-use super::{Heard, PARENT, Refusal};
+use super::{PARENT, TunnelError, TunnelStep};
 use crate::dial::via::Credentials;
 use crate::foreign;
 use crate::ingress::{Parsed, parse_status};
@@ -20,29 +20,29 @@ pub(super) fn request(target: &Target, credentials: Option<&Credentials>) -> Sec
     }
 }
 
-/// Reads the answer to it, as far as it has come, as any upstream's response is read. After a head with
-/// 2xx the tunnel begins, whatever length its fields tell of.
-pub(super) fn hear(bytes: &[u8]) -> Result<Heard, Refusal> {
+/// Parses the answer received so far, like any upstream's response. After a head with 2xx the
+/// tunnel begins, whatever length its fields announce.
+pub(super) fn parse_reply(bytes: &[u8]) -> Result<TunnelStep, TunnelError> {
     let (status, used) = match parse_status(bytes) {
-        Parsed::Partial => return Ok(Heard::More),
+        Parsed::Partial => return Ok(TunnelStep::Incomplete),
         Parsed::Complete(status, used) => (status, used),
         Parsed::Bad(bad) => {
-            return Err(Refusal::malformed(match foreign::is_http(bytes) {
+            return Err(TunnelError::malformed(match foreign::is_http(bytes) {
                 true => format!("invalid response from {PARENT}: {}", bad.reason()),
                 false => foreign::sentence(PARENT, bytes, "HTTP"),
             }));
         }
     };
     match status {
-        101 => Err(Refusal::malformed("the parent proxy switched to another protocol")),
-        // RFC 9110 section 15.2: others may come before the answer.
-        100..=199 => Ok(Heard::Answered { used, say: Secret::default() }),
-        200..=299 => Ok(Heard::Open { used }),
+        101 => Err(TunnelError::malformed("the parent proxy switched to another protocol")),
+        // RFC 9110 section 15.2: interim responses may come before the answer.
+        100..=199 => Ok(TunnelStep::Reply { used, send: Secret::default() }),
+        200..=299 => Ok(TunnelStep::Established { used }),
         status => Err(refused(status)),
     }
 }
 
-fn refused(status: u16) -> Refusal {
+fn refused(status: u16) -> TunnelError {
     let (outcome, how) = match status {
         401 | 403 | 405 | 407 => (Outcome::Denied, How::Denied),
         408 | 504 => (Outcome::Timeout, How::Timeout),
@@ -52,7 +52,7 @@ fn refused(status: u16) -> Refusal {
         407 => "the parent proxy requires valid credentials (HTTP status 407)".into(),
         _ => format!("the parent proxy answered with HTTP status {status}").into(),
     };
-    Refusal { outcome, how, code: format!("HTTP_{status}").into(), text }
+    TunnelError { outcome, how, code: format!("HTTP_{status}").into(), text }
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
             ("302 Found", "HTTP_302", Outcome::Error),
         ] {
             let head = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nnever");
-            let refusal = hear(head.as_bytes()).unwrap_err();
+            let refusal = parse_reply(head.as_bytes()).unwrap_err();
             assert_eq!((&*refusal.code, refusal.outcome), (code, outcome));
         }
     }
@@ -104,7 +104,7 @@ mod tests {
         let with_end = [&endless, "\r\n\r\n"].concat();
         let fields = ["HTTP/1.1 200 OK\r\n", &"a: b\r\n".repeat(101), "\r\n"].concat();
         for bytes in [&endless, &with_end, &fields, "SSH-2.0-x\r\n", "\x05\0"] {
-            assert_eq!(hear(bytes.as_bytes()).unwrap_err().code, "PARENT_PROTOCOL");
+            assert_eq!(parse_reply(bytes.as_bytes()).unwrap_err().code, "PARENT_PROTOCOL");
         }
     }
 
@@ -117,8 +117,8 @@ mod tests {
             "\r\nHTTP/1.0 200\r\n\r\n",
         ] {
             assert_eq!(
-                hear(head.as_bytes()).unwrap(),
-                Heard::Open { used: head.len() },
+                parse_reply(head.as_bytes()).unwrap(),
+                TunnelStep::Established { used: head.len() },
                 "{head:?}"
             );
         }
@@ -129,7 +129,7 @@ mod tests {
             ("SSH-2.0-x\r\n", "the parent proxy speaks SSH, not HTTP: \"SSH-2.0-x\""),
             ("\x05\u{7f}", "the parent proxy does not speak HTTP"),
         ] {
-            let refusal = hear(head.as_bytes()).unwrap_err();
+            let refusal = parse_reply(head.as_bytes()).unwrap_err();
             assert!(refusal.text.contains(words), "{head:?}: {}", refusal.text);
         }
     }
@@ -141,16 +141,16 @@ mod tests {
         ) {
             let head = format!("HTTP/1.1 {status} {reason}\r\nVia: {value}\r\n\r\n");
             for cut in 0..head.len() {
-                prop_assert_eq!(hear(&head.as_bytes()[..cut]).map_err(|r| r.code), Ok(Heard::More));
+                prop_assert_eq!(parse_reply(&head.as_bytes()[..cut]).map_err(|r| r.code), Ok(TunnelStep::Incomplete));
             }
             let all = format!("{head}{after}");
-            let heard = hear(all.as_bytes()).map_err(|refusal| refusal.code);
-            prop_assert_eq!(heard, Ok(Heard::Open { used: head.len() }));
+            let heard = parse_reply(all.as_bytes()).map_err(|refusal| refusal.code);
+            prop_assert_eq!(heard, Ok(TunnelStep::Established { used: head.len() }));
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(hear(&bytes).map_or(0, |heard| heard.used()) <= bytes.len());
+            prop_assert!(parse_reply(&bytes).map_or(0, |heard| heard.used()) <= bytes.len());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Asking a parent proxy for a connection to the target.
+//! Opens a tunnel to the target through a parent proxy.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::via::{Protocol, Via};
 use super::{DialLog, attempt};
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 use crate::conn::{Meter, write_own};
 use crate::failure::Failure;
 use crate::fault::Fault;
@@ -23,83 +23,84 @@ use crate::record::{By, How, Outcome, Phase};
 use crate::secret::Secret;
 use crate::target::Target;
 
-/// How a parent proxy is called in what is said of it.
+/// The name of a parent proxy in error texts.
 pub(crate) const PARENT: &str = "the parent proxy";
 
-/// Looked at in one go; answers are shorter, as a rule.
-const LOOK: usize = 1024;
+/// Bytes to peek at once; answers are usually shorter.
+const PEEK_SIZE: usize = 1024;
 
-/// What is still to be done on a connection to a parent proxy before it leads to the target.
+/// A tunnel to open on a connection to a parent proxy.
 #[derive(Debug)]
 pub(crate) struct Tunnel<'v> {
     pub(super) via: &'v Via,
-    /// What the parent is asked for: the target, or the address that its name was resolved to.
+    /// The target to request from the parent: as a name, or as a resolved address.
     pub(super) target: Target,
     pub(super) deadline: Instant,
 }
 
-/// How much of what a parent said is understood.
+/// The result of parsing a parent's reply.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
-    /// Its answer goes on.
-    More,
-    /// So many bytes were an answer; next we say this, and listen on.
-    Answered { used: usize, say: Secret },
-    /// So many bytes were its last answer; what follows comes from the target.
-    Open { used: usize },
+enum TunnelStep {
+    /// The reply is incomplete.
+    Incomplete,
+    /// `used` bytes were a reply; the next message is `send`.
+    Reply { used: usize, send: Secret },
+    /// `used` bytes were the last reply; what follows comes from the target.
+    Established { used: usize },
 }
 
-/// A parent's answer that gives no tunnel.
+/// Why a parent opens no tunnel.
 #[derive(Debug)]
-struct Refusal {
+struct TunnelError {
     outcome: Outcome,
     how: How,
     code: Cow<'static, str>,
     text: Cow<'static, str>,
 }
 
-impl Heard {
+impl TunnelStep {
     fn used(&self) -> usize {
         match self {
-            Self::More => 0,
-            Self::Answered { used, .. } | Self::Open { used } => *used,
+            Self::Incomplete => 0,
+            Self::Reply { used, .. } | Self::Established { used } => *used,
         }
     }
 }
 
-impl Refusal {
+impl TunnelError {
     fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
         let code = "PARENT_PROTOCOL".into();
         Self { outcome: Outcome::Error, how: How::Error, code, text: text.into() }
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(Refusal { outcome, how, code, text }: Refusal) -> Self {
+impl From<TunnelError> for Failure {
+    fn from(TunnelError { outcome, how, code, text }: TunnelError) -> Self {
         let fault = Some(Fault { code, text });
         Self { phase: Phase::Connect, outcome, by: By::Upstream, how, fault }
     }
 }
 
 impl Tunnel<'_> {
-    /// Has the conversation. What the target may have sent right after it is still to be read from
-    /// `stream`. The time counts as time to connect, the bytes as the proxy's own.
+    /// Opens the tunnel. Bytes of the target right after it are left in `stream`. The time counts
+    /// as time to connect, the bytes as the proxy's own.
     pub(crate) async fn open(
         self,
         stream: &TcpStream,
         meter: &mut Meter,
         log: &mut DialLog,
-        abandoned: Pin<&mut impl Future<Output = Failure>>,
+        client_gone: Pin<&mut impl Future<Output = Failure>>,
     ) -> Result<(), Failure> {
         let began = Instant::now();
         let Tunnel { deadline, via, .. } = self;
         let opened = tokio::select! {
             biased;
             opened = self.negotiate(stream, meter) => opened,
-            failure = abandoned => Err(Failure { phase: Phase::Connect, ..failure }),
+            failure = client_gone => Err(Failure { phase: Phase::Connect, ..failure }),
             () = tokio::time::sleep_until(deadline.into()) => {
                 let text = match via.protocol {
-                    // A SOCKS proxy answers that at once; others wait for a whole line.
+                    // A SOCKS proxy answers a greeting at once; other servers wait for a complete
+                    // line.
                     Protocol::Socks5 | Protocol::Socks5h if meter.own_rx == 0 => {
                         "the parent proxy did not answer the SOCKS greeting in time"
                     }
@@ -127,43 +128,43 @@ impl Tunnel<'_> {
             Protocol::Http => http::request(&self.target, credentials),
             Protocol::Socks5 | Protocol::Socks5h => socks5::greeting(credentials),
         };
-        say(stream, meter, &opening).await?;
-        let mut heard = Vec::new();
-        let mut look = vec![0; LOOK];
+        write_to_peer(stream, meter, &opening).await?;
+        let mut received = Vec::new();
+        let mut peeked = vec![0; PEEK_SIZE];
         loop {
-            // Looked at before it is taken: what follows the last answer is the relay's to read.
-            let seen = match stream.peek(&mut look).await {
+            // Peeked before it is consumed: what follows the last reply belongs to the relay.
+            let seen = match stream.peek(&mut peeked).await {
                 Ok(0) => {
-                    meter.rx.ended = Some(Moment::now());
-                    return Err(left());
+                    meter.rx.ended = Some(CompactInstant::now());
+                    return Err(ended_early());
                 }
                 Ok(seen) => seen,
                 Err(error) => {
-                    meter.rx.failed(&error);
+                    meter.rx.note_error(&error);
                     return Err(attempt::classify(&error));
                 }
             };
-            let before = heard.len();
-            heard.extend_from_slice(look.get(..seen).unwrap_or_default());
+            let before = received.len();
+            received.extend_from_slice(peeked.get(..seen).unwrap_or_default());
             let understood = match self.via.protocol {
-                Protocol::Http => http::hear(&heard),
+                Protocol::Http => http::parse_reply(&received),
                 Protocol::Socks5 | Protocol::Socks5h => {
-                    socks5::hear(&mut stage, &heard, &self.target, credentials)
+                    socks5::parse_reply(&mut stage, &received, &self.target, credentials)
                 }
             };
             let used = match &understood {
-                Ok(Heard::More) | Err(_) => heard.len(),
+                Ok(TunnelStep::Incomplete) | Err(_) => received.len(),
                 Ok(understood) => understood.used(),
             };
-            let mine = look.get_mut(..used.saturating_sub(before)).unwrap_or_default();
+            let mine = peeked.get_mut(..used.saturating_sub(before)).unwrap_or_default();
             take(stream, meter, mine).await?;
             match understood? {
-                Heard::More => {}
-                Heard::Answered { say: bytes, .. } => {
-                    heard.clear();
-                    say(stream, meter, &bytes).await?;
+                TunnelStep::Incomplete => {}
+                TunnelStep::Reply { send: bytes, .. } => {
+                    received.clear();
+                    write_to_peer(stream, meter, &bytes).await?;
                 }
-                Heard::Open { .. } => break,
+                TunnelStep::Established { .. } => break,
             }
         }
         meter.payload_begins();
@@ -171,8 +172,8 @@ impl Tunnel<'_> {
     }
 }
 
-/// Says something to a parent proxy or an upstream.
-pub(crate) async fn say(
+/// Writes the proxy's own bytes to a parent proxy or an upstream.
+pub(crate) async fn write_to_peer(
     stream: &TcpStream,
     meter: &mut Meter,
     bytes: &[u8],
@@ -180,20 +181,20 @@ pub(crate) async fn say(
     write_own(stream, meter, bytes).await.map_err(|error| attempt::classify(&error))
 }
 
-/// Reads what was looked at.
+/// Consumes bytes that were peeked at.
 async fn take(stream: &TcpStream, meter: &mut Meter, buffer: &mut [u8]) -> Result<(), Failure> {
     let mut taken = 0;
     while let Some(rest) = buffer.get_mut(taken..).filter(|rest| !rest.is_empty()) {
         match stream.readable().await.and_then(|()| stream.try_read(rest)) {
-            Ok(0) => return Err(left()),
+            Ok(0) => return Err(ended_early()),
             Ok(read) => {
                 taken += read;
-                meter.rx.moved(read, Moment::now());
+                meter.rx.count(read, CompactInstant::now());
                 meter.own_rx += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                meter.rx.failed(&error);
+                meter.rx.note_error(&error);
                 return Err(attempt::classify(&error));
             }
         }
@@ -201,7 +202,7 @@ async fn take(stream: &TcpStream, meter: &mut Meter, buffer: &mut [u8]) -> Resul
     Ok(())
 }
 
-fn left() -> Failure {
+fn ended_early() -> Failure {
     let fault = Fault {
         code: "EOF".into(),
         text: "the parent proxy closed the connection without an answer".into(),

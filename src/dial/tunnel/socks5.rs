@@ -1,8 +1,8 @@
-//! A parent that speaks SOCKS 5 (RFC 1928), with user name and password (RFC 1929).
+//! A parent proxy that speaks SOCKS 5 (RFC 1928), with user name and password (RFC 1929).
 
 use std::net::IpAddr;
 
-use super::{Heard, PARENT, Refusal};
+use super::{PARENT, TunnelError, TunnelStep};
 use crate::dial::via::Credentials;
 use crate::foreign;
 use crate::record::{How, Outcome};
@@ -14,7 +14,7 @@ const NO_AUTHENTICATION: u8 = 0;
 const PASSWORD: u8 = 2;
 const NO_METHOD: u8 = 0xff;
 
-/// Which answer of the parent's comes next.
+/// Which reply of the parent comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Method,
@@ -22,7 +22,7 @@ pub(super) enum Stage {
     Reply,
 }
 
-/// Offers the ways to authenticate that we have.
+/// The greeting, with the authentication methods that we support.
 pub(super) fn greeting(credentials: Option<&Credentials>) -> Secret {
     match credentials {
         None => [VERSION, 1, NO_AUTHENTICATION][..].into(),
@@ -30,25 +30,25 @@ pub(super) fn greeting(credentials: Option<&Credentials>) -> Secret {
     }
 }
 
-/// Reads the parent's next answer, as far as it has come.
-pub(super) fn hear(
+/// Parses the parent's next reply, as far as it was received.
+pub(super) fn parse_reply(
     stage: &mut Stage,
     bytes: &[u8],
     target: &Target,
     credentials: Option<&Credentials>,
-) -> Result<Heard, Refusal> {
+) -> Result<TunnelStep, TunnelError> {
     match *stage {
         Stage::Method => match (bytes, credentials) {
-            ([], _) | ([VERSION], _) => Ok(Heard::More),
+            ([], _) | ([VERSION], _) => Ok(TunnelStep::Incomplete),
             ([VERSION, NO_AUTHENTICATION, ..], _) => {
                 *stage = Stage::Reply;
-                Ok(Heard::Answered { used: 2, say: request(target)? })
+                Ok(TunnelStep::Reply { used: 2, send: request(target)? })
             }
             ([VERSION, PASSWORD, ..], Some(credentials)) => {
                 *stage = Stage::Authentication;
-                Ok(Heard::Answered { used: 2, say: password(credentials)? })
+                Ok(TunnelStep::Reply { used: 2, send: password(credentials)? })
             }
-            ([VERSION, NO_METHOD, ..], _) => Err(Refusal {
+            ([VERSION, NO_METHOD, ..], _) => Err(TunnelError {
                 outcome: Outcome::Denied,
                 how: How::Denied,
                 code: "SOCKS5_FF".into(),
@@ -57,12 +57,12 @@ pub(super) fn hear(
             _ => Err(not_socks(bytes)),
         },
         Stage::Authentication => match bytes {
-            [] | [1] => Ok(Heard::More),
+            [] | [1] => Ok(TunnelStep::Incomplete),
             [1, 0, ..] => {
                 *stage = Stage::Reply;
-                Ok(Heard::Answered { used: 2, say: request(target)? })
+                Ok(TunnelStep::Reply { used: 2, send: request(target)? })
             }
-            [1, _, ..] => Err(Refusal {
+            [1, _, ..] => Err(TunnelError {
                 outcome: Outcome::Denied,
                 how: How::Denied,
                 code: "SOCKS5_AUTH".into(),
@@ -75,7 +75,7 @@ pub(super) fn hear(
 }
 
 /// RFC 1928 section 4.
-fn request(target: &Target) -> Result<Secret, Refusal> {
+fn request(target: &Target) -> Result<Secret, TunnelError> {
     let mut request = vec![VERSION, 1, 0];
     match target.literal().map(|address| address.ip()) {
         Some(IpAddr::V4(ip)) => {
@@ -98,32 +98,32 @@ fn request(target: &Target) -> Result<Secret, Refusal> {
 }
 
 /// RFC 1929 section 2.
-fn password(credentials: &Credentials) -> Result<Secret, Refusal> {
+fn password(credentials: &Credentials) -> Result<Secret, TunnelError> {
     let Credentials { user, password } = credentials;
     Ok(Secret::concat(&[&[1, length(user)?], user, &[length(password)?], password]))
 }
 
-/// The length in one byte.
-fn length(bytes: &[u8]) -> Result<u8, Refusal> {
-    let too_long = |_| Refusal::malformed("the user name or password is too long for SOCKS");
+/// The length as one byte.
+fn length(bytes: &[u8]) -> Result<u8, TunnelError> {
+    let too_long = |_| TunnelError::malformed("the user name or password is too long for SOCKS");
     u8::try_from(bytes.len()).map_err(too_long)
 }
 
-/// RFC 1928 section 6. A refusal is told by its first two bytes: some send no more.
-fn reply(bytes: &[u8]) -> Result<Heard, Refusal> {
+/// RFC 1928 section 6. The first two bytes of a refusal suffice: some proxies send no more.
+fn reply(bytes: &[u8]) -> Result<TunnelStep, TunnelError> {
     let used = match bytes {
-        [] | [VERSION] | [VERSION, 0] | [VERSION, 0, _] => return Ok(Heard::More),
+        [] | [VERSION] | [VERSION, 0] | [VERSION, 0, _] => return Ok(TunnelStep::Incomplete),
         [VERSION, code, ..] if *code != 0 => return Err(refused(*code)),
         [VERSION, 0, _, 1, ..] => 10,
         [VERSION, 0, _, 4, ..] => 22,
-        [VERSION, 0, _, 3] => return Ok(Heard::More),
+        [VERSION, 0, _, 3] => return Ok(TunnelStep::Incomplete),
         [VERSION, 0, _, 3, length, ..] => 7 + usize::from(*length),
         _ => return Err(not_socks(bytes)),
     };
-    Ok(if bytes.len() < used { Heard::More } else { Heard::Open { used } })
+    Ok(if bytes.len() < used { TunnelStep::Incomplete } else { TunnelStep::Established { used } })
 }
 
-fn refused(code: u8) -> Refusal {
+fn refused(code: u8) -> TunnelError {
     let (outcome, how, text) = match code {
         2 => (Outcome::Denied, How::Denied, "the parent proxy's rules forbid the target"),
         3 => {
@@ -136,12 +136,12 @@ fn refused(code: u8) -> Refusal {
         8 => (Outcome::Error, How::Error, "the parent proxy does not support this address type"),
         _ => (Outcome::Error, How::Error, "the parent proxy reported a general failure"),
     };
-    Refusal { outcome, how, code: format!("SOCKS5_{code:02X}").into(), text: text.into() }
+    TunnelError { outcome, how, code: format!("SOCKS5_{code:02X}").into(), text: text.into() }
 }
 
-/// What it answered is something else.
-fn not_socks(bytes: &[u8]) -> Refusal {
-    Refusal::malformed(match bytes.first() {
+/// The reply is not SOCKS 5.
+fn not_socks(bytes: &[u8]) -> TunnelError {
+    TunnelError::malformed(match bytes.first() {
         Some(&VERSION) => "the parent proxy's answer is malformed SOCKS 5".to_owned(),
         _ => foreign::sentence(PARENT, bytes, "SOCKS 5"),
     })
@@ -156,9 +156,13 @@ mod tests {
         Credentials { user: b"me"[..].into(), password: b"pass"[..].into() }
     }
 
-    fn heard(mut stage: Stage, bytes: &[u8], with: Option<&Credentials>) -> Result<Heard, String> {
+    fn heard(
+        mut stage: Stage,
+        bytes: &[u8],
+        with: Option<&Credentials>,
+    ) -> Result<TunnelStep, String> {
         let target = "name.test:80".parse().unwrap();
-        hear(&mut stage, bytes, &target, with).map_err(|refusal| refusal.code.into_owned())
+        parse_reply(&mut stage, bytes, &target, with).map_err(|refusal| refusal.code.into_owned())
     }
 
     #[test]
@@ -179,7 +183,8 @@ mod tests {
         assert_eq!(*greeting(None), [5, 1, 0]);
         assert_eq!(*greeting(Some(&mine)), [5, 2, 0, 2]);
         let request = b"\x05\x01\0\x03\x09name.test\0\x50".to_vec();
-        let answered = |say: Vec<u8>| Ok(Heard::Answered { used: 2, say: say.as_slice().into() });
+        let answered =
+            |send: Vec<u8>| Ok(TunnelStep::Reply { used: 2, send: send.as_slice().into() });
         assert_eq!(heard(Stage::Method, &[5, 0], None), answered(request.clone()));
         let password = b"\x01\x02me\x04pass".to_vec();
         assert_eq!(heard(Stage::Method, &[5, 2], Some(&mine)), answered(password));
@@ -221,10 +226,10 @@ mod tests {
         ) {
             let message = [&[5, 0, 0][..], &address, &[0, 80]].concat();
             for cut in 0..message.len() {
-                prop_assert_eq!(heard(Stage::Reply, &message[..cut], None), Ok(Heard::More));
+                prop_assert_eq!(heard(Stage::Reply, &message[..cut], None), Ok(TunnelStep::Incomplete));
             }
             let all = [&message[..], &after].concat();
-            let open = Ok(Heard::Open { used: message.len() });
+            let open = Ok(TunnelStep::Established { used: message.len() });
             prop_assert_eq!(heard(Stage::Reply, &all, None), open);
         }
 

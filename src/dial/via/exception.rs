@@ -1,10 +1,10 @@
-//! Targets that are reached without a parent proxy, as `NO_PROXY` names them.
+//! Exceptions from a parent proxy, in the syntax of `NO_PROXY`.
 
 use ipnet::IpNet;
 
 use crate::target::{Target, parse_address};
 
-/// One target, or several, that are reached without the parent proxy.
+/// Targets that are reached without the parent proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception(Pattern);
 
@@ -17,9 +17,10 @@ enum Pattern {
 }
 
 impl Exception {
-    /// What `NO_PROXY` means to curl: names and addresses between commas or spaces. A name stands
-    /// for itself and all names below it, with or without a dot before it; an address may be a
-    /// network, `10.0.0.0/8`; `*` is everything. What is none of these matches nothing.
+    /// Parses a list in the syntax of `NO_PROXY` as curl defines it: names and addresses separated
+    /// by commas or spaces. A name matches itself and all names below it, with or without a leading
+    /// dot; an address may be a network, `10.0.0.0/8`; `*` matches everything. Invalid items match
+    /// nothing.
     pub fn list(text: &str) -> Vec<Self> {
         let items = text.split(|c: char| c == ',' || c.is_whitespace());
         items.filter_map(Self::parse).collect()

@@ -1,4 +1,4 @@
-//! `--via URL`: the parent proxy through which targets are reached.
+//! `--via URL`: a parent proxy.
 
 mod exception;
 
@@ -15,19 +15,20 @@ pub use exception::Exception;
 ///
 /// Written as a URL: `http://user:password@host:3128`, `socks5://host:1080` (names are looked up
 /// here) or `socks5h://host` (the parent looks them up). Without a scheme it is `http`; without a
-/// port 80 for `http` and 1080 for SOCKS. A path, a query and a fragment mean nothing. Characters of the user name and the password may be
-/// percent-encoded. `Display` and `Debug` show neither of the two.
+/// port 80 for `http` and 1080 for SOCKS. Path, query and fragment are ignored. Characters of the
+/// user name and the password may be percent-encoded. `Display` and `Debug` show neither of the
+/// two.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Via {
     pub(super) protocol: Protocol,
     pub(super) parent: Target,
     pub(super) credentials: Option<Credentials>,
-    /// Targets that are reached without it. None, unless set.
+    /// Targets that are reached without the parent. Default: none.
     pub except: Vec<Exception>,
 }
 
-/// What a parent proxy speaks.
+/// The protocol of a parent proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// HTTP `CONNECT`; the parent looks names up.
@@ -38,14 +39,15 @@ pub(super) enum Protocol {
     Socks5h,
 }
 
-/// Who we are to a parent proxy.
+/// Credentials for a parent proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
     pub(super) user: Secret,
     pub(super) password: Secret,
 }
 
-/// Why a text names no parent proxy. It does not repeat the text, which may have a password.
+/// Why a text is not a valid parent proxy. It does not repeat the text, which may contain a
+/// password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseViaError(&'static str);
 
@@ -82,13 +84,13 @@ impl Via {
         }
     }
 
-    /// What Proxy-Authorization says to an HTTP parent; `None` without credentials.
+    /// The value of Proxy-Authorization for an HTTP parent; `None` without credentials.
     pub(crate) fn authorization(&self) -> Option<Secret> {
         self.credentials.as_ref().map(Credentials::basic)
     }
 
     /// Whether this target is reached without the parent.
-    pub(super) fn excepts(&self, target: &Target) -> bool {
+    pub(super) fn bypasses(&self, target: &Target) -> bool {
         self.except.iter().any(|exception| exception.covers(target))
     }
 }
@@ -118,7 +120,7 @@ impl Protocol {
         }
     }
 
-    fn of_scheme(scheme: &str) -> Result<Self, ParseViaError> {
+    fn from_scheme(scheme: &str) -> Result<Self, ParseViaError> {
         let known = [Self::Http, Self::Socks5, Self::Socks5h];
         let found = known.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.scheme()));
         found.ok_or(ParseViaError("the scheme is not http, socks5 or socks5h"))
@@ -137,12 +139,12 @@ impl FromStr for Via {
 
     fn from_str(text: &str) -> Result<Self, ParseViaError> {
         let (protocol, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (Protocol::of_scheme(scheme)?, rest),
+            Some((scheme, rest)) => (Protocol::from_scheme(scheme)?, rest),
             None => (Protocol::Http, text),
         };
-        // RFC 3986 section 3.2: these end it, wherever they stand.
+        // RFC 3986 section 3.2: these characters end the authority.
         let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        // More likely in a password than in a path: then the host would be the user's name.
+        // Probably in a password, not in a path: then the host would be the user name.
         if rest.contains('@') {
             return Err(ParseViaError(
                 "an @ follows the host (in a password, write / ? # as %2F %3F %23)",

@@ -1,13 +1,13 @@
-//! Where a body ends: by its length, by its chunks, or with the connection.
+//! Finds the end of a body: by length, by chunks, or with the connection.
 
-/// A body, and how much of it is still to come.
+/// The framing of a body, and how much of it is still to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// So many bytes.
+    /// A known number of bytes.
     Length(u64),
     /// Chunks (RFC 9112 section 7.1).
     Chunked(Chunked),
-    /// All that comes until the connection ends; of responses alone.
+    /// Everything until the connection ends; only for responses.
     UntilClose,
 }
 
@@ -27,7 +27,8 @@ impl Framing {
         }
     }
 
-    /// Takes what comes next as read, as far as it is data whatever it is; how many bytes.
+    /// Counts the next bytes as read, as far as they are data whatever their content; returns how
+    /// many.
     pub(crate) fn take_data(&mut self) -> u64 {
         match self {
             Self::Length(left) => std::mem::take(left),
@@ -42,12 +43,12 @@ impl Framing {
         }
     }
 
-    /// How many bytes come next that are data whatever they are.
+    /// How many of the next bytes are data whatever their content.
     pub(crate) fn data(&self) -> u64 {
         self.clone().take_data()
     }
 
-    /// How many of `bytes`, which come next, belong to the body.
+    /// Advances over `bytes`; returns how many of them belong to the body.
     ///
     /// # Errors
     ///
@@ -68,8 +69,8 @@ impl Framing {
 /// Longest line between chunks, and all trailer fields together, bytes.
 const MAX_LINE: u32 = 64 * 1024;
 
-/// A reader of chunks, as strict as it can be: the bytes go on as they came, and the upstream must
-/// see the same end.
+/// A strict parser of chunks: the bytes are passed on unchanged, and the upstream must find the
+/// same end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Chunked {
     state: State,

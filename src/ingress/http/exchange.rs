@@ -1,5 +1,5 @@
-//! One request in absolute form and its response: nothing passes to the upstream behind the
-//! request and nothing to the client behind the response, where the connection ends.
+//! One request in absolute form and its response: nothing after the request passes to the upstream,
+//! and nothing after the response passes to the client. The connection ends there.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Re
 
 use super::Status;
 use super::body::Framing;
-use super::response::{Answering, BadResponse, ResponseHead, parse_response};
+use super::response::{BadResponse, ResponseContext, ResponseHead, parse_response};
 use crate::fault::Fault;
 use crate::ingress::Parsed;
 use crate::record::Http;
-use crate::relay::{Edit, Edited, Then};
+use crate::relay::{Edit, EditOutput, Next};
 
-/// What the editors of both directions know, and the record tells. Both are polled by one task, so
-/// no order of memory accesses is asked for.
+/// State of both editors, also for the record. Both are polled by one task, so relaxed atomics
+/// suffice.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct HttpExchange {
     method: String,
     host: String,
     /// The minor version of HTTP/1 that the client speaks.
@@ -28,21 +28,21 @@ pub(crate) struct Exchange {
     bad_response: AtomicBool,
 }
 
-/// Data of which so much is to come passes without an editor, so that it can be spliced. Below
-/// this, it is not worth the change.
+/// At least this much data passes without the editor, so that it can be spliced. Less is not worth
+/// the switch.
 const WORTH_PASSING: u64 = 256 * 1024;
 
 /// Whether both sides go on in another protocol (RFC 9110 section 7.8).
 mod upgrade {
-    /// Nobody asked, or the upstream declined.
+    /// Not requested, or declined by the upstream.
     pub(super) const NO: u8 = 0;
-    /// The client asks; the upstream has not answered.
+    /// Requested by the client; the upstream has not answered.
     pub(super) const ASKED: u8 = 1;
-    /// The upstream said 101.
+    /// The upstream has answered 101.
     pub(super) const GRANTED: u8 = 2;
 }
 
-impl Exchange {
+impl HttpExchange {
     pub(crate) fn new(method: String, host: String, minor: u8, upgrade: bool) -> Self {
         Self {
             method,
@@ -56,12 +56,12 @@ impl Exchange {
         }
     }
 
-    /// `host` or `host:port`, as the upstream is told.
+    /// `host` or `host:port`, as sent to the upstream.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// As the record shows it.
+    /// The exchange for the record.
     pub(crate) fn seen(&self) -> Http {
         let status = self.status.load(Relaxed);
         Http {
@@ -71,79 +71,80 @@ impl Exchange {
         }
     }
 
-    /// Bytes that came behind the request.
+    /// Bytes that came after the request and were discarded.
     pub(crate) fn discarded(&self) -> u64 {
         self.discarded.load(Relaxed)
     }
 
-    /// Bytes that the upstream sent behind the response.
+    /// Bytes that the upstream sent after the response, which were discarded.
     pub(crate) fn discarded_of_upstream(&self) -> u64 {
         self.discarded_of_upstream.load(Relaxed)
     }
 
-    /// The upstream's answer has no head that can be passed on; the client got one of ours.
+    /// Whether the upstream's response had no valid head, and the client got a response of the
+    /// proxy.
     pub(crate) fn has_bad_response(&self) -> bool {
         self.bad_response.load(Relaxed)
     }
 
-    fn answering(&self) -> Answering {
+    fn context(&self) -> ResponseContext {
         let upgrade = self.upgrade.load(Relaxed) == upgrade::ASKED;
-        Answering { head: self.method == "HEAD", upgrade }
+        ResponseContext { head: self.method == "HEAD", upgrade }
     }
 }
 
-/// What becomes of the bytes behind those of a body that were read just now.
-fn what_follows(body: &mut Framing) -> Then {
+/// How to treat the bytes after those of a body that were just read.
+fn next_after_body(body: &mut Framing) -> Next {
     match body.data() {
-        WORTH_PASSING.. => Then::PassBytes(body.take_data()),
-        _ => Then::Edit,
+        WORTH_PASSING.. => Next::PassBytes(body.take_data()),
+        _ => Next::Edit,
     }
 }
 
-/// Lets the request's body pass to the upstream, and nothing behind it.
+/// Lets the request's body pass to the upstream, and nothing after it.
 #[derive(Debug)]
 pub(crate) struct RequestEditor {
     body: Framing,
-    exchange: Arc<Exchange>,
+    exchange: Arc<HttpExchange>,
 }
 
 impl RequestEditor {
-    pub(crate) fn new(body: Framing, exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn new(body: Framing, exchange: Arc<HttpExchange>) -> Self {
         Self { body, exchange }
     }
 
-    /// Takes what has come of the body; what follows is edited.
-    pub(crate) fn take<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
+    /// Edits received bytes of the body; what follows is edited as well.
+    pub(crate) fn take<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
         if self.body.is_over() && self.exchange.upgrade.load(Relaxed) == upgrade::GRANTED {
             let write = Cow::Borrowed(bytes);
-            return Edited { write, consumed: 0, authored: 0, then: Then::Pass };
+            return EditOutput { write, consumed: 0, authored: 0, next: Next::Pass };
         }
         let taken = match self.body.advance(bytes) {
             Ok(taken) => taken,
-            // These are of the request, not behind it.
+            // These bytes belong to the request, not after it.
             Err(reason) => {
-                let then = Then::Fail(malformed(reason));
-                return Edited { consumed: bytes.len(), then, ..Edited::NOTHING };
+                let next = Next::Fail(malformed(reason));
+                return EditOutput { consumed: bytes.len(), next, ..EditOutput::NOTHING };
             }
         };
         let (body, behind) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
         let waits = self.exchange.upgrade.load(Relaxed) == upgrade::ASKED;
-        let then = if waits && !behind.is_empty() {
+        let next = if waits && !behind.is_empty() {
             // They could be another request, or the beginning of the other protocol.
-            Then::Fail(malformed("more data followed an upgrade request before its response"))
+            Next::Fail(malformed("more data followed an upgrade request before its response"))
         } else {
-            Then::Edit
+            Next::Edit
         };
         self.exchange.discarded.fetch_add(behind.len() as u64, Relaxed);
-        Edited { write: Cow::Borrowed(body), consumed: behind.len(), authored: 0, then }
+        EditOutput { write: Cow::Borrowed(body), consumed: behind.len(), authored: 0, next }
     }
 }
 
 impl Edit for RequestEditor {
-    fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
+    fn edit<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
         let edited = self.take(bytes);
-        match edited.then {
-            Then::Edit => Edited { then: what_follows(&mut self.body), ..edited },
+        match edited.next {
+            Next::Edit => EditOutput { next: next_after_body(&mut self.body), ..edited },
             _ => edited,
         }
     }
@@ -153,17 +154,16 @@ fn malformed(reason: &'static str) -> Fault {
     Fault { code: "MALFORMED_REQUEST".into(), text: reason.into() }
 }
 
-/// Lets the response pass to the client, and nothing behind it. Its head says that the connection
-/// ends there.
+/// Lets the response pass to the client, and nothing after it. The head gets `Connection: close`.
 #[derive(Debug)]
 pub(crate) struct ResponseEditor {
     stage: Stage,
-    exchange: Arc<Exchange>,
+    exchange: Arc<HttpExchange>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// The beginning of a head has come.
+    /// Bytes of an incomplete head.
     Head(Vec<u8>),
     Body(Framing),
     /// The client has the whole response.
@@ -171,20 +171,20 @@ enum Stage {
 }
 
 impl ResponseEditor {
-    pub(crate) fn new(exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn new(exchange: Arc<HttpExchange>) -> Self {
         Self { stage: Stage::Head(Vec::new()), exchange }
     }
 
-    /// Reads as many heads as have come, up to that of the final response.
-    fn read_heads(&mut self, mut unread: Vec<u8>) -> Edited<'static> {
-        let mut edited = Edited { then: Then::Edit, ..Edited::NOTHING };
+    /// Parses all heads received so far, up to that of the final response.
+    fn read_heads(&mut self, mut unread: Vec<u8>) -> EditOutput<'static> {
+        let mut edited = EditOutput { next: Next::Edit, ..EditOutput::NOTHING };
         loop {
-            match parse_response(&unread, self.exchange.answering()) {
+            match parse_response(&unread, self.exchange.context()) {
                 Parsed::Partial => {
                     self.stage = Stage::Head(unread);
                     return edited;
                 }
-                Parsed::Bad(bad) => return self.refuse(bad, unread.len(), edited),
+                Parsed::Bad(bad) => return self.reply_bad_gateway(bad, unread.len(), edited),
                 Parsed::Complete(head, used) => {
                     edited.consumed += used;
                     unread.drain(..used);
@@ -208,54 +208,54 @@ impl ResponseEditor {
         &mut self,
         ResponseHead { status, body, head }: ResponseHead,
         behind: Vec<u8>,
-        mut edited: Edited<'static>,
-    ) -> Edited<'static> {
+        mut edited: EditOutput<'static>,
+    ) -> EditOutput<'static> {
         let switched = status == 101;
         let upgrade = if switched { upgrade::GRANTED } else { upgrade::NO };
         self.exchange.upgrade.store(upgrade, Relaxed);
         if switched || body == Framing::UntilClose {
             edited.write.to_mut().extend_from_slice(&behind);
-            edited.then = Then::Pass;
+            edited.next = Next::Pass;
             return edited;
         }
         self.stage = Stage::Body(body);
         let of_body = self.edit(&behind);
-        if let Then::Fail(_) = of_body.then {
+        if let Next::Fail(_) = of_body.next {
             // Nothing of this response has reached the client.
             let unread = behind.len();
             edited.write.to_mut().truncate(edited.authored - head.len());
             edited.authored -= head.len();
             let reason = BadResponse("the first chunk is malformed");
-            return self.refuse(reason, unread, edited);
+            return self.reply_bad_gateway(reason, unread, edited);
         }
         edited.write.to_mut().extend_from_slice(&of_body.write);
         edited.consumed += of_body.consumed;
-        edited.then = of_body.then;
+        edited.next = of_body.next;
         edited
     }
 
-    /// Answers in the upstream's place, which has sent what cannot be passed on.
-    fn refuse(
+    /// Replies 502 in place of a response that cannot be passed on.
+    fn reply_bad_gateway(
         &mut self,
         BadResponse(reason): BadResponse,
         unread: usize,
-        mut edited: Edited<'static>,
-    ) -> Edited<'static> {
+        mut edited: EditOutput<'static>,
+    ) -> EditOutput<'static> {
         self.stage = Stage::Over;
         self.exchange.bad_response.store(true, Relaxed);
         let why = format!("invalid response from {}: {reason}", self.exchange.host);
-        let head = self.exchange.answering().head;
+        let head = self.exchange.context().head;
         let answer = Status::BadGateway.response(&why, self.exchange.minor, head);
         edited.write.to_mut().extend_from_slice(&answer);
         edited.authored += answer.len();
         edited.consumed += unread;
-        edited.then = Then::Finish(Some(malformed_response(reason)));
+        edited.next = Next::Finish(Some(malformed_response(reason)));
         edited
     }
 }
 
 impl Edit for ResponseEditor {
-    fn edit<'b>(&mut self, bytes: &'b [u8]) -> Edited<'b> {
+    fn edit<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
         let body = match &mut self.stage {
             Stage::Head(unread) => {
                 let mut unread = std::mem::take(unread);
@@ -265,38 +265,42 @@ impl Edit for ResponseEditor {
             Stage::Body(body) => body,
             Stage::Over => {
                 self.exchange.discarded_of_upstream.fetch_add(bytes.len() as u64, Relaxed);
-                return Edited { consumed: bytes.len(), then: Then::Edit, ..Edited::NOTHING };
+                return EditOutput {
+                    consumed: bytes.len(),
+                    next: Next::Edit,
+                    ..EditOutput::NOTHING
+                };
             }
         };
         let taken = match body.advance(bytes) {
             Ok(taken) => taken,
-            // What came of it is on its way: the client must not take it for the whole.
+            // Part of it was written already: the client must not take that for the whole.
             Err(reason) => {
-                let then = Then::Fail(malformed_response(reason));
-                return Edited { consumed: bytes.len(), then, ..Edited::NOTHING };
+                let next = Next::Fail(malformed_response(reason));
+                return EditOutput { consumed: bytes.len(), next, ..EditOutput::NOTHING };
             }
         };
         let (write, behind) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
-        let then = if body.is_over() { Then::Finish(None) } else { what_follows(body) };
-        if let Then::Finish(_) = then {
+        let next = if body.is_over() { Next::Finish(None) } else { next_after_body(body) };
+        if let Next::Finish(_) = next {
             self.stage = Stage::Over;
             self.exchange.discarded_of_upstream.fetch_add(behind.len() as u64, Relaxed);
         }
-        Edited { write: Cow::Borrowed(write), consumed: behind.len(), authored: 0, then }
+        EditOutput { write: Cow::Borrowed(write), consumed: behind.len(), authored: 0, next }
     }
 
-    fn end(&mut self, is_broken: bool) -> Edited<'static> {
+    fn end(&mut self, is_broken: bool) -> EditOutput<'static> {
         let reason = match &self.stage {
             Stage::Head(unread) if !unread.is_empty() => "the head is incomplete",
             // A reset that comes instead of an answer says so itself: it crosses.
             Stage::Head(_) if !is_broken => "the connection was closed without a response",
-            Stage::Head(_) | Stage::Body(_) | Stage::Over => return Edited::NOTHING,
+            Stage::Head(_) | Stage::Body(_) | Stage::Over => return EditOutput::NOTHING,
         };
         let unread = match &self.stage {
             Stage::Head(unread) => unread.len(),
             Stage::Body(_) | Stage::Over => 0,
         };
-        self.refuse(BadResponse(reason), unread, Edited::NOTHING)
+        self.reply_bad_gateway(BadResponse(reason), unread, EditOutput::NOTHING)
     }
 }
 

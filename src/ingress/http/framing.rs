@@ -1,5 +1,5 @@
-//! What the fields of a head say about where its message ends (RFC 9112 section 6.3). Whatever two
-//! readers could take in two ways is an error: it is how messages are smuggled.
+//! Body framing by the fields of a head (RFC 9112 section 6.3). Anything ambiguous is an error,
+//! because it allows request smuggling.
 
 use httparse::Header;
 
@@ -7,8 +7,8 @@ use super::body::Framing;
 use super::head::{list, named};
 use super::{BadHead, Status};
 
-/// Where a request's body ends. Its encoding is `chunked` alone: no other is passed on unseen.
-pub(super) fn of_request(fields: &[Header<'_>], minor: u8) -> Result<Framing, BadHead> {
+/// The framing of a request's body. The only transfer coding accepted is `chunked`.
+pub(super) fn for_request(fields: &[Header<'_>], minor: u8) -> Result<Framing, BadHead> {
     let mut lengths = named(fields, "content-length").map(|field| field.value);
     let length = lengths.next();
     if lengths.any(|other| Some(other) != length) {
@@ -37,12 +37,12 @@ pub(super) fn of_request(fields: &[Header<'_>], minor: u8) -> Result<Framing, Ba
     }
 }
 
-/// Where a response's body ends, from the fields alone.
+/// The framing of a response's body, by the fields alone.
 ///
 /// # Errors
 ///
-/// What makes it ambiguous.
-pub(super) fn of_response(fields: &[Header<'_>], minor: u8) -> Result<Framing, &'static str> {
+/// Why the framing is ambiguous.
+pub(super) fn for_response(fields: &[Header<'_>], minor: u8) -> Result<Framing, &'static str> {
     let length = response_length(fields)?;
     if named(fields, "transfer-encoding").next().is_none() {
         return Ok(length.map_or(Framing::UntilClose, Framing::Length));
@@ -88,7 +88,7 @@ pub(super) fn is_number(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(u8::is_ascii_digit)
 }
 
-/// Such a number, where it has 64 bits at most.
+/// Parses such a number, if it fits into 64 bits.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok().filter(|_| is_number(value))?.parse().ok()
 }
@@ -102,7 +102,7 @@ mod tests {
         let mut fields = super::super::head::room();
         let mut response = httparse::Response::new(&mut fields);
         response.parse(head.as_bytes()).unwrap();
-        of_response(response.headers, minor)
+        for_response(response.headers, minor)
     }
 
     #[test]

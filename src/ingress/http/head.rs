@@ -1,14 +1,14 @@
-//! Finding the end of an HTTP/1 head, strictly: what two parsers may read in two ways is refused.
+//! Finds the end of an HTTP/1 head, strictly: anything ambiguous is refused.
 
 use super::{BadHead, Status};
 
-/// Longest head that is taken, bytes.
+/// Longest head that is accepted, bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// Most fields in a head.
 pub(crate) const MAX_FIELDS: usize = 100;
 
-/// Where the head that `bytes` begin with ends; `None` while its end has not come.
+/// The end of the head at the beginning of `bytes`; `None` while it is incomplete.
 pub(super) fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, BadHead> {
     let mut start = 0;
     let mut lines = 0;
@@ -36,8 +36,8 @@ pub(super) fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, BadHead> {
     Ok(None)
 }
 
-/// Why a head that is longer than [`MAX_HEAD`] is refused: for its first line, where that alone takes
-/// most of it, and otherwise for its fields.
+/// The error of a head longer than [`MAX_HEAD`]: about its first line if that is most of it,
+/// otherwise about its fields.
 fn too_long(bytes: &[u8]) -> BadHead {
     match memchr::memchr(b'\n', bytes) {
         Some(end) if end <= MAX_HEAD / 2 => BadHead::over_limit("the head is longer than 64 KiB"),
@@ -48,7 +48,7 @@ fn too_long(bytes: &[u8]) -> BadHead {
     }
 }
 
-/// How many bytes an empty line takes that `bytes` begin with; `None` while that is not known. Some
+/// The length of an empty line at the beginning of `bytes`; `None` while that is not known. Some
 /// clients end a request's body with one, in front of the next request (RFC 9112 section 2.2).
 pub(super) fn empty_line(bytes: &[u8]) -> Option<usize> {
     match bytes {
@@ -59,7 +59,7 @@ pub(super) fn empty_line(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Room for the fields of a head.
+/// An array for the fields of a head.
 pub(super) fn room<'h>() -> [httparse::Header<'h>; MAX_FIELDS] {
     [httparse::EMPTY_HEADER; MAX_FIELDS]
 }
@@ -84,9 +84,8 @@ pub(super) fn write_field(head: &mut Vec<u8>, name: &str, value: &[u8]) {
     }
 }
 
-/// Fields of a request that are for the next hop alone, whether Connection names them or not (RFC
-/// 9110 section 7.6.1), and those for a proxy. HTTP2-Settings goes with `Upgrade: h2c`, which is not
-/// passed on.
+/// Whether a field of a request is hop-by-hop, whether or not Connection names it (RFC 9110 section
+/// 7.6.1), or for a proxy. HTTP2-Settings goes with `Upgrade: h2c`, which is not passed on.
 pub(super) fn is_for_one_hop(name: &str) -> bool {
     const NAMES: [&str; 7] = [
         "connection",
@@ -100,8 +99,7 @@ pub(super) fn is_for_one_hop(name: &str) -> bool {
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
-/// Fields of a response that are for the upstream's connection alone, whether Connection names them
-/// or not.
+/// Whether a field of a response is hop-by-hop, whether or not Connection names it.
 pub(super) fn is_for_response_hop(name: &str) -> bool {
     const NAMES: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
@@ -111,25 +109,25 @@ pub(super) fn is_content_length(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length")
 }
 
-/// Fields that say where a message goes and where it ends; naming them in Connection, which is an
-/// error, does not remove them.
+/// Whether a field says where a message goes or where it ends. Naming it in Connection, which is an
+/// error, does not remove it.
 pub(super) fn is_for_all(name: &str) -> bool {
     const NAMES: [&str; 3] = ["host", "content-length", "transfer-encoding"];
     NAMES.iter().any(|all| name.eq_ignore_ascii_case(all))
 }
 
-/// What Connection fields name.
+/// The options in Connection fields.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionOptions<'h>(Vec<&'h [u8]>);
 
 impl<'h> ConnectionOptions<'h> {
-    pub(super) fn of(fields: &[httparse::Header<'h>]) -> Self {
+    pub(super) fn from_fields(fields: &[httparse::Header<'h>]) -> Self {
         let connection =
             fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
         Self(connection.flat_map(|field| list(field.value)).collect())
     }
 
-    pub(super) fn name(&self, option: &str) -> bool {
+    pub(super) fn contains(&self, option: &str) -> bool {
         self.0.iter().any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1 as a client speaks it to a proxy.
+//! HTTP/1 between a client and a proxy.
 
 mod body;
 mod exchange;
@@ -8,19 +8,19 @@ mod request;
 mod response;
 mod status;
 
-pub(crate) use exchange::{Exchange, RequestEditor, ResponseEditor};
-pub(crate) use request::{Absolute, Form, HttpRequest, for_parent, mode_of, parse_request};
+pub(crate) use exchange::{HttpExchange, RequestEditor, ResponseEditor};
+pub(crate) use request::{Absolute, Form, HttpRequest, mode_of, parse_request, to_absolute_form};
 pub(crate) use response::parse_status;
 pub(crate) use status::Status;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {
     body::Framing,
-    response::{Answering, parse_response},
+    response::{ResponseContext, parse_response},
 };
 
 use crate::fault::Fault;
 
-/// A head that is not taken: what the client is told and the record says.
+/// An invalid head: the status for the client and the reason for the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadHead {
     pub(crate) status: Status,

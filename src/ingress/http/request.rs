@@ -22,17 +22,17 @@ pub(crate) struct HttpRequest {
     pub(crate) target: Target,
     /// The minor version of HTTP/1 that the client speaks.
     pub(crate) minor: u8,
-    /// What Proxy-Authorization says, where it says anything of the Basic scheme.
+    /// Credentials in Proxy-Authorization, with the Basic scheme.
     pub(crate) credentials: Option<Credentials>,
     pub(crate) form: Form,
 }
 
-/// What a request asks for.
+/// The form of a request.
 #[derive(Debug)]
 pub(crate) enum Form {
     /// A tunnel.
     Connect,
-    /// One request, to be passed on.
+    /// One request to pass on.
     Absolute(Box<Absolute>),
 }
 
@@ -40,16 +40,16 @@ pub(crate) enum Form {
 #[derive(Debug)]
 pub(crate) struct Absolute {
     pub(crate) method: String,
-    /// `host` or `host:port`, as the upstream is told.
+    /// `host` or `host:port`, as sent to the upstream.
     pub(crate) host: String,
-    /// The head as the upstream gets it: in origin form.
+    /// The head for the upstream, in origin form.
     pub(crate) head: Vec<u8>,
     pub(crate) body: Framing,
-    /// It asks for another protocol after a 101.
+    /// The client asks for an upgrade to another protocol.
     pub(crate) upgrade: bool,
 }
 
-/// Reads the head that `bytes` begin with, behind one empty line at most.
+/// Parses the head at the beginning of `bytes`, after at most one empty line.
 pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<HttpRequest, BadHead> {
     let Some(skipped) = empty_line(bytes) else { return Parsed::Partial };
     let bytes = bytes.get(skipped..).unwrap_or_default();
@@ -63,8 +63,8 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<HttpRequest, BadHead> {
     }
 }
 
-/// What a client asks for, as far as the beginning of its first line tells: also of a head that is
-/// not understood, or has not come to its end. `None` without a whole method.
+/// The mode of a request, by the beginning of its first line, even if the head is malformed or
+/// incomplete. `None` without a complete method.
 pub(crate) fn mode_of(bytes: &[u8]) -> Option<Mode> {
     let line = bytes.get(empty_line(bytes)?..)?;
     let end = memchr::memchr3(b' ', b'\r', b'\n', line)?;
@@ -84,7 +84,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
         return Err(BadHead::malformed("the request line is missing"));
     };
     let fields: &[Header<'_>] = request.headers;
-    let framing = framing::of_request(fields, minor)?;
+    let framing = framing::for_request(fields, minor)?;
     let hosts = named(fields, "host").count();
     if hosts > 1 {
         return Err(BadHead::malformed("more than one Host field"));
@@ -98,7 +98,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     if method == "CONNECT" {
         let target = connect_target(uri)?;
         // RFC 9110 section 9.3.6: it has no content, and what follows is the tunnel's, whatever
-        // Content-Length says. Who announces chunks would send their last line into the tunnel.
+        // Content-Length says. Chunks would send their last line into the tunnel.
         if let Framing::Chunked(_) = framing {
             return Err(BadHead::malformed(
                 "CONNECT has no body, so it cannot have a Transfer-Encoding",
@@ -106,15 +106,15 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
         }
         return Ok(HttpRequest { target, minor, credentials, form: Form::Connect });
     }
-    // A CONNECT needs none, because nothing of its head is passed on.
+    // A CONNECT needs no Host, because nothing of its head is passed on.
     if hosts == 0 && minor > 0 {
         return Err(BadHead::malformed("the Host field is missing"));
     }
-    let mut place = Place::of(uri, method)?;
+    let mut place = AbsoluteUri::parse(uri, method)?;
     let target = place.target()?;
     place.settle_spelling(&target);
-    let options = ConnectionOptions::of(fields);
-    let upgrade = match minor > 0 && options.name("upgrade") {
+    let options = ConnectionOptions::from_fields(fields);
+    let upgrade = match minor > 0 && options.contains("upgrade") {
         true => protocols(fields),
         false => Vec::new(),
     };
@@ -128,8 +128,8 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     Ok(HttpRequest { target, minor, credentials, form: Form::Absolute(Box::new(absolute)) })
 }
 
-/// The target of CONNECT, `host:port`. wget, Python's http.client and openssl leave out the brackets
-/// of an IPv6 address: what stands before the last colon is then one as a whole, or it is refused.
+/// The target of CONNECT, `host:port`. wget, Python's http.client and openssl leave out the
+/// brackets of an IPv6 address: then everything before the last colon must be one address.
 fn connect_target(authority: &str) -> Result<Target, BadHead> {
     match authority.rsplit_once(':') {
         Some((host, port)) if host.contains(':') && !host.starts_with('[') => {
@@ -147,7 +147,7 @@ fn connect_target(authority: &str) -> Result<Target, BadHead> {
     }
 }
 
-/// Why httparse takes no request head.
+/// The reason for an error of httparse.
 fn reason(error: httparse::Error) -> &'static str {
     match error {
         httparse::Error::HeaderName => {
@@ -161,16 +161,16 @@ fn reason(error: httparse::Error) -> &'static str {
     }
 }
 
-/// Where a URI in absolute form points.
-struct Place<'u> {
+/// A URI in absolute form.
+struct AbsoluteUri<'u> {
     /// `host` or `host:port`, without user and password.
     authority: Cow<'u, str>,
     /// In origin form, or `*`.
     path: String,
 }
 
-impl<'u> Place<'u> {
-    fn of(uri: &'u str, method: &str) -> Result<Self, BadHead> {
+impl<'u> AbsoluteUri<'u> {
+    fn parse(uri: &'u str, method: &str) -> Result<Self, BadHead> {
         let Some((scheme, rest)) = uri.split_once("://").filter(|_| !uri.starts_with('/')) else {
             return Err(BadHead::malformed(
                 "this is a proxy; use CONNECT host:port, or other methods with http://host/path",
@@ -207,7 +207,7 @@ impl<'u> Place<'u> {
         target.map_err(|error: ParseTargetError| BadHead::malformed(error.reason()))
     }
 
-    /// An address in an odd spelling is passed on in the usual one: whoever gets it must not read
+    /// Replaces an unusual spelling of an address by the usual one: the upstream must not read
     /// another address than the one that was checked here.
     fn settle_spelling(&mut self, target: &Target) {
         if let Some(address) = target.literal().filter(|_| target.is_oddly_spelled()) {
@@ -219,17 +219,17 @@ impl<'u> Place<'u> {
     }
 }
 
-/// The protocols that Upgrade names. Not HTTP/2: its settings are for one hop, and the proxy would have
-/// to speak it (RFC 9113 section 3.1 has done away with this way to it).
+/// The protocols in Upgrade, without HTTP/2: its settings are hop-by-hop, and the proxy would have
+/// to speak it (RFC 9113 section 3.1 has deprecated this upgrade).
 fn protocols<'h>(fields: &[Header<'h>]) -> Vec<&'h [u8]> {
     let named = named(fields, "upgrade").flat_map(|field| list(field.value));
     named.filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c")).collect()
 }
 
-/// The head as the upstream gets it: as it came, but for what speaks of this hop.
+/// The head for the upstream: unchanged, except for hop-by-hop fields.
 fn origin_form(
     method: &str,
-    place: &Place<'_>,
+    place: &AbsoluteUri<'_>,
     minor: u8,
     fields: &[Header<'_>],
     options: &ConnectionOptions<'_>,
@@ -240,7 +240,7 @@ fn origin_form(
     if named(fields, "host").next().is_none() {
         write_field(&mut head, "Host", host);
     }
-    // What goes with an upgrade is for the one who grants it: the upstream.
+    // Fields that belong to an upgrade are for the upstream, which grants it.
     let mut connection = vec![&b"Upgrade"[..]];
     let (mut has_length, mut has_upgrade) = (false, false);
     for field in fields {
@@ -248,18 +248,18 @@ fn origin_form(
         if is("host") {
             write_field(&mut head, field.name, host);
         } else if is("content-length") && std::mem::replace(&mut has_length, true) {
-            // The same once more.
+            // A repetition of the same value.
         } else if is_for_all(field.name) {
             write_field(&mut head, field.name, field.value);
         } else if is("max-forwards") && ["TRACE", "OPTIONS"].contains(&method) {
-            write_field(&mut head, field.name, &one_less(field.value)?);
+            write_field(&mut head, field.name, &decrement_max_forwards(field.value)?);
         } else if is("upgrade") {
             if !upgrade.is_empty() && !std::mem::replace(&mut has_upgrade, true) {
                 write_field(&mut head, field.name, &upgrade.join(&b", "[..]));
             }
         } else if is_for_one_hop(field.name) {
             // Not passed on.
-        } else if !options.name(field.name) {
+        } else if !options.contains(field.name) {
             write_field(&mut head, field.name, field.value);
         } else if !upgrade.is_empty() {
             write_field(&mut head, field.name, field.value);
@@ -276,8 +276,8 @@ fn origin_form(
     Ok(head)
 }
 
-/// A head in origin form as another proxy gets it: in absolute form, with what it wants to know of us.
-pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&[u8]>) -> Vec<u8> {
+/// Converts a head in origin form to absolute form, for a parent proxy, with our authorization.
+pub(crate) fn to_absolute_form(head: &[u8], host: &str, authorization: Option<&[u8]>) -> Vec<u8> {
     let end_of_line = memchr::memmem::find(head, b"\r\n").map_or(head.len(), |at| at + 2);
     let (line, fields) = head.split_at(end_of_line);
     let method = memchr::memchr(b' ', line).map_or(line.len(), |at| at + 1);
@@ -292,13 +292,13 @@ pub(crate) fn for_parent(head: &[u8], host: &str, authorization: Option<&[u8]>) 
     absolute
 }
 
-/// Most forwards that are passed on. RFC 9110 section 7.6.2 lets a recipient have such a limit, and
-/// this one is a number to every other.
+/// Largest Max-Forwards that is passed on. RFC 9110 section 7.6.2 permits a limit; other
+/// implementations can parse this value.
 const MAX_FORWARDS: u64 = 0x7fff_ffff;
 
-/// RFC 9110 section 7.6.2: a proxy counts down, and answers itself at 0.
-fn one_less(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
-    // One that is beyond 64 bits is a number all the same.
+/// RFC 9110 section 7.6.2: a proxy decrements the value, and answers itself at 0.
+fn decrement_max_forwards(max_forwards: &[u8]) -> Result<Vec<u8>, BadHead> {
+    // A value beyond 64 bits is valid as well.
     let is_number = framing::is_number(max_forwards);
     match is_number.then(|| framing::number(max_forwards).unwrap_or(u64::MAX)) {
         Some(0) => Err(BadHead::new(

@@ -1,8 +1,8 @@
-//! The heads of an upstream's responses, in http mode: read, and put as the client gets them.
+//! Parses the heads of an upstream's responses in http mode, and rewrites them for the client.
 //!
-//! What can be read in one way only is normalised (RFC 9112 sections 2.2 and 5): a folded field
-//! becomes one line, blanks before a colon go, a bare line feed ends a line. Anything else is no
-//! response that may be passed on.
+//! Unambiguous deviations are normalised (RFC 9112 sections 2.2 and 5): a folded field becomes one
+//! line, whitespace before a colon is removed, a bare line feed ends a line. Any other deviation is
+//! an error.
 
 use httparse::{Header, ParserConfig};
 
@@ -14,12 +14,12 @@ use super::head::{
 };
 use crate::ingress::Parsed;
 
-/// What a response answers: it decides how its head is read.
+/// The request that a response answers, as far as it affects the framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answering {
-    /// A HEAD request, whose answer has no body.
+pub(crate) struct ResponseContext {
+    /// The request is HEAD, so the response has no body.
     pub(crate) head: bool,
-    /// A request that asks for another protocol.
+    /// The request asks for an upgrade.
     pub(crate) upgrade: bool,
 }
 
@@ -27,26 +27,26 @@ pub(crate) struct Answering {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     pub(super) status: u16,
-    /// As the client gets it. Of a final response: this connection ends behind it.
+    /// The head for the client. In a final response it has `Connection: close`.
     pub(super) head: Vec<u8>,
-    /// What comes behind it. Nothing of this response, if it is an interim one.
+    /// The framing of the body. Empty for an interim response.
     pub(super) body: Framing,
 }
 
 impl ResponseHead {
-    /// As the client gets it.
+    /// The head for the client.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn forwarded(&self) -> &[u8] {
         &self.head
     }
 
-    /// Others come before the answer (RFC 9110 section 15.2).
+    /// Whether the response is interim: others follow (RFC 9110 section 15.2).
     pub(super) fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101
     }
 }
 
-/// Why what an upstream sent is no response that may be passed on.
+/// Why a response cannot be passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadResponse(pub(super) &'static str);
 
@@ -56,24 +56,23 @@ impl BadResponse {
     }
 }
 
-/// Reads the head that `bytes` begin with.
+/// Parses the head at the beginning of `bytes`.
 pub(crate) fn parse_response(
     bytes: &[u8],
-    answering: Answering,
+    context: ResponseContext,
 ) -> Parsed<ResponseHead, BadResponse> {
     parse_head(bytes, |status_line, status, minor, fields| {
-        read(status_line, status, minor, fields, answering)
+        read(status_line, status, minor, fields, context)
     })
 }
 
-/// Reads the status of the head that `bytes` begin with, of which nothing is passed on: what a parent
-/// proxy answers to CONNECT.
+/// Parses only the status of the head at the beginning of `bytes`: the answer of a parent proxy to
+/// CONNECT.
 pub(crate) fn parse_status(bytes: &[u8]) -> Parsed<u16, BadResponse> {
     parse_head(bytes, |_, status, _, _| Ok(status))
 }
 
-/// Reads a head by the one rule for all of them; `read` gets its status line, status, minor version
-/// and fields.
+/// Parses a head; `read` gets its status line, status, minor version and fields.
 fn parse_head<T>(
     bytes: &[u8],
     read: impl FnOnce(&[u8], u16, u8, &[Header<'_>]) -> Result<T, &'static str>,
@@ -99,7 +98,7 @@ fn parse_head<T>(
     if status < 100 {
         return Parsed::Bad(BadResponse("the status code is below 100"));
     }
-    let values: Vec<_> = response.headers.iter().map(|field| unfolded(field.value)).collect();
+    let values: Vec<_> = response.headers.iter().map(|field| unfold(field.value)).collect();
     let names = response.headers.iter().map(|field| field.name);
     let fields = names.zip(&values).map(|(name, value)| Header { name, value });
     let fields: Vec<_> = fields.collect();
@@ -109,7 +108,7 @@ fn parse_head<T>(
     }
 }
 
-/// Why httparse takes no response head.
+/// The reason for an error of httparse.
 fn reason(error: httparse::Error) -> &'static str {
     match error {
         httparse::Error::HeaderName => "a line is not a header field",
@@ -126,20 +125,20 @@ fn read(
     status: u16,
     minor: u8,
     fields: &[Header<'_>],
-    answering: Answering,
+    context: ResponseContext,
 ) -> Result<ResponseHead, &'static str> {
-    let body = framing::of_response(fields, minor)?;
-    if status == 101 && !answering.upgrade {
+    let body = framing::for_response(fields, minor)?;
+    if status == 101 && !context.upgrade {
         return Err("status 101 without an Upgrade in the request");
     }
-    // RFC 9110 sections 6.4.1 and 8.6: these have no body, and say nothing of its length.
+    // RFC 9110 sections 6.4.1 and 8.6: these have no body and no length.
     let has_no_length = matches!(status, 100..=199 | 204);
-    let has_no_body = has_no_length || status == 304 || answering.head;
+    let has_no_body = has_no_length || status == 304 || context.head;
 
     let mut forwarded = status_line.to_vec();
     forwarded.extend_from_slice(b"\r\n");
     let is_final = !(100..200).contains(&status);
-    let options = ConnectionOptions::of(fields);
+    let options = ConnectionOptions::from_fields(fields);
     let (mut has_length, mut has_codings) = (false, false);
     for field in fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -148,20 +147,20 @@ fn read(
         } else if is_for_all(field.name) {
             has_no_length && !is("host")
         } else {
-            // What a 426 asks for stays readable.
-            is_for_response_hop(field.name) || options.name(field.name) && !is("upgrade")
+            // A 426 keeps its Upgrade field.
+            is_for_response_hop(field.name) || options.contains(field.name) && !is("upgrade")
         };
         if is_dropped {
             continue;
         }
         if is_content_length(field.name) {
-            // The same once more, or in a list.
+            // A repetition of the same value, or a list of it.
             if !std::mem::replace(&mut has_length, true) {
                 let value = field.value.split(|&byte| byte == b',').next().unwrap_or_default();
                 write_field(&mut forwarded, field.name, value.trim_ascii());
             }
         } else if is("transfer-encoding") {
-            // In one field: not every reader looks beyond the first.
+            // In one field: not every implementation reads more than the first.
             if !std::mem::replace(&mut has_codings, true) {
                 let codings =
                     named(fields, "transfer-encoding").flat_map(|field| list(field.value));
@@ -180,15 +179,15 @@ fn read(
     Ok(ResponseHead { status, head: forwarded, body })
 }
 
-/// The status line as it came, without its end and empty lines before it.
+/// The status line unchanged, without line ending and without empty lines before it.
 fn status_line(head: &[u8]) -> &[u8] {
     let lines = head.split(|&byte| byte == b'\n');
     let mut lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.find(|line| !line.is_empty()).unwrap_or_default()
 }
 
-/// A field's value in one line (RFC 9112 section 5.2).
-fn unfolded(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+/// Unfolds a field's value into one line (RFC 9112 section 5.2).
+fn unfold(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     if memchr::memchr(b'\n', value).is_none() {
         return value.into();
     }

@@ -1,4 +1,4 @@
-//! What the proxy itself answers to HTTP clients.
+//! The proxy's own responses to HTTP clients.
 
 use crate::failure::Failure;
 use crate::record::{By, Outcome};
@@ -42,10 +42,10 @@ impl Status {
         }
     }
 
-    /// For a target that was not reached.
-    pub(crate) fn of(failure: &Failure) -> Self {
+    /// The status for a failure.
+    pub(crate) fn for_failure(failure: &Failure) -> Self {
         match failure.outcome {
-            // A parent proxy's, of which the client knows nothing.
+            // A failure of a parent proxy, which the client does not know.
             Outcome::Error | Outcome::Protocol if failure.by == By::Upstream => Self::BadGateway,
             Outcome::Dns | Outcome::Refused | Outcome::Unreachable | Outcome::Reset => {
                 Self::BadGateway
@@ -58,11 +58,11 @@ impl Status {
         }
     }
 
-    /// A whole response that says so and why. A HEAD request is answered by the head alone.
+    /// A complete response with this status and the reason. A HEAD request gets only the head.
     pub(crate) fn response(self, why: &str, minor: u8, to_head: bool) -> Vec<u8> {
         let (code, phrase) = self.code_and_phrase();
         let more = match self {
-            // RFC 9110 section 15.5.6. What the proxy itself allows is nothing.
+            // RFC 9110 section 15.5.6. The proxy itself allows no method.
             Self::MethodNotAllowed => "Allow:\r\n",
             Self::AuthenticationRequired => "Proxy-Authenticate: Basic realm=\"conniver\"\r\n",
             _ => "",

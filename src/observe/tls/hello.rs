@@ -1,5 +1,5 @@
-//! The messages with which client and server greet each other, as far as they are told to everyone
-//! (RFC 8446 section 4.1, RFC 5246 section 7.4.1).
+//! Parses ClientHello and ServerHello, as far as they are not encrypted (RFC 8446 section 4.1, RFC
+//! 5246 section 7.4.1).
 
 use crate::observe::host_name;
 
@@ -27,19 +27,19 @@ mod extension {
     pub(super) const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 }
 
-/// What can be seen of a ClientHello.
+/// The visible part of a ClientHello.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ClientHello {
     pub(super) server_name: Option<String>,
     pub(super) alpn: Vec<String>,
     pub(super) versions: Vec<u16>,
-    /// It has an encrypted one in it, or something that looks like one.
+    /// It contains an encrypted ClientHello, or GREASE for one.
     pub(super) encrypted: bool,
-    /// It asks to send data before the server has answered.
+    /// It requests early data.
     pub(super) early_data: bool,
 }
 
-/// What can be seen of a ServerHello.
+/// The visible part of a ServerHello.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ServerHello {
     pub(super) version: u16,
@@ -47,35 +47,35 @@ pub(super) struct ServerHello {
     pub(super) alpn: Option<String>,
 }
 
-/// Who greets, by the type of its message.
+/// The sender of a hello, with its message type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Greeter {
+pub(super) enum HelloSender {
     Client = 1,
     Server = 2,
 }
 
-/// The beginning of a hello, put together from the contents of records.
+/// An incomplete hello, assembled from records.
 #[derive(Debug)]
 pub(super) struct Message {
-    greeter: Greeter,
+    sender: HelloSender,
     bytes: Vec<u8>,
 }
 
-/// It will be no hello, or too long a one.
+/// The message is not a hello, or is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoHello;
 
 impl Message {
-    pub(super) fn new(greeter: Greeter) -> Self {
-        Self { greeter, bytes: Vec::new() }
+    pub(super) fn new(sender: HelloSender) -> Self {
+        Self { sender, bytes: Vec::new() }
     }
 
-    /// Takes what belongs to the message off `content`; the message's body once it is whole.
+    /// Consumes the message's bytes from `content`; returns the body once it is complete.
     pub(super) fn add(&mut self, content: &mut &[u8]) -> Result<Option<&[u8]>, NoHello> {
         loop {
             let wanted = match *self.bytes {
-                [message_type, ..] if message_type != self.greeter as u8 => return Err(NoHello),
+                [message_type, ..] if message_type != self.sender as u8 => return Err(NoHello),
                 [_, high, middle, low, ..] => {
                     HEADER + u32::from_be_bytes([0, high, middle, low]) as usize
                 }
@@ -88,7 +88,7 @@ impl Message {
                 return Ok(self.bytes.get(HEADER..));
             }
             let missing = wanted.saturating_sub(self.bytes.len());
-            // An empty body is no hello.
+            // An empty body is not a hello.
             if missing == 0 {
                 return Err(NoHello);
             }
@@ -103,7 +103,7 @@ impl Message {
 }
 
 impl ClientHello {
-    /// Reads a message's body; `None` if it is malformed.
+    /// Parses a message's body; `None` if it is malformed.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let mut body = Reader(body);
         let version = body.u16()?;
@@ -138,8 +138,7 @@ impl ClientHello {
 }
 
 impl ServerHello {
-    /// Reads a message's body; the outer `None` if it is malformed, the inner one if it asks the
-    /// client to greet again.
+    /// Parses a message's body; `None` if it is malformed, `Some(None)` for a HelloRetryRequest.
     pub(super) fn read(body: &[u8]) -> Option<Option<Self>> {
         let mut body = Reader(body);
         let mut version = body.u16()?;
@@ -160,7 +159,7 @@ impl ServerHello {
     }
 }
 
-/// Reads the presentation language of RFC 8446 section 3.
+/// A parser for the presentation language of RFC 8446 section 3.
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
@@ -178,13 +177,13 @@ impl<'b> Reader<'b> {
         self.take(2)?.try_into().ok().map(u16::from_be_bytes)
     }
 
-    /// A vector whose length stands in one byte.
+    /// A vector with a length of one byte.
     fn vector8(&mut self) -> Option<Self> {
         let length = self.u8()?;
         self.take(length.into()).map(Self)
     }
 
-    /// A vector whose length stands in two bytes.
+    /// A vector with a length of two bytes.
     fn vector16(&mut self) -> Option<Self> {
         let length = self.u16()?;
         self.take(length.into()).map(Self)
@@ -200,7 +199,7 @@ impl<'b> Reader<'b> {
         }))
     }
 
-    /// The host in a ServerNameList (RFC 6066 section 3); `None` also if it is no name.
+    /// The host in a ServerNameList (RFC 6066 section 3); `None` also if it is not a host name.
     fn server_name(mut self) -> Option<String> {
         const HOST_NAME: u8 = 0;
         let mut list = self.vector16()?;
@@ -208,7 +207,7 @@ impl<'b> Reader<'b> {
         host_name(list.vector16()?.0)
     }
 
-    /// The entries of a ProtocolNameList (RFC 7301 section 3.1) that people can read.
+    /// The entries of a ProtocolNameList (RFC 7301 section 3.1) that are printable.
     fn protocols(mut self) -> Option<Vec<String>> {
         let mut names = Vec::new();
         while !self.0.is_empty() {
@@ -234,7 +233,7 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Values without a meaning, which clients send to keep servers tolerant (RFC 8701).
+/// Whether a value is GREASE (RFC 8701).
 fn is_grease([first, second]: [u8; 2]) -> bool {
     first == second && first & 0x0f == 0x0a
 }

@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::record::Tls;
-use crate::relay::Speech;
-use hello::{ClientHello, Greeter, Message, NoHello, ServerHello};
+use crate::relay::ContentKind;
+use hello::{ClientHello, HelloSender, Message, NoHello, ServerHello};
 use record::{ContentType, NotTls, Piece, Records};
 
 /// The first byte of a connection that begins with a ClientHello: a handshake record.
@@ -18,14 +18,14 @@ pub(super) const FIRST_BYTE: u8 = 22;
 
 const TLS_1_3: u16 = 0x0304;
 
-/// What was seen of a handshake by the observers of both directions. Boxed, because many connections
-/// never show one, and each has the room for it.
+/// A handshake, as seen by the observers of both directions. Boxed, because many connections have
+/// none.
 #[derive(Debug, Default)]
-pub(super) struct Handshake(OnceLock<Box<Begun>>);
+pub(super) struct Handshake(OnceLock<Box<HandshakeState>>);
 
 /// A handshake from its ClientHello on.
 #[derive(Debug)]
-struct Begun {
+struct HandshakeState {
     at: Instant,
     client: ClientHello,
     server: OnceLock<ServerHello>,
@@ -40,9 +40,10 @@ impl Handshake {
         self.0.get().is_some()
     }
 
-    /// As the record shows it; `None` without a ClientHello.
+    /// The handshake for the record; `None` without a ClientHello.
     pub(super) fn seen(&self) -> Option<Tls> {
-        let Begun { at, client, server, client_finished, server_finished } = &**self.0.get()?;
+        let HandshakeState { at, client, server, client_finished, server_finished } =
+            &**self.0.get()?;
         let server = server.get();
         let client_finished = client_finished.get().copied();
         // In TLS 1.3 the client's comes after the server's.
@@ -62,7 +63,7 @@ impl Handshake {
         })
     }
 
-    /// Whether HTTP/2 was agreed on, as far as that can be seen: TLS 1.3 hides it.
+    /// Whether HTTP/2 was negotiated, as far as that is visible: TLS 1.3 encrypts it.
     pub(super) fn is_http2(&self) -> bool {
         let server = self.0.get().and_then(|begun| begun.server.get());
         server.and_then(|server| server.alpn.as_deref()) == Some("h2")
@@ -72,28 +73,28 @@ impl Handshake {
         self.0.get()?.server.get().map(|server| server.version)
     }
 
-    /// There is one hello a connection, of each side.
-    fn begins(&self, at: Instant, client: ClientHello) {
+    /// Set only once for each connection.
+    fn set_client_hello(&self, at: Instant, client: ClientHello) {
         let [client_finished, server_finished] = Default::default();
         let server = OnceLock::new();
-        let begun = Begun { at, client, server, client_finished, server_finished };
+        let begun = HandshakeState { at, client, server, client_finished, server_finished };
         let _ = self.0.set(begun.into());
     }
 
-    fn answered(&self, server: ServerHello) {
+    fn set_server_hello(&self, server: ServerHello) {
         if let Some(begun) = self.0.get() {
             let _ = begun.server.set(server);
         }
     }
 
-    fn finished(&self, at: impl Fn(&Begun) -> &OnceLock<Instant>) {
+    fn set_finished(&self, at: impl Fn(&HandshakeState) -> &OnceLock<Instant>) {
         if let Some(begun) = self.0.get() {
             let _ = at(begun).set(Instant::now());
         }
     }
 }
 
-/// As records show it.
+/// The version for records.
 pub(crate) fn version_name(version: u16) -> String {
     match version {
         0x0300 => "SSLv3".to_owned(),
@@ -105,28 +106,28 @@ pub(crate) fn version_name(version: u16) -> String {
     }
 }
 
-/// As records show it.
+/// The cipher suite for records.
 pub(crate) fn cipher_name(suite: u16) -> String {
     cipher_suites::name(suite).map_or_else(|| format!("{suite:#06x}"), str::to_owned)
 }
 
-/// Follows the client's direction from the ClientHello over the Finished message to the first record behind
-/// it.
+/// Observes the client's direction from the ClientHello to the first record after the Finished
+/// message.
 #[derive(Debug)]
 pub(super) struct ClientSide {
     begun: Instant,
     records: Records,
-    /// `None` once it was read.
+    /// `None` once it was parsed.
     hello: Option<Message>,
     changed_cipher: bool,
     has_finished: bool,
-    /// What was seen last is more than a part of the handshake.
+    /// The bytes seen last are more than handshake.
     is_payload: bool,
 }
 
 impl ClientSide {
     pub(super) fn new(begun: Instant) -> Self {
-        let hello = Some(Message::new(Greeter::Client));
+        let hello = Some(Message::new(HelloSender::Client));
         Self {
             begun,
             records: Records::default(),
@@ -137,7 +138,7 @@ impl ClientSide {
         }
     }
 
-    /// Sees what comes next; breaks when nothing more is to be seen.
+    /// Observes the next bytes; breaks when it has seen enough.
     pub(super) fn see(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
         loop {
             match self.records.next(&mut bytes) {
@@ -149,12 +150,12 @@ impl ClientSide {
         }
     }
 
-    /// What was seen last.
-    pub(super) fn speech(&self) -> Speech {
-        if self.is_payload { Speech::Payload } else { Speech::Handshake }
+    /// The kind of the bytes seen last.
+    pub(super) fn content_kind(&self) -> ContentKind {
+        if self.is_payload { ContentKind::Payload } else { ContentKind::Handshake }
     }
 
-    /// What was seen last, and what follows, is no handshake.
+    /// The bytes seen last, and all that follow, are payload.
     fn is_over(&mut self) -> ControlFlow<()> {
         self.is_payload = true;
         Break(())
@@ -162,19 +163,19 @@ impl ClientSide {
 
     fn begins(&mut self, content_type: ContentType, handshake: &Handshake) -> ControlFlow<()> {
         if self.hello.is_some() {
-            return only_if(content_type == ContentType::Handshake);
+            return continue_if(content_type == ContentType::Handshake);
         }
         match (content_type, handshake.version()) {
             (ContentType::Alert, _) => Break(()),
             (ContentType::ApplicationData, Some(TLS_1_3)) if !self.has_finished => {
                 self.has_finished = true;
-                handshake.finished(|begun| &begun.client_finished);
+                handshake.set_finished(|begun| &begun.client_finished);
                 Continue(())
             }
             (ContentType::Handshake, Some(version))
                 if version != TLS_1_3 && self.changed_cipher =>
             {
-                handshake.finished(|begun| &begun.client_finished);
+                handshake.set_finished(|begun| &begun.client_finished);
                 Continue(())
             }
             (ContentType::ApplicationData, _) => self.is_over(),
@@ -193,7 +194,7 @@ impl ClientSide {
                 let Some(hello) = ClientHello::read(body) else { return self.is_over() };
                 // Early data and what follows the handshake look alike.
                 let early_data = hello.early_data;
-                handshake.begins(self.begun, hello);
+                handshake.set_client_hello(self.begun, hello);
                 self.hello = None;
                 if early_data { self.is_over() } else { Continue(()) }
             }
@@ -203,8 +204,8 @@ impl ClientSide {
     }
 }
 
-/// Follows the upstream's direction from the ServerHello to the Finished message, which TLS 1.3
-/// hides.
+/// Observes the upstream's direction from the ServerHello to the Finished message, which TLS 1.3
+/// encrypts.
 #[derive(Debug)]
 pub(super) struct ServerSide {
     records: Records,
@@ -215,20 +216,21 @@ pub(super) struct ServerSide {
 
 impl ServerSide {
     pub(super) fn new() -> Self {
-        let hello = Some(Message::new(Greeter::Server));
+        let hello = Some(Message::new(HelloSender::Server));
         Self { records: Records::default(), hello, changed_cipher: false }
     }
 
-    /// What was seen last. Until the Finished message, what follows the ServerHello answers no request.
-    pub(super) fn speech(&self) -> Speech {
+    /// The kind of the bytes seen last. Until the Finished message, data after the ServerHello does
+    /// not answer a request.
+    pub(super) fn content_kind(&self) -> ContentKind {
         if self.hello.is_none() && self.changed_cipher {
-            Speech::Handshake
+            ContentKind::Handshake
         } else {
-            Speech::Payload
+            ContentKind::Payload
         }
     }
 
-    /// Sees what comes next; breaks when nothing more is to be seen.
+    /// Observes the next bytes; breaks when it has seen enough.
     pub(super) fn see(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
         loop {
             match self.records.next(&mut bytes) {
@@ -247,7 +249,7 @@ impl ServerSide {
         match content_type {
             ContentType::Alert | ContentType::ApplicationData => Break(()),
             ContentType::Handshake if self.changed_cipher && self.hello.is_none() => {
-                handshake.finished(|begun| &begun.server_finished);
+                handshake.set_finished(|begun| &begun.server_finished);
                 Break(())
             }
             ContentType::Handshake => Continue(()),
@@ -265,13 +267,13 @@ impl ServerSide {
             match message.add(&mut content) {
                 Ok(Some(body)) => match ServerHello::read(body) {
                     None => return Break(()),
-                    Some(None) => *message = Message::new(Greeter::Server),
+                    Some(None) => *message = Message::new(HelloSender::Server),
                     Some(Some(hello)) => {
                         let hides_the_rest = hello.version == TLS_1_3;
-                        handshake.answered(hello);
+                        handshake.set_server_hello(hello);
                         self.hello = None;
                         self.changed_cipher &= !hides_the_rest;
-                        return only_if(!hides_the_rest);
+                        return continue_if(!hides_the_rest);
                     }
                 },
                 Ok(None) => return Continue(()),
@@ -282,7 +284,7 @@ impl ServerSide {
     }
 }
 
-fn only_if(goes_on: bool) -> ControlFlow<()> {
+fn continue_if(goes_on: bool) -> ControlFlow<()> {
     if goes_on { Continue(()) } else { Break(()) }
 }
 

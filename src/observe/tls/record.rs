@@ -14,30 +14,30 @@ pub(super) enum ContentType {
     ApplicationData,
 }
 
-/// What comes next in a direction.
+/// The next piece of a direction.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'b> {
     /// A record begins.
     Begins(ContentType),
-    /// So much of its content.
+    /// A part of its content.
     Content(ContentType, &'b [u8]),
 }
 
-/// These bytes are no TLS records.
+/// The bytes are not TLS records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotTls;
 
-/// Splits what passes into records, keeping five bytes.
+/// Splits a stream into records, buffering only headers.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     header: [u8; HEADER],
     header_len: usize,
-    /// Content of the present record that is still to come.
+    /// Bytes of the current record that are still to come.
     left: usize,
 }
 
 impl Records {
-    /// Takes one piece off `bytes`; `None` when there is none left.
+    /// Consumes one piece of `bytes`; `None` when none is left.
     pub(super) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<Piece<'b>>, NotTls> {
         if self.left == 0 && self.header_len == HEADER {
             self.header_len = 0;

@@ -203,12 +203,12 @@ fn tls_1_3_ends_with_the_clients_first_encrypted_record() {
     assert_eq!(talk.client(&record(CHANGE_CIPHER, &[1])), Continue(()));
     assert_eq!(talk.seen().handshake, None);
     assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Continue(()));
-    assert_eq!(talk.client.0.speech(), Speech::Handshake);
+    assert_eq!(talk.client.0.content_kind(), ContentKind::Handshake);
     let seen = talk.seen();
     assert!(seen.handshake.is_some());
     // What follows the Finished message is the client's own.
     assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Break(()));
-    assert_eq!(talk.client.0.speech(), Speech::Payload);
+    assert_eq!(talk.client.0.content_kind(), ContentKind::Payload);
     assert_eq!(talk.seen(), seen);
     assert_eq!(seen.version.as_deref(), Some("TLSv1.3"));
     assert_eq!(seen.cipher.as_deref(), Some("TLS_AES_128_GCM_SHA256"));
@@ -253,14 +253,14 @@ fn tls_1_2_ends_with_both_finished_messages_and_shows_the_protocol() {
     let flight = [record(HANDSHAKE, &message(16, &[0; 66])), record(CHANGE_CIPHER, &[1])].concat();
     assert_eq!(talk.client(&flight), Continue(()));
     assert_eq!(talk.client(&record(HANDSHAKE, &[9; 40])), Continue(()));
-    assert_eq!(talk.client.0.speech(), Speech::Handshake);
+    assert_eq!(talk.client.0.content_kind(), ContentKind::Handshake);
     assert_eq!(talk.seen().handshake, None);
     // A client may go on before the server has finished (RFC 7918).
     assert_eq!(talk.client(&record(APPLICATION, &[0; 60])), Break(()));
-    assert_eq!(talk.client.0.speech(), Speech::Payload);
+    assert_eq!(talk.client.0.content_kind(), ContentKind::Payload);
     let flight = [record(CHANGE_CIPHER, &[1]), record(HANDSHAKE, &[9; 40])].concat();
     assert_eq!(talk.server(&flight), Break(()));
-    assert_eq!(talk.server.0.speech(), Speech::Handshake);
+    assert_eq!(talk.server.0.content_kind(), ContentKind::Handshake);
     let seen = talk.seen();
     assert!(seen.handshake.is_some());
     assert_eq!((seen.version.as_deref(), seen.alpn.as_deref()), (Some("TLSv1.2"), Some("h2")));

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::super::finish::{Last, Story};
+use super::super::finish::{LegEnd, TimeBreakdown};
 use super::*;
 use crate::record::{Awaited, LimitedBy};
 use crate::tcp_info::LinuxInfo;
@@ -18,8 +18,8 @@ struct Shown {
     upstream: LinuxInfo,
 }
 
-impl Looks for Shown {
-    fn at(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+impl InfoSource for Shown {
+    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
         let info = match peer {
             Peer::Client => &self.client,
             Peer::Upstream => &self.upstream,
@@ -30,10 +30,10 @@ impl Looks for Shown {
 
 /// A pair whose clock goes as the test says.
 struct Pair {
-    turns: Turns,
+    turns: TurnTracker,
     start: Instant,
     now: Duration,
-    client_last: Option<Moment>,
+    client_last: Option<CompactInstant>,
     client_has_ended: bool,
     shown: Shown,
 }
@@ -47,7 +47,7 @@ impl Pair {
             (info.un_acked, info.not_sent_bytes) = (Some(0), Some(0));
             info.sacked = Some(0);
         }
-        let turns = Turns::new(None, start.into(), is_local);
+        let turns = TurnTracker::new(None, start.into(), is_local);
         Self {
             turns,
             start,
@@ -66,7 +66,7 @@ impl Pair {
         Self::new([true; 2], Duration::ZERO)
     }
 
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> CompactInstant {
         (self.start + self.now).into()
     }
 
@@ -79,76 +79,79 @@ impl Pair {
         self
     }
 
-    fn spoken(&self, bytes: usize, speech: Speech) -> Spoken {
-        Spoken {
+    fn event(&self, bytes: usize, content_kind: ContentKind) -> ReadEvent {
+        ReadEvent {
             bytes,
-            speech,
+            content_kind,
             client_last: self.client_last,
             client_has_ended: self.client_has_ended,
         }
     }
 
     fn client(&mut self, bytes: usize) -> &mut Self {
-        self.client_says(bytes, Speech::Payload)
+        self.client_says(bytes, ContentKind::Payload)
     }
 
-    fn client_says(&mut self, bytes: usize, speech: Speech) -> &mut Self {
-        let (spoken, now) = (self.spoken(bytes, speech), self.moment());
-        self.turns.reading(Direction::ToUpstream);
-        self.turns.client_spoke(spoken, &self.shown, now);
-        self.turns.request_written(written(bytes), &self.shown, now);
+    fn client_says(&mut self, bytes: usize, content_kind: ContentKind) -> &mut Self {
+        let (event, now) = (self.event(bytes, content_kind), self.moment());
+        self.turns.on_read_blocked(Direction::ToUpstream);
+        self.turns.on_client_read(event, &self.shown, now);
+        self.turns.on_request_write(written(bytes), &self.shown, now);
         self.client_last = Some(now);
         self.shown.upstream.last_tx_at = Some(Duration::ZERO);
         self
     }
 
     fn upstream(&mut self, bytes: usize) -> &mut Self {
-        self.upstream_says(bytes, Speech::Payload)
+        self.upstream_says(bytes, ContentKind::Payload)
     }
 
-    fn upstream_says(&mut self, bytes: usize, speech: Speech) -> &mut Self {
-        let (spoken, now) = (self.spoken(bytes, speech), self.moment());
-        self.turns.reading(Direction::ToClient);
-        self.turns.upstream_spoke(spoken, &self.shown, now);
-        self.turns.answer_written(written(bytes), &self.shown, now);
+    fn upstream_says(&mut self, bytes: usize, content_kind: ContentKind) -> &mut Self {
+        let (event, now) = (self.event(bytes, content_kind), self.moment());
+        self.turns.on_read_blocked(Direction::ToClient);
+        self.turns.on_upstream_read(event, &self.shown, now);
+        self.turns.on_answer_write(written(bytes), &self.shown, now);
         self.shown.client.last_tx_at = Some(Duration::ZERO);
         self
     }
 
-    fn story(self) -> Story {
+    fn breakdown(self) -> TimeBreakdown {
         let began = self.start.into();
-        let story = self.turns.into_story(false);
-        assert_eq!(story.began(), began, "every moment is charged once");
-        story
+        let breakdown = self.turns.into_breakdown(false);
+        assert_eq!(breakdown.began(), began, "every moment is charged once");
+        breakdown
     }
 }
 
 /// A pair that is closed now, and the two sides as they were then.
-fn ended(pair: Pair, sides: impl FnOnce(Moment, &mut Last, &mut Last)) -> Story {
+fn ended(
+    pair: Pair,
+    sides: impl FnOnce(CompactInstant, &mut LegEnd, &mut LegEnd),
+) -> TimeBreakdown {
     let (began, now) = (pair.start.into(), pair.moment());
-    let last = |info: &LinuxInfo| Last {
+    let last = |info: &LinuxInfo| LegEnd {
         ended: None,
-        broke: None,
+        broken_at: None,
         closed: now,
         info: Some(Box::new(info.clone())),
-        looked: now,
+        sampled_at: now,
         is_undelivered: false,
         acked: Some(100),
         acked_at_end: None,
     };
     let [mut client, mut upstream] = [last(&pair.shown.client), last(&pair.shown.upstream)];
     sides(now, &mut client, &mut upstream);
-    let story = pair.turns.finish_with(&client, &upstream, false);
-    assert_eq!(story.began(), began, "every moment is charged once");
-    story
+    let breakdown = pair.turns.finish_with(&client, &upstream, false);
+    assert_eq!(breakdown.began(), began, "every moment is charged once");
+    breakdown
 }
 
-fn written(bytes: usize) -> Written {
-    Written { bytes, is_short: false, was_blocked: false }
+fn written(bytes: usize) -> WriteEvent {
+    WriteEvent { bytes, is_short: false, was_blocked: false }
 }
 
-fn charged(story: &Story) -> Vec<(Cause, u128)> {
-    let times = Cause::ALL.map(|cause| (cause, story.charges[cause].get().as_millis()));
+fn charged(breakdown: &TimeBreakdown) -> Vec<(Cause, u128)> {
+    let times = Cause::ALL.map(|cause| (cause, breakdown.charges[cause].get().as_millis()));
     times.into_iter().filter(|(_, time)| *time > 0).collect()
 }
 
@@ -157,9 +160,9 @@ fn waits_between_request_and_answer_are_the_upstreams_and_pauses_between_turns_n
     let mut pair = Pair::local();
     pair.after(ms(50)).client(10).after(ms(300)).upstream(10).after(ms(1000));
     pair.client(10).after(ms(400)).upstream(10);
-    let story = pair.story();
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 700), (Cause::Idle, 1050)]);
-    let tally = story.tally.unwrap();
+    let breakdown = pair.breakdown();
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 700), (Cause::Idle, 1050)]);
+    let tally = breakdown.tally.unwrap();
     assert_eq!((tally.count, tally.unanswered, tally.crossed), (2, 0, 0));
     assert_eq!(tally.slowest[0].wait, ms(400));
     assert_eq!(tally.slowest[0].limited_by, LimitedBy::Upstream);
@@ -171,9 +174,9 @@ fn waits_between_request_and_answer_are_the_upstreams_and_pauses_between_turns_n
 fn a_request_in_pieces_is_one_and_its_pauses_are_the_clients() {
     let mut pair = Pair::local();
     pair.client(10).after(ms(200)).client(10).after(ms(300)).upstream(10);
-    let story = pair.story();
-    assert_eq!(charged(&story), [(Cause::ClientSends, 200), (Cause::UpstreamThinks, 300)]);
-    let turn = story.tally.unwrap().slowest[0];
+    let breakdown = pair.breakdown();
+    assert_eq!(charged(&breakdown), [(Cause::ClientSends, 200), (Cause::UpstreamThinks, 300)]);
+    let turn = breakdown.tally.unwrap().slowest[0];
     assert_eq!((turn.request, turn.wait, turn.request_bytes), (ms(200), ms(300), 20));
 }
 
@@ -181,9 +184,9 @@ fn a_request_in_pieces_is_one_and_its_pauses_are_the_clients() {
 fn an_answer_in_pieces_is_one_and_its_pauses_are_the_upstreams() {
     let mut pair = Pair::local();
     pair.client(10).after(ms(100)).upstream(10).after(ms(200)).upstream(10);
-    let story = pair.story();
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 100), (Cause::UpstreamSends, 200)]);
-    let turn = story.tally.unwrap().slowest[0];
+    let breakdown = pair.breakdown();
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 100), (Cause::UpstreamSends, 200)]);
+    let turn = breakdown.tally.unwrap().slowest[0];
     assert_eq!((turn.wait, turn.answer, turn.answer_bytes), (ms(100), Some(ms(200)), 20));
 }
 
@@ -191,19 +194,19 @@ fn an_answer_in_pieces_is_one_and_its_pauses_are_the_upstreams() {
 fn while_the_proxy_stands_still_who_has_spoken_is_not_waited_for() {
     // The window opens with the read, and the next bytes come at once.
     let came_at_once = Some(Duration::ZERO);
-    let told = |bytes, has_been_there| {
+    let finished = |bytes, has_been_there| {
         let mut pair = Pair::local();
-        let late = Pulse::late(pair.start + ms(100), pair.start + ms(1000));
-        pair.turns.pulse = Some(Arc::new(late));
+        let late = StallDetector::late(pair.start + ms(100), pair.start + ms(1000));
+        pair.turns.stall_detector = Some(Arc::new(late));
         pair.client(10).upstream(10);
         pair.shown.upstream.last_rx_at = has_been_there;
         pair.after(ms(1000)).upstream(bytes);
-        let story = pair.story();
-        (story.charges[Cause::UpstreamSends].get(), story.charges[Cause::Proxy].get())
+        let breakdown = pair.breakdown();
+        (breakdown.charges[Cause::UpstreamSends].get(), breakdown.charges[Cause::Proxy].get())
     };
-    assert_eq!(told(64 * 1024, came_at_once), (ms(100), ms(900)), "it took what was queued");
-    assert_eq!(told(10, Some(ms(600))), (ms(400), ms(600)));
-    assert_eq!(told(10, came_at_once), (ms(1000), ms(0)), "it spoke only then");
+    assert_eq!(finished(64 * 1024, came_at_once), (ms(100), ms(900)), "it took what was queued");
+    assert_eq!(finished(10, Some(ms(600))), (ms(400), ms(600)));
+    assert_eq!(finished(10, came_at_once), (ms(1000), ms(0)), "it spoke only then");
 }
 
 #[test]
@@ -232,9 +235,9 @@ fn who_is_waited_for_is_told_as_soon_as_it_can_be() {
 fn a_greeting_is_waited_for_and_is_no_turn() {
     let mut pair = Pair::local();
     pair.after(ms(300)).upstream(80);
-    let story = pair.story();
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 300)]);
-    assert!(story.tally.is_none());
+    let breakdown = pair.breakdown();
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 300)]);
+    assert!(breakdown.tally.is_none());
 }
 
 #[test]
@@ -242,9 +245,9 @@ fn what_comes_unasked_after_a_silence_is_in_no_turn() {
     let mut pair = Pair::local();
     pair.client(10).after(ms(100)).upstream(10).after(ms(5000)).upstream(10);
     pair.after(ms(6000)).upstream(10).after(ms(500)).client(10).after(ms(100)).upstream(5);
-    let story = pair.story();
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 200), (Cause::Idle, 11_500)]);
-    let tally = story.tally.unwrap();
+    let breakdown = pair.breakdown();
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 200), (Cause::Idle, 11_500)]);
+    let tally = breakdown.tally.unwrap();
     assert_eq!(tally.count, 2);
     assert!(tally.slowest.iter().all(|turn| turn.answer == Some(ms(0))), "{:?}", tally.slowest);
 }
@@ -253,15 +256,15 @@ fn what_comes_unasked_after_a_silence_is_in_no_turn() {
 fn of_a_far_upstreams_wait_a_round_trip_is_the_paths() {
     let mut pair = Pair::far();
     pair.client(10).after(ms(20)).upstream(10).after(ms(100)).client(10).after(ms(320)).upstream(1);
-    let story = pair.story();
+    let breakdown = pair.breakdown();
     let expected = [
         (Cause::RequestOnPath, 40),
         (Cause::UpstreamThinks, 300),
         (Cause::AnswerOnPath, 20),
         (Cause::Idle, 80),
     ];
-    assert_eq!(charged(&story), expected);
-    let slowest = story.tally.unwrap().slowest;
+    assert_eq!(charged(&breakdown), expected);
+    let slowest = breakdown.tally.unwrap().slowest;
     assert_eq!((slowest[0].on_path, slowest[1].on_path), (ms(20), ms(20)));
     assert_eq!(slowest[1].limited_by, LimitedBy::NetworkUpstream);
 }
@@ -274,7 +277,7 @@ fn a_request_that_was_sent_again_was_on_the_path_until_then() {
     pair.shown.upstream.total_retrans = Some(1);
     pair.upstream(10);
     let expected = [(Cause::RequestOnPath, 225), (Cause::UpstreamThinks, 25)];
-    assert_eq!(charged(&pair.story()), expected);
+    assert_eq!(charged(&pair.breakdown()), expected);
 }
 
 #[test]
@@ -285,7 +288,7 @@ fn a_retransmission_that_was_needless_costs_nothing() {
     (pair.shown.upstream.total_retrans, pair.shown.upstream.dsack_dups) = (Some(1), Some(1));
     pair.upstream(10);
     let expected = [(Cause::RequestOnPath, 20), (Cause::UpstreamThinks, 600)];
-    assert_eq!(charged(&pair.story()), expected);
+    assert_eq!(charged(&pair.breakdown()), expected);
 }
 
 #[test]
@@ -297,11 +300,11 @@ fn packets_out_of_order_cost_what_their_repair_can_take_and_no_more() {
         pair.shown.upstream.rx_out_of_order = Some(packets);
         pair.upstream(10);
     }
-    let story = pair.story();
+    let breakdown = pair.breakdown();
     let expected =
         [(Cause::RequestOnPath, 20), (Cause::UpstreamSends, 375), (Cause::FromUpstream, 125)];
-    assert_eq!(charged(&story), expected);
-    assert_eq!(story.doubts.from_upstream.get(), ms(0));
+    assert_eq!(charged(&breakdown), expected);
+    assert_eq!(breakdown.doubts.from_upstream.get(), ms(0));
 }
 
 #[test]
@@ -311,10 +314,10 @@ fn bursts_a_round_trip_apart_are_what_a_congestion_window_lets_through() {
     pair.client(10).after(ms(20)).upstream(10_000).after(ms(21)).upstream(20_000);
     // A program that sends so little paces it.
     pair.after(ms(19)).upstream(1_000).after(ms(21)).upstream(1_000);
-    let story = pair.story();
+    let breakdown = pair.breakdown();
     let expected =
         [(Cause::RequestOnPath, 20), (Cause::UpstreamSends, 21), (Cause::FromUpstream, 40)];
-    assert_eq!(charged(&story), expected);
+    assert_eq!(charged(&breakdown), expected);
 }
 
 #[test]
@@ -326,8 +329,8 @@ fn pauses_within_a_round_trip_are_doubtful_as_long_as_a_congestion_window_may_be
         for _ in 0..pieces {
             pair.after(ms(50)).upstream(5000);
         }
-        let story = pair.story();
-        (story.charges[Cause::UpstreamSends].get(), story.doubts.upstream.get())
+        let breakdown = pair.breakdown();
+        (breakdown.charges[Cause::UpstreamSends].get(), breakdown.doubts.upstream.get())
     };
     assert_eq!(doubted(8), (ms(400), ms(400)));
     // 20 kB come in a round trip, and 80 kB so far.
@@ -337,24 +340,26 @@ fn pauses_within_a_round_trip_are_doubtful_as_long_as_a_congestion_window_may_be
 #[test]
 fn a_handshake_is_charged_and_not_counted() {
     let mut pair = Pair::local();
-    pair.client_says(300, Speech::Handshake).after(ms(30)).upstream_says(3000, Speech::Payload);
-    pair.after(ms(1)).client_says(80, Speech::Handshake).after(ms(10)).client(100);
+    pair.client_says(300, ContentKind::Handshake)
+        .after(ms(30))
+        .upstream_says(3000, ContentKind::Payload);
+    pair.after(ms(1)).client_says(80, ContentKind::Handshake).after(ms(10)).client(100);
     pair.after(ms(300)).upstream(500);
-    let story = pair.story();
-    let tally = story.tally.as_ref().unwrap();
+    let breakdown = pair.breakdown();
+    let tally = breakdown.tally.as_ref().unwrap();
     assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
     assert_eq!(tally.slowest[0].request_bytes, 100);
-    assert_eq!(story.charges[Cause::UpstreamThinks].get(), ms(330));
+    assert_eq!(breakdown.charges[Cause::UpstreamThinks].get(), ms(330));
 }
 
 #[test]
 fn tickets_end_no_wait() {
     let mut pair = Pair::local();
-    pair.client_says(300, Speech::Handshake).after(ms(3)).upstream(3000);
-    pair.after(ms(1)).client_says(80, Speech::Handshake).client(100);
+    pair.client_says(300, ContentKind::Handshake).after(ms(3)).upstream(3000);
+    pair.after(ms(1)).client_says(80, ContentKind::Handshake).client(100);
     pair.after(ms(2)).upstream(250).after(ms(1)).upstream(250);
     pair.after(ms(297)).upstream(500).after(ms(30)).upstream(500);
-    let tally = pair.story().tally.unwrap();
+    let tally = pair.breakdown().tally.unwrap();
     assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
     assert_eq!(tally.slowest[0].answer, Some(ms(30)));
 }
@@ -362,9 +367,9 @@ fn tickets_end_no_wait() {
 #[test]
 fn tickets_end_no_wait_for_a_request_that_came_with_the_handshakes_end() {
     let mut pair = Pair::local();
-    pair.client_says(300, Speech::Handshake).after(ms(3)).upstream(3000);
+    pair.client_says(300, ContentKind::Handshake).after(ms(3)).upstream(3000);
     pair.after(ms(1)).client(180).after(ms(2)).upstream(250).after(ms(298)).upstream(500);
-    let tally = pair.story().tally.unwrap();
+    let tally = pair.breakdown().tally.unwrap();
     assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
 }
 
@@ -373,7 +378,7 @@ fn an_upload_that_goes_on_when_it_is_answered_early_is_one_turn() {
     let mut pair = Pair::local();
     pair.client(100_000).after(ms(5)).upstream(80).after(ms(1)).client(1000).after(ms(1));
     pair.upstream(10);
-    let tally = pair.story().tally.unwrap();
+    let tally = pair.breakdown().tally.unwrap();
     assert_eq!((tally.count, tally.crossed), (1, 1));
 }
 
@@ -383,16 +388,16 @@ fn answers_that_come_before_their_requests_can_have_arrived_are_others() {
     for _ in 0..4 {
         pair.after(ms(300)).client(10).after(ms(1)).upstream(10);
     }
-    assert_eq!(pair.story().tally.unwrap().crossed, 4);
+    assert_eq!(pair.breakdown().tally.unwrap().crossed, 4);
 }
 
 #[test]
 fn a_wait_that_no_answer_ends_counts_until_the_client_leaves() {
     let mut pair = Pair::local();
     pair.client(10).after(ms(100)).upstream(10).after(ms(50)).client(10).after(ms(3000));
-    let story = ended(pair, |now, client, _| client.ended = Some(now));
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 3100), (Cause::Idle, 50)]);
-    let tally = story.tally.unwrap();
+    let breakdown = ended(pair, |now, client, _| client.ended = Some(now));
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 3100), (Cause::Idle, 50)]);
+    let tally = breakdown.tally.unwrap();
     assert_eq!((tally.count, tally.unanswered), (2, 1));
     assert_eq!((tally.slowest[0].wait, tally.slowest[0].answer), (ms(3000), None));
 }
@@ -401,22 +406,23 @@ fn a_wait_that_no_answer_ends_counts_until_the_client_leaves() {
 fn a_request_that_never_arrived_is_the_paths() {
     let mut pair = Pair::far();
     pair.client(10).after(ms(3000));
-    let story = ended(pair, |now, client, upstream| {
+    let breakdown = ended(pair, |now, client, upstream| {
         (client.ended, upstream.is_undelivered) = (Some(now), true);
     });
-    assert_eq!(charged(&story), [(Cause::RequestOnPath, 3000)]);
+    assert_eq!(charged(&breakdown), [(Cause::RequestOnPath, 3000)]);
 }
 
 #[test]
 fn bytes_that_a_stuck_client_did_not_take_count_until_it_breaks() {
     let mut pair = Pair::local();
     pair.client(10).after(ms(10)).upstream(10);
-    let short = Written { bytes: 10, is_short: true, was_blocked: false };
+    let short = WriteEvent { bytes: 10, is_short: true, was_blocked: false };
     let now = pair.moment();
-    pair.turns.answer_written(short, &pair.shown, now);
+    pair.turns.on_answer_write(short, &pair.shown, now);
     pair.after(ms(5000));
-    let story = ended(pair, |now, client, _| (client.ended, client.broke) = (Some(now), Some(now)));
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 10), (Cause::ClientTakes, 5000)]);
+    let breakdown =
+        ended(pair, |now, client, _| (client.ended, client.broken_at) = (Some(now), Some(now)));
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 10), (Cause::ClientTakes, 5000)]);
 }
 
 #[test]
@@ -426,7 +432,7 @@ fn who_had_left_before_it_was_answered_waited_until_then() {
     let left = pair.moment();
     pair.client_has_ended = true;
     pair.after(ms(700)).upstream(10);
-    let acked_nothing = |_, client: &mut Last, _: &mut Last| {
+    let acked_nothing = |_, client: &mut LegEnd, _: &mut LegEnd| {
         (client.ended, client.acked_at_end) = (Some(left), client.acked);
     };
     assert_eq!(charged(&ended(pair, acked_nothing)), [(Cause::UpstreamThinks, 300)]);
@@ -439,34 +445,34 @@ fn a_client_that_says_something_now_and_then_to_nobody_is_idle_between() {
     for _ in 0..3 {
         pair.after(ms(1200)).client(50);
     }
-    let story = ended(pair, |_, _, _| ());
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 10), (Cause::Idle, 3600)]);
-    assert_eq!(story.tally.unwrap().count, 1);
+    let breakdown = ended(pair, |_, _, _| ());
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 10), (Cause::Idle, 3600)]);
+    assert_eq!(breakdown.tally.unwrap().count, 1);
 }
 
 #[test]
 fn last_words_are_neither_turn_nor_wait() {
     let mut pair = Pair::local();
     pair.client(100).after(ms(10)).upstream(400).after(ms(2000)).upstream(31).client(24);
-    let story = ended(pair, |now, client, upstream| {
+    let breakdown = ended(pair, |now, client, upstream| {
         (client.ended, upstream.ended) = (Some(now), Some(now));
     });
-    assert_eq!(charged(&story), [(Cause::UpstreamThinks, 10), (Cause::Idle, 2000)]);
-    assert_eq!(story.tally.unwrap().count, 1);
+    assert_eq!(charged(&breakdown), [(Cause::UpstreamThinks, 10), (Cause::Idle, 2000)]);
+    assert_eq!(breakdown.tally.unwrap().count, 1);
 }
 
 #[test]
 fn farewells_of_tls_that_answer_each_other_are_no_turn() {
     let mut pair = Pair::local();
-    pair.client_says(300, Speech::Handshake).after(ms(3)).upstream(3000);
+    pair.client_says(300, ContentKind::Handshake).after(ms(3)).upstream(3000);
     pair.client(180).after(ms(40)).upstream(500).after(ms(10)).client(24).upstream(24);
-    let story = ended(pair, |now, client, _| client.ended = Some(now));
-    assert_eq!(story.tally.unwrap().count, 1);
+    let breakdown = ended(pair, |now, client, _| client.ended = Some(now));
+    assert_eq!(breakdown.tally.unwrap().count, 1);
     // Without TLS, as few bytes may be a question and its answer.
     let mut pair = Pair::local();
     pair.client(24).upstream(24).after(ms(10)).client(24).upstream(24);
-    let story = ended(pair, |now, client, _| client.ended = Some(now));
-    assert_eq!(story.tally.unwrap().count, 2);
+    let breakdown = ended(pair, |now, client, _| client.ended = Some(now));
+    assert_eq!(breakdown.tally.unwrap().count, 2);
 }
 
 /// Something that happens to a pair.
@@ -515,26 +521,26 @@ proptest! {
             match event {
                 Event::After(time) => pair.now += Duration::from_nanos(time),
                 Event::Client { bytes, is_handshake } => {
-                    let speech =
-                        if is_handshake { Speech::Handshake } else { Speech::Payload };
-                    let spoken = pair.spoken(bytes, speech);
-                    pair.turns.client_spoke(spoken, &pair.shown, now);
+                    let content_kind =
+                        if is_handshake { ContentKind::Handshake } else { ContentKind::Payload };
+                    let event = pair.event(bytes, content_kind);
+                    pair.turns.on_client_read(event, &pair.shown, now);
                     pair.client_last = Some(now);
                 }
                 Event::Upstream { bytes } => {
-                    let spoken = pair.spoken(bytes, Speech::Payload);
-                    pair.turns.upstream_spoke(spoken, &pair.shown, now);
+                    let event = pair.event(bytes, ContentKind::Payload);
+                    pair.turns.on_upstream_read(event, &pair.shown, now);
                 }
                 Event::Request { bytes, is_short, was_blocked } => {
-                    let written = Written { bytes, is_short, was_blocked };
-                    pair.turns.request_written(written, &pair.shown, now);
+                    let written = WriteEvent { bytes, is_short, was_blocked };
+                    pair.turns.on_request_write(written, &pair.shown, now);
                 }
                 Event::Answer { bytes, is_short, was_blocked } => {
-                    let written = Written { bytes, is_short, was_blocked };
-                    pair.turns.answer_written(written, &pair.shown, now);
+                    let written = WriteEvent { bytes, is_short, was_blocked };
+                    pair.turns.on_answer_write(written, &pair.shown, now);
                 }
-                Event::Reading(true) => pair.turns.reading(Direction::ToUpstream),
-                Event::Reading(false) => pair.turns.reading(Direction::ToClient),
+                Event::Reading(true) => pair.turns.on_read_blocked(Direction::ToUpstream),
+                Event::Reading(false) => pair.turns.on_read_blocked(Direction::ToClient),
                 Event::Shown { age, unsent, out_of_order, again, window } => {
                     for info in [&mut pair.shown.client, &mut pair.shown.upstream] {
                         info.last_tx_at = Some(ms(age));
@@ -548,9 +554,9 @@ proptest! {
             }
         }
         let end = pair.moment();
-        let start = Moment::from(pair.start);
-        let story = pair.turns.into_story(false);
-        prop_assert_eq!(story.began(), start);
-        prop_assert!(story.ended <= end);
+        let start = CompactInstant::from(pair.start);
+        let breakdown = pair.turns.into_breakdown(false);
+        prop_assert_eq!(breakdown.began(), start);
+        prop_assert!(breakdown.ended <= end);
     }
 }

@@ -1,7 +1,7 @@
-//! The one room with `unsafe`: every call on a socket that no well-kept crate makes safe.
+//! The system calls, and the only module with `unsafe`: calls that no maintained crate wraps.
 //!
-//! Each system answers into a zeroed buffer and says how much it wrote; nothing else of the
-//! buffer is ever looked at.
+//! Each call writes into a zeroed buffer and returns the length; nothing beyond that length is
+//! read.
 #![allow(unsafe_code)]
 
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_congestion.rs")]

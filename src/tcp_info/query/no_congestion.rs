@@ -1,4 +1,4 @@
-//! Where the congestion control is not asked for.
+//! Congestion control on systems where it is not queried.
 
 use crate::tcp_info::Socket;
 

@@ -1,4 +1,4 @@
-//! What the relay asks of Linux's sockets beside TCP information.
+//! Socket calls of the relay on Linux.
 
 use std::io;
 use std::ops::Deref;
@@ -8,8 +8,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::tcp_info::Socket;
 
-/// Asks the socket to say with every [`receive`] how much it still has (`TCP_INQ`). Kernels before
-/// 4.18 do not know it: then nothing is said.
+/// Enables reports of the remaining receive queue with every [`receive`] (`TCP_INQ`). Ignored by
+/// kernels before 4.18.
 pub(crate) fn tell_remaining(socket: &impl Socket) {
     const LENGTH: libc::socklen_t = 4;
     let on: [u8; LENGTH as usize] = 1i32.to_ne_bytes();

@@ -1,4 +1,4 @@
-//! Systems that give no TCP information, or none that is known here.
+//! Systems without supported TCP information.
 
 use crate::tcp_info::{Error, Socket};
 

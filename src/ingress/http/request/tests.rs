@@ -126,8 +126,8 @@ fn an_address_in_an_odd_spelling_is_passed_on_in_the_usual_one() {
         let (target, absolute) = absolute(&head);
         assert_eq!(absolute.host, host);
         assert!(upstream_gets(&head).contains(&format!("\r\nHost: {host}\r\n")), "{authority}");
-        let asked = if target.to_string() == authority { "" } else { ":80" };
-        assert_eq!(target.to_string(), format!("{authority}{asked}"));
+        let info = if target.to_string() == authority { "" } else { ":80" };
+        assert_eq!(target.to_string(), format!("{authority}{info}"));
     }
 }
 

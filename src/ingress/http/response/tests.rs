@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ingress::http::head::end_of_head;
 
-const GET: Answering = Answering { head: false, upgrade: false };
+const GET: ResponseContext = ResponseContext { head: false, upgrade: false };
 
 /// The head as the client gets it, and the body behind it.
 fn read(head: &str) -> (String, Framing) {
@@ -90,12 +90,12 @@ fn head_that_reads_in_several_ways_is_bad() {
 #[test]
 fn what_is_answered_decides_about_the_body_and_101() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
-    let to_head = Answering { head: true, ..GET };
+    let to_head = ResponseContext { head: true, ..GET };
     let Parsed::Complete(read_head, _) = parse_response(head, to_head) else { panic!() };
     assert_eq!(read_head.body, Framing::NONE);
     assert_eq!(read("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n").1, Framing::NONE);
     let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
-    let upgrading = Answering { upgrade: true, ..GET };
+    let upgrading = ResponseContext { upgrade: true, ..GET };
     let Parsed::Complete(switched, _) = parse_response(switching.as_bytes(), upgrading) else {
         panic!()
     };

@@ -1,4 +1,4 @@
-//! The pair's account: what happened.
+//! What is known of a pair, from accept to its record.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,33 +6,36 @@ use std::task::Context;
 
 use super::admission::{ClientPlace, Place};
 use super::entry::Entry;
-use super::payload::Added;
+use super::payload::CountedPayload;
 use super::settings::Limits;
 use super::shared::Shared;
-use crate::clock::{self, Moment, Nanos};
+use crate::clock::{self, CompactDuration, CompactInstant};
 use crate::conn::{Epoch, Meter};
 use crate::dial::{DialLog, OwnConnection, OwnStream};
-use crate::ingress::Asked;
-use crate::judge::Finish;
-use crate::observe::Sight;
+use crate::ingress::RequestInfo;
+use crate::judge::PairEnd;
+use crate::observe::Observations;
 use crate::process;
 use crate::record::{Delta, Line};
-use crate::relay::{Leg, LegState, Patience, Side, Story, Told, Turns, Watch};
+use crate::relay::{
+    FinishedTurn, Leg, LegState, Monitor, PairTimeouts, Side, TimeBreakdown, TurnTracker,
+};
 use crate::target::Target;
 
-/// What is known of a pair beside its two sockets.
-pub(super) struct Account {
+/// What is known of a pair, except for the state of its two sockets. It lives from accept until
+/// both sockets are closed; its lines are built from it.
+pub(super) struct ConnectionLog {
     pub(super) shared: Arc<Shared>,
-    pub(super) asked: Asked,
-    /// How long the client's request took. `None` where there is none to read.
-    pub(super) request: Option<Nanos>,
-    pub(super) dialled: DialLog,
-    /// The upstream's connection among those that we dialled; held until its socket is closed.
+    pub(super) request_info: RequestInfo,
+    /// How long it took to read the client's request. `None` if there is none to read.
+    pub(super) request: Option<CompactDuration>,
+    pub(super) dial_log: DialLog,
+    /// Registration of the upstream's connection as our own; held until its socket is closed.
     pub(super) own_connection: Option<OwnConnection>,
-    /// The local program that is the client, once it was found.
-    pub(super) process: Option<process::Answer>,
-    /// What the observers of a tunnel see.
-    pub(super) sight: Option<Arc<Sight>>,
+    /// The local program that is the client, once it is found.
+    pub(super) process: Option<process::ProcessSlot>,
+    /// What the observers of a tunnel have seen.
+    pub(super) observations: Option<Arc<Observations>>,
     /// Held until both sockets are closed.
     pub(super) client_place: Option<Box<ClientPlace>>,
     place: Place,
@@ -40,7 +43,7 @@ pub(super) struct Account {
     pub(super) epoch: Epoch,
     pub(super) entry: Arc<Entry>,
     /// Payload that was counted while the pair was open.
-    added: Added,
+    added: CountedPayload,
     /// Bytes to upstream and to client that earlier lines reported. Boxed, because most pairs have none.
     reported: Option<Box<(u64, u64)>>,
     is_recorded: bool,
@@ -48,21 +51,21 @@ pub(super) struct Account {
     is_counted: bool,
 }
 
-impl Watch for Account {
+impl Monitor for ConnectionLog {
     fn poll(
         &mut self,
         client: &Side<'_>,
         upstream: &Side<'_>,
-        turns: &mut Turns,
+        turns: &mut TurnTracker,
         _: &mut Context<'_>,
     ) {
         self.count_payload(&client.state.meter, Some(&upstream.state.meter));
-        self.turns_ended(&turns.ended());
+        self.turns_ended(&turns.take_finished());
     }
 }
 
-impl Drop for Account {
-    /// A pair whose task ended in a panic where it has no record to give is accounted for as well.
+impl Drop for ConnectionLog {
+    /// Counts a pair whose task panicked before its record could be made.
     fn drop(&mut self) {
         self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
@@ -74,7 +77,7 @@ impl Drop for Account {
     }
 }
 
-impl Account {
+impl ConnectionLog {
     pub(super) fn new(
         shared: Arc<Shared>,
         seq: u64,
@@ -84,45 +87,45 @@ impl Account {
     ) -> Self {
         Self {
             shared,
-            asked: Asked::default(),
+            request_info: RequestInfo::default(),
             request: None,
-            dialled: DialLog::default(),
+            dial_log: DialLog::default(),
             own_connection: None,
             process: None,
-            sight: None,
+            observations: None,
             client_place: None,
             place,
             seq,
             epoch,
             entry,
-            added: Added::default(),
+            added: CountedPayload::default(),
             reported: None,
             is_recorded: false,
             is_counted: false,
         }
     }
 
-    /// How long relaying may go on from here.
-    pub(super) fn patience(&self) -> Option<Box<Patience>> {
+    /// Idle and lifetime limits of relaying.
+    pub(super) fn timeouts(&self) -> Option<Box<PairTimeouts>> {
         let Limits { idle, lifetime, .. } = self.shared.settings.limits;
         let [idle, lifetime] = [idle, lifetime].map(|time| time.filter(|time| !time.is_zero()));
         let until = lifetime.map(|lifetime| clock::after(self.epoch.start().into(), lifetime));
-        Patience::new(idle, until)
+        PairTimeouts::new(idle, until)
     }
 
-    /// The client's request has come to its end, whichever.
+    /// Notes that reading the client's request has ended, successfully or not.
     pub(super) fn request_ended(&mut self) {
         self.request = Some(self.epoch.start().elapsed().into());
     }
 
-    /// The upstream's leg, right after connect.
+    /// Makes the upstream's leg, right after connect.
     pub(super) fn upstream_leg(&mut self, own: OwnStream) -> Box<Leg> {
         let OwnStream { stream, connection } = own;
         self.own_connection = Some(connection);
-        let mut meter = Meter::new(self.epoch, Moment::now());
-        meter.look_at_open(&stream);
+        let mut meter = Meter::new(self.epoch, CompactInstant::now());
+        meter.snapshot_open(&stream);
         meter.local = stream.local_addr().ok();
-        if let Some((address, failed)) = self.dialled.winner() {
+        if let Some((address, failed)) = self.dial_log.winner() {
             // Not always the address that was dialled: the unspecified one leads to loopback.
             meter.remote = Some(stream.peer_addr().unwrap_or(address));
             meter.reconnects = u32::try_from(failed).unwrap_or(u32::MAX);
@@ -135,21 +138,21 @@ impl Account {
         self.own_connection.as_ref().is_some_and(OwnConnection::has_returned)
     }
 
-    /// Whether somebody is told of each turn.
-    pub(super) fn heeds_turns(&self) -> bool {
-        self.shared.settings.events.turn || self.shared.counters.are_shown()
+    /// Whether each turn is reported: as a line, or in the metrics.
+    pub(super) fn wants_turns(&self) -> bool {
+        self.shared.settings.events.turn || self.shared.counters.is_exported()
     }
 
-    /// Counts these turns, and writes lines of them if those are asked for.
-    fn turns_ended(&self, turns: &[Told]) {
+    /// Counts these turns, and writes their lines if turn lines are enabled.
+    fn turns_ended(&self, turns: &[FinishedTurn]) {
         if turns.is_empty() || self.is_multiplexed() {
             return;
         }
         let settings = &self.shared.settings;
-        for told in turns {
-            self.entry.waits.add(told.wait);
-            if settings.events.turn && told.wait >= settings.turn_min {
-                self.record_turn(told);
+        for finished in turns {
+            self.entry.waits.add(finished.wait);
+            if settings.events.turn && finished.wait >= settings.turn_min {
+                self.record_turn(finished);
             }
         }
     }
@@ -160,39 +163,39 @@ impl Account {
             != self.reported.as_deref().copied().unwrap_or_default()
     }
 
-    /// What was relayed since the pair's previous line, with this one.
+    /// Bytes relayed since the pair's previous line; this line becomes the previous one.
     pub(super) fn delta(&mut self, to_upstream: u64, to_client: u64) -> Delta {
         let now = Box::new((to_upstream, to_client));
         let before = self.reported.replace(now).as_deref().copied().unwrap_or_default();
         Delta { to_upstream: to_upstream - before.0, to_client: to_client - before.1 }
     }
 
-    /// What the pair's time was spent on while it was relayed. Both sockets are closed.
-    pub(super) fn story(
+    /// What the time of relaying was spent on. To be called when both sockets are closed.
+    pub(super) fn breakdown(
         &self,
-        mut turns: Turns,
+        mut turns: TurnTracker,
         client: &LegState,
         upstream: &LegState,
-    ) -> Box<Story> {
-        self.turns_ended(&turns.ended());
-        let story = turns.finish(client, upstream, self.is_multiplexed());
-        if let Some(tally) = story.tally.as_ref().filter(|_| !story.is_mixed) {
-            self.turns_ended(&tally.ended);
+    ) -> Box<TimeBreakdown> {
+        self.turns_ended(&turns.take_finished());
+        let breakdown = turns.finish(client, upstream, self.is_multiplexed());
+        if let Some(tally) = breakdown.tally.as_ref().filter(|_| !breakdown.is_mixed) {
+            self.turns_ended(&tally.finished);
         }
-        Box::new(story)
+        Box::new(breakdown)
     }
 
-    /// Its protocol is known to carry many conversations at once.
+    /// Whether the protocol is known to carry several conversations at once.
     pub(super) fn is_multiplexed(&self) -> bool {
-        self.sight.as_ref().is_some_and(|sight| sight.is_multiplexed())
+        self.observations.as_ref().is_some_and(|observations| observations.is_multiplexed())
     }
 
-    /// The pair's end. Both sockets are closed: there is time to decode.
+    /// Writes the record of a pair whose sockets are both closed.
     pub(super) fn record(
         &mut self,
         client: &LegState,
         upstream: Option<&LegState>,
-        finish: Finish,
+        finish: PairEnd,
     ) {
         (self.place, self.client_place, self.own_connection) = (None, None, None);
         self.count_payload(&client.meter, upstream.map(|leg| &leg.meter));
@@ -201,7 +204,7 @@ impl Account {
         let is_written = shared.settings.events.close;
         if is_written || shared.hooks.close.is_set() {
             let record = self.line(client, upstream, Some(finish));
-            shared.hooks.close.tell(&record);
+            shared.hooks.close.call(&record);
             if is_written {
                 self.write(Line::Close(Box::new(record)));
             }
@@ -209,22 +212,22 @@ impl Account {
         self.is_recorded = true;
     }
 
-    /// The pair ends without a record: it was counted.
-    pub(super) fn leave_unrecorded(&mut self) {
+    /// The pair ends without a record of its own: it was counted.
+    pub(super) fn skip_record(&mut self) {
         self.entry.connections.refused.fetch_add(1, Ordering::Relaxed);
         (self.is_recorded, self.is_counted) = (true, true);
     }
 
-    /// Counts from here on what passes as going to this target, if it was dialled.
+    /// From here on, counts payload by this target, if it was dialled.
     pub(super) fn count_by_target(&mut self, target: &Target) {
-        if self.dialled.has_attempts()
+        if self.dial_log.has_attempts()
             && let Some(entry) = self.shared.counters.entry_for(&self.entry, target)
         {
             self.entry = entry;
         }
     }
 
-    /// Adds the payload that has passed since it last did.
+    /// Adds the payload that has passed since the last call.
     pub(super) fn count_payload(&mut self, client: &Meter, upstream: Option<&Meter>) {
         let passed = [upstream.map_or(0, Meter::payload_sent), client.payload_sent()];
         self.added.add_rest(passed, &self.entry.payload);

@@ -1,4 +1,4 @@
-//! Noticing that the proxy itself stood still: stopped, starved of processors, or stuck.
+//! Detects when the proxy itself was stalled: stopped, without CPU time, or blocked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,24 +6,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::clock::{Moment, Nanos};
+use crate::clock::{CompactDuration, CompactInstant};
 
-/// From one beat to the next.
+/// Interval between two beats.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Beats after which a pulse stops, if no pair has moved anything meanwhile: a second.
+/// After this many beats (one second) without activity of any pair, the beat pauses.
 const ROUND: u32 = 10;
 
-/// A beat that is late by no more than this says nothing: timers and busy processors do that.
+/// A beat that is late by no more than this proves nothing: timers and busy processors cause as
+/// much.
 const GRAIN: Duration = Duration::from_millis(50);
 
-/// Whatever the proxy does within so much of a late beat it does when it goes on again.
+/// What happens within this time of a late beat happens because the proxy goes on again.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-/// A beat ten times a second, as long as pairs move bytes. When it came too late, whatever pairs
-/// seemed to wait for meanwhile, they waited for the proxy.
+/// Beats ten times a second while pairs move bytes. When a beat is late, all pairs waited for the
+/// proxy meanwhile, whatever else they seemed to wait for.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct StallDetector {
     moved: AtomicBool,
     arm: Notify,
     beats: Mutex<Beats>,
@@ -31,14 +32,14 @@ pub(crate) struct Pulse {
 
 #[derive(Debug, Default)]
 struct Beats {
-    /// When the next beat is due. `None` while there is none to come.
+    /// When the next beat is due. `None` while the beat pauses.
     due: Option<Instant>,
-    /// Due and come, of the last one that came too late.
+    /// The last late beat: when it was due and when it came.
     late: Option<(Instant, Instant)>,
 }
 
-impl Pulse {
-    /// Beats when there is need to, for ever.
+impl StallDetector {
+    /// Runs forever; beats while pairs are active.
     pub(crate) async fn run(&self) {
         loop {
             self.arm.notified().await;
@@ -51,9 +52,9 @@ impl Pulse {
         }
     }
 
-    /// Beats for ever.
+    /// Runs forever and always beats.
     #[cfg(feature = "stat")]
-    pub(crate) async fn keep_beating(&self) -> ! {
+    pub(crate) async fn run_forever(&self) -> ! {
         loop {
             self.beat().await;
         }
@@ -69,24 +70,28 @@ impl Pulse {
         }
     }
 
-    /// A pair has moved bytes. Nearly always that is known.
-    pub(super) fn pair_moved(&self) {
+    /// Notes that a pair has moved bytes. Nearly always the flag is set already.
+    pub(super) fn note_activity(&self) {
         if !self.moved.load(Ordering::Relaxed) {
             self.moved.store(true, Ordering::Relaxed);
             self.arm.notify_one();
         }
     }
 
-    /// Of the time from `from` to `to`, which is now: how long the proxy has stood still at its end. A stall
-    /// that was over before took nothing from whoever was waited for. `None` when there was none, or when
-    /// the time is too short to tell, as most waits are.
-    pub(super) fn stalled_until(&self, from: Moment, to: Moment) -> Option<Duration> {
-        if to.since(from) <= const { Nanos::of(GRAIN) } {
+    /// How long the proxy was stalled at the end of the time from `from` to `to`, which is now. An
+    /// earlier stall does not matter to a wait that went on after it. `None` without a stall, or
+    /// when the time is too short to tell, as most waits are.
+    pub(super) fn stall_before(
+        &self,
+        from: CompactInstant,
+        to: CompactInstant,
+    ) -> Option<Duration> {
+        if to.since(from) <= const { CompactDuration::new(GRAIN) } {
             return None;
         }
         let (from, to) = (Instant::from(from), Instant::from(to));
         let beats = self.beats();
-        // Whoever waited may wake before the pulse does.
+        // The waiting task may wake before the beat does.
         let overdue = beats.due.filter(|&due| to.saturating_duration_since(due) > GRAIN);
         let last = beats.late;
         let late = overdue.map(|due| (due, to)).or(last).filter(|&(_, come)| come + AT_ONCE >= to);
@@ -94,7 +99,7 @@ impl Pulse {
         still.filter(|still| !still.is_zero())
     }
 
-    /// One that was due and came at these times.
+    /// A detector whose last late beat was due and came at these times.
     #[cfg(test)]
     pub(super) fn late(due: Instant, come: Instant) -> Self {
         let beats = Beats { due: None, late: Some((due, come)) };
@@ -117,10 +122,11 @@ mod tests {
 
     #[test]
     fn of_a_wait_only_a_stall_that_ended_it_is_the_proxys() {
-        let start = Instant::from(Moment::now());
-        let pulse = Pulse::late(start + ms(500), start + ms(900));
-        let still =
-            |from, to| pulse.stalled_until((start + ms(from)).into(), (start + ms(to)).into());
+        let start = Instant::from(CompactInstant::now());
+        let stall_detector = StallDetector::late(start + ms(500), start + ms(900));
+        let still = |from, to| {
+            stall_detector.stall_before((start + ms(from)).into(), (start + ms(to)).into())
+        };
         assert_eq!(still(0, 900), Some(ms(400)));
         assert_eq!(still(600, 905), Some(ms(305)), "it woke a moment after the pulse");
         assert_eq!(still(0, 1000), None, "it was over before");
@@ -129,10 +135,10 @@ mod tests {
 
     #[test]
     fn a_beat_that_is_overdue_counts_before_it_comes() {
-        let pulse = Pulse::default();
-        let start = Instant::from(Moment::now());
-        pulse.beats().due = Some(start + ms(100));
-        let still = |to| pulse.stalled_until(start.into(), (start + ms(to)).into());
+        let stall_detector = StallDetector::default();
+        let start = Instant::from(CompactInstant::now());
+        stall_detector.beats().due = Some(start + ms(100));
+        let still = |to| stall_detector.stall_before(start.into(), (start + ms(to)).into());
         assert_eq!(still(90), None);
         assert_eq!(still(150), None, "within the grain");
         assert_eq!(still(1100), Some(ms(1000)));
@@ -140,13 +146,13 @@ mod tests {
 
     #[tokio::test]
     async fn it_beats_while_pairs_move_bytes_and_stops_a_second_after() {
-        let pulse = std::sync::Arc::new(Pulse::default());
+        let stall_detector = std::sync::Arc::new(StallDetector::default());
         let running = tokio::spawn({
-            let pulse = std::sync::Arc::clone(&pulse);
-            async move { pulse.run().await }
+            let stall_detector = std::sync::Arc::clone(&stall_detector);
+            async move { stall_detector.run().await }
         });
-        pulse.pair_moved();
-        let is_armed = || pulse.beats().due.is_some();
+        stall_detector.note_activity();
+        let is_armed = || stall_detector.beats().due.is_some();
         while !is_armed() {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! What a client is told of its request, in the language in which it asked.
+//! Replies to a request, in the protocol of the client.
 
 use std::net::SocketAddr;
 
@@ -6,23 +6,23 @@ use super::http::Status;
 use super::{Target, socks};
 use crate::failure::Failure;
 
-/// How the outcome of a request is told.
+/// The format of the reply to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Not at all: a target that cannot be reached is a reset.
+pub(crate) enum ReplyFormat {
+    /// No reply: a failure is a reset.
     Silent,
-    /// To CONNECT, in this minor version of HTTP/1.
+    /// Reply to CONNECT, in this minor version of HTTP/1.
     Connect { minor: u8 },
-    /// To a request in absolute form; when it is granted, the upstream answers.
+    /// Reply to a request in absolute form; on success, the upstream answers.
     Http { minor: u8, to_head: bool },
-    /// In SOCKS 4.
+    /// SOCKS 4.
     Socks4,
-    /// In SOCKS 5.
+    /// SOCKS 5.
     Socks5,
 }
 
-impl Answer {
-    /// The minor version of HTTP/1 in which it is told; of other languages 1.
+impl ReplyFormat {
+    /// The minor version of HTTP/1; 1 for other protocols.
     pub(super) fn minor(self) -> u8 {
         match self {
             Self::Connect { minor } | Self::Http { minor, .. } => minor,
@@ -30,8 +30,8 @@ impl Answer {
         }
     }
 
-    /// The upstream is connected, from `bound`.
-    pub(crate) fn granted(self, bound: Option<SocketAddr>) -> Vec<u8> {
+    /// The reply when the upstream is connected, from our address `bound`.
+    pub(crate) fn success(self, bound: Option<SocketAddr>) -> Vec<u8> {
         match self {
             Self::Silent | Self::Http { .. } => Vec::new(),
             Self::Connect { minor } => {
@@ -42,19 +42,19 @@ impl Answer {
         }
     }
 
-    /// The target was not reached; `None` if a reset says so.
-    pub(crate) fn refused(self, target: &Target, failure: &Failure) -> Option<Vec<u8>> {
+    /// The reply when the target was not reached; `None` for a reset.
+    pub(crate) fn failure_reply(self, target: &Target, failure: &Failure) -> Option<Vec<u8>> {
         let (minor, to_head) = match self {
             Self::Silent => return None,
             Self::Connect { minor } => (minor, false),
             Self::Http { minor, to_head } => (minor, to_head),
             Self::Socks4 => return Some(socks::reply_4(false)),
-            Self::Socks5 => return Some(socks::reply_5(socks::Reply::of(failure), None)),
+            Self::Socks5 => return Some(socks::reply_5(socks::Reply::for_failure(failure), None)),
         };
         let why = match &failure.fault {
             Some(fault) => format!("cannot reach {target}: {} ({})", fault.text, fault.code),
             None => format!("cannot reach {target}: the proxy is shutting down"),
         };
-        Some(Status::of(failure).response(&why, minor, to_head))
+        Some(Status::for_failure(failure).response(&why, minor, to_head))
     }
 }

@@ -1,6 +1,6 @@
-//! The processes that descend from this one, and the sockets that they hold. To find them takes a
-//! look at every process of the machine, so a thread of its own does it: one at a time, for all who
-//! ask at once, and with pauses, because it is for other users that it works.
+//! The processes that descend from this one, and the sockets that they hold. Finding them requires
+//! a scan of all processes, so a separate thread does it: one scan at a time for all pending
+//! queries, with pauses between, because other users can cause the work.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,48 +13,47 @@ use tokio::sync::oneshot;
 use crate::fault::text_of;
 use crate::process;
 
-/// Most clients that wait to be looked for, and most of one user.
+/// Maximum number of pending queries, in total and for one user.
 const QUEUE: usize = 256;
 const OF_ONE_USER: usize = 64;
 
-/// After each search comes a pause, in so many times what the search took: a fifth of one processor
-/// is the most that it uses.
+/// Pause after each scan, as a multiple of its duration: at most a fifth of one CPU is used.
 const PAUSES: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Finds out whether a descendant of this process holds a socket.
 #[derive(Debug)]
-pub(super) struct Descent {
-    questions: SyncSender<Question>,
-    waiting: Arc<Waiting>,
+pub(super) struct DescendantFinder {
+    queries: SyncSender<Query>,
+    waiting: Arc<WaitingCounts>,
 }
 
-/// Clients that wait, by user.
+/// Pending queries by user.
 #[derive(Debug, Default)]
-struct Waiting(Mutex<HashMap<u32, usize>>);
+struct WaitingCounts(Mutex<HashMap<u32, usize>>);
 
 #[derive(Debug)]
-struct Question {
+struct Query {
     inode: u32,
     answer: oneshot::Sender<bool>,
-    /// Held until it is answered.
+    /// Held until the query is answered.
     _place: Place,
 }
 
-/// One of the places that a user has.
+/// A place for a query of a user.
 #[derive(Debug)]
 struct Place {
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitingCounts>,
     uid: u32,
 }
 
-impl Descent {
-    /// Starts the thread, which ends with this.
+impl DescendantFinder {
+    /// Starts the thread, which ends when this is dropped.
     pub(super) fn start() -> Option<Self> {
-        let (questions, asked) = sync_channel(QUEUE);
+        let (queries, asked) = sync_channel(QUEUE);
         let builder = thread::Builder::new().name("find descendants".to_owned());
         match builder.spawn(move || serve(&asked)) {
-            Ok(_) => Some(Self { questions, waiting: Arc::default() }),
+            Ok(_) => Some(Self { queries, waiting: Arc::default() }),
             Err(error) => {
                 tracing::error!("cannot look up COMMAND's processes: {}", text_of(&error));
                 None
@@ -65,14 +64,14 @@ impl Descent {
     /// Whether a descendant of this process holds the socket with this inode, which is `uid`'s.
     /// `None` when too many wait to be looked for.
     pub(super) async fn has(&self, uid: u32, inode: u32) -> Option<bool> {
-        let place = Waiting::take(&self.waiting, uid)?;
+        let place = WaitingCounts::take(&self.waiting, uid)?;
         let (answer, answered) = oneshot::channel();
-        self.questions.try_send(Question { inode, answer, _place: place }).ok()?;
+        self.queries.try_send(Query { inode, answer, _place: place }).ok()?;
         answered.await.ok()
     }
 }
 
-impl Waiting {
+impl WaitingCounts {
     fn take(waiting: &Arc<Self>, uid: u32) -> Option<Place> {
         let mut counts = waiting.counts();
         let count = counts.entry(uid).or_default();
@@ -102,21 +101,21 @@ impl Drop for Place {
     }
 }
 
-fn serve(asked: &Receiver<Question>) {
+fn serve(asked: &Receiver<Query>) {
     while let Ok(first) = asked.recv() {
         let began = Instant::now();
-        let questions: Vec<Question> = std::iter::once(first).chain(asked.try_iter()).collect();
-        let sought: HashSet<u32> = questions.iter().map(|question| question.inode).collect();
+        let queries: Vec<Query> = std::iter::once(first).chain(asked.try_iter()).collect();
+        let sought: HashSet<u32> = queries.iter().map(|query| query.inode).collect();
         let held = held_by_descendants(&sought);
-        for Question { inode, answer, .. } in questions {
-            // Whoever asked may have gone.
+        for Query { inode, answer, .. } in queries {
+            // The receiver may have been dropped.
             let _ = answer.send(held.contains(&inode));
         }
         thread::sleep((began.elapsed() * PAUSES).min(LONGEST_PAUSE));
     }
 }
 
-/// Those of the sockets that descendants of this process hold.
+/// Which of these sockets are held by descendants of this process.
 fn held_by_descendants(sought: &HashSet<u32>) -> HashSet<u32> {
     let parents = parents();
     let own = std::process::id();
@@ -131,7 +130,7 @@ fn parents() -> HashMap<u32, u32> {
 }
 
 fn descends(pid: u32, from: u32, parents: &HashMap<u32, u32>) -> bool {
-    // What was read while processes came and went could run in a circle.
+    // The parents were read while processes came and went, so they could form a cycle.
     let line = std::iter::successors(parents.get(&pid), |parent| parents.get(parent));
     line.take(parents.len()).any(|&ancestor| ancestor == from)
 }
@@ -142,13 +141,13 @@ mod tests {
 
     #[test]
     fn one_user_takes_not_all_places_and_places_that_were_left_are_free() {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(WaitingCounts::default());
         let places: Vec<_> =
-            (0..OF_ONE_USER).map(|_| Waiting::take(&waiting, 1).unwrap()).collect();
-        assert!(Waiting::take(&waiting, 1).is_none());
-        assert!(Waiting::take(&waiting, 2).is_some());
+            (0..OF_ONE_USER).map(|_| WaitingCounts::take(&waiting, 1).unwrap()).collect();
+        assert!(WaitingCounts::take(&waiting, 1).is_none());
+        assert!(WaitingCounts::take(&waiting, 2).is_some());
         drop(places);
-        assert!(Waiting::take(&waiting, 1).is_some());
+        assert!(WaitingCounts::take(&waiting, 1).is_some());
         assert!(waiting.counts().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What is answered to a request for the metrics.
+//! Responses to requests for the metrics.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,33 +15,33 @@ use super::{Metrics, text};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
-const WORDS: &str = "text/plain; charset=utf-8";
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
-/// A text serves for this many times as long as making it took: however many ask, making it takes at
-/// most a twentieth of a processor, and a text that is quick to make is hardly ever old.
+/// A rendered text is reused for this multiple of the time that rendering took: rendering takes at
+/// most a twentieth of a CPU, however many requests come.
 const SERVES_FOR: u32 = 20;
 
-/// Answers requests.
-pub(super) struct Answerer<A> {
+/// Responds to requests.
+pub(super) struct Responder<A> {
     pub(super) metrics: Metrics,
-    /// What is wrong with the proxy, if something is.
-    pub(super) ailment: A,
-    /// Where the requests come in.
+    /// Health check: what is wrong with the proxy, or `None`.
+    pub(super) health: A,
+    /// The address of the listener.
     pub(super) address: SocketAddr,
-    pub(super) latest: Mutex<Option<Rendered>>,
+    pub(super) latest: Mutex<Option<RenderedMetrics>>,
 }
 
-/// The metrics as text, in both formats.
-pub(super) struct Rendered {
+/// The rendered metrics, in both formats.
+pub(super) struct RenderedMetrics {
     open_metrics: Bytes,
     plain: Bytes,
-    /// Until when it serves.
+    /// When it expires.
     until: Instant,
 }
 
-impl<A: Fn() -> Option<&'static str>> Answerer<A> {
+impl<A: Fn() -> Option<&'static str>> Responder<A> {
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        // Beyond loopback it is known by any name.
+        // On other addresses than loopback, any host is accepted.
         if self.address.ip().to_canonical().is_loopback()
             && let Err(error) = check_loopback_host(request)
         {
@@ -49,24 +49,24 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut response =
-                words(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported");
+                text_response(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         match request.uri().path() {
             "/metrics" => self.show(wants_open_metrics(request)),
-            "/healthz" => match (self.ailment)() {
-                None => words(StatusCode::OK, "well"),
-                Some(what) => words(StatusCode::SERVICE_UNAVAILABLE, what),
+            "/healthz" => match (self.health)() {
+                None => text_response(StatusCode::OK, "well"),
+                Some(what) => text_response(StatusCode::SERVICE_UNAVAILABLE, what),
             },
-            _ => words(StatusCode::NOT_FOUND, "not found; see /metrics and /healthz"),
+            _ => text_response(StatusCode::NOT_FOUND, "not found; see /metrics and /healthz"),
         }
     }
 
     fn refuse_host(&self, error: HostError) -> Response<Full<Bytes>> {
         match error {
             HostError::Malformed => {
-                words(StatusCode::BAD_REQUEST, "a request must have exactly one Host field")
+                text_response(StatusCode::BAD_REQUEST, "a request must have exactly one Host field")
             }
             HostError::Foreign => {
                 let text = format!(
@@ -74,7 +74,7 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
                      http://{}/metrics",
                     self.address
                 );
-                words(StatusCode::MISDIRECTED_REQUEST, &text)
+                text_response(StatusCode::MISDIRECTED_REQUEST, &text)
             }
         }
     }
@@ -82,11 +82,11 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
     fn show(&self, as_open_metrics: bool) -> Response<Full<Bytes>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = latest.take().filter(|latest| Instant::now() < latest.until);
-        let rendered = match fresh.map_or_else(|| Rendered::new(&self.metrics), Ok) {
+        let rendered = match fresh.map_or_else(|| RenderedMetrics::new(&self.metrics), Ok) {
             Ok(rendered) => latest.insert(rendered),
             Err(fmt::Error) => {
                 let text = "cannot encode the metrics as text";
-                return words(StatusCode::INTERNAL_SERVER_ERROR, text);
+                return text_response(StatusCode::INTERNAL_SERVER_ERROR, text);
             }
         };
         if as_open_metrics {
@@ -97,7 +97,7 @@ impl<A: Fn() -> Option<&'static str>> Answerer<A> {
     }
 }
 
-impl Rendered {
+impl RenderedMetrics {
     fn new(metrics: &Metrics) -> Result<Self, fmt::Error> {
         let began = Instant::now();
         let open_metrics = metrics.open_metrics()?;
@@ -111,8 +111,7 @@ impl Rendered {
     }
 }
 
-/// Prometheus asks for the newer format by its name; what a person or a tool gets is the older one,
-/// which all of them can read.
+/// Prometheus requests the newer format by name; all other clients get the older one.
 fn wants_open_metrics<B>(request: &Request<B>) -> bool {
     let mut accepted = request.headers().get_all(ACCEPT).iter();
     accepted.any(|value| {
@@ -120,8 +119,8 @@ fn wants_open_metrics<B>(request: &Request<B>) -> bool {
     })
 }
 
-fn words(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
-    respond(status, WORDS, format!("{words}\n").into())
+fn text_response(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    respond(status, PLAIN_TEXT, format!("{text}\n").into())
 }
 
 fn respond(status: StatusCode, kind: &'static str, text: Bytes) -> Response<Full<Bytes>> {

@@ -1,4 +1,4 @@
-//! What is computed at scrape time: counters of what passes, gauges.
+//! Counters and gauges computed at scrape time.
 
 use std::fmt;
 
@@ -11,17 +11,17 @@ use prometheus_client::registry::Unit;
 
 use super::Labels;
 use crate::output::{Recorder, Tally};
-use crate::proxy::{Connected, Counters, Waited};
+use crate::proxy::{ConnectionCounts, Counters, WaitHistogram};
 use crate::relay;
 
-/// Computes it.
+/// Computes the values at scrape time.
 #[derive(Debug)]
-pub(super) struct Now {
+pub(super) struct ScrapeCollector {
     pub(super) counters: Counters,
     pub(super) recorder: Recorder,
 }
 
-impl Collector for Now {
+impl Collector for ScrapeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_connections(&mut encoder)?;
         self.encode_payload(&mut encoder)?;
@@ -46,14 +46,14 @@ impl Collector for Now {
     }
 }
 
-impl Now {
+impl ScrapeCollector {
     fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let connections = self.counters.connections();
-        let mut show = |name: &str, help: &str, kind, value: &dyn Fn(&Connected) -> u64| {
+        let mut show = |name: &str, help: &str, kind, value: &dyn Fn(&ConnectionCounts) -> u64| {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-            for (listener, connected) in &connections {
+            for (listener, counts) in &connections {
                 let labels: Labels<1> = [("listener", listener.clone())];
-                let value = value(connected);
+                let value = value(counts);
                 let encoder = family.encode_family(&labels)?;
                 match kind {
                     MetricType::Gauge => ConstGauge::new(value).encode(encoder)?,
@@ -62,15 +62,20 @@ impl Now {
             }
             Ok(())
         };
-        show("conniver_pairs_opened", "Accepted connections", MetricType::Counter, &|connected| {
-            connected.opened
+        show("conniver_pairs_opened", "Accepted connections", MetricType::Counter, &|counts| {
+            counts.opened
         })?;
-        show("conniver_pairs_open", "Open connections", MetricType::Gauge, &Connected::open)?;
+        show(
+            "conniver_pairs_open",
+            "Open connections",
+            MetricType::Gauge,
+            &ConnectionCounts::open,
+        )?;
         show(
             "conniver_pairs_refused",
             "Connections refused without a record",
             MetricType::Counter,
-            &|connected| connected.refused,
+            &|counts| counts.refused,
         )
     }
 
@@ -99,7 +104,7 @@ impl Now {
         );
         let kind = MetricType::Histogram;
         let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
-        for ((listener, target), Waited { intervals, sum }) in self.counters.waited() {
+        for ((listener, target), WaitHistogram { intervals, sum }) in self.counters.histogram() {
             let labels: Labels<2> = [("listener", listener), ("target", target)];
             let count = intervals.iter().map(|(_, count)| count).sum();
             let mut of_place = family.encode_family(&labels)?;
@@ -109,12 +114,12 @@ impl Now {
     }
 }
 
-/// How many descriptors this process has, and may have. `None` where the system does not tell.
+/// Open descriptors of this process and their limit. `None` where the system does not tell.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn descriptors() -> Option<(usize, u64)> {
     use rustix::process::{Resource, getrlimit};
 
-    // The one that reads the directory is among them.
+    // Without the descriptor that reads the directory.
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     Some((open, most))

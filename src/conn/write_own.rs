@@ -1,13 +1,13 @@
-//! What the proxy says itself on a connection.
+//! Writing a proxy's own bytes.
 
 use std::io;
 
 use tokio::net::TcpStream;
 
 use super::Meter;
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 
-/// Writes what the proxy says itself, and counts it as its own.
+/// Writes a proxy's own bytes and counts them as such.
 pub(crate) async fn write_own(
     stream: &TcpStream,
     meter: &mut Meter,
@@ -18,12 +18,12 @@ pub(crate) async fn write_own(
         match stream.writable().await.and_then(|()| stream.try_write(rest)) {
             Ok(taken) => {
                 said += taken;
-                meter.tx.moved(taken, Moment::now());
+                meter.tx.count(taken, CompactInstant::now());
                 meter.own_tx += taken as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                meter.tx.failed(&error);
+                meter.tx.note_error(&error);
                 return Err(error);
             }
         }

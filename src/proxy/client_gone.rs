@@ -1,4 +1,4 @@
-//! Whether a client has gone, while nothing is relayed yet.
+//! Detects that a client has gone before relaying begins.
 
 use std::convert::Infallible;
 
@@ -6,29 +6,29 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Moment;
+use crate::clock::CompactInstant;
 use crate::failure::Failure;
 use crate::record::{By, How, Outcome, Phase};
 use crate::relay::PeerEnd;
 
-/// Ready when there is nobody left to dial for: the client reset its connection, or the proxy must
-/// stop. A client's end of stream is no reason, because it may be all of its request; when that was
-/// seen is noted in `ended`.
-pub(super) async fn abandoned(
+/// Ready when dialling is pointless: the client reset its connection, or the proxy must stop. A
+/// client's end of stream is no reason to stop, because it may follow a complete request; `ended`
+/// gets the time when it was seen.
+pub(super) async fn client_gone(
     stop: &CancellationToken,
     client: &TcpStream,
-    ended: &mut Option<Moment>,
+    ended: &mut Option<CompactInstant>,
 ) -> Failure {
     let ending = async {
         end_of_stream(client).await;
-        *ended = Some(Moment::now());
+        *ended = Some(CompactInstant::now());
         std::future::pending::<Infallible>().await
     };
     tokio::select! {
         biased;
         _ = client.ready(Interest::ERROR) => {
             let error = client.take_error().ok().flatten();
-            let end = error.as_ref().map(PeerEnd::broken);
+            let end = error.as_ref().map(PeerEnd::from_error);
             Failure {
                 phase: Phase::Connect,
                 outcome: Outcome::Reset,
@@ -42,14 +42,15 @@ pub(super) async fn abandoned(
     }
 }
 
-/// Waits for the peer's end of stream, which is not read.
+/// Waits for the peer's end of stream without reading it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 async fn end_of_stream(stream: &TcpStream) {
-    // Beside urgent data, which nobody has asked to be told of, this is ready for the end alone.
+    // Except for urgent data, which is delivered inline here, this is only ready at the end of
+    // stream.
     _ = stream.ready(Interest::PRIORITY).await;
 }
 
-/// The same, unless bytes come before it: they are not read either, and hide it.
+/// Like on Linux, but unread bytes before the end of stream hide it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 async fn end_of_stream(stream: &TcpStream) {
     let ready = stream.ready(Interest::READABLE).await;
@@ -58,7 +59,7 @@ async fn end_of_stream(stream: &TcpStream) {
     }
 }
 
-/// Whether the peer's end of stream has come, as far as it can be seen without reading.
+/// Whether the peer's end of stream has come, as far as that can be told without reading.
 pub(super) async fn has_ended(stream: &TcpStream) -> bool {
     tokio::select! {
         biased;

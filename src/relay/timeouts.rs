@@ -1,4 +1,4 @@
-//! How long a pair may last.
+//! Idle and lifetime limits of a pair.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,10 +11,10 @@ use super::leg::Side;
 use crate::clock::after;
 use crate::tcp_info::send_queue;
 
-/// The timer of a pair with bounds. Moving bytes does not touch it: when it fires, it looks how long
-/// nothing has moved, and is set anew.
+/// The timer of a pair with limits. Moving bytes does not touch it: when it fires, it checks how
+/// long nothing has moved, and is set again.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct PairTimeouts {
     idle: Option<Duration>,
     until: Option<Instant>,
     began: Instant,
@@ -23,9 +23,9 @@ pub(crate) struct Patience {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Patience {
-    /// A pair that begins now is ended when no byte has moved for `idle`, either way, and at the
-    /// instant `until` in any case. `None` where nothing is bounded; boxed, because most are not.
+impl PairTimeouts {
+    /// Ends a pair that begins now when no byte has moved for `idle` in either direction, and at
+    /// `until` in any case. `None` without limits; boxed, because most pairs have none.
     pub(crate) fn new(idle: Option<Duration>, until: Option<Instant>) -> Option<Box<Self>> {
         let began = Instant::now();
         let first = next(idle, until, began)?;
@@ -70,7 +70,7 @@ impl Patience {
     }
 }
 
-/// When to look next, if a byte moved last at `moved`.
+/// When to check next, if the last byte moved at `moved`.
 fn next(idle: Option<Duration>, until: Option<Instant>, moved: Instant) -> Option<Instant> {
     idle.map(|idle| after(moved, idle)).into_iter().chain(until).min()
 }
@@ -91,10 +91,10 @@ mod tests {
         // More than the peer's buffer takes.
         while SockRef::from(&client.stream).send(&[0; 65_536]).is_ok() {}
         let idle = Duration::from_secs(3600);
-        let mut patience = Patience::new(Some(idle), None).unwrap();
+        let mut timeouts = PairTimeouts::new(Some(idle), None).unwrap();
         let (client, upstream) = (client.side(), upstream.side());
         let later = Instant::now() + idle;
-        let mut moved = || patience.last_moved([&client, &upstream], later);
+        let mut moved = || timeouts.last_moved([&client, &upstream], later);
         assert_eq!(moved(), later, "there is something, and nothing is known of before");
         assert!(moved() < later, "it is still the same");
         let before = send_queue(client.stream);

@@ -1,4 +1,4 @@
-//! A report in one line, for people.
+//! A report as one line of text.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::counted::counted;
 /// ```
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (local, remote) = (Known(self.local_addr), Known(self.remote_addr));
+        let (local, remote) = (OrUnknown(self.local_addr), OrUnknown(self.remote_addr));
         write!(f, "{local} -> {remote}: ")?;
         match self.closed_at {
             Some(closed_at) => {
@@ -42,9 +42,9 @@ impl fmt::Display for Report {
     }
 }
 
-struct Known(Option<SocketAddr>);
+struct OrUnknown(Option<SocketAddr>);
 
-impl fmt::Display for Known {
+impl fmt::Display for OrUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),

@@ -1,24 +1,24 @@
-//! A panic ends what it happened in, and nothing else.
+//! Catches panics, so that one ends only the task of one connection.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::fault::Fault;
 
-/// A panic that was caught. The program's panic hook has said where it was, and what it said.
+/// A caught panic. The panic hook has already reported it.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
 impl Panicked {
-    /// As it stands in a record.
+    /// The panic as shown in a record.
     pub(crate) fn fault() -> Fault {
         Fault { code: "PANIC".into(), text: "internal error (panic); see the log".into() }
     }
 }
 
-/// The future's output, or the panic that ended it. What the future has borrowed must make sense
-/// wherever it was left. It is pinned by the caller: a future that is passed on is kept twice.
-pub(crate) fn caught<F: Future + Unpin>(
+/// Returns the future's output, or the panic that ended it. State that the future has borrowed must
+/// be valid at any point. The caller pins the future, because a moved future takes its space twice.
+pub(crate) fn catch_panic<F: Future + Unpin>(
     mut future: F,
 ) -> impl Future<Output = Result<F::Output, Panicked>> {
     poll_fn(move |cx| {
@@ -38,7 +38,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_caught_wherever_it_happens() {
-        assert!(caught(pin!(async { 1 })).await.is_ok_and(|output| output == 1));
+        assert!(catch_panic(pin!(async { 1 })).await.is_ok_and(|output| output == 1));
         let mut steps = 0;
         let panics = async {
             steps += 1;
@@ -46,7 +46,7 @@ mod tests {
             steps += 1;
             panic!("on purpose, after it has waited");
         };
-        let result: Result<(), Panicked> = caught(pin!(panics)).await;
+        let result: Result<(), Panicked> = catch_panic(pin!(panics)).await;
         assert!(result.is_err());
         assert_eq!(steps, 2);
     }
