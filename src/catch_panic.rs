@@ -7,9 +7,9 @@ use crate::fault::Fault;
 
 /// A caught panic. The panic hook has already reported it.
 #[derive(Debug)]
-pub(crate) struct Panicked;
+pub(crate) struct CaughtPanic;
 
-impl Panicked {
+impl CaughtPanic {
     /// The panic as shown in a record.
     pub(crate) fn fault() -> Fault {
         Fault { code: "PANIC".into(), text: "internal error (panic); see the log".into() }
@@ -20,12 +20,12 @@ impl Panicked {
 /// be valid at any point. The caller pins the future, because a moved future takes its space twice.
 pub(crate) fn catch_panic<F: Future + Unpin>(
     mut future: F,
-) -> impl Future<Output = Result<F::Output, Panicked>> {
+) -> impl Future<Output = Result<F::Output, CaughtPanic>> {
     poll_fn(move |cx| {
         let mut poll = || std::pin::Pin::new(&mut future).poll(cx);
         match catch_unwind(AssertUnwindSafe(&mut poll)) {
             Ok(poll) => poll.map(Ok),
-            Err(_) => std::task::Poll::Ready(Err(Panicked)),
+            Err(_) => std::task::Poll::Ready(Err(CaughtPanic)),
         }
     })
 }
@@ -46,7 +46,7 @@ mod tests {
             steps += 1;
             panic!("on purpose, after it has waited");
         };
-        let result: Result<(), Panicked> = catch_panic(pin!(panics)).await;
+        let result: Result<(), CaughtPanic> = catch_panic(pin!(panics)).await;
         assert!(result.is_err());
         assert_eq!(steps, 2);
     }

@@ -77,7 +77,7 @@ impl From<Duration> for CompactDuration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CompactInstant(CompactDuration);
 
-/// The first instant that this process asked for.
+/// The origin of [`CompactInstant`]: the first instant that this process read.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl CompactInstant {

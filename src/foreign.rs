@@ -56,7 +56,7 @@ fn has(text: &[u8], word: &[u8]) -> bool {
 }
 
 /// A sentence on what `peer` speaks instead of `expected`, with the first line that it sent.
-pub(crate) fn sentence(peer: &str, first: &[u8], expected: &str) -> String {
+pub(crate) fn describe(peer: &str, first: &[u8], expected: &str) -> String {
     let speaks = match protocol(first) {
         Some(HTTP2) => format!("{peer} speaks HTTP/2, not HTTP/1.1"),
         Some(protocol) => format!("{peer} speaks {protocol}, not {expected}"),
@@ -98,9 +98,9 @@ mod tests {
             (b"hello \x1b[31m\n", "the server does not speak HTTP: \"hello .[31m\""),
             (b"\xff\xfd\x18", "the server does not speak HTTP"),
         ] {
-            assert_eq!(sentence("the server", first, "HTTP"), said);
+            assert_eq!(describe("the server", first, "HTTP"), said);
         }
-        let long = sentence("the server", &[b'x'; 200], "HTTP");
+        let long = describe("the server", &[b'x'; 200], "HTTP");
         assert!(long.ends_with("x…\"") && long.len() < 120, "{long}");
     }
 }

@@ -55,7 +55,7 @@ impl LogRateLimit {
     }
 
     /// Takes the number of counted events, for a message that is written now.
-    pub(crate) fn take_untold(&mut self) -> u64 {
+    pub(crate) fn take_count(&mut self) -> u64 {
         self.last = Some(Instant::now());
         std::mem::take(&mut self.untold)
     }

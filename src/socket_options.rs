@@ -100,7 +100,7 @@ impl SocketOptions {
         self.set_user_timeout(socket)?;
         socket.set_tcp_nodelay(true)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        crate::tcp_info::tell_remaining(socket);
+        crate::tcp_info::enable_remaining(socket);
         socket.set_out_of_band_inline(true)
     }
 

@@ -71,8 +71,8 @@ impl Destination {
     }
 
     /// Whether it leads to an address of one of this machine's interfaces.
-    pub(super) fn is_this_machines(&self) -> bool {
-        self.all().any(is_this_machines)
+    pub(super) fn is_this_machine(&self) -> bool {
+        self.all().any(is_this_machine)
     }
 }
 
@@ -125,9 +125,9 @@ pub(crate) fn is_own(dialled: IpAddr, bound: IpAddr) -> bool {
     let destination = Destination::new(dialled);
     let arrives = |dialled: IpAddr| match bound.to_canonical() {
         bound if bound == dialled => true,
-        IpAddr::V6(bound) if bound.is_unspecified() => is_this_machines(dialled),
+        IpAddr::V6(bound) if bound.is_unspecified() => is_this_machine(dialled),
         IpAddr::V4(bound) if bound.is_unspecified() => {
-            dialled.is_ipv4() && is_this_machines(dialled)
+            dialled.is_ipv4() && is_this_machine(dialled)
         }
         _ => false,
     };
@@ -136,7 +136,7 @@ pub(crate) fn is_own(dialled: IpAddr, bound: IpAddr) -> bool {
 }
 
 /// Whether the address belongs to this machine. If that cannot be told, it counts as such.
-pub(super) fn is_this_machines(ip: IpAddr) -> bool {
+pub(super) fn is_this_machine(ip: IpAddr) -> bool {
     if ip.is_loopback() {
         return true;
     }
@@ -251,10 +251,10 @@ mod tests {
     #[test]
     fn an_address_that_nothing_here_has_is_not_this_machines() {
         for address in ["127.0.0.1", "127.9.9.9", "::1"] {
-            assert!(is_this_machines(address.parse().unwrap()), "{address}");
+            assert!(is_this_machine(address.parse().unwrap()), "{address}");
         }
         for address in ["192.0.2.77", "2001:db8::77"] {
-            assert!(!is_this_machines(address.parse().unwrap()), "{address}");
+            assert!(!is_this_machine(address.parse().unwrap()), "{address}");
         }
     }
 

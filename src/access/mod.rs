@@ -10,7 +10,7 @@ mod users;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use address::{Destination, is_this_machines};
+use address::{Destination, is_this_machine};
 pub(crate) use address::{client_network, is_own};
 pub(crate) use guesses::PasswordGuesses;
 pub(crate) use own_user::{Owner, Owners};
@@ -70,7 +70,7 @@ impl RequestOrigin {
     pub(crate) fn for_diverted(remote: Option<SocketAddr>, target: Option<SocketAddr>) -> Self {
         let matters = target.is_some_and(|to| Destination::new(to.ip()).is_for_this_machine());
         match remote.map(|address| address.ip().to_canonical()) {
-            Some(ip) if ip.is_loopback() || matters && is_this_machines(ip) => Self::LocalClient,
+            Some(ip) if ip.is_loopback() || matters && is_this_machine(ip) => Self::LocalClient,
             _ => Self::DivertedClient,
         }
     }
@@ -208,7 +208,7 @@ impl Access {
             }
             // Targets behind this machine's firewall must be allowed explicitly.
             RequestOrigin::RemoteClient => {
-                destinations.iter().any(|to| to.is_for_this_machine() || to.is_this_machines())
+                destinations.iter().any(|to| to.is_for_this_machine() || to.is_this_machine())
             }
         };
         let is_named = || allow.iter().any(|rule| rule.is_of_one_name() && rule.names(target));

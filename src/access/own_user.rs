@@ -35,7 +35,7 @@ fn refused(code: &'static str, text: &'static str) -> Fault {
     Fault { code: code.into(), text: text.into() }
 }
 
-fn another_users() -> Fault {
+fn wrong_owner() -> Fault {
     refused("CLIENT_DENIED", "the client belongs to another user")
 }
 
@@ -44,14 +44,14 @@ fn unknown(text: &'static str) -> Fault {
 }
 
 impl Owner {
-    /// Checks a client of which only the owner is known.
+    /// Checks a client by its owner only.
     fn check(&self) -> Result<(), Fault> {
         match self {
             Self::Own => Ok(()),
-            Self::Other { .. } => Err(another_users()),
-            Self::Gone => {
-                Err(unknown("the client closed its connection before its user could be determined"))
-            }
+            Self::Other { .. } => Err(wrong_owner()),
+            Self::Gone => Err(unknown(
+                "the client closed its connection before its user could be determined",
+            )),
             Self::Unknown => Err(unknown("this system cannot determine the client's user")),
         }
     }

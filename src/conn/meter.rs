@@ -219,7 +219,7 @@ impl Meter {
         if self.eof_snapshot.is_none() {
             self.eof_snapshot = self.ok_or_note(Snapshot::structure(socket)).map(|mut snapshot| {
                 if let Some(opened) = &self.open_snapshot {
-                    snapshot.keep_last_known(&opened.unpack());
+                    snapshot.fill_congestion_from(&opened.unpack());
                 }
                 snapshot.ask_congestion_info(socket);
                 snapshot
@@ -232,10 +232,10 @@ impl Meter {
         self.close_snapshot = self.ok_or_note(Snapshot::structure(socket)).map(|mut snapshot| {
             match (&self.eof_snapshot, &self.open_snapshot) {
                 // It has what the first snapshot had.
-                (Some(before_end), _) => snapshot.keep_last_known(before_end),
+                (Some(before_end), _) => snapshot.fill_congestion_from(before_end),
                 (None, opened) => {
                     if let Some(opened) = opened {
-                        snapshot.keep_last_known(&opened.unpack());
+                        snapshot.fill_congestion_from(&opened.unpack());
                     }
                     snapshot.ask_congestion_info(socket);
                 }

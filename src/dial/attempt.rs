@@ -54,7 +54,7 @@ pub(super) struct AttemptError {
 pub(super) fn start(address: SocketAddr, config: DialConfig<'_>) -> AttemptStart {
     connect(address, config).unwrap_or_else(|error| {
         let mut failure = classify(&error);
-        if error.kind() == io::ErrorKind::AddrNotAvailable && has_no_way_to(address) {
+        if error.kind() == io::ErrorKind::AddrNotAvailable && lacks_source_address(address) {
             failure = Failure {
                 outcome: Outcome::Unreachable,
                 by: By::Network,
@@ -68,7 +68,7 @@ pub(super) fn start(address: SocketAddr, config: DialConfig<'_>) -> AttemptStart
 
 /// Whether this machine has no source address for `address`, for example because IPv6 is disabled.
 /// TCP returns the same error when all local ports are in use; UDP has separate ports.
-fn has_no_way_to(address: SocketAddr) -> bool {
+fn lacks_source_address(address: SocketAddr) -> bool {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

@@ -179,7 +179,7 @@ impl LookupWait {
     pub(super) async fn answer(mut self) -> LookupResult {
         match self.0.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(answer)) => answer.clone(),
-            Ok(None) | Err(_) => Err(resolve::cut_off()),
+            Ok(None) | Err(_) => Err(resolve::shutting_down()),
         }
     }
 }

@@ -82,12 +82,12 @@ impl Family {
 #[derive(Debug)]
 pub(crate) struct DialledStream<'v> {
     pub(crate) stream: OwnStream,
-    pub(crate) leads_to: LeadsTo<'v>,
+    pub(crate) remote_end: RemoteEnd<'v>,
 }
 
 /// What is at the other end of a connection.
 #[derive(Debug)]
-pub(crate) enum LeadsTo<'v> {
+pub(crate) enum RemoteEnd<'v> {
     /// The target.
     Target,
     /// A parent proxy that must open a tunnel.
@@ -157,14 +157,14 @@ impl Dialler {
         let dial = DialConfig { sockets: self.sockets, hops: limits.hops, own: &self.own };
         let config = race::RaceConfig { dial, deadline, check, extra: &self.extra_attempts };
         let stream = race(&addresses, config, log, client_gone).await?;
-        let leads_to = match tunnel {
-            None => LeadsTo::Target,
+        let remote_end = match tunnel {
+            None => RemoteEnd::Target,
             Some(tunnel) if in_http && tunnel.via.protocol == Protocol::Http => {
-                LeadsTo::Parent(tunnel.via)
+                RemoteEnd::Parent(tunnel.via)
             }
-            Some(tunnel) => LeadsTo::Tunnel(tunnel),
+            Some(tunnel) => RemoteEnd::Tunnel(tunnel),
         };
-        Ok(DialledStream { stream, leads_to })
+        Ok(DialledStream { stream, remote_end })
     }
 
     /// The tunnel to request from the parent proxy. Addresses that may not be dialled are not

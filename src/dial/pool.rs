@@ -5,13 +5,13 @@
 //! shared by these rules:
 //!
 //! - A client has at most 8 threads at a time. Further look-ups wait, up to 256; beyond that they
-//! fail at once.
+//!   fail at once.
 //! - A domain (the last two labels of a name) has at most 8 threads at a time, 4 of them for one
-//! client: silent name servers mostly affect a whole domain.
+//!   client: silent name servers mostly affect a whole domain.
 //! - Among waiting clients, the one with the fewest threads comes first, then the one with the
-//! fewest waiting look-ups.
+//!   fewest waiting look-ups.
 //! - Three kinds of look-ups have reserved threads: names in the hosts file; names that were
-//! answered recently, for any client; and look-ups of clients whose look-ups are answered.
+//!   answered recently, for any client; and look-ups of clients whose look-ups are answered.
 
 mod shares;
 

@@ -96,7 +96,7 @@ fn other_family(family: Family) -> Fault {
 }
 
 /// The error when the look-up's thread is gone because the program ends.
-pub(super) fn cut_off() -> Fault {
+pub(super) fn shutting_down() -> Fault {
     Fault { code: "EAI_FAIL".into(), text: "the lookup was cancelled".into() }
 }
 

@@ -1,4 +1,4 @@
-//! What clients say, fuzzed: each parser, and what must hold of whatever it takes.
+//! Fuzzing of the parsers of client data, and the invariants of their results.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ pub fn target(bytes: &[u8]) {
             // The usual spelling is the same address, and nobody reads it as another one.
             let usual = Target::from(address);
             assert_eq!(usual.literal(), Some(address));
-            assert!(!usual.is_oddly_spelled() && !target.is_localhost());
+            assert!(!usual.has_unusual_spelling() && !target.is_localhost());
         }
     }
     // An address is one with and without its port.

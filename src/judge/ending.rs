@@ -1,14 +1,14 @@
 //! The ending of a pair, by the state of its two sockets.
 
 use super::delivery::OpenKind;
-use crate::catch_panic::Panicked;
+use crate::catch_panic::CaughtPanic;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::record::{By, Delivered, Ending, How, Outcome, Phase, Report};
 use crate::relay::{LegState, PeerEnd, ProgressAtFin, RelayEnd, TimeBreakdown};
 
 /// Maximum size of closing messages: a TLS close_notify, or an HTTP/2 GOAWAY followed by one.
-const FAREWELL: u64 = 256;
+const MAX_CLOSING_MESSAGE: u64 = 256;
 
 /// How a pair ended.
 pub(crate) enum PairEnd {
@@ -65,13 +65,13 @@ fn relayed(
             How::Reset if is_tls && other_ended(*side) => match side {
                 By::Upstream => has_left(client),
                 // Its kernel may already have the closing message, unread at close.
-                _ => missed_farewell(OpenKind::Passive, leg) || has_arrived(leg),
+                _ => missed_closing_message(OpenKind::Passive, leg) || has_arrived(leg),
             },
             How::Reset if is_tls => {
                 // Each side closed while the other one's closing message was in transit.
-                missed_farewell(OpenKind::Passive, client.1)
+                missed_closing_message(OpenKind::Passive, client.1)
                     && report(By::Upstream)
-                        .is_some_and(|leg| missed_farewell(OpenKind::Active, leg))
+                        .is_some_and(|leg| missed_closing_message(OpenKind::Active, leg))
             }
             How::Reset => false,
             _ => had_closed(*side, end, leg),
@@ -161,7 +161,7 @@ impl ProxyCut {
                 let text = "the connection reached its maximum lifetime (--lifetime)";
                 (Outcome::Limit, How::Limit, fault("LIFETIME", text))
             }
-            RelayEnd::Panicked => (Outcome::Error, How::Error, Some(Panicked::fault())),
+            RelayEnd::Panicked => (Outcome::Error, How::Error, Some(CaughtPanic::fault())),
         };
         Some(Self { outcome, how, fault })
     }
@@ -190,23 +190,23 @@ fn had_closed(by: By, end: &PeerEnd, leg: &Report) -> bool {
     let Some(acked) = Delivered::from_leg(leg, opened, false).acked else { return false };
     let sent = kernel.not_sent_bytes.map(|rest| leg.tx_bytes.saturating_sub(rest.into()));
     let is_answer = sent > Some(acked) && kernel.tx_window != Some(0);
-    let is_farewell = leg.tx_bytes - acked <= FAREWELL;
+    let is_closing_message = leg.tx_bytes - acked <= MAX_CLOSING_MESSAGE;
     is_answer
         && match end.progress {
             Some(ProgressAtFin { acked: Some((before, unacked)), peer_was_last }) => {
-                let was_spoken_to = unacked > FAREWELL || !peer_was_last;
-                acked == before && (by != By::Upstream || is_farewell || !was_spoken_to)
+                let was_spoken_to = unacked > MAX_CLOSING_MESSAGE || !peer_was_last;
+                acked == before && (by != By::Upstream || is_closing_message || !was_spoken_to)
             }
             // The end of stream was not read before the reset.
-            Some(ProgressAtFin { acked: None, .. }) | None => is_farewell,
+            Some(ProgressAtFin { acked: None, .. }) | None => is_closing_message,
         }
 }
 
 /// Whether a side of TLS closed while the other one's closing message was in transit. With that
 /// unread, its close is a reset without an end of stream before it.
-fn missed_farewell(opened: OpenKind, leg: &Report) -> bool {
+fn missed_closing_message(opened: OpenKind, leg: &Report) -> bool {
     let acked = Delivered::from_leg(leg, opened, false).acked;
-    acked.is_some_and(|acked| (1..=FAREWELL).contains(&(leg.tx_bytes - acked)))
+    acked.is_some_and(|acked| (1..=MAX_CLOSING_MESSAGE).contains(&(leg.tx_bytes - acked)))
 }
 
 /// Whether all bytes written to the client were acknowledged.
@@ -222,7 +222,7 @@ fn has_left((state, report): (&LegState, &Report)) -> bool {
     let acked = end.and_then(|end| end.progress?.acked);
     acked.is_some_and(|(acked, unacked)| {
         let written = acked + unacked;
-        written > 0 && report.tx_bytes.saturating_sub(written) <= FAREWELL
+        written > 0 && report.tx_bytes.saturating_sub(written) <= MAX_CLOSING_MESSAGE
     })
 }
 

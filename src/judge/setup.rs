@@ -54,7 +54,7 @@ impl Setup {
         let connecting = part(connect - parents);
         let parents = part(parents);
         let round_trip = input.round_trip();
-        let is_local = input.leads_nowhere_far();
+        let is_local = input.is_all_local();
         // On one machine there is no network path, and a retransmitted SYN means a full accept
         // queue.
         let on_path = if is_local { Duration::ZERO } else { round_trip.min(parents) };
@@ -84,7 +84,7 @@ impl SetupInput<'_> {
     }
 
     /// Whether every attempt was to this machine.
-    fn leads_nowhere_far(&self) -> bool {
+    fn is_all_local(&self) -> bool {
         match self.upstream {
             Some(leg) => leg.is_local(),
             None => {

@@ -58,7 +58,7 @@ pub(crate) fn verdict(
     };
     let has_payload = upstreams_payload + client.payload_sent() > 0;
     add_socket_figures(&mut evidence, source, sink?, has_payload)?;
-    Some(times.judged(evidence))
+    Some(times.into_verdict(evidence))
 }
 
 /// The verdict on an exchange of our own client, with its one socket.
@@ -79,7 +79,7 @@ pub(crate) fn exchange_verdict(
     }
     let mut evidence = evidence_of(breakdown);
     add_socket_figures(&mut evidence, Some(leg), leg, true)?;
-    Some(times.judged(evidence))
+    Some(times.into_verdict(evidence))
 }
 
 impl TimeCharges {
@@ -144,7 +144,7 @@ impl TimeCharges {
         of.map(|(_, time)| *time).sum::<Duration>().min(self.time_of(who))
     }
 
-    fn judged(self, evidence: Evidence) -> Verdict {
+    fn into_verdict(self, evidence: Evidence) -> Verdict {
         let active: Duration = self.charges.iter().map(|charge| charge.time).sum();
         let whose = self.charges.iter().map(|charge| charge.who);
         let heaviest = whose.max_by_key(|&who| self.time_of(who));
@@ -254,7 +254,7 @@ mod tests {
         let mut times = TimeCharges::default();
         times.set_up(setup);
         times.relayed(breakdown);
-        let verdict = times.judged(evidence_of(breakdown));
+        let verdict = times.into_verdict(evidence_of(breakdown));
         assert_eq!(verdict.share.is_none(), verdict.limited_by == LimitedBy::None);
         verdict
     }

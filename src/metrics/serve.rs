@@ -101,7 +101,7 @@ impl MetricsListener {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
                 () = refusals.due() => {
-                    refusals.tell();
+                    refusals.log();
                     continue;
                 }
             };
@@ -164,8 +164,8 @@ impl RefusalLog {
         }
     }
 
-    fn tell(&mut self) {
-        let count = self.throttle.take_untold();
+    fn log(&mut self) {
+        let count = self.throttle.take_count();
         let last = self.last.map(|peer| format!(", the last one from {peer}")).unwrap_or_default();
         let more = counted(count, "more metrics request");
         let were = if count == 1 { "was" } else { "were" };

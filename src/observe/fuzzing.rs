@@ -23,8 +23,8 @@ fn seen(client: &[u8], upstream: &[u8], piece: usize) -> (Option<Tls>, Option<Ht
     let observations = Arc::new(Observations::default());
     let mut to_upstream = ClientObserver::new(Arc::clone(&observations));
     let mut to_client = UpstreamObserver::new(Arc::clone(&observations));
-    let _ = client.chunks(piece).try_for_each(|bytes| to_upstream.see(bytes));
-    let _ = upstream.chunks(piece).try_for_each(|bytes| to_client.see(bytes));
+    let _ = client.chunks(piece).try_for_each(|bytes| to_upstream.observe(bytes));
+    let _ = upstream.chunks(piece).try_for_each(|bytes| to_client.observe(bytes));
     let tls = observations.tls().map(|tls| Tls { handshake: None, ..tls });
     (tls, observations.http())
 }

@@ -85,7 +85,7 @@ pub(super) struct ClientSide(Head);
 
 impl ClientSide {
     /// Observes the next bytes; breaks when it has seen enough.
-    pub(super) fn see(&mut self, bytes: &[u8], exchange: &FirstExchange) -> ControlFlow<()> {
+    pub(super) fn observe(&mut self, bytes: &[u8], exchange: &FirstExchange) -> ControlFlow<()> {
         let may_tell = self.0.add(bytes);
         let head = &self.0.0;
         let method = head.split(|&byte| byte == b' ').next().unwrap_or_default();
@@ -124,7 +124,7 @@ pub(super) struct ServerSide(Head);
 
 impl ServerSide {
     /// Sees what comes next; breaks when nothing more is to be seen.
-    pub(super) fn see(&mut self, bytes: &[u8], exchange: &FirstExchange) -> ControlFlow<()> {
+    pub(super) fn observe(&mut self, bytes: &[u8], exchange: &FirstExchange) -> ControlFlow<()> {
         if !self.0.add(bytes) {
             return Continue(());
         }
@@ -158,8 +158,8 @@ mod tests {
     fn seen(requests: &[&[u8]], responses: &[&[u8]]) -> Option<Http> {
         let exchange = FirstExchange::default();
         let (mut client, mut server) = (ClientSide::default(), ServerSide::default());
-        let _ = requests.iter().try_for_each(|bytes| client.see(bytes, &exchange));
-        let _ = responses.iter().try_for_each(|bytes| server.see(bytes, &exchange));
+        let _ = requests.iter().try_for_each(|bytes| client.observe(bytes, &exchange));
+        let _ = responses.iter().try_for_each(|bytes| server.observe(bytes, &exchange));
         exchange.seen()
     }
 
@@ -203,10 +203,10 @@ mod tests {
         for cut in [3, 16, 20] {
             let (exchange, mut client) = (FirstExchange::default(), ClientSide::default());
             let (first, rest) = preface.split_at(cut);
-            let seen = client.see(first, &exchange);
+            let seen = client.observe(first, &exchange);
             assert_eq!(seen.is_break(), cut >= 16);
             if seen.is_continue() {
-                assert_eq!(client.see(rest, &exchange), Break(()));
+                assert_eq!(client.observe(rest, &exchange), Break(()));
             }
             assert!(exchange.is_multiplexed() && exchange.seen().is_none());
         }
@@ -222,11 +222,11 @@ mod tests {
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGHIJKLMNOPQRSTUVWXYZ",
         ] {
             let exchange = FirstExchange::default();
-            assert_eq!(ClientSide::default().see(bytes, &exchange), Break(()), "{bytes:?}");
+            assert_eq!(ClientSide::default().observe(bytes, &exchange), Break(()), "{bytes:?}");
             assert_eq!(exchange.seen(), None);
         }
         assert_eq!(
-            ServerSide::default().see(b"SSH-2.0-x\r\n", &FirstExchange::default()),
+            ServerSide::default().observe(b"SSH-2.0-x\r\n", &FirstExchange::default()),
             Break(())
         );
     }

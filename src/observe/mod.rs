@@ -69,7 +69,7 @@ impl Observe for ClientObserver {
         }
     }
 
-    fn see(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+    fn observe(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let protocol = match (&mut self.protocol, bytes.first()) {
             (Some(protocol), _) => protocol,
             (none, Some(&tls::FIRST_BYTE)) => {
@@ -79,8 +79,8 @@ impl Observe for ClientObserver {
             _ => return Break(()),
         };
         match protocol {
-            ClientProtocol::Tls(client) => client.see(bytes, &self.observations.tls),
-            ClientProtocol::Http(client) => client.see(bytes, &self.observations.http),
+            ClientProtocol::Tls(client) => client.observe(bytes, &self.observations.tls),
+            ClientProtocol::Http(client) => client.observe(bytes, &self.observations.http),
         }
     }
 }
@@ -112,7 +112,7 @@ impl Observe for UpstreamObserver {
         }
     }
 
-    fn see(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+    fn observe(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let protocol = match &mut self.protocol {
             Some(protocol) => protocol,
             none if self.observations.tls.has_begun() => {
@@ -125,8 +125,8 @@ impl Observe for UpstreamObserver {
             _ => return Break(()),
         };
         match protocol {
-            ServerProtocol::Tls(server) => server.see(bytes, &self.observations.tls),
-            ServerProtocol::Http(server) => server.see(bytes, &self.observations.http),
+            ServerProtocol::Tls(server) => server.observe(bytes, &self.observations.tls),
+            ServerProtocol::Http(server) => server.observe(bytes, &self.observations.http),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Recorder {
     }
 
     /// Counts a line as lost.
-    pub(crate) fn lose(&self) {
+    pub(crate) fn count_lost(&self) {
         if let Some(shared) = &self.0 {
             shared.lock().lost += 1;
         }
@@ -207,7 +207,7 @@ impl Recorder {
     }
 
     /// Waits until the queue is not full.
-    pub(crate) async fn room(&self) {
+    pub(crate) async fn wait_for_room(&self) {
         if self.is_full()
             && let Some(shared) = &self.0
         {
@@ -343,7 +343,7 @@ impl Shared {
                 sink.reopen();
             }
             match self.write_batch(&mut sink, &batch) {
-                BatchEnd::All => self.gather(),
+                BatchEnd::All => self.wait_for_more_lines(),
                 BatchEnd::GivenUp => return,
                 BatchEnd::ReaderGone => {
                     let mut queue = self.lock();
@@ -359,7 +359,7 @@ impl Shared {
     }
 
     /// Lets more lines gather before the next write, unless the run ends.
-    fn gather(&self) {
+    fn wait_for_more_lines(&self) {
         let queue = self.lock();
         if queue.finishing.is_none() {
             drop(self.wake.wait_timeout(queue, GATHER));
@@ -419,7 +419,7 @@ impl Shared {
                         written = 0;
                     }
                     if self.lock().finishing.is_some_and(|since| since.elapsed() > LAST_TRIES) {
-                        sink.leave_whole();
+                        sink.blank_incomplete_line();
                         return BatchEnd::GivenUp;
                     }
                     std::thread::sleep(RETRY);

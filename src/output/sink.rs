@@ -104,7 +104,7 @@ impl Sink {
         match Self::open(self.output.clone()) {
             Ok(mut opened) => {
                 if !self.is_same_file(&opened) {
-                    self.leave_whole();
+                    self.blank_incomplete_line();
                     // An incomplete line is written again from its beginning.
                     opened.torn = self.torn;
                     *self = opened;
@@ -224,7 +224,7 @@ impl Sink {
 
     /// Replaces an incomplete line that will not be completed by blanks, which readers skip. If
     /// that fails, the next writer begins a new line.
-    pub(super) fn leave_whole(&mut self) {
+    pub(super) fn blank_incomplete_line(&mut self) {
         let Some(start) = self.end.and_then(|end| end.checked_sub(self.torn as u64)) else {
             return;
         };
@@ -239,7 +239,8 @@ impl Sink {
             file.seek(SeekFrom::Start(start))?;
             file.write_all(&blanks)
         };
-        if let Err(error) = self.open_again(OpenOptions::new().write(true)).and_then(overwrite) {
+        if let Err(error) = self.open_file_again(OpenOptions::new().write(true)).and_then(overwrite)
+        {
             tracing::debug!("cannot complete a line of {}: {}", self.output, text_of(&error));
         }
     }
@@ -262,7 +263,9 @@ impl Sink {
 
     /// Whether the file ends with an incomplete line that nobody is writing at the moment.
     fn ends_torn(&self) -> bool {
-        let Ok(mut file) = self.open_again(OpenOptions::new().read(true)) else { return false };
+        let Ok(mut file) = self.open_file_again(OpenOptions::new().read(true)) else {
+            return false;
+        };
         let mut torn_at = || -> io::Result<Option<u64>> {
             let length = file.seek(SeekFrom::End(-1))?;
             let mut byte = [0];
@@ -276,7 +279,7 @@ impl Sink {
     }
 
     /// Opens the same file again, whatever its current name, without append mode.
-    fn open_again(&self, options: &OpenOptions) -> io::Result<File> {
+    fn open_file_again(&self, options: &OpenOptions) -> io::Result<File> {
         let own = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {

@@ -60,7 +60,7 @@ impl Search {
                 }
             }
         }
-        self.look_into_processes(&mut wanted);
+        self.search_processes(&mut wanted);
         for wanted in wanted.into_values() {
             let unknown = Process { uid: Some(wanted.uid), ..Process::default() };
             wanted.found(unknown.into());
@@ -69,7 +69,7 @@ impl Search {
 
     /// Checks processes until all sockets are found: recently found ones first, then the newest,
     /// because programs often connect soon after they start.
-    fn look_into_processes(&mut self, wanted: &mut HashMap<u32, WantedSocket>) {
+    fn search_processes(&mut self, wanted: &mut HashMap<u32, WantedSocket>) {
         let recent: Vec<u32> = self.recent.iter().filter_map(|process| process.pid).collect();
         for &pid in &recent {
             if wanted.is_empty() {
@@ -85,13 +85,13 @@ impl Search {
             if wanted.is_empty() {
                 return;
             }
-            self.look_into(pid, wanted);
+            self.search_process(pid, wanted);
         }
     }
 
     /// Checks a process. A child shares its parent's sockets, often only until it executes another
     /// program, so the topmost ancestor that holds them is preferred.
-    fn look_into(&mut self, pid: u32, wanted: &mut HashMap<u32, WantedSocket>) {
+    fn search_process(&mut self, pid: u32, wanted: &mut HashMap<u32, WantedSocket>) {
         let shares = |pid: &u32| sockets_of(*pid).any(|inode| wanted.contains_key(&inode));
         // A user can make the chain any length, and processes that come and go may form a cycle.
         let line = std::iter::successors(Some(pid), |&pid| parent_of(pid));

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use crate::access::Owner;
 use crate::clock::CompactInstant;
 use crate::conn::Meter;
-use crate::dial::{self, DialledStream, LeadsTo, Via, hops_so_far, write_to_peer};
+use crate::dial::{self, DialledStream, RemoteEnd, Via, hops_so_far, write_to_peer};
 use crate::failure::Failure;
 use crate::ingress::{Editors, Endpoints, Refusal, RequestInfo};
 use crate::observe::{ClientObserver, Observations, UpstreamObserver};
@@ -144,8 +144,8 @@ pub(super) async fn connect_upstream(
         turns.begin_with_request(editors.to_upstream.content_kind());
     }
     let mut halves = Box::new(Halves {
-        to_upstream: Half::starting_with(request.first),
-        to_client: Half::starting_with(granted),
+        to_upstream: Half::with_pending(request.first),
+        to_client: Half::with_pending(granted),
         turns,
     });
     halves.to_upstream.set_editor(editors.to_upstream);
@@ -180,12 +180,12 @@ async fn dial_upstream<'s>(
     let log = &mut conn_log.dial_log;
     let dialling =
         shared.dialler.dial(target, via.as_ref(), in_http, limits, log, client_gone.as_mut());
-    let DialledStream { stream, leads_to } = dialling.await?;
+    let DialledStream { stream, remote_end } = dialling.await?;
     let mut leg = conn_log.upstream_leg(stream);
-    let tunnel = match leads_to {
-        LeadsTo::Target => return Ok(UpstreamConnection { leg, parent: None }),
-        LeadsTo::Parent(via) => return Ok(UpstreamConnection { leg, parent: Some(via) }),
-        LeadsTo::Tunnel(tunnel) => tunnel,
+    let tunnel = match remote_end {
+        RemoteEnd::Target => return Ok(UpstreamConnection { leg, parent: None }),
+        RemoteEnd::Parent(via) => return Ok(UpstreamConnection { leg, parent: Some(via) }),
+        RemoteEnd::Tunnel(tunnel) => tunnel,
     };
     let Leg { stream, state } = &mut *leg;
     let opening = tunnel.open(stream, &mut state.meter, &mut conn_log.dial_log, client_gone);

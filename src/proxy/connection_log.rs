@@ -69,10 +69,8 @@ impl Drop for ConnectionLog {
     fn drop(&mut self) {
         self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
-            self.shared.recorder.lose();
-            tracing::error!(
-                "internal error: the task of a connection panicked, and its record is lost"
-            );
+            self.shared.recorder.count_lost();
+            tracing::error!("internal error: the task of a connection panicked, and its record is lost");
         }
     }
 }
@@ -158,7 +156,7 @@ impl ConnectionLog {
     }
 
     /// Whether bytes were relayed since the pair's previous line.
-    pub(super) fn has_news(&self, [client, upstream]: [&Meter; 2]) -> bool {
+    pub(super) fn has_new_data(&self, [client, upstream]: [&Meter; 2]) -> bool {
         (upstream.tx.bytes, client.tx.bytes)
             != self.reported.as_deref().copied().unwrap_or_default()
     }

@@ -84,7 +84,7 @@ impl ConnectionLog {
         let Shared { recorder, hooks, .. } = &*self.shared;
         // Lines of open pairs must not fill the memory while nothing can be written.
         if recorder.is_full() {
-            return recorder.lose();
+            return recorder.count_lost();
         }
         let turn = EndedTurn {
             header: self.header(),

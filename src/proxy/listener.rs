@@ -280,7 +280,7 @@ impl Listener {
     async fn accept(&self, shared: &Shared) -> io::Result<(TcpStream, SocketAddr, Place)> {
         let Shared { recorder, admission, .. } = shared;
         loop {
-            recorder.room().await;
+            recorder.wait_for_room().await;
             // The place is held while accepting, not while waiting: other listeners need it then.
             let mut place = Some(admission.wait().await);
             let accepted = poll_fn(|cx| {

@@ -67,7 +67,7 @@ impl Refusals {
         }
         let begins = state.gathered.is_none();
         let is_flood = state.flood.should_log();
-        state.gather(client, code);
+        state.add(client, code);
         drop(state);
         if begins {
             self.begun.notify_one();
@@ -109,7 +109,7 @@ impl State {
         has_one
     }
 
-    fn gather(&mut self, client: Option<IpAddr>, code: &str) {
+    fn add(&mut self, client: Option<IpAddr>, code: &str) {
         let now = Timestamp::now();
         let gathered = self.gathered.get_or_insert_with(|| RefusedCounts {
             first: now,

@@ -107,7 +107,7 @@ impl<'p> Sampler<'p> {
             self.write_sample(reason, Some(leg), meters, &infos, waiting, now);
         }
         let is_waiting = self.client.is_waiting || self.upstream.is_waiting;
-        if now >= self.due && (is_waiting || self.conn_log.has_news(meters)) {
+        if now >= self.due && (is_waiting || self.conn_log.has_new_data(meters)) {
             self.write_sample(SampleReason::Interval, None, meters, &infos, waiting, now);
             self.due = clock::after(now, self.interval);
         } else if now >= self.quiet_due {
@@ -119,7 +119,7 @@ impl<'p> Sampler<'p> {
         self.is_quiet = false;
         if is_moving || is_waiting {
             self.wake_at(clock::after(now, self.interval.min(PACE)));
-        } else if self.conn_log.has_news(meters) {
+        } else if self.conn_log.has_new_data(meters) {
             self.wake_at(self.due);
         } else {
             self.is_quiet = true;
@@ -230,7 +230,7 @@ impl SampledSocket {
     /// The fields that differ from the previous sample.
     fn changes(&mut self, info: &TcpInfo) -> Map<String, Value> {
         let mut info = info.clone();
-        info.sys_info.keep(|_| false);
+        info.sys_info.retain_fields(|_| false);
         let mut fields = info.to_map();
         fields.remove("sysInfo");
         fields.remove("sysInfoLength");

@@ -16,7 +16,7 @@ use super::loops;
 use super::sampler::Sampler;
 use super::shared::{Shared, canonical};
 use crate::access::Owner;
-use crate::catch_panic::{Panicked, catch_panic};
+use crate::catch_panic::{CaughtPanic, catch_panic};
 use crate::conn::{Epoch, Meter};
 use crate::failure::Failure;
 use crate::ingress::{Refusal, send_error_and_drain};
@@ -136,7 +136,8 @@ impl Session {
             // need.
             let connected_pair =
                 catch_panic(Box::pin(connect_upstream(&mut conn_log, &mut client, owner))).await;
-            let connected_pair = connected_pair.unwrap_or_else(|Panicked| Err(panicked().into()));
+            let connected_pair =
+                connected_pair.unwrap_or_else(|CaughtPanic| Err(panicked().into()));
             let ConnectedPair { upstream, halves } = match connected_pair {
                 Ok(connected_pair) => connected_pair,
                 Err(error) => return Box::pin(refuse(conn_log, client, error)).await,
@@ -191,7 +192,7 @@ async fn refuse(mut conn_log: Box<ConnectionLog>, mut client: Box<Leg>, error: C
 /// The refusal after a panic before relaying.
 fn panicked() -> Refusal {
     let (outcome, how) = (Outcome::Error, How::Error);
-    let fault = Some(Panicked::fault());
+    let fault = Some(CaughtPanic::fault());
     let failure = Failure { phase: Phase::Request, outcome, by: By::Proxy, how, fault };
     Refusal { failure, reply: None }
 }

@@ -154,7 +154,8 @@ impl Check {
             }
         }
         let lines = bad.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
-        if let Some(first) = first_bad.filter(|first| records == 0 && first.tells_a_file(lines)) {
+        if let Some(first) = first_bad.filter(|first| records == 0 && first.is_foreign_file(lines))
+        {
             // Not a file of records: one finding instead of one for each line.
             self.findings.truncate(before);
             self.findings.push(Finding::NoRecords { file: name.to_owned(), lines, first });

@@ -40,10 +40,10 @@ impl Record {
     fn cut_to_normal(&mut self) {
         for leg in [Some(&mut self.client), self.upstream.as_mut()].into_iter().flatten() {
             if let Some(info) = &mut leg.opened_info {
-                info.sys_info.keep(|key| key == "ccAlgorithm");
+                info.sys_info.retain_fields(|key| key == "ccAlgorithm");
             }
             if let Some(info) = &mut leg.closed_info {
-                info.sys_info.keep(is_kept_at_close);
+                info.sys_info.retain_fields(is_kept_at_close);
             }
         }
     }

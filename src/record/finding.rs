@@ -161,7 +161,7 @@ pub enum BadLine {
 impl BadLine {
     /// Whether a file with this number of lines, none of them a record, and this first line, is not
     /// a file of records. A proxy that was killed at its first record leaves one incomplete line.
-    pub(super) fn tells_a_file(self, lines: u64) -> bool {
+    pub(super) fn is_foreign_file(self, lines: u64) -> bool {
         lines > 1 || self == Self::NoRecord
     }
 

@@ -63,8 +63,8 @@ impl<R: Read> Input<R> {
             _ if error.kind() == io::ErrorKind::Unsupported => ReadError::Io(error),
             Self::Unread(_) => ReadError::Io(error),
             Self::Plain(source) => ReadError::Io(source.failed.take().unwrap_or(error)),
-            Self::Gzip(decoder) => decoder.get_mut().why(Compression::Gzip),
-            Self::Zstd(decoder) => decoder.source.why(Compression::Zstd),
+            Self::Gzip(decoder) => decoder.get_mut().take_error(Compression::Gzip),
+            Self::Zstd(decoder) => decoder.source.take_error(Compression::Zstd),
         })
     }
 
@@ -138,7 +138,7 @@ impl<R: Read> Source<R> {
     }
 
     /// Why decompression has failed.
-    fn why(&mut self, compression: Compression) -> ReadError {
+    fn take_error(&mut self, compression: Compression) -> ReadError {
         match self.failed.take() {
             Some(error) => ReadError::Io(error),
             // The decoder wanted more bytes than there are.

@@ -24,11 +24,11 @@ pub(crate) fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
     value.serialize(&mut Json(json))
 }
 
-/// The same on its own.
+/// Returns `value` as JSON, like [`write()`].
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As for [`write()`].
 pub(super) fn to_string(value: &impl Serialize) -> Result<String> {
     let mut json = Vec::with_capacity(16 << 10);
     write(&mut json, value)?;

@@ -137,7 +137,7 @@ impl TurnTracker {
             false => {
                 let Some(info) = sockets.info(sink) else { return };
                 let evidence = self.evidence.get_or_insert_default().get_mut(sink);
-                CompactDuration::new(evidence.window.held(time.get(), &info))
+                CompactDuration::new(evidence.window.limited_part(time.get(), &info))
             }
         };
         self.charges.move_to(path, window, held);

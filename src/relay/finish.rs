@@ -13,14 +13,14 @@ use crate::tcp_info::{LinuxInfo, Snapshot};
 
 /// A closing message (TLS close_notify, HTTP/2 GOAWAY) has at most this many bytes, right before
 /// its sender's end of stream.
-const FAREWELL: u64 = 256;
+const MAX_CLOSING_MESSAGE: u64 = 256;
 
 /// A TLS close_notify has at most this many bytes, whatever the cipher: 24 in TLS 1.3, usually 31
 /// in 1.2.
 const CLOSE_NOTIFY: u64 = 69;
 
 /// The end of stream follows a closing message within this time.
-const FAREWELL_TAKES: CompactDuration = CompactDuration::new(Duration::from_millis(10));
+const CLOSING_MESSAGE_TIME: CompactDuration = CompactDuration::new(Duration::from_millis(10));
 
 /// What a pair's time was spent on since relaying began, and its turns.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl TurnTracker {
     ) -> TimeBreakdown {
         let sockets = EndInfos { client, upstream };
         self.forget_answer_to_nobody(client);
-        self.forget_farewells(client, upstream);
+        self.forget_closing_messages(client, upstream);
         let is_mixed = is_multiplexed || self.tally.as_ref().is_some_and(|tally| tally.is_mixed());
         // The last wait ends when the first side ends.
         let ends = [client.ended, upstream.ended, Some(client.closed), Some(upstream.closed)];
@@ -202,31 +202,32 @@ impl TurnTracker {
 
     /// Discards closing messages: a few bytes right before their sender's end of stream are neither
     /// a request nor an answer.
-    fn forget_farewells(&mut self, client: &LegEnd, upstream: &LegEnd) {
-        let is_farewell = |began: CompactInstant, bytes: u64, ended: Option<CompactInstant>| {
-            let soon = ended.is_some_and(|ended| ended.since(began) <= FAREWELL_TAKES);
-            soon && bytes <= FAREWELL
-        };
+    fn forget_closing_messages(&mut self, client: &LegEnd, upstream: &LegEnd) {
+        let is_closing_message =
+            |began: CompactInstant, bytes: u64, ended: Option<CompactInstant>| {
+                let soon = ended.is_some_and(|ended| ended.since(began) <= CLOSING_MESSAGE_TIME);
+                soon && bytes <= MAX_CLOSING_MESSAGE
+            };
         if self.phase == Phase::Request
             && let Some(turn) = &self.turn
             && turn.is_later
-            && is_farewell(turn.began, turn.request_bytes, client.ended)
+            && is_closing_message(turn.began, turn.request_bytes, client.ended)
         {
             self.turn = None;
             self.phase = Phase::Answer;
         }
         // A close_notify is often answered by the other side's.
-        let is_answered_farewell = |turn: &CurrentTurn| {
+        let is_answered_closing_message = |turn: &CurrentTurn| {
             self.is_tls
                 && turn.is_later
                 && turn.request_bytes.max(turn.answer_bytes) <= CLOSE_NOTIFY
-                && is_farewell(turn.began, turn.request_bytes, client.ended)
+                && is_closing_message(turn.began, turn.request_bytes, client.ended)
         };
-        if self.turn.as_ref().is_some_and(is_answered_farewell) {
+        if self.turn.as_ref().is_some_and(is_answered_closing_message) {
             self.turn = None;
         }
         if let Some(late) = self.evidence.as_ref().and_then(|evidence| evidence.late.as_ref())
-            && is_farewell(late.at, late.bytes, upstream.ended)
+            && is_closing_message(late.at, late.bytes, upstream.ended)
         {
             self.charges.move_to(Cause::UpstreamSends, Cause::Idle, late.charged);
         }

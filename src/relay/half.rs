@@ -130,7 +130,7 @@ impl Pace {
 
 impl Half {
     /// Creates a half that writes these bytes before any that it reads.
-    pub(crate) fn starting_with(bytes: Vec<u8>) -> Self {
+    pub(crate) fn with_pending(bytes: Vec<u8>) -> Self {
         let pending = match bytes.is_empty() {
             true => PendingData::Nothing,
             false => PendingData::Bytes { bytes, written: 0 },

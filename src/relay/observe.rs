@@ -9,7 +9,7 @@ use super::edit::{ContentKind, Edit, EditOutput, Next};
 /// Observes what a half has read, until it has seen enough.
 pub(crate) trait Observe: Debug + Send {
     /// Observes the next bytes; breaks when the rest need not be observed.
-    fn see(&mut self, bytes: &[u8]) -> ControlFlow<()>;
+    fn observe(&mut self, bytes: &[u8]) -> ControlFlow<()>;
 
     /// The kind of the bytes that were observed last.
     fn content_kind(&self) -> ContentKind {
@@ -29,13 +29,13 @@ impl<O: Observe> ObservingEditor<O> {
     pub(crate) fn boxed(observer: O, first: &[u8]) -> Box<Self> {
         let mut observed = Self { observer, is_over: false };
         if !first.is_empty() {
-            observed.see(first);
+            observed.observe(first);
         }
         Box::new(observed)
     }
 
-    fn see(&mut self, bytes: &[u8]) {
-        self.is_over = self.is_over || self.observer.see(bytes).is_break();
+    fn observe(&mut self, bytes: &[u8]) {
+        self.is_over = self.is_over || self.observer.observe(bytes).is_break();
     }
 }
 
@@ -45,7 +45,7 @@ impl<O: Observe> Edit for ObservingEditor<O> {
     }
 
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
-        self.see(bytes);
+        self.observe(bytes);
         let next = if self.is_over { Next::Pass } else { Next::Edit };
         EditOutput { write: Cow::Borrowed(bytes), consumed: 0, authored: 0, next }
     }

@@ -39,7 +39,7 @@ pub(super) struct Window {
 impl Window {
     /// The part of `blocked`, the time for which the socket was blocked since the last sample, in
     /// which the window was the limit.
-    pub(super) fn held(&mut self, blocked: Duration, sink: &LinuxInfo) -> Duration {
+    pub(super) fn limited_part(&mut self, blocked: Duration, sink: &LinuxInfo) -> Duration {
         let counted = sink.rx_window_limited.unwrap_or_default();
         let before = std::mem::replace(&mut self.limited, counted);
         let limited = counted.saturating_sub(before).min(blocked);
@@ -96,7 +96,7 @@ mod tests {
     /// The part of 100 ms blocked that is charged to the receiver, after a sample with a window of
     /// 400 kB.
     fn by_window(sink: &LinuxInfo) -> Duration {
-        Window { widest: 400_000, ..Window::default() }.held(ms(100), sink)
+        Window { widest: 400_000, ..Window::default() }.limited_part(ms(100), sink)
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let mut window = Window { widest: 400_000, ..Window::default() };
         let mut sink = sink(400, 200, 250);
         sink.rx_window_limited = Some(ms(12));
-        let held = [window.held(ms(100), &sink), window.held(ms(100), &sink)];
+        let held = [window.limited_part(ms(100), &sink), window.limited_part(ms(100), &sink)];
         assert_eq!(held, [ms(12), ms(0)]);
     }
 }

@@ -43,7 +43,7 @@ fn name(name: &GeneralName) -> Option<String> {
 }
 
 /// Whether the issuer is the subject.
-pub(super) fn signs_itself(der: &CertificateDer<'_>) -> bool {
+pub(super) fn is_self_signed(der: &CertificateDer<'_>) -> bool {
     let certificate = x509_cert::Certificate::from_der(der);
     certificate.is_ok_and(|certificate| {
         let tbs = certificate.tbs_certificate();

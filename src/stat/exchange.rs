@@ -23,7 +23,7 @@ use super::stream::{FirstByteStream, FirstBytes, SharedConn, Stream};
 use super::{Client, save};
 use crate::clock;
 use crate::conn::{Conn, Epoch};
-use crate::dial::{self, DialLog, LeadsTo, Limits};
+use crate::dial::{self, DialLog, Limits, RemoteEnd};
 use crate::failure;
 use crate::fault::Fault;
 use crate::foreign;
@@ -165,7 +165,7 @@ impl ExchangeState {
             conn_handle.begin();
             let asking = self.ask(client, request, conn_handle.clone(), form, redirects);
             let asking = watched(&conn_handle, asking);
-            within(max_time, asking).await?.leave().await;
+            within(max_time, asking).await?.shut_down().await;
             return Ok(());
         }
         let soonest = max_time.filter(|max| max.at < connect_time.at).unwrap_or(connect_time);
@@ -176,7 +176,7 @@ impl ExchangeState {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let form = if is_http2 { Form::Http2 } else { form };
         let asking = watched(&conn_handle, self.ask(client, request, stream, form, redirects));
-        within(max_time, asking).await?.leave().await;
+        within(max_time, asking).await?.shut_down().await;
         Ok(())
     }
 
@@ -227,10 +227,10 @@ impl ExchangeState {
             .epoch(self.epoch)
             .reconnects(u32::try_from(failed).unwrap_or(u32::MAX))
             .wrap(dialled.stream.stream);
-        let form = match dialled.leads_to {
-            LeadsTo::Target => Form::Origin,
-            LeadsTo::Parent(via) => Form::Absolute(via.authorization()),
-            LeadsTo::Tunnel(tunnel) => {
+        let form = match dialled.remote_end {
+            RemoteEnd::Target => Form::Origin,
+            RemoteEnd::Parent(via) => Form::Absolute(via.authorization()),
+            RemoteEnd::Tunnel(tunnel) => {
                 let (stream, meter) = conn.parts();
                 let opened = tunnel.open(stream, meter, &mut self.dial_log, cancelled).await;
                 if let Err(failure) = opened {
@@ -316,7 +316,7 @@ impl ExchangeState {
         self.last_byte = Some(Instant::now());
         if let Some(conn_handle) = &self.connection {
             self.breakdown = conn_handle.end();
-            conn_handle.look();
+            conn_handle.snapshot_eof();
         }
         Ok(connection)
     }
@@ -340,7 +340,7 @@ impl ExchangeState {
     }
 
     /// Explains a failure by what was received instead of HTTP or TLS.
-    fn explained(&self, failure: Failure) -> Failure {
+    fn explain(&self, failure: Failure) -> Failure {
         let failure = failure.explained_by(self.report.as_ref());
         if self.status.is_some() || failure.outcome == Outcome::Timeout {
             return failure;
@@ -364,7 +364,7 @@ impl ExchangeState {
         // Without an open tunnel, the parent proxy itself has answered.
         let is_parent = self.dial_log.via().is_some() && self.dial_log.tunnelled().is_none();
         let peer = if is_parent { dial::PARENT } else { "the server" };
-        Failure::new(Outcome::Protocol, code, foreign::sentence(peer, &first, expected))
+        Failure::new(Outcome::Protocol, code, foreign::describe(peer, &first, expected))
     }
 
     fn phase(&self) -> Phase {
@@ -398,7 +398,7 @@ impl ExchangeState {
     ) -> FinishedExchange {
         let url = &request.url;
         let upstream = self.report.as_ref();
-        let failure = failure.map(|failure| self.explained(failure));
+        let failure = failure.map(|failure| self.explain(failure));
         let closed = upstream.and_then(|report| report.closed_at);
         let ending = Ending {
             phase: self.phase(),

@@ -67,7 +67,7 @@ impl Connection {
     }
 
     /// Closes the connection in an orderly way.
-    pub(super) async fn leave(self) {
+    pub(super) async fn shut_down(self) {
         let Self { sender, driver } = self;
         drop(sender);
         let _ = tokio::time::timeout(GOODBYE, driver).await;

@@ -97,16 +97,17 @@ fn may_create_in(_: &Path) -> io::Result<()> {
 /// file in the current directory.
 fn name(url: &Url, headers: &HeaderMap) -> String {
     let disposition = headers.get(CONTENT_DISPOSITION).map(|value| value.as_bytes());
-    let named = disposition.and_then(|value| named_in(&String::from_utf8_lossy(value)));
+    let named =
+        disposition.and_then(|value| disposition_file_name(&String::from_utf8_lossy(value)));
     named
-        .map(|name| harmless(&name))
+        .map(|name| sanitize(&name))
         .filter(|name| !name.is_empty())
-        .or_else(|| Some(harmless(&url.last_segment())).filter(|name| !name.is_empty()))
+        .or_else(|| Some(sanitize(&url.last_segment())).filter(|name| !name.is_empty()))
         .unwrap_or_else(|| "index.html".to_owned())
 }
 
 /// The file name in a Content-Disposition field (RFC 6266): `filename*` before `filename`.
-fn named_in(disposition: &str) -> Option<String> {
+fn disposition_file_name(disposition: &str) -> Option<String> {
     let (mut plain, mut extended) = (None, None);
     let mut rest = disposition.split_once(';')?.1;
     loop {
@@ -162,7 +163,7 @@ fn decoded(value: &str) -> Option<String> {
 
 /// A name that leads to no other directory, is not hidden, is no option of a program, and has no
 /// character that a common system forbids or that is not seen; empty where nothing is left.
-fn harmless(name: &str) -> String {
+fn sanitize(name: &str) -> String {
     let forbidden_last = |c: char| c == '.' || c.is_whitespace();
     // Both separators, on all systems.
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default().trim_start();
@@ -197,13 +198,13 @@ fn is_format(c: char) -> bool {
 /// What the fuzz target runs: whatever a server says, the name is one file's in this directory.
 #[cfg(any(test, fuzzing))]
 pub(super) fn check(disposition: &str) {
-    let Some(name) = named_in(disposition) else { return };
-    let name = harmless(&name);
+    let Some(name) = disposition_file_name(disposition) else { return };
+    let name = sanitize(&name);
     assert!(name.len() <= LONGEST_NAME && !name.starts_with(['.', '-']));
     assert!(!name.chars().any(|c| c.is_control() || is_format(c)), "{name:?}");
     let parts: Vec<_> = std::path::Path::new(&name).components().collect();
     assert!(name.is_empty() || matches!(parts[..], [std::path::Component::Normal(_)]), "{name:?}");
-    assert_eq!(harmless(&name), name);
+    assert_eq!(sanitize(&name), name);
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl SharedConn {
     }
 
     /// Takes the snapshot before our own end of stream.
-    pub(super) fn look(&self) {
+    pub(super) fn snapshot_eof(&self) {
         if let Some(socket) = self.lock().as_mut() {
             socket.conn.snapshot_before_eof();
         }

@@ -238,7 +238,7 @@ impl Verifier {
             return rustls::client::verify_server_name(&parsed, name);
         }
         let verifier = self.trust.verifier.as_ref();
-        let verifier = verifier.filter(|_| !certificate::signs_itself(presented));
+        let verifier = verifier.filter(|_| !certificate::is_self_signed(presented));
         let Some(verifier) = verifier else {
             return Err(CertificateError::UnknownIssuer.into());
         };

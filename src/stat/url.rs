@@ -96,7 +96,7 @@ impl Url {
     pub(super) fn join(&self, location: &str) -> Result<Self, ParseUrlError> {
         let base = self.to_string();
         let base = Uri::parse(base.as_str()).map_err(|_| MALFORMED)?;
-        let location = tidied(location.trim());
+        let location = encode_invalid(location.trim());
         let reference = UriRef::parse(location.as_str()).map_err(|_| MALFORMED)?;
         let joined = reference.resolve_against(&base).map_err(|_| MALFORMED)?;
         let mut joined = Self::try_from(joined)?;
@@ -114,19 +114,19 @@ const COLONS: ParseUrlError =
 
 /// Percent-encodes invalid characters of a URL, a `%` that encodes nothing, and brackets after the
 /// authority.
-fn tidied(text: &str) -> String {
+fn encode_invalid(text: &str) -> String {
     let encoded = utf8_percent_encode(text, STRAY).to_string();
     let (authority, rest) = encoded.split_at(authority_end(&encoded));
     let rest = rest.replace('[', "%5B").replace(']', "%5D");
     let mut pieces = rest.split('%');
-    let mut tidied = authority.to_owned();
-    tidied.extend(pieces.next());
+    let mut encoded = authority.to_owned();
+    encoded.extend(pieces.next());
     for piece in pieces {
         let encodes = piece.len() >= 2 && piece.bytes().take(2).all(|b| b.is_ascii_hexdigit());
-        tidied.push_str(if encodes { "%" } else { "%25" });
-        tidied.push_str(piece);
+        encoded.push_str(if encodes { "%" } else { "%25" });
+        encoded.push_str(piece);
     }
-    tidied
+    encoded
 }
 
 /// The end of the authority; 0 if there is none.
@@ -237,8 +237,8 @@ impl FromStr for Url {
             ));
         }
         let text = match text.split_once("//") {
-            Some((scheme, _)) if is_scheme(scheme) => tidied(text),
-            _ => tidied(&format!("http://{text}")),
+            Some((scheme, _)) if is_scheme(scheme) => encode_invalid(text),
+            _ => encode_invalid(&format!("http://{text}")),
         };
         let authority = text.split('/').nth(2).unwrap_or_default();
         let is_bracketed = authority.contains('[') && authority.contains(']');

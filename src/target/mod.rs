@@ -95,7 +95,7 @@ impl Target {
     }
 
     /// Whether the host is an address in an unusual spelling, which parsers read differently.
-    pub(crate) fn is_oddly_spelled(&self) -> bool {
+    pub(crate) fn has_unusual_spelling(&self) -> bool {
         self.literal().is_some() && self.host.parse::<std::net::IpAddr>().is_err()
     }
 
@@ -224,7 +224,7 @@ mod tests {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), text);
             assert_eq!(target.literal(), Some(address.parse().unwrap()));
-            assert_eq!(target.is_oddly_spelled(), is_odd, "{text}");
+            assert_eq!(target.has_unusual_spelling(), is_odd, "{text}");
         }
         assert_eq!(Target::new("[::1]", 80).unwrap().to_string(), "[::1]:80");
         for host in ["fe80::1%lo", "[fe80::1%lo]", "[::1", "[a]", "a:b", "::1]"] {

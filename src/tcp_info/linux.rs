@@ -198,7 +198,7 @@ impl LinuxInfo {
     /// from too few bytes comes an info with nothing in it.
     pub fn decode(bytes: &[u8]) -> Self {
         let mut info = Self::read(bytes);
-        info.blank_what_the_state_makes_meaningless();
+        info.blank_meaningless_fields();
         // FACK left the kernel in 4.15; 200 bytes (4.18) is the first length that proves it gone.
         if bytes.len() >= 200 {
             info.fackets = None;
@@ -206,7 +206,7 @@ impl LinuxInfo {
         info
     }
 
-    fn blank_what_the_state_makes_meaningless(&mut self) {
+    fn blank_meaningless_fields(&mut self) {
         if self.state == Some(State::Listen) {
             // tcp_get_info() returns early for a listener: these are filled, all else is the zeros
             // that it began with.

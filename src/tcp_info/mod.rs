@@ -76,7 +76,7 @@ pub(crate) use packed::PackedSnapshot;
 #[cfg(feature = "proxy")]
 pub(crate) use query::send_queue;
 #[cfg(all(feature = "proxy", any(target_os = "linux", target_os = "android")))]
-pub(crate) use query::{Registered, receive, registered, tell_remaining};
+pub(crate) use query::{Registered, enable_remaining, receive, registered};
 pub use snapshot::{Snapshot, Socket};
 pub use state::State;
 pub use table::Field;
@@ -273,12 +273,12 @@ impl SysInfo {
 
     /// Removes all fields except those with these keys.
     #[cfg(feature = "proxy")]
-    pub(crate) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+    pub(crate) fn retain_fields(&mut self, is_kept: impl Fn(&str) -> bool) {
         match self {
-            Self::Linux(info) => info.keep(is_kept),
-            Self::Macos(info) => info.keep(is_kept),
-            Self::FreeBsd(info) => info.keep(is_kept),
-            Self::Windows(info) => info.keep(is_kept),
+            Self::Linux(info) => info.retain_fields(is_kept),
+            Self::Macos(info) => info.retain_fields(is_kept),
+            Self::FreeBsd(info) => info.retain_fields(is_kept),
+            Self::Windows(info) => info.retain_fields(is_kept),
         }
     }
 

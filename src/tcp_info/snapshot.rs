@@ -70,7 +70,7 @@ impl Snapshot {
 
     /// Takes missing congestion control data from an earlier snapshot: both calls fail once the
     /// connection is gone.
-    pub(crate) fn keep_last_known(&mut self, earlier: &Self) {
+    pub(crate) fn fill_congestion_from(&mut self, earlier: &Self) {
         if self.congestion.is_none() {
             self.congestion.clone_from(&earlier.congestion);
         }

@@ -138,7 +138,7 @@ macro_rules! sys_info {
 
             /// Takes out all but the fields with these keys, as if the kernel had not given them.
             #[cfg(feature = "proxy")]
-            pub(super) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+            pub(super) fn retain_fields(&mut self, is_kept: impl Fn(&str) -> bool) {
                 $( if !is_kept($key) {
                     self.$field = None;
                     self.present &= const { !Place::$field.bit() };

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError};
 
 use super::descendants::DescendantFinder;
-use super::{Owner, another_users, unknown};
+use super::{Owner, unknown, wrong_owner};
 use crate::fault::{Fault, text_of};
 use crate::process::{SockDiag, SocketOwner};
 
@@ -92,7 +92,7 @@ impl Owners {
         };
         match descendants.has(*uid, inode).await {
             Some(true) => Ok(()),
-            Some(false) => Err(another_users()),
+            Some(false) => Err(wrong_owner()),
             None => Err(unknown(
                 "the client belongs to another user, and too many such clients are being looked up",
             )),

@@ -230,7 +230,7 @@ impl<T> Default for ClientLookups<T> {
 
 impl<T> ClientLookups<T> {
     /// Whether the look-ups of the client are answered.
-    fn is_in_good_standing(&self, now: Instant) -> bool {
+    fn is_responsive(&self, now: Instant) -> bool {
         let lately = |at: Instant| now.saturating_duration_since(at) < GOOD_STANDING;
         let is_slow = |started: &RunningLookup| now.saturating_duration_since(started.at) >= SLOW;
         self.answered.is_some_and(lately) && !self.running.iter().any(is_slow)
@@ -392,7 +392,7 @@ impl<T: Task> State<T> {
         let has_reserved = self.running.reserved < bounds.reserved
             && of_domain.reserved < bounds.of_reserved
             && reserved < bounds.of_reserved
-            && lookups.is_in_good_standing(now);
+            && lookups.is_responsive(now);
         has_reserved.then_some(Share::Reserved)
     }
 

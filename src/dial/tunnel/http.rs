@@ -29,7 +29,7 @@ pub(super) fn parse_reply(bytes: &[u8]) -> Result<TunnelStep, TunnelError> {
         Parsed::Bad(bad) => {
             return Err(TunnelError::malformed(match foreign::is_http(bytes) {
                 true => format!("invalid response from {PARENT}: {}", bad.reason()),
-                false => foreign::sentence(PARENT, bytes, "HTTP"),
+                false => foreign::describe(PARENT, bytes, "HTTP"),
             }));
         }
     };

@@ -143,7 +143,7 @@ fn refused(code: u8) -> TunnelError {
 fn not_socks(bytes: &[u8]) -> TunnelError {
     TunnelError::malformed(match bytes.first() {
         Some(&VERSION) => "the parent proxy's answer is malformed SOCKS 5".to_owned(),
-        _ => foreign::sentence(PARENT, bytes, "SOCKS 5"),
+        _ => foreign::describe(PARENT, bytes, "SOCKS 5"),
     })
 }
 
@@ -156,7 +156,7 @@ mod tests {
         Credentials { user: b"me"[..].into(), password: b"pass"[..].into() }
     }
 
-    fn heard(
+    fn parsed(
         mut stage: Stage,
         bytes: &[u8],
         with: Option<&Credentials>,
@@ -185,17 +185,17 @@ mod tests {
         let request = b"\x05\x01\0\x03\x09name.test\0\x50".to_vec();
         let answered =
             |send: Vec<u8>| Ok(TunnelStep::Reply { used: 2, send: send.as_slice().into() });
-        assert_eq!(heard(Stage::Method, &[5, 0], None), answered(request.clone()));
+        assert_eq!(parsed(Stage::Method, &[5, 0], None), answered(request.clone()));
         let password = b"\x01\x02me\x04pass".to_vec();
-        assert_eq!(heard(Stage::Method, &[5, 2], Some(&mine)), answered(password));
-        assert_eq!(heard(Stage::Authentication, &[1, 0], Some(&mine)), answered(request));
+        assert_eq!(parsed(Stage::Method, &[5, 2], Some(&mine)), answered(password));
+        assert_eq!(parsed(Stage::Authentication, &[1, 0], Some(&mine)), answered(request));
         for (stage, bytes, with, code) in [
             (Stage::Method, [5, 0xff], None, "SOCKS5_FF"),
             (Stage::Method, [5, 2], None, "PARENT_PROTOCOL"),
             (Stage::Method, *b"HT", Some(&mine), "PARENT_PROTOCOL"),
             (Stage::Authentication, [1, 1], Some(&mine), "SOCKS5_AUTH"),
         ] {
-            assert_eq!(heard(stage, &bytes, with), Err(code.to_owned()));
+            assert_eq!(parsed(stage, &bytes, with), Err(code.to_owned()));
         }
     }
 
@@ -226,17 +226,17 @@ mod tests {
         ) {
             let message = [&[5, 0, 0][..], &address, &[0, 80]].concat();
             for cut in 0..message.len() {
-                prop_assert_eq!(heard(Stage::Reply, &message[..cut], None), Ok(TunnelStep::Incomplete));
+                prop_assert_eq!(parsed(Stage::Reply, &message[..cut], None), Ok(TunnelStep::Incomplete));
             }
             let all = [&message[..], &after].concat();
             let open = Ok(TunnelStep::Established { used: message.len() });
-            prop_assert_eq!(heard(Stage::Reply, &all, None), open);
+            prop_assert_eq!(parsed(Stage::Reply, &all, None), open);
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             for stage in [Stage::Method, Stage::Authentication, Stage::Reply] {
-                let used = heard(stage, &bytes, Some(&credentials())).map_or(0, |heard| heard.used());
+                let used = parsed(stage, &bytes, Some(&credentials())).map_or(0, |step| step.used());
                 prop_assert!(used <= bytes.len());
             }
         }

@@ -99,7 +99,7 @@ mod tests {
 
     fn response(lines: &str, minor: u8) -> Result<Framing, &'static str> {
         let head = format!("HTTP/1.{minor} 200 OK\r\n{lines}\r\n");
-        let mut fields = super::super::head::room();
+        let mut fields = super::super::head::empty_fields();
         let mut response = httparse::Response::new(&mut fields);
         response.parse(head.as_bytes()).unwrap();
         for_response(response.headers, minor)

@@ -60,7 +60,7 @@ pub(super) fn empty_line(bytes: &[u8]) -> Option<usize> {
 }
 
 /// An array for the fields of a head.
-pub(super) fn room<'h>() -> [httparse::Header<'h>; MAX_FIELDS] {
+pub(super) fn empty_fields<'h>() -> [httparse::Header<'h>; MAX_FIELDS] {
     [httparse::EMPTY_HEADER; MAX_FIELDS]
 }
 

@@ -8,8 +8,8 @@ use httparse::Header;
 use super::body::Framing;
 use super::framing;
 use super::head::{
-    ConnectionOptions, empty_line, end_of_head, is_for_all, is_for_one_hop, list, named, room,
-    write_field,
+    ConnectionOptions, empty_fields, empty_line, end_of_head, is_for_all, is_for_one_hop, list,
+    named, write_field,
 };
 use super::{BadHead, Status};
 use crate::access::Credentials;
@@ -76,7 +76,7 @@ pub(crate) fn mode_of(bytes: &[u8]) -> Option<Mode> {
 }
 
 fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
-    let mut fields = room();
+    let mut fields = empty_fields();
     let mut request = httparse::Request::new(&mut fields);
     request.parse(head).map_err(|error| BadHead::malformed(reason(error)))?;
     let (Some(method), Some(uri), Some(minor)) = (request.method, request.path, request.version)
@@ -112,7 +112,7 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
     }
     let mut place = AbsoluteUri::parse(uri, method)?;
     let target = place.target()?;
-    place.settle_spelling(&target);
+    place.normalise_host(&target);
     let options = ConnectionOptions::from_fields(fields);
     let upgrade = match minor > 0 && options.contains("upgrade") {
         true => protocols(fields),
@@ -209,8 +209,8 @@ impl<'u> AbsoluteUri<'u> {
 
     /// Replaces an unusual spelling of an address by the usual one: the upstream must not read
     /// another address than the one that was checked here.
-    fn settle_spelling(&mut self, target: &Target) {
-        if let Some(address) = target.literal().filter(|_| target.is_oddly_spelled()) {
+    fn normalise_host(&mut self, target: &Target) {
+        if let Some(address) = target.literal().filter(|_| target.has_unusual_spelling()) {
             self.authority = match self.authority.contains(':') {
                 true => address.to_string().into(),
                 false => address.ip().to_string().into(),

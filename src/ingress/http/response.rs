@@ -9,8 +9,8 @@ use httparse::{Header, ParserConfig};
 use super::body::Framing;
 use super::framing;
 use super::head::{
-    ConnectionOptions, MAX_HEAD, is_content_length, is_for_all, is_for_response_hop, list, named,
-    room, write_field,
+    ConnectionOptions, MAX_HEAD, empty_fields, is_content_length, is_for_all, is_for_response_hop,
+    list, named, write_field,
 };
 use crate::ingress::Parsed;
 
@@ -77,7 +77,7 @@ fn parse_head<T>(
     bytes: &[u8],
     read: impl FnOnce(&[u8], u16, u8, &[Header<'_>]) -> Result<T, &'static str>,
 ) -> Parsed<T, BadResponse> {
-    let mut fields = room();
+    let mut fields = empty_fields();
     let mut response = httparse::Response::new(&mut fields);
     let mut config = ParserConfig::default();
     config.allow_spaces_after_header_name_in_responses(true);

@@ -139,7 +139,7 @@ impl ClientSide {
     }
 
     /// Observes the next bytes; breaks when it has seen enough.
-    pub(super) fn see(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
+    pub(super) fn observe(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
         loop {
             match self.records.next(&mut bytes) {
                 Ok(Some(Piece::Begins(content_type))) => self.begins(content_type, handshake)?,
@@ -231,7 +231,7 @@ impl ServerSide {
     }
 
     /// Observes the next bytes; breaks when it has seen enough.
-    pub(super) fn see(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
+    pub(super) fn observe(&mut self, mut bytes: &[u8], handshake: &Handshake) -> ControlFlow<()> {
         loop {
             match self.records.next(&mut bytes) {
                 Ok(Some(Piece::Begins(content_type))) => self.begins(content_type, handshake)?,

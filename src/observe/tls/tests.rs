@@ -106,7 +106,7 @@ impl Talk {
         let Self { handshake, client: (client, goes_on), piece, .. } = self;
         for bytes in bytes.chunks(*piece) {
             if goes_on.is_continue() {
-                *goes_on = client.see(bytes, handshake);
+                *goes_on = client.observe(bytes, handshake);
             }
         }
         *goes_on
@@ -116,7 +116,7 @@ impl Talk {
         let Self { handshake, server: (server, goes_on), piece, .. } = self;
         for bytes in bytes.chunks(*piece) {
             if goes_on.is_continue() {
-                *goes_on = server.see(bytes, handshake);
+                *goes_on = server.observe(bytes, handshake);
             }
         }
         *goes_on

@@ -67,10 +67,10 @@ fn a_rest_that_lands_behind_something_else_completes_nothing() {
 fn a_line_that_will_not_be_completed_becomes_blank_where_it_is_the_last() {
     let (_directory, path, [mut ours]) = sinks();
     write(&mut ours, "one\ntwo, in pa");
-    ours.leave_whole();
+    ours.blank_incomplete_line();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n         \n");
     append(&path, "stranger\n");
-    ours.leave_whole();
+    ours.blank_incomplete_line();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n         \nstranger\n");
 }
 

@@ -28,7 +28,7 @@ mod system;
 
 pub(super) use congestion::{congestion, congestion_info};
 #[cfg(all(feature = "proxy", any(target_os = "linux", target_os = "android")))]
-pub(crate) use receive::{Registered, receive, registered, tell_remaining};
+pub(crate) use receive::{Registered, enable_remaining, receive, registered};
 #[cfg(feature = "proxy")]
 pub(crate) use system::send_queue;
 pub(super) use system::structure;

@@ -10,7 +10,7 @@ use crate::tcp_info::Socket;
 
 /// Enables reports of the remaining receive queue with every [`receive`] (`TCP_INQ`). Ignored by
 /// kernels before 4.18.
-pub(crate) fn tell_remaining(socket: &impl Socket) {
+pub(crate) fn enable_remaining(socket: &impl Socket) {
     const LENGTH: libc::socklen_t = 4;
     let on: [u8; LENGTH as usize] = 1i32.to_ne_bytes();
     // SAFETY: the kernel reads at most `LENGTH` bytes from `on`, which has them and outlives the call.
@@ -38,7 +38,7 @@ impl Control {
 }
 
 /// Reads once, without waiting: how many bytes, and how many are left in the receive queue, if
-/// [`tell_remaining`] asked for it. What is left counts urgent data too, and is never 0 once the
+/// [`enable_remaining`] asked for it. What is left counts urgent data too, and is never 0 once the
 /// peer's end of stream was received.
 pub(crate) fn receive(socket: &impl Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
     let mut control = Control { headers: [], bytes: [0; Control::ROOM] };
