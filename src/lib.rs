@@ -1,8 +1,8 @@
-//! What the network did to your TCP connections.
+//! Reports what the network did to TCP connections.
 //!
-//! [`Conn`] wraps a stream, counts what passes, and asks the kernel about the socket when it opens
-//! and when it ends; [`TcpInfo::of`] asks about any socket directly. Both speak the same language
-//! on Linux, macOS, FreeBSD and Windows, with the system's whole structure beside the common view.
+//! [`Conn`] wraps a stream, counts its bytes, and reads the kernel's TCP information when the
+//! connection opens and when it ends; [`TcpInfo::of`] reads that of any socket. Both give the same
+//! keys on Linux, macOS, FreeBSD and Windows, with the system's whole structure beside them.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -31,9 +31,9 @@
 //! # }
 //! ```
 //!
-//! # Which client
+//! # What to use
 //!
-//! | you have | you take | `cargo run --example` |
+//! | you have | you use | `cargo run --example` |
 //! | --- | --- | --- |
 //! | tokio's streams | [`Conn`], feature `tokio` | `tokio_client`, `server` |
 //! | std's streams | [`Conn`] | `std_client` |
@@ -42,17 +42,17 @@
 //! | a socket that others read and write | [`TcpInfo::of`] | `std_client` |
 //! | another program | the program `conniver`, and `record::read`, feature `record` | `read_records` |
 //!
-//! A wrapped stream goes wherever the stream would, under a TLS stream as well: the report is the TCP connection's.
-//! A report is JSON by serde (`serde_json::to_string(&report)`), a map by [`Report::to_map`], and one line for
-//! people by [`Display`](std::fmt::Display). Where each figure comes from on each system is a table in [`tcp_info`].
+//! A wrapped stream can replace the stream anywhere, also under TLS: the report is on the TCP connection. A report
+//! serialises to JSON (`serde_json::to_string(&report)`), to a map ([`Report::to_map`]), and to one line of text
+//! ([`Display`](std::fmt::Display)). A table in [`tcp_info`] has the source of each figure on each system.
 //!
 //! # Versions
 //!
-//! The versions follow semver. Beside this interface, without features and with each of them, it covers the
-//! program's commands, options and exit statuses and the lines that it writes, whose contract has a number of its own
-//! (`record::SCHEMA`): within it keys may be added, and none is renamed, removed or given another meaning. Types that
-//! grow with kernels and protocols are `#[non_exhaustive]`. What is for people is not covered: texts of errors and
-//! of [`Display`](std::fmt::Display). The Rust version that is needed rises only with a minor version.
+//! Versions follow semver. They cover this interface, with every combination of features; the program's commands,
+//! options and exit statuses; and the lines that it writes. The format of the lines has its own version
+//! (`record::SCHEMA`): within one version keys may be added, but not renamed, removed or redefined. Types that grow
+//! with kernels and protocols are `#[non_exhaustive]`. The texts of errors and of [`Display`](std::fmt::Display) are
+//! not covered. The minimum Rust version rises only with a minor version.
 //!
 //! # Features
 //!
@@ -64,8 +64,8 @@
 //! | `record` | the proxy's records as typed values, and reading files of them |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
-//! | `stat` (default) | one HTTP request, its phases and what TCP did |
-//! | `metrics` | what the proxy shows of itself to Prometheus |
+//! | `stat` (default) | one HTTP request: its phases and its TCP connection |
+//! | `metrics` | the proxy's metrics for Prometheus |
 //! | `testing` | a proxy in a thread, for the tests of programs |
 //! | `cli` (default) | the program `conniver` |
 
@@ -129,7 +129,7 @@ pub use conn::Connector;
 pub use conn::{Builder, Conn, EofInfo, Report};
 pub use tcp_info::TcpInfo;
 
-/// A value's JSON object. These types always serialise to one.
+/// Returns `value` as a JSON object, to which reports and infos always serialise.
 fn to_map<T: serde::Serialize>(value: &T) -> serde_json::Map<String, serde_json::Value> {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::Object(map)) => map,

@@ -16,12 +16,12 @@
 //! # }
 //! ```
 //!
-//! # What each system tells
+//! # Sources of the figures
 //!
-//! Where the figures of [`TcpInfo`] come from, and in which unit the system counts; here durations
-//! are ns in JSON everywhere. `–`: the system does not provide the figure, and it is `None`. Other
-//! figures may also be `None`: the structure of an older kernel ends before them, or the value
-//! means "unknown". All else that a structure holds is in [`SysInfo`].
+//! Where the figures of [`TcpInfo`] come from, and the system's unit; in JSON all durations are ns.
+//! `–`: the system does not provide the figure, and it is `None`. Other figures may also be `None`:
+//! the structure of an older kernel ends before them, or the value means "unknown". All else that a
+//! structure holds is in [`SysInfo`].
 //!
 //! | key | Linux | macOS | FreeBSD | Windows |
 //! | --- | --- | --- | --- | --- |
