@@ -49,9 +49,9 @@ impl Owner {
         match self {
             Self::Own => Ok(()),
             Self::Other { .. } => Err(wrong_owner()),
-            Self::Gone => Err(unknown(
-                "the client closed its connection before its user could be determined",
-            )),
+            Self::Gone => {
+                Err(unknown("the client closed its connection before its user could be determined"))
+            }
             Self::Unknown => Err(unknown("this system cannot determine the client's user")),
         }
     }

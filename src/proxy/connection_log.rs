@@ -70,7 +70,9 @@ impl Drop for ConnectionLog {
         self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
             self.shared.recorder.count_lost();
-            tracing::error!("internal error: the task of a connection panicked, and its record is lost");
+            tracing::error!(
+                "internal error: the task of a connection panicked, and its record is lost"
+            );
         }
     }
 }
