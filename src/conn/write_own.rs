@@ -13,13 +13,13 @@ pub(crate) async fn write_own(
     meter: &mut Meter,
     bytes: &[u8],
 ) -> io::Result<()> {
-    let mut said = 0;
-    while let Some(rest) = bytes.get(said..).filter(|rest| !rest.is_empty()) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
         match stream.writable().await.and_then(|()| stream.try_write(rest)) {
-            Ok(taken) => {
-                said += taken;
-                meter.tx.count(taken, CompactInstant::now());
-                meter.own_tx += taken as u64;
+            Ok(count) => {
+                written += count;
+                meter.tx.count(count, CompactInstant::now());
+                meter.own_tx += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {

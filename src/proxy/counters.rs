@@ -147,7 +147,7 @@ impl Counters {
         self.map_entries(|entry| entry.payload.sums())
     }
 
-    /// Histograms of the waits of turns, likewise.
+    /// Histograms of the waits of turns.
     pub(crate) fn histogram(&self) -> Vec<((String, String), WaitHistogram)> {
         self.map_entries(|entry| entry.waits.histogram())
     }

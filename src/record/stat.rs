@@ -177,7 +177,7 @@ pub struct Tls {
     pub verified: Option<bool>,
     /// Why it is not trusted, in words. Null if it is, or none was presented.
     pub verify_error: Option<String>,
-    /// Its symbol, such as `CERT_UNKNOWN_ISSUER`; null likewise.
+    /// Its symbol, such as `CERT_UNKNOWN_ISSUER`. Null if `verifyError` is.
     pub verify_error_code: Option<String>,
     /// The server's certificate, and the chain that it sent. Unreadable certificates are left out.
     pub certificates: Vec<Certificate>,
