@@ -112,10 +112,10 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
 fn absolute(module: &[String], path: &str) -> Option<Vec<String>> {
     let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
     let ups = parts.iter().take_while(|part| **part == "super").count();
-    let (base, rest) = match parts.first()? {
-        &"crate" => (&module[..0], &parts[1..]),
-        &"self" => (module, &parts[1..]),
-        &"super" => (&module[..module.len().checked_sub(ups)?], &parts[ups..]),
+    let (base, rest) = match *parts.first()? {
+        "crate" => (&module[..0], &parts[1..]),
+        "self" => (module, &parts[1..]),
+        "super" => (&module[..module.len().checked_sub(ups)?], &parts[ups..]),
         _ => (module, &parts[..]),
     };
     Some(base.iter().cloned().chain(rest.iter().map(|part| (*part).to_owned())).collect())

@@ -377,18 +377,15 @@ fn what_takes_privileges_says_which() {
         (
             &["proxy", "-D", "0", "--mark", "7"][..],
             1,
-            format!(
-                "cannot set firewall mark 7: Operation not permitted; this needs root or \
-                 CAP_NET_ADMIN"
-            ),
+            "cannot set firewall mark 7: Operation not permitted; this needs root or CAP_NET_ADMIN"
+                .to_owned(),
         ),
         (
             &["proxy", "--tproxy", "0"],
             1,
-            format!(
-                "cannot listen on 127.0.0.1:0: Operation not permitted; TPROXY needs root or \
-                 CAP_NET_ADMIN"
-            ),
+            "cannot listen on 127.0.0.1:0: Operation not permitted; TPROXY needs root or \
+             CAP_NET_ADMIN"
+                .to_owned(),
         ),
         (
             &["run", "--intercept", "true"],
