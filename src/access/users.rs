@@ -135,10 +135,16 @@ impl Users {
 /// Whether what stands behind the colon is what htpasswd(1) or crypt(3) make of a password.
 fn has_hash(line: &[u8]) -> bool {
     let password = line.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
-    let is_of_crypt = ["$apr1$", "$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$y$"]
-        .iter()
-        .any(|id| password.starts_with(id.as_bytes()) && password.len() > 30);
-    is_of_crypt || password.starts_with(b"{SHA}") || password.starts_with(b"{SSHA}")
+    let is_between = |mark: u8| {
+        // `$ID$…`, of a name of letters and digits, and `{SCHEME}…`.
+        let inner = password.iter().skip(1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        inner > 0 && password.get(1 + inner) == Some(&mark)
+    };
+    match password.first() {
+        Some(b'$') => is_between(b'$') && password.len() >= 26,
+        Some(b'{') => is_between(b'}') && password.len() >= 20,
+        _ => false,
+    }
 }
 
 impl fmt::Debug for Users {

@@ -118,6 +118,7 @@ const PAGES: &[Page] = &[
             ),
         ],
     },
+    #[cfg(feature = "stat")]
     Page {
         command: "stat",
         headings: &[

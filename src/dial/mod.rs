@@ -222,10 +222,9 @@ impl Dialler {
                 false => {
                     let text = match self.family {
                         Family::V6 => {
-                            "the target is an IPv4 address, and only IPv6 is allowed \
-                                       (-6)"
+                            "the address is an IPv4 address, and only IPv6 is allowed (-6)"
                         }
-                        _ => "the target is an IPv6 address, and only IPv4 is allowed (-4)",
+                        _ => "the address is an IPv6 address, and only IPv4 is allowed (-4)",
                     };
                     let fault = Fault { code: resolve::OTHER_FAMILY.into(), text: text.into() };
                     Err(Failure::denied(Phase::Connect, fault))

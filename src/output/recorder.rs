@@ -64,7 +64,8 @@ pub struct Tally {
     pub written: u64,
     /// Lines that are queued and not written, or not yet.
     pub unwritten: u64,
-    /// Lines that were lost: they could not be serialised, or an internal error prevented them.
+    /// Lines that were lost: turns of open connections while the queue was full, what could not be serialised, and
+    /// what an internal error prevented.
     pub lost: u64,
 }
 

@@ -65,14 +65,19 @@ impl Monitor for ConnectionLog {
 }
 
 impl Drop for ConnectionLog {
-    /// Counts a pair whose task panicked before its record could be made.
+    /// Counts a pair whose task panicked, or was dropped, before its record could be made.
     fn drop(&mut self) {
         self.count_end();
         if !self.is_recorded && self.shared.settings.events.close {
             self.shared.recorder.count_lost();
-            tracing::error!(
-                "internal error: the task of a connection panicked, and its record is lost"
-            );
+            match std::thread::panicking() {
+                true => tracing::error!(
+                    "internal error: the task of a connection panicked, and its record is lost"
+                ),
+                false => {
+                    tracing::error!("the task of a connection was dropped; its record is lost")
+                }
+            }
         }
     }
 }
@@ -150,20 +155,22 @@ impl ConnectionLog {
         }
         let settings = &self.shared.settings;
         for finished in turns {
-            self.entry.waits.add(finished.wait);
+            if finished.answer.is_some() {
+                self.entry.waits.add(finished.wait);
+            }
             if settings.events.turn && finished.wait >= settings.turn_min {
                 self.record_turn(finished);
             }
         }
     }
 
-    /// Whether bytes were relayed since the pair's previous line.
+    /// Whether bytes were relayed since the pair's previous `open` or `sample` line.
     pub(super) fn has_new_data(&self, [client, upstream]: [&Meter; 2]) -> bool {
         (upstream.tx.bytes, client.tx.bytes)
             != self.reported.as_deref().copied().unwrap_or_default()
     }
 
-    /// Bytes relayed since the pair's previous line; this line becomes the previous one.
+    /// Bytes relayed since the pair's previous `open` or `sample` line; this line becomes the previous one.
     pub(super) fn delta(&mut self, to_upstream: u64, to_client: u64) -> Delta {
         let now = Box::new((to_upstream, to_client));
         let before = self.reported.replace(now).as_deref().copied().unwrap_or_default();

@@ -82,10 +82,6 @@ impl ConnectionLog {
     /// Writes a `turn` line.
     pub(super) fn record_turn(&self, finished: &FinishedTurn) {
         let Shared { recorder, hooks, .. } = &*self.shared;
-        // Lines of open pairs must not fill the memory while nothing can be written.
-        if recorder.is_full() {
-            return recorder.count_lost();
-        }
         let turn = EndedTurn {
             header: self.header(),
             number: finished.number,
@@ -94,7 +90,11 @@ impl ConnectionLog {
             line: 0,
         };
         hooks.turn.call(&turn);
-        self.write(Line::Turn(Box::new(turn)));
+        // Lines of open pairs must not fill the memory while nothing can be written.
+        match recorder.is_full() {
+            true => recorder.count_lost(),
+            false => self.write(Line::Turn(Box::new(turn))),
+        }
     }
 
     /// Queues a line at the level of detail of the settings.

@@ -129,7 +129,8 @@ impl Proxy {
         self
     }
 
-    /// Calls `callback` with every turn that has ended, if [`Settings::events`] asks for [`turn`](Events::turn).
+    /// Calls `callback` with every turn that has a line: those that waited for [`Settings::turn_min`], of pairs whose
+    /// turns are not mixed, if [`Settings::events`] asks for [`turn`](Events::turn).
     pub fn on_turn(mut self, callback: impl Fn(&EndedTurn) + Send + Sync + 'static) -> Self {
         self.shared.hooks.turn.set(callback);
         self

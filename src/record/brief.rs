@@ -97,7 +97,7 @@ pub struct BriefRecord<'r> {
     pub process: Option<BriefProcess<'r>>,
     /// Warnings, each code at most once per leg.
     pub warnings: Vec<BriefWarning>,
-    /// Bytes since this pair's previous line.
+    /// Bytes since this pair's previous `open` or `sample` line.
     pub delta: Delta,
     /// Number of the line in this run: 1, 2, 3… Always the last key.
     pub line: u64,

@@ -36,7 +36,7 @@ pub struct Delivered {
     pub undelivered: Option<u64>,
 }
 
-/// Bytes relayed since the pair's previous line.
+/// Bytes relayed since the pair's previous `open` or `sample` line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

@@ -190,7 +190,7 @@ pub struct Record {
     pub process: Option<Process>,
     /// Warnings, each code at most once per leg.
     pub warnings: Vec<Warning>,
-    /// Bytes since this pair's previous line.
+    /// Bytes since this pair's previous `open` or `sample` line.
     pub delta: Delta,
     /// 1, 2, 3… of the lines of this run; a gap means lost lines. Always the last key: it is
     /// assigned when the line enters the queue.

@@ -31,7 +31,8 @@ pub struct Sample {
     /// The socket to the upstream, or to the parent proxy.
     pub upstream: SampledLeg,
     /// Who is waited for now, as far as that can be told before the wait is over. Null if it
-    /// cannot: when the answer may go on, when turns are `mixed`, or before any data.
+    /// cannot: when the answer may go on, after a request where turns are
+    /// `mixed`, or before any data.
     pub waiting_for: Option<WaitingFor>,
     /// Bytes since this pair's previous `open` or `sample` line.
     pub delta: Delta,

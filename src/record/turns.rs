@@ -108,9 +108,9 @@ pub struct Turn {
     pub limited_by: LimitedBy,
 }
 
-/// A turn that has ended, written at the next turn's first byte or at the pair's end. Once the
-/// turns of a pair are known to be `mixed`, it has no more such lines. The same at every level of
-/// detail.
+/// A turn that has ended, written at the next turn's first byte, at bytes that come unasked after a
+/// silence, or at the pair's end. Once the turns of a pair are known to be `mixed`, it has no more such
+/// lines. The same at every level of detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

@@ -202,9 +202,7 @@ impl TurnTracker {
     fn begin(&mut self, now: CompactInstant, content_kind: ContentKind) {
         self.enter(Phase::Request);
         self.is_tls |= content_kind == ContentKind::Handshake;
-        if let Some(tally) = &mut self.tally {
-            tally.charged_before.clone_from(&self.charges);
-        }
+        self.note_charges();
         self.turn = Some(CurrentTurn {
             began: now,
             written: now,
@@ -220,6 +218,17 @@ impl TurnTracker {
             is_slowly_taken: false,
             is_crossed: false,
         });
+    }
+
+    /// Notes what was charged before the turn that begins: the greeting, the handshake, earlier turns. Before the
+    /// first of all turns nothing was, and nothing is allocated.
+    fn note_charges(&mut self) {
+        if self.has_answered {
+            self.tally.get_or_insert_default();
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.charged_before.clone_from(&self.charges);
+        }
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {
@@ -253,7 +262,7 @@ impl TurnTracker {
             limited_by: self.charges.dominant_since(&tally.charged_before),
         };
         tally.add(finished);
-        if self.keeps_finished {
+        if self.keeps_finished && !tally.is_mixed() {
             tally.finished.push(finished);
         }
     }
@@ -310,6 +319,7 @@ impl TurnTracker {
             // The first request follows the handshake's last message.
             (turn.is_handshake, turn.is_tentative) = (false, true);
             (turn.began, turn.request_bytes, turn.has_paused) = (now, 0, false);
+            self.note_charges();
         }
     }
 

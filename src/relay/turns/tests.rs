@@ -383,6 +383,26 @@ fn an_upload_that_goes_on_when_it_is_answered_early_is_one_turn() {
 }
 
 #[test]
+fn what_came_before_the_first_turn_is_none_of_it() {
+    let mut pair = Pair::local();
+    pair.after(ms(500)).upstream(80);
+    pair.after(ms(10)).client(10).after(ms(100)).client(10).after(ms(20)).upstream(10);
+    let breakdown = pair.breakdown();
+    assert_eq!(breakdown.tally.unwrap().slowest[0].limited_by, LimitedBy::Client);
+}
+
+#[test]
+fn turns_that_are_known_to_be_mixed_are_not_kept() {
+    let mut pair = Pair::far();
+    pair.turns.keep_finished();
+    for _ in 0..10 {
+        pair.after(ms(300)).client(10).after(ms(1)).upstream(10);
+    }
+    // The third one shows it.
+    assert_eq!(pair.turns.take_finished().len(), 2);
+}
+
+#[test]
 fn answers_that_come_before_their_requests_can_have_arrived_are_others() {
     let mut pair = Pair::far();
     for _ in 0..4 {
