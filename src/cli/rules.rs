@@ -88,7 +88,7 @@ impl FromStr for Word {
         let fits = |c: char| c.is_ascii_alphanumeric() || "_.:@-".contains(c);
         match !text.is_empty() && !text.starts_with('-') && text.chars().all(fits) {
             true => Ok(Self(text.to_owned())),
-            false if text.contains([',', ' ']) => {
+            false if text.contains(',') => {
                 Err("expected one name; for several interfaces, repeat the option")
             }
             false => {

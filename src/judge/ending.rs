@@ -68,8 +68,9 @@ fn relayed(
                 _ => missed_closing_message(OpenKind::Passive, leg) || has_arrived(leg),
             },
             How::Reset if is_tls => {
-                // Each side closed while the other one's closing message was in transit.
-                missed_closing_message(OpenKind::Passive, client.1)
+                // Each side closed while the other one's closing message was in transit, or unread in the
+                // client's kernel.
+                (missed_closing_message(OpenKind::Passive, client.1) || has_arrived(client.1))
                     && report(By::Upstream)
                         .is_some_and(|leg| missed_closing_message(OpenKind::Active, leg))
             }
