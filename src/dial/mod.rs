@@ -237,6 +237,8 @@ impl Dialler {
         };
         let with_ports =
             |addresses: cache::Addresses| addresses.iter().copied().map(with_port).collect();
+        // Before the question goes to another thread.
+        let began = Instant::now();
         let wait = match self.resolver.find(&target.lookup_name(), client.into()) {
             Resolution::Cached(addresses) => {
                 // Another name may have been looked up already.
@@ -256,7 +258,6 @@ impl Dialler {
             Resolution::Pending(wait) => wait,
         };
 
-        let began = Instant::now();
         let looked_up = tokio::select! {
             biased;
             looked_up = wait.answer() => looked_up.map_err(resolve::failed),

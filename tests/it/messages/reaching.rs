@@ -23,7 +23,7 @@ fn an_address_of_the_other_family_is_said_with_the_option_to_leave_out() {
         ("-4", "https://[::1]/", "[::1]:443", "IPv6", "IPv4"),
     ] {
         let said = format!(
-            "conniver: cannot connect to {target}: the target is an {is} address, and only \
+            "conniver: cannot connect to {target}: the address is an {is} address, and only \
              {alone} is allowed ({option}); omit {option}\n"
         );
         assert_fails(&mut stat(&[option, url]), 1, &said);
