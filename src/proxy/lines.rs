@@ -164,26 +164,27 @@ impl ConnectionLog {
         };
         let delta = self.delta(upstream.as_ref().map_or(0, |leg| leg.tx_bytes), client.tx_bytes);
 
-        let settings = &self.shared.settings;
         let exchange = self.request_info.exchange.as_deref();
         let observations = self.observations.as_deref();
-        let target = self.request_info.target.as_ref();
+        let requested = self.request_info.target.as_ref();
         let client_address = self.request_info.announced_source().or(client.remote_addr);
+        let Header { schema, time, host, labels, run_id, seq, id, mode, listener, target } =
+            self.header();
         Record {
-            schema: record::SCHEMA,
-            time: Timestamp::now(),
-            host: settings.host.clone(),
-            labels: settings.labels.clone(),
-            run_id: settings.run_id,
-            seq: self.seq,
-            id: self.id(),
-            mode: self.request_info.mode,
-            listener: self.entry.listener.clone(),
+            schema,
+            time,
+            host,
+            labels,
+            run_id,
+            seq,
+            id,
+            mode,
+            listener,
             client_host: client_address.map(|address| address.ip().to_canonical().to_string()),
             client_port: client_address.map(|address| address.port()),
-            target: target.map(Target::to_string),
-            target_host: target.map(Target::host),
-            target_port: target.map(Target::port),
+            target,
+            target_host: requested.map(Target::host),
+            target_port: requested.map(Target::port),
             via: self.dial_log.via(),
             outcome,
             opened_at: client.opened_at,

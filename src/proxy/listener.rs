@@ -249,7 +249,7 @@ impl Listener {
                                 AcceptResult::Counted => {}
                             }
                         }
-                        Origin::Own => shared.loops.refuse(&stream, &entry),
+                        Origin::Own => shared.loops.refuse(stream, &entry),
                         Origin::Undecided(pending) => {
                             let shared = Arc::clone(&shared);
                             pairs.spawn(async move {
@@ -258,7 +258,7 @@ impl Listener {
                                 if let Origin::Own =
                                     loops::origin(own, &stream, peer, local, is_redirect)
                                 {
-                                    return shared.loops.refuse(&stream, &entry);
+                                    return shared.loops.refuse(stream, &entry);
                                 }
                                 match Session::accept(&shared, stream, peer, local, entry, place) {
                                     AcceptResult::Session(session) => Box::pin(session.run()).await,

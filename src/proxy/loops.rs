@@ -2,9 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::entry::Entry;
@@ -13,6 +11,7 @@ use crate::dial::{self, DialIds, MOST_HOPS, Origin, OwnConnections};
 use crate::fault::Fault;
 use crate::ingress::original_destination;
 use crate::log_throttle::LogThrottle;
+use crate::relay::abort;
 
 /// Log throttle for loops.
 #[derive(Debug, Default)]
@@ -20,7 +19,7 @@ pub(super) struct Loops(Mutex<LogThrottle>);
 
 impl Loops {
     /// Resets a connection of our own that came back. The pair that dialled it gets the record.
-    pub(super) fn refuse(&self, stream: &TcpStream, entry: &Entry) {
+    pub(super) fn refuse(&self, stream: TcpStream, entry: &Entry) {
         if self.begin() {
             tracing::warn!(
                 "loop: a connection of this proxy came back to its listener {}; such connections \
@@ -29,7 +28,7 @@ impl Loops {
             );
         }
         // If it fails, there is no connection to reset.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        let _ = abort(stream);
     }
 
     /// Checks how many proxies on this machine a connection has come through.
