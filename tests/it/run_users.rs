@@ -21,7 +21,10 @@ request = f'CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n'.encode()
 for number in range(1, times + 1):
     client = socket.socket()
     client.connect(('127.0.0.1', port))
-    client.send(request)
+    try:
+        client.send(request)
+    except OSError: # reset already
+        pass
     client.close()
     while len(sys.argv) > 4 and open(sys.argv[4]).read().count('\\n') < number:
         time.sleep(0.001)
