@@ -1,10 +1,10 @@
 //! Options of `proxy` that contradict each other, so that no connection could ever succeed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use conniver::access::{Access, TargetRule};
 use conniver::ingress::{Forward, Target};
-use conniver::proxy::Via;
+use conniver::proxy::{Family, Via};
 
 /// A sentence on a parent proxy that is this very proxy.
 pub(super) fn own_parent(via: &Via, listening: &[(&'static str, SocketAddr)]) -> Option<String> {
@@ -39,6 +39,22 @@ pub(super) fn denied_target(forward: &Forward, deny: &[TargetRule]) -> Option<St
         "--deny {rule} forbids the only target of -L {listen}:{target}: all its connections will \
          be refused"
     ))
+}
+
+/// A sentence on a target whose address can never be connected to.
+pub(super) fn impossible_target(forward: &Forward, family: Family) -> Option<String> {
+    let Forward { listen, target } = forward;
+    let ip = target.literal()?.ip().to_canonical();
+    let problem = match (ip, family) {
+        (IpAddr::V6(_), Family::V4) => "has an IPv6 address, which -4 excludes; omit -4",
+        (IpAddr::V4(_), Family::V6) => "has an IPv4 address, which -6 excludes; omit -6",
+        // RFC 4007 section 6: without its zone it may be on any link.
+        (IpAddr::V6(ip), _) if ip.is_unicast_link_local() => {
+            "has a link-local address without its interface; use a name that resolves to both"
+        }
+        _ => return None,
+    };
+    Some(format!("-L {listen}:{target} {problem}"))
 }
 
 /// Whether the name `localhost` is taken for the address that is listened on.

@@ -19,6 +19,16 @@ pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
     let failed = |error| {
         Failure::new(format!("cannot write manual pages to '{}': {error}", directory.display()))
     };
+    let is_subcommand =
+        directory.to_str().is_some_and(|name| help::command().find_subcommand(name).is_some());
+    if is_subcommand && !directory.exists() {
+        // A directory of that name can be asked for as ./proxy.
+        return Err(Failure::new(format!(
+            "'{0}' is taken as a directory for all manual pages, but names a subcommand; for its \
+             help, run: conniver help {0}",
+            directory.display()
+        )));
+    }
     if directory.is_file() {
         return Err(Failure::new(format!(
             "cannot write manual pages to '{}': it is a file; name a directory",

@@ -131,16 +131,20 @@ impl PairArgs {
         self.via.as_ref().map(ViaArg::or_exit)
     }
 
+    pub(super) fn family(&self) -> Family {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            (false, false) => Family::Any,
+        }
+    }
+
     /// What was typed, as what it means.
     pub(super) fn settings(&self) -> Settings {
         let mut settings = Settings::default();
         settings.process = !self.no_process;
         settings.connect_timeout = self.connect_timeout;
-        settings.family = match (self.ipv4, self.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            (false, false) => Family::Any,
-        };
+        settings.family = self.family();
         settings.tunnel_via = self.via();
         settings.http_via.clone_from(&settings.tunnel_via);
         settings.drain = self.drain;

@@ -230,8 +230,13 @@ impl ProxyArgs {
         let all = self.listen_addresses();
         let parent = self.pair.via().and_then(|via| circles::own_parent(&via, &all));
         let mut forwards = self.forward.iter();
-        let sentence =
-            parent.or_else(|| forwards.find_map(|forward| circles::own_target(forward, &all)));
+        let family = self.pair.family();
+        let sentence = parent.or_else(|| {
+            forwards.find_map(|forward| {
+                let looped = circles::own_target(forward, &all);
+                looped.or_else(|| circles::impossible_target(forward, family))
+            })
+        });
         if let Some(sentence) = sentence {
             usage::wrong_usage(&["proxy"], &sentence);
         }

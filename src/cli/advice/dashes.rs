@@ -24,6 +24,17 @@ pub(in crate::cli) fn with_hyphens(words: &[&str]) -> Option<String> {
     Some(format!("'{dashed}' begins with a typographic dash; write {hyphens}{name}"))
 }
 
+/// What to write in place of the first of these words that is a long option behind one hyphen, as Go's
+/// and Java's programs take them.
+pub(super) fn with_two_hyphens(words: &[&str]) -> Option<String> {
+    let mut own = words.iter().take_while(|word| **word != "--");
+    let name = own.find_map(|word| {
+        let name = word.split('=').next()?.strip_prefix('-')?;
+        (name.chars().count() > 1 && is_long(name)).then_some(name)
+    })?;
+    Some(format!("write --{name}: long options have two hyphens"))
+}
+
 /// Whether any subcommand has a long option of this name.
 fn is_long(name: &str) -> bool {
     let mut all = Cli::command();

@@ -168,7 +168,22 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         &["--timeout", "-t"],
         "limit COMMAND's run time with: conniver run -- timeout 10s COMMAND",
     ),
+    (
+        "completions",
+        &["--shell", "-s", "-o", "--output"],
+        "give the shell without an option, and redirect the output with > FILE",
+    ),
+    (
+        "man",
+        &["-o", "--output", "-d", "--dir", "--directory"],
+        "give the directory without an option, as in conniver man DIR",
+    ),
     // nft's, iptables'.
+    (
+        "rules",
+        &["--port", "--ports", "--on", "--not-user"],
+        "options follow the kind of rules: conniver rules redirect --port PORT ...",
+    ),
     ("rules", &["--dport", "--dports"], "give the ports to divert with --ports LIST"),
     ("rules", &["--to-port", "--to-ports", "-p"], "give the proxy's port with --port PORT"),
     ("rules", &["--user", "--uid-owner", "--uid"], "exclude the proxy's user with --not-user USER"),

@@ -5,8 +5,9 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use conniver::ingress::{Forward, Target};
 
+use super::dashes::{with_hyphens, with_two_hyphens};
 use super::habits::{COMMANDS, CONFLICTS, HABITS};
-use super::{with_hyphens, without_credentials};
+use super::without_credentials;
 use crate::cli::Cli;
 use crate::cli::wrap::unbroken;
 
@@ -52,6 +53,9 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     }
     if let Some(option) = option_before_negative(words, unknown) {
         return Some(format!("the value of {option} cannot be negative"));
+    }
+    if let Some(tip) = with_two_hyphens(words) {
+        return Some(tip);
     }
     if let Some(command) = command_with(words.first()?, unknown) {
         return Some(format!("{unknown} is an option of conniver {command}"));

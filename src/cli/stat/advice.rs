@@ -1,5 +1,7 @@
 //! What went wrong, for people: what was being done, to what, and what to do about it.
 
+use std::net::IpAddr;
+
 use conniver::record::AttemptOutcome;
 use conniver::record::stat::{Exchange, Phase};
 
@@ -63,6 +65,9 @@ fn advice(exchange: &Exchange, args: &StatArgs) -> Option<String> {
             "check this machine's DNS configuration and connectivity"
         }
         "ECONNREFUSED" => "nothing listens on that port, or a firewall rejects the connection",
+        "EINVAL" if is_link_local(exchange) => {
+            "a link-local address needs its interface; use a name that resolves to both"
+        }
         "EHOSTUNREACH" | "ENETUNREACH" => "check the route, or try -4 or -6",
         "ADDRESS_FAMILY" if args.ipv4 => "omit -4",
         "ADDRESS_FAMILY" => "omit -6",
@@ -109,4 +114,12 @@ fn advice(exchange: &Exchange, args: &StatArgs) -> Option<String> {
         _ => return None,
     };
     Some(advice.to_owned())
+}
+
+/// Whether an address was dialled that is on any link (RFC 4007 section 6).
+fn is_link_local(exchange: &Exchange) -> bool {
+    exchange.attempts.iter().any(|attempt| match attempt.addr.ip() {
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        IpAddr::V4(_) => false,
+    })
 }

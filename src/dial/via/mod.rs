@@ -150,6 +150,13 @@ impl FromStr for Via {
                 "an @ follows the host (in a password, write / ? # as %2F %3F %23)",
             ));
         }
+        let path = rest.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+        if path.ends_with(".pac") || path.ends_with("/wpad.dat") {
+            return Err(ParseViaError(
+                "it is the address of a PAC file, which is not supported; give the proxy that the \
+                 file names",
+            ));
+        }
         let (userinfo, host) = match authority.rsplit_once('@') {
             Some((userinfo, host)) => (Some(userinfo), host),
             None => (None, authority),

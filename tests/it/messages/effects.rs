@@ -113,6 +113,22 @@ fn a_parent_or_a_target_that_is_the_proxy_itself_is_refused() {
 }
 
 #[test]
+fn a_target_that_no_connection_can_reach_is_refused() {
+    for (options, target, problem) in [
+        ("-4", "[::1]:80", "has an IPv6 address, which -4 excludes; omit -4"),
+        ("-6", "127.0.0.1:80", "has an IPv4 address, which -6 excludes; omit -6"),
+        (
+            "-v",
+            "[fe80::1]:80",
+            "has a link-local address without its interface; use a name that resolves to both",
+        ),
+    ] {
+        let said = format!("-L 127.0.0.1:8080:{target} {problem}");
+        assert_wrong_usage(&format!("proxy {options} -L 8080:{target}"), &said, PROXY);
+    }
+}
+
+#[test]
 fn a_rule_that_forbids_the_only_target_is_warned_of() {
     for (target, rule) in [
         ("10.1.2.3:80", "10.0.0.0/8"),

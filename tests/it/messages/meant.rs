@@ -35,6 +35,18 @@ fn a_subcommand_that_was_left_out_is_shown() {
 }
 
 #[test]
+fn a_long_option_behind_one_hyphen_is_shown_with_two() {
+    let said = |first: &str, name: &str| {
+        format!(
+            "unexpected argument '{first}' found\n\n  tip: write --{name}: long options have two \
+             hyphens"
+        )
+    };
+    assert_wrong_usage("run -no-process -- true", &said("-n", "no-process"), RUN);
+    assert_wrong_usage("proxy -allow=x", &said("-a", "allow"), PROXY);
+}
+
+#[test]
 fn a_target_without_its_option_is_shown_with_it() {
     for (typed, word, meant) in [
         ("proxy localhost:5432", "localhost:5432", "proxy -L 15432:localhost:5432"),

@@ -315,6 +315,13 @@ fn values_that_may_have_a_password_are_not_repeated() {
             ),
         ),
         (
+            &["proxy", "-D", "0", "--via", "http://u:s3cret@h/proxy.pac"],
+            format!(
+                "for '--via <URL>': not a parent proxy: it is the address of a PAC file, which is \
+                 not supported; give the proxy that the file names; {PARENT}"
+            ),
+        ),
+        (
             &["stat", "--via", "http://u:s3cret@", "h"],
             format!("for '--via <URL>': not a parent proxy: the host is missing; {PARENT}"),
         ),
