@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption, warning};
+use super::{State, TcpInfo, TcpOption, warnings};
 
 sys_info! {
     /// FreeBSD's `struct tcp_info`; the fields that it declares for likeness with Linux and never
@@ -103,14 +103,11 @@ impl FreeBsdInfo {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        [
-            warning("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0).into()),
-            warning("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
-            warning("zeroWindows", self.tx_zero_windows.unwrap_or(0).into()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        warnings([
+            ("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0).into()),
+            ("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
+            ("zeroWindows", self.tx_zero_windows.unwrap_or(0).into()),
+        ])
     }
 
     pub(super) fn normalise(self, sys_info_length: usize) -> TcpInfo {

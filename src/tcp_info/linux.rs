@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption, warning};
+use super::{State, TcpInfo, TcpOption, warnings};
 
 sys_info! {
     /// Linux's `struct tcp_info`, each field under the Go package's key where that has one.
@@ -248,17 +248,14 @@ impl LinuxInfo {
     /// `outOfOrderPackets` where that package calls packets bytes.
     pub(super) fn warnings(&self) -> Vec<String> {
         let time = |value: Option<Duration>| value.map_or(0, crate::nanos::of);
-        [
-            warning("retransBytes", self.bytes_retrans.unwrap_or(0)),
-            warning("retransTotal", self.total_retrans.unwrap_or(0).into()),
-            warning("backoff", self.backoff.unwrap_or(0).into()),
-            warning("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
-            warning("txSendBufferLimited", time(self.tx_buffer_limited)),
-            warning("rxWindowLimited", time(self.rx_window_limited)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        warnings([
+            ("retransBytes", self.bytes_retrans.unwrap_or(0)),
+            ("retransTotal", self.total_retrans.unwrap_or(0).into()),
+            ("backoff", self.backoff.unwrap_or(0).into()),
+            ("outOfOrderPackets", self.rx_out_of_order.unwrap_or(0).into()),
+            ("txSendBufferLimited", time(self.tx_buffer_limited)),
+            ("rxWindowLimited", time(self.rx_window_limited)),
+        ])
     }
 
     pub(super) fn normalise(self, sys_info_length: usize) -> TcpInfo {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption, warning};
+use super::{State, TcpInfo, TcpOption, warnings};
 
 sys_info! {
     /// macOS's `struct tcp_connection_info`, each field under the Go package's key.
@@ -81,14 +81,11 @@ impl MacosInfo {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        [
-            warning("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0)),
-            warning("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0)),
-            warning("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        warnings([
+            ("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0)),
+            ("retransmitPackets", self.tx_retransmit_packets.unwrap_or(0)),
+            ("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0)),
+        ])
     }
 
     pub(super) fn normalise(self, sys_info_length: usize) -> TcpInfo {

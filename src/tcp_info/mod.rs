@@ -200,8 +200,9 @@ impl TcpInfo {
     /// Warnings in the Go package's form `name=value`, each once: retransmissions, packets out of
     /// order, time limited by a window or a buffer. Empty without any.
     pub fn warnings(&self) -> Vec<String> {
-        let retransmits = warning("retransmits", self.retransmits.unwrap_or(0));
-        retransmits.into_iter().chain(self.sys_info.warnings()).collect()
+        let mut all = warnings([("retransmits", self.retransmits.unwrap_or(0))]);
+        all.extend(self.sys_info.warnings());
+        all
     }
 
     /// An info with nothing but the system's structure.
@@ -291,7 +292,8 @@ impl SysInfo {
     }
 }
 
-/// `name=value` in the Go package's form, if the value is not zero.
-fn warning(name: &str, value: u64) -> Option<String> {
-    (value > 0).then(|| format!("{name}={value}"))
+/// Those that are not zero, as `name=value`, the Go package's form.
+fn warnings<const N: usize>(counts: [(&str, u64); N]) -> Vec<String> {
+    let nonzero = counts.into_iter().filter(|(_, value)| *value > 0);
+    nonzero.map(|(name, value)| format!("{name}={value}")).collect()
 }

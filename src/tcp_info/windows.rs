@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::*;
 use super::table::sys_info;
-use super::{State, TcpInfo, TcpOption, warning};
+use super::{State, TcpInfo, TcpOption, warnings};
 
 sys_info! {
     /// Windows's `TCP_INFO_v1`, of which `TCP_INFO_v0` is the first 88 bytes; each field under the
@@ -82,17 +82,14 @@ impl WindowsInfo {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        [
-            warning("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0).into()),
-            warning("retransmitSyn", self.syn_retransmissions.unwrap_or(0).into()),
-            warning("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0).into()),
-            warning("timeoutEpisodes", self.timeout_episodes.unwrap_or(0).into()),
-            warning("duplicateAcksIn", self.duplicate_acks_in.unwrap_or(0).into()),
-            warning("fastRetransmissions", self.fast_retransmissions.unwrap_or(0).into()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        warnings([
+            ("retransmitBytes", self.tx_retransmit_bytes.unwrap_or(0).into()),
+            ("retransmitSyn", self.syn_retransmissions.unwrap_or(0).into()),
+            ("outOfOrderBytes", self.rx_out_of_order_bytes.unwrap_or(0).into()),
+            ("timeoutEpisodes", self.timeout_episodes.unwrap_or(0).into()),
+            ("duplicateAcksIn", self.duplicate_acks_in.unwrap_or(0).into()),
+            ("fastRetransmissions", self.fast_retransmissions.unwrap_or(0).into()),
+        ])
     }
 
     pub(super) fn normalise(self, sys_info_length: usize) -> TcpInfo {
