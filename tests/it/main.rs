@@ -44,6 +44,7 @@ mod messages;
 mod metrics;
 mod metrics_clients;
 mod metrics_open;
+mod monitoring;
 mod namespaces;
 mod observed;
 mod output;

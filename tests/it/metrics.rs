@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 
-use crate::harness::clients::Server;
 use crate::harness::has_tool;
 use crate::harness::peers::{deaf_port, echo_server, exchange, read_all, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, address_in, wait_until};
+use crate::harness::prometheus::Prometheus;
 
 const SHOWING: &str = "serving metrics on ";
 
 /// A proxy to an echo server and to a port on which nobody listens, and where its metrics are.
-fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
+pub(crate) fn measured(args: &[&str]) -> (Proxy, SocketAddr) {
     let (proxy, address, _) = measured_to(args);
     (proxy, address)
 }
@@ -42,7 +41,7 @@ pub(crate) fn shown_on(proxy: &Proxy) -> SocketAddr {
 }
 
 /// Three pairs that end well with 5 bytes each way, and two that are refused.
-fn five_pairs(proxy: &Proxy) {
+pub(crate) fn five_pairs(proxy: &Proxy) {
     for _ in 0..3 {
         let mut client = proxy.connect();
         assert_eq!(exchange(&mut client, b"12345"), b"12345");
@@ -158,35 +157,15 @@ fn a_prometheus_reads_the_metrics() {
     }
     let (proxy, address) = measured(&[]);
     five_pairs(&proxy);
-    let directory = TempDir::new().unwrap();
-    let configuration = directory.path().join("prometheus.yml");
-    let scrape = format!(
-        "scrape_configs:\n- job_name: conniver\n  scrape_interval: 1s\n  static_configs:\n  - targets: ['{address}']\n"
-    );
-    std::fs::write(&configuration, scrape).unwrap();
-    // It can only be told a port: one that was free a moment ago.
-    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _prometheus = Server::start(
-        Command::new("prometheus")
-            .arg(format!("--config.file={}", configuration.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
-            .arg(format!("--web.listen-address={listen}"))
-            .stderr(Stdio::null()),
-    );
-    let query = |query: &str| {
-        let url = format!("http://{listen}/api/v1/query?query={query}");
-        let args = ["-s", "--globoff", "--noproxy", "*", &url];
-        let answer = Command::new("curl").args(args).output().unwrap().stdout;
-        String::from_utf8(answer).unwrap()
-    };
+    let prometheus = Prometheus::start(address, &[]);
     // Only what is read as a counter of this name in the newer format is found so.
     wait_until("it has read the pairs that ended well", || {
-        let answer = query("conniver_pairs_ended_total{outcome=\"ok\"}");
+        let answer = prometheus.query("conniver_pairs_ended_total{outcome=\"ok\"}");
         answer.contains("\"mode\":\"forward\"") && answer.contains(",\"3\"]")
     });
-    let quantile = query("histogram_quantile(0.5,conniver_connect_seconds_bucket)");
+    let quantile = prometheus.query("histogram_quantile(0.5,conniver_connect_seconds_bucket)");
     assert!(quantile.contains("\"resultType\":\"vector\",\"result\":[{"), "{quantile}");
-    let kinds = query("up");
+    let kinds = prometheus.query("up");
     assert!(kinds.contains(",\"1\"]"), "{kinds}");
 }
 

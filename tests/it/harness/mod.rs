@@ -15,6 +15,7 @@ pub(crate) mod outputs;
 pub(crate) mod peers;
 pub(crate) mod postgres;
 pub(crate) mod program;
+pub(crate) mod prometheus;
 pub(crate) mod queues;
 pub(crate) mod random_endings;
 pub(crate) mod tls;
