@@ -14,6 +14,7 @@ mod check;
 mod check_bounds;
 mod clients;
 mod clock;
+mod collectors;
 mod connect;
 mod connector;
 mod contract;
