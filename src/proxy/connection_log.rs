@@ -60,7 +60,7 @@ impl Monitor for ConnectionLog {
         _: &mut Context<'_>,
     ) {
         self.count_payload(&client.state.meter, Some(&upstream.state.meter));
-        self.turns_ended(&turns.take_finished());
+        self.turns_ended(&turns.take_finished(), &client.state.meter);
     }
 }
 
@@ -149,7 +149,7 @@ impl ConnectionLog {
     }
 
     /// Counts these turns, and writes their lines if turn lines are enabled.
-    fn turns_ended(&self, turns: &[FinishedTurn]) {
+    fn turns_ended(&self, turns: &[FinishedTurn], client: &Meter) {
         if turns.is_empty() || self.is_multiplexed() {
             return;
         }
@@ -159,7 +159,7 @@ impl ConnectionLog {
                 self.entry.waits.add(finished.wait);
             }
             if settings.events.turn && finished.wait >= settings.turn_min {
-                self.record_turn(finished);
+                self.record_turn(finished, client);
             }
         }
     }
@@ -184,10 +184,10 @@ impl ConnectionLog {
         client: &LegState,
         upstream: &LegState,
     ) -> Box<TimeBreakdown> {
-        self.turns_ended(&turns.take_finished());
+        self.turns_ended(&turns.take_finished(), &client.meter);
         let breakdown = turns.finish(client, upstream, self.is_multiplexed());
         if let Some(tally) = breakdown.tally.as_ref().filter(|_| !breakdown.is_mixed) {
-            self.turns_ended(&tally.finished);
+            self.turns_ended(&tally.finished, &client.meter);
         }
         Box::new(breakdown)
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::connection_log::ConnectionLog;
+use super::hooks::ClientTurn;
 use super::shared::Shared;
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::conn::Meter;
@@ -80,7 +81,7 @@ impl ConnectionLog {
     }
 
     /// Writes a `turn` line.
-    pub(super) fn record_turn(&self, finished: &FinishedTurn) {
+    pub(super) fn record_turn(&self, finished: &FinishedTurn, client: &Meter) {
         let Shared { recorder, hooks, .. } = &*self.shared;
         let turn = EndedTurn {
             header: self.header(),
@@ -89,7 +90,16 @@ impl ConnectionLog {
             turn: turn(finished, self.epoch),
             line: 0,
         };
-        hooks.turn.call(&turn);
+        let turn = match hooks.turn.is_set() {
+            true => {
+                let client = self.request_info.announced_source().or(client.remote);
+                let process = self.process.as_ref().and_then(|answer| answer.get()).cloned();
+                let turn = ClientTurn { turn, client, process };
+                hooks.turn.call(&turn);
+                turn.turn
+            }
+            false => turn,
+        };
         // Lines of open pairs must not fill the memory while nothing can be written.
         match recorder.is_full() {
             true => recorder.count_lost(),

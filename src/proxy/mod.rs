@@ -52,12 +52,13 @@ use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::output::Recorder;
 use crate::process::Finder;
-use crate::record::{EndedTurn, Line, Record, Sample};
+use crate::record::{Line, Record, Refused, Sample};
 use crate::socket_options::Outgoing;
 use admission::Admission;
 #[cfg(feature = "metrics")]
 pub(crate) use counters::ConnectionCounts;
 pub use counters::Counters;
+pub use hooks::ClientTurn;
 use hooks::Hooks;
 pub use listener::{BindError, ListenOn, Listener};
 use loops::Loops;
@@ -131,7 +132,7 @@ impl Proxy {
 
     /// Calls `callback` with every turn that has a line: those that waited for [`Settings::turn_min`], of pairs whose
     /// turns are not mixed, if [`Settings::events`] asks for [`turn`](Events::turn).
-    pub fn on_turn(mut self, callback: impl Fn(&EndedTurn) + Send + Sync + 'static) -> Self {
+    pub fn on_turn(mut self, callback: impl Fn(&ClientTurn) + Send + Sync + 'static) -> Self {
         self.shared.hooks.turn.set(callback);
         self
     }
@@ -140,6 +141,13 @@ impl Proxy {
     /// [`sample`](Events::sample).
     pub fn on_sample(mut self, callback: impl Fn(&Sample) + Send + Sync + 'static) -> Self {
         self.shared.hooks.sample.set(callback);
+        self
+    }
+
+    /// Calls `callback` with every count of connections that were refused without a record of their own, whether or
+    /// not it is also written.
+    pub fn on_refused(mut self, callback: impl Fn(&Refused) + Send + Sync + 'static) -> Self {
+        self.shared.hooks.refused.set(callback);
         self
     }
 
@@ -193,7 +201,8 @@ impl Proxy {
         pairs.close();
         if !pairs.is_empty() {
             let open = counted(pairs.len() as u64, "open connection");
-            tracing::info!("waiting for {open} to finish");
+            let drain = shared.settings.drain;
+            tracing::info!("waiting up to {drain:?} for {open} to finish (--drain)");
         }
         tokio::select! {
             () = pairs.wait() => {}

@@ -96,10 +96,11 @@ impl Shared {
     }
 
     pub(super) fn record_refused(&self) {
-        if let Some(refused) = self.refusals.take(&self.settings)
-            && self.settings.events.close
-        {
-            self.recorder.push(&Line::Refused(refused));
+        if let Some(refused) = self.refusals.take(&self.settings) {
+            self.hooks.refused.call(&refused);
+            if self.settings.events.close {
+                self.recorder.push(&Line::Refused(refused));
+            }
         }
     }
 
