@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use terminal_size::{Width, terminal_size_of};
+use unicode_width::UnicodeWidthChar;
 
 /// Columns that are used where the width is not known: standard output or error is a file or a pipe.
 pub(super) const USUAL_WIDTH: usize = 80;
@@ -19,18 +20,43 @@ pub(super) fn width(stream: impl std::os::windows::io::AsHandle) -> Option<usize
     terminal_size_of(stream).map(|(Width(columns), _)| columns.into())
 }
 
-/// `text` in at most `width` characters: what is left out of its middle is one `…`. A port at its
+/// How many columns `text` takes on a terminal, at most: some join characters to a narrower one. It has no control
+/// characters.
+pub(super) fn columns(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// The beginning of `text` that takes at most `width` columns.
+pub(super) fn beginning(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > width
+    });
+    end.map_or(text, |(at, _)| text.get(..at).unwrap_or(text))
+}
+
+/// The end of `text` that takes at most `width` columns.
+fn ending(text: &str, width: usize) -> &str {
+    let mut used = 0;
+    let mut all = text.char_indices().rev();
+    let cut = all.find(|(_, c)| {
+        used += c.width().unwrap_or(0);
+        used > width
+    });
+    cut.map_or(text, |(at, c)| text.get(at + c.len_utf8()..).unwrap_or(text))
+}
+
+/// `text` in at most `width` columns: what is left out of its middle is one `…`. A port at its
 /// end stays whole, even where that takes more room than there is.
 pub(super) fn shorten_middle(text: &str, width: usize) -> Cow<'_, str> {
-    let length = text.chars().count();
-    if length <= width {
+    if columns(text) <= width {
         return Cow::Borrowed(text);
     }
     let kept = width.saturating_sub(1);
     let tail = (kept / 2).max(port_length(text));
     let head = kept.saturating_sub(tail);
-    let head = text.chars().take(head);
-    Cow::Owned(head.chain(['…']).chain(text.chars().skip(length - tail)).collect())
+    Cow::Owned(format!("{}…{}", beginning(text, head), ending(text, tail)))
 }
 
 /// How many characters `:PORT` takes at the end of `text`; 0 where there is none.
@@ -58,6 +84,8 @@ mod tests {
             ("example.com:65535", 3, "…:65535"),
             ("the middle of this", 9, "the …this"),
             ("bücher.example", 9, "büch…mple"),
+            ("日本語の名前.example:443", 17, "日本語の…mple:443"),
+            ("日本語の名前.example:443", 15, "日本語…ple:443"),
             ("text", 0, "…"),
         ] {
             assert_eq!(shorten_middle(text, width), shown, "{text} in {width}");
