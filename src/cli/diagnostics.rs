@@ -1,18 +1,39 @@
 //! Diagnostics on standard error.
 
+use std::fmt;
+
+use anstream::{AutoStream, ColorChoice};
 use clap::error::ContextKind;
 use conniver::record::Printable;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::debug_fn;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Verbosity;
 use super::exit::Failure;
 
 /// Starts `tracing`: warnings and worse, unless told otherwise.
 pub(crate) fn start(verbosity: &Verbosity) {
+    start_at(verbosity, Clock::Utc, &[]);
+}
+
+/// What is logged of single connections beside the lines that tell of each: not what its line says too, and what no
+/// line says.
+const BESIDE_LINES: [&str; 2] = ["conniver::proxy=info", "conniver::proxy::loops=error"];
+
+/// The same for a proxy that shows its connections as lines: the log is one with them.
+pub(crate) fn start_with_lines(verbosity: &Verbosity) {
+    let is_default = !verbosity.quiet && verbosity.verbose == 0;
+    let directives = if is_default { &BESIDE_LINES[..] } else { &[] };
+    start_at(verbosity, Clock::Local(TimeZone::system()), directives);
+}
+
+fn start_at(verbosity: &Verbosity, clock: Clock, directives: &[&str]) {
     let level = match (verbosity.quiet, verbosity.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => LevelFilter::WARN,
@@ -23,12 +44,18 @@ pub(crate) fn start(verbosity: &Verbosity) {
     let typed = typed.to_string_lossy();
     let wrong = typed.split(',').find(|directive| is_wrong(directive));
     let filter = EnvFilter::builder().with_default_directive(level.into());
-    let filter = filter.parse_lossy(if wrong.is_some() { "" } else { &typed });
+    let is_typed = wrong.is_none() && !typed.is_empty();
+    let filter = filter.parse_lossy(if is_typed { &typed } else { "" });
+    let directives = directives.iter().filter(|_| !is_typed);
+    let filter = directives
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .fmt_fields(fields())
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_timer(clock)
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .with_target(false)
         .init();
     if let Some(wrong) = wrong {
@@ -37,6 +64,26 @@ pub(crate) fn start(verbosity: &Verbosity) {
              debug or trace, or a level for one module, such as conniver::dial=debug"
         ));
         failure.say();
+    }
+}
+
+/// The time of an event.
+enum Clock {
+    /// RFC 3339, as in records.
+    Utc,
+    /// The time of day, as in lines for people.
+    Local(TimeZone),
+}
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        match self {
+            Self::Utc => SystemTime.format_time(writer),
+            Self::Local(zone) => {
+                let now = Timestamp::now().to_zoned(zone.clone());
+                write!(writer, "{}", now.strftime("%H:%M:%S"))
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::units::counted;
 use super::wrap::wrap_message;
 
 /// After a second request to stop, the writer has this long.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+pub(super) const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Why a command failed at run time, in a sentence for people: what was being done, to what, what
 /// went wrong, what to do.
@@ -82,6 +82,16 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Prints to standard output; a reader that has gone (`| head -1`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same with styles, in colours where they are wanted: on a terminal without NO_COLOR.
+pub(crate) fn print_styled(text: &str) -> Result<(), Failure> {
+    match writeln!(anstream::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write to standard output: {error}")))
         }

@@ -27,6 +27,7 @@ const PAGES: &[Page] = &[
                 "Output",
                 &[
                     "output",
+                    "format",
                     "output_mode",
                     "queue",
                     "events",
@@ -73,6 +74,10 @@ const PAGES: &[Page] = &[
             (
                 "Forward port 15432 to a database, and print each verdict",
                 "conniver proxy -L 15432:db.example:5432 | jq .verdict",
+            ),
+            (
+                "Run an HTTP and SOCKS proxy, and show a line when a connection ends",
+                "conniver proxy -D 1080",
             ),
             (
                 "Run an HTTP and SOCKS proxy, with records in a file and metrics on port 9090",

@@ -8,9 +8,11 @@ mod demo;
 mod descriptors;
 mod diagnostics;
 mod exit;
+mod folded_json;
 mod help;
 mod inherited;
 mod limits;
+mod lines;
 mod man;
 mod output_watch;
 mod pair;
@@ -54,7 +56,7 @@ enum Command {
     /// Fetch a URL, and show how long each phase took and what TCP did
     #[cfg(feature = "stat")]
     Stat(Box<stat::StatArgs>),
-    /// Run an upstream, a proxy and a client on this machine, and print the record
+    /// Run an upstream, a proxy and a client on this machine, and show what they did
     Demo(demo::DemoArgs),
     /// Check files of records for truncated, missing and duplicate lines, and for unclosed
     /// connections

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -11,11 +12,12 @@ use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::metrics::{Metrics, MetricsListener};
 use conniver::output::{Output, Recorder};
-use conniver::proxy::{Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown};
+use conniver::proxy::{Events, Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown};
 
 use super::exit::{self, Failure};
 use super::inherited::Inherited;
 use super::limits::LimitArgs;
+use super::lines::{Format, Lines, Stream};
 use super::pair::PairArgs;
 use super::signals::{self, Handlers, Stopper};
 use super::{Verbosity, circles, diagnostics, output_watch, service, usage, values};
@@ -82,9 +84,14 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     request_timeout: Duration,
 
-    /// File to append records to, or '-' for standard output
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    output: PathBuf,
+    /// File to append records to, or '-' for standard output [default: -]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// What to show of connections: records (ndjson), or a line for people. auto means a line on a
+    /// terminal without -o, and on standard error beside -o FILE if that is a terminal
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
 
     /// Permissions of a new output file, in octal, less the umask; 0640 lets its group read it.
     /// Unix
@@ -301,11 +308,17 @@ impl ProxyArgs {
         Ok(settings)
     }
 
+    /// Where lines for people go, if there are any.
+    fn lines(&self) -> Option<Stream> {
+        self.format.lines(self.output.as_deref(), self.verbosity.quiet)
+    }
+
     fn output(&self) -> Output {
-        if self.output.as_os_str() == "-" {
-            Output::Stdout
-        } else {
-            Output::File { path: self.output.clone(), mode: self.output_mode }
+        match &self.output {
+            Some(path) if path.as_os_str() != "-" => {
+                Output::File { path: path.clone(), mode: self.output_mode }
+            }
+            _ => Output::Stdout,
         }
     }
 }
@@ -329,7 +342,10 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
     args.check_overlaps();
     args.check_exposure();
     args.check_contradictions();
-    diagnostics::start(&args.verbosity);
+    match args.lines() {
+        Some(_) => diagnostics::start_with_lines(&args.verbosity),
+        None => diagnostics::start(&args.verbosity),
+    }
     let runtime = exit::runtime()?;
     let result = runtime.block_on(serve(args));
     // A look-up that hangs in the resolver must not hold up the end.
@@ -338,15 +354,30 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: ProxyArgs) -> Result<(), Failure> {
-    let settings = args.settings()?;
+    let mut settings = args.settings()?;
     let (stopper, requests) = Stopper::new();
     let listeners = args.listeners()?;
     let output = args.output();
     let reader_gone = stopper.clone();
-    let queue = usize::try_from(args.queue.as_u64()).unwrap_or(usize::MAX);
-    let started =
-        Recorder::start(output.clone(), queue, move || reader_gone.request_for_lack_of_a_reader());
-    let (recorder, writer) = started.map_err(Failure::new)?;
+    let reader_gone = move || reader_gone.request_for_lack_of_a_reader();
+    let lines = args.lines().map(|stream| {
+        Lines::start(stream, settings.access.deny.clone(), settings.events, reader_gone.clone())
+    });
+    let lines = lines.transpose()?.map(Arc::new);
+    let (recorder, writer) = match args.lines() {
+        // Instead of records.
+        Some(Stream::Stdout) => {
+            let has_turns = std::mem::replace(&mut settings.events, Events::NONE).turn;
+            settings.events.turn = has_turns;
+            (Recorder::default(), None)
+        }
+        _ => {
+            let queue = usize::try_from(args.queue.as_u64()).unwrap_or(usize::MAX);
+            let started = Recorder::start(output.clone(), queue, reader_gone);
+            let (recorder, writer) = started.map_err(Failure::new)?;
+            (recorder, Some(writer))
+        }
+    };
 
     let reopen = {
         let (recorder, output) = (recorder.clone(), output.clone());
@@ -384,19 +415,21 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let mut listening: Vec<_> = listeners.iter().map(|l| format!("listening on {l}")).collect();
     let access = settings.access.clone();
     let mut proxy = Proxy::new(settings, recorder.clone(), listeners);
+    let mut metrics = None;
     if let Some(listen) = args.metrics {
         let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
         listening.push(format!("serving metrics on {}", listener.local_addr()));
-        let metrics = Metrics::new(proxy.counters(), recorder.clone());
-        let (counting, stopping) = (metrics.clone(), requests.clone());
-        proxy = proxy.on_close(move |record| counting.count(record));
+        let served = Metrics::new(proxy.counters(), recorder.clone());
+        metrics = Some(served.clone());
+        let stopping = requests.clone();
         let queue = recorder.clone();
         let ailment = move || match stopping.reached(1) {
             true => Some("stopping"),
             false => queue.is_full().then_some("records cannot be written"),
         };
-        tokio::spawn(listener.serve(metrics, access, ailment));
+        tokio::spawn(listener.serve(served, access, ailment));
     }
+    proxy = told(proxy, metrics, lines.as_ref());
     // Last of all: whoever waits for these lines may connect, and may send signals.
     for line in &listening {
         exit::say(line);
@@ -405,7 +438,37 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let drain = async {
         requests.reach(1).await;
         service::stopping();
+        if let Some(lines) = &lines {
+            lines.stopping();
+        }
     };
     proxy.run(Shutdown::graceful(drain).or_forced(requests.reach(2))).await;
-    exit::finish(writer, &recorder, &requests).await
+    if let Some(lines) = &lines {
+        lines.finish(&requests).await;
+    }
+    match writer {
+        Some(writer) => exit::finish(writer, &recorder, &requests).await,
+        None => Ok(()),
+    }
+}
+
+/// The proxy, whose connections are counted and shown.
+fn told(mut proxy: Proxy, metrics: Option<Metrics>, lines: Option<&Arc<Lines>>) -> Proxy {
+    if let Some(lines) = lines {
+        let [turns, refusals] = [lines, lines].map(Arc::clone);
+        proxy = proxy.on_turn(move |turn| turns.turn(turn));
+        proxy = proxy.on_refused(move |refused| refusals.refused(refused));
+    }
+    let lines = lines.map(Arc::clone);
+    if metrics.is_none() && lines.is_none() {
+        return proxy;
+    }
+    proxy.on_close(move |record| {
+        if let Some(metrics) = &metrics {
+            metrics.count(record);
+        }
+        if let Some(lines) = &lines {
+            lines.closed(record);
+        }
+    })
 }

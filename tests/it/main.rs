@@ -49,6 +49,7 @@ mod monitoring;
 mod namespaces;
 mod observed;
 mod output;
+mod people_lines;
 mod phases;
 mod process;
 mod proxy_protocol;

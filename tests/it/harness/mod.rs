@@ -18,6 +18,7 @@ pub(crate) mod program;
 pub(crate) mod prometheus;
 pub(crate) mod queues;
 pub(crate) mod random_endings;
+pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod wan;
 pub(crate) mod within;

@@ -1,0 +1,72 @@
+//! The signs in a line, for terminals that show Unicode and for those that do not.
+
+use std::borrow::Cow;
+
+use conniver::record::Printable;
+
+/// Which signs the terminal shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Symbols {
+    Unicode,
+    Ascii,
+}
+
+impl Symbols {
+    /// As the locale tells (POSIX: the first of these variables that is set and not empty).
+    pub(super) fn of_environment() -> Self {
+        let variables = ["LC_ALL", "LC_CTYPE", "LANG"];
+        let mut set = variables.into_iter().filter_map(|name| std::env::var(name).ok());
+        let locale = set.find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
+        // A console of Windows takes Unicode, whatever its code page.
+        match cfg!(windows) || locale.contains("utf-8") || locale.contains("utf8") {
+            true => Self::Unicode,
+            false => Self::Ascii,
+        }
+    }
+
+    /// Between a client and its target.
+    pub(super) fn arrow(self) -> &'static str {
+        match self {
+            Self::Unicode => "→",
+            Self::Ascii => "->",
+        }
+    }
+
+    /// Text from outside: without what a terminal would take for a command, and in signs that it shows.
+    pub(super) fn text(self, text: &str) -> String {
+        let text = Printable(text).to_string();
+        match self {
+            Self::Unicode => text,
+            Self::Ascii => text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect(),
+        }
+    }
+
+    /// A whole line in signs that the terminal shows, each as wide as what it replaces. As in curl's `-v`, `>` is
+    /// to the server and `<` from it.
+    pub(super) fn shown(self, line: &str) -> Cow<'_, str> {
+        if self == Self::Unicode {
+            return Cow::Borrowed(line);
+        }
+        let ascii = |c| match c {
+            '↑' => '>',
+            '↓' => '<',
+            '…' => '~',
+            'µ' => 'u',
+            c => c,
+        };
+        Cow::Owned(line.chars().map(ascii).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_commands_no_terminal_and_ascii_has_only_ascii() {
+        let hostile = "a\u{1b}[31m\u{202e}日本\n";
+        assert_eq!(Symbols::Unicode.text(hostile), "a\\u{1b}[31m\\u{202e}日本\\u{a}");
+        assert_eq!(Symbols::Ascii.text(hostile), "a\\u{1b}[31m\\u{202e}??\\u{a}");
+        assert_eq!(Symbols::Ascii.shown("↑1 B ↓2 B 3 µs…"), ">1 B <2 B 3 us~");
+    }
+}

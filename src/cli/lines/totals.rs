@@ -1,0 +1,153 @@
+//! What all connections of a run met, in bounded memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use conniver::record::{Outcome, Record};
+
+use super::connection::{longest_wait, lost};
+use super::symbols::Symbols;
+use crate::cli::units::{counted, short_bytes, short_time};
+use crate::cli::wrap::wrap_message;
+
+const BAD: Style = AnsiColor::Red.on_default();
+
+/// As many targets are told apart.
+const TARGETS: usize = 1000;
+
+/// Sums over all connections.
+#[derive(Debug)]
+pub(super) struct Totals {
+    began: Instant,
+    connections: u64,
+    /// By what went wrong.
+    failed: BTreeMap<&'static str, u64>,
+    sent: u64,
+    received: u64,
+    /// Requests, and their waits for an answer all together.
+    waits: (u64, Duration),
+    /// `None` while the system has told of none.
+    lost: Option<u64>,
+    /// The longest wait of each target.
+    targets: HashMap<String, Duration>,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            connections: 0,
+            failed: BTreeMap::new(),
+            sent: 0,
+            received: 0,
+            waits: (0, Duration::ZERO),
+            lost: None,
+            targets: HashMap::new(),
+        }
+    }
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, record: &Record) {
+        self.connections += 1;
+        if let Some(reason) = record.outcome.and_then(reason) {
+            *self.failed.entry(reason).or_default() += 1;
+        }
+        if let Some(leg) = &record.upstream {
+            self.sent = self.sent.saturating_add(leg.tx_bytes);
+            self.received = self.received.saturating_add(leg.rx_bytes);
+            if let Some(lost) = lost(record) {
+                self.lost = Some(self.lost.unwrap_or(0).saturating_add(lost));
+            }
+        }
+        if let Some(turns) = &record.turns
+            && let Some(wait) = turns.wait
+        {
+            let (count, total) = &mut self.waits;
+            *count = count.saturating_add(turns.count);
+            *total = total.saturating_add(wait.total);
+        }
+        if let (Some(target), Some(wait)) = (&record.target, longest_wait(record)) {
+            let has_room = self.targets.len() < TARGETS;
+            match self.targets.get_mut(target) {
+                Some(longest) => *longest = wait.max(*longest),
+                None if has_room => _ = self.targets.insert(target.clone(), wait),
+                None => {}
+            }
+        }
+    }
+
+    /// Connections without a record of their own.
+    pub(super) fn add_refused(&mut self, count: u64) {
+        self.connections += count;
+        *self.failed.entry("denied").or_default() += count;
+    }
+
+    /// Three lines with styles; one if there were no connections.
+    pub(super) fn shown(&self, width: Option<usize>, symbols: Symbols) -> String {
+        let ran = short_time(self.began.elapsed());
+        if self.connections == 0 {
+            return symbols.shown(&format!("no connections in {ran}")).into_owned();
+        }
+        let mut lines = [String::new(), String::new(), String::new()];
+        let connections = counted(self.connections, "connection");
+        lines[0] = format!("{connections} in {ran}, {}", self.outcomes());
+        let lost = match self.lost {
+            Some(count) => format!(", {} lost", counted(count, "segment")),
+            None => String::new(),
+        };
+        let (sent, received) = (short_bytes(self.sent), short_bytes(self.received));
+        lines[1] = format!("{sent} sent, {received} received{lost}");
+        lines[2] = self.waited(symbols);
+        let limit = width.unwrap_or(usize::MAX);
+        let lines = lines.map(|line| wrap_message(&line, limit));
+        symbols.shown(&lines.join("\n")).into_owned()
+    }
+
+    fn outcomes(&self) -> String {
+        let failed: u64 = self.failed.values().sum();
+        if failed == 0 {
+            return "all ok".to_owned();
+        }
+        let mut reasons: Vec<_> = self.failed.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons: Vec<_> =
+            reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        format!("{BAD}{failed} failed{BAD:#}: {}", reasons.join(", "))
+    }
+
+    fn waited(&self, symbols: Symbols) -> String {
+        let (count, total) = self.waits;
+        let average = total.checked_div(u32::try_from(count).unwrap_or(u32::MAX));
+        let average = average.map(|average| {
+            format!("{} on average in {}", short_time(average), counted(count, "request"))
+        });
+        let slowest = self.targets.iter().max_by_key(|(_, wait)| **wait);
+        let longest = slowest.map(|(target, wait)| {
+            format!("at most {} for {}", short_time(*wait), symbols.text(target))
+        });
+        let waited: Vec<_> = average.into_iter().chain(longest).collect();
+        match waited.is_empty() {
+            true => "no requests".to_owned(),
+            false => format!("waited {}", waited.join(", ")),
+        }
+    }
+}
+
+/// What went wrong, in a word or two.
+fn reason(outcome: Outcome) -> Option<&'static str> {
+    Some(match outcome {
+        Outcome::Ok => return None,
+        Outcome::Dns => "unresolved",
+        Outcome::Refused => "refused",
+        Outcome::Unreachable => "unreachable",
+        Outcome::Timeout => "timed out",
+        Outcome::Reset => "reset",
+        Outcome::Denied => "denied",
+        Outcome::Protocol => "malformed",
+        Outcome::Limit => "over a limit",
+        Outcome::Shutdown => "cut off",
+        _ => "other errors",
+    })
+}
