@@ -98,9 +98,8 @@ SELECT
     JSONExtract(phases, 'resolve', 'Nullable(UInt64)') AS resolve,
     JSONExtract(phases, 'connect', 'Nullable(UInt64)') AS connect,
     JSONExtract(phases, 'firstByte', 'Nullable(UInt64)') AS first_byte,
-    -- Payload, without what the proxy itself sent and received.
-    JSONExtract(upstream, 'txBytes', 'Nullable(UInt64)') - JSONExtractUInt(upstream, 'ownTxBytes') AS sent,
-    JSONExtract(upstream, 'rxBytes', 'Nullable(UInt64)') - JSONExtractUInt(upstream, 'ownRxBytes') AS received,
+    JSONExtract(upstream, 'txBytes', 'Nullable(UInt64)') AS sent,
+    JSONExtract(upstream, 'rxBytes', 'Nullable(UInt64)') AS received,
     JSONExtract(delivery, 'toUpstream', 'undelivered', 'Nullable(UInt64)') AS undelivered_to_upstream,
     JSONExtract(delivery, 'toClient', 'undelivered', 'Nullable(UInt64)') AS undelivered_to_client,
     JSONExtract(client, 'closedInfo', 'rtt', 'Nullable(UInt64)') AS client_rtt,

@@ -41,9 +41,8 @@ SELECT
     ms((phases->>'resolve')::BIGINT) AS resolve_ms,
     ms((phases->>'connect')::BIGINT) AS connect_ms,
     ms((phases->>'firstByte')::BIGINT) AS first_byte_ms,
-    -- Payload, without what the proxy itself sent and received.
-    (upstream->>'txBytes')::UBIGINT - coalesce((upstream->>'ownTxBytes')::UBIGINT, 0) AS sent,
-    (upstream->>'rxBytes')::UBIGINT - coalesce((upstream->>'ownRxBytes')::UBIGINT, 0) AS received,
+    (upstream->>'txBytes')::UBIGINT AS sent,
+    (upstream->>'rxBytes')::UBIGINT AS received,
     (delivery->>'$.toUpstream.undelivered')::UBIGINT AS undelivered_to_upstream,
     (delivery->>'$.toClient.undelivered')::UBIGINT AS undelivered_to_client,
     ms((client->>'$.closedInfo.rtt')::BIGINT) AS client_rtt_ms,
