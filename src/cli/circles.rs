@@ -1,10 +1,42 @@
-//! Options of `proxy` that contradict each other, so that no connection could ever succeed.
+//! Listeners that contradict each other, so that they cannot all listen, or no connection could ever
+//! succeed.
 
 use std::net::{IpAddr, SocketAddr};
 
 use conniver::access::{Access, TargetRule};
 use conniver::ingress::{Forward, Target};
 use conniver::proxy::{Family, Via};
+
+/// A sentence on two options that listen on one address: the error of the system would blame somebody
+/// else.
+pub(super) fn overlap(all: &[(&'static str, SocketAddr)]) -> Option<String> {
+    all.iter().enumerate().find_map(|(at, (option, address))| {
+        let mut later = all.get(at + 1..).unwrap_or_default().iter();
+        let (other, with, shared) = later
+            .find_map(|(other, with)| Some((*other, *with, shared_address(*address, *with)?)))?;
+        let sentence = match *address == with {
+            true if *option == other => format!("{option} {address} is given twice"),
+            true => format!("{option} and {other} both listen on {address}"),
+            false => format!("{option} {address} and {other} {with} both listen on {shared}"),
+        };
+        Some(format!("{sentence}; choose another port for one of them"))
+    })
+}
+
+/// The address on which both listen, if there is one. Port 0 is any free one.
+fn shared_address(one: SocketAddr, other: SocketAddr) -> Option<SocketAddr> {
+    if one.port() != other.port() || one.port() == 0 {
+        return None;
+    }
+    let [(one_ip, one), (other_ip, other)] =
+        [one, other].map(|address| (address.ip().to_canonical(), address));
+    // A socket on every IPv6 address takes IPv4 too.
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    if one_ip == other_ip || covers(one_ip, other_ip) {
+        return Some(other);
+    }
+    covers(other_ip, one_ip).then_some(one)
+}
 
 /// A sentence on a parent proxy that is this very proxy.
 pub(super) fn own_parent(via: &Via, listening: &[(&'static str, SocketAddr)]) -> Option<String> {

@@ -92,7 +92,7 @@ const PAGES: &[Page] = &[
     Page {
         command: "run",
         headings: &[
-            ("Interception", &["intercept"]),
+            ("Programs without proxy support", &["url_var", "forward", "intercept"]),
             ("Upstream connections", &["via", "ipv4", "ipv6"]),
             (
                 "Output",
@@ -110,12 +110,16 @@ const PAGES: &[Page] = &[
             ),
             ("Timeouts", &["connect_timeout", "drain", "linger"]),
         ],
-        short: &["intercept", "via", "output", "events", "detail", "drain", "verbose", "quiet"],
+        short: &["url_var", "forward", "intercept", "via", "output", "drain", "verbose", "quiet"],
         examples: &[
             ("Summarize the connections of a command", "conniver run -- curl https://example.com"),
             (
                 "Write the records of a test suite to a file",
                 "conniver run -o records.ndjson -- pytest",
+            ),
+            (
+                "Forward the database whose URL is in DATABASE_URL",
+                "conniver run --url-var DATABASE_URL -- ./server",
             ),
             (
                 "Intercept a program without proxy support, as root",

@@ -147,6 +147,7 @@ impl PairArgs {
         settings.family = self.family();
         settings.tunnel_via = self.via();
         settings.http_via.clone_from(&settings.tunnel_via);
+        settings.forward_via.clone_from(&settings.tunnel_via);
         settings.drain = self.drain;
         settings.linger = self.linger;
         settings.events = Events::NONE;

@@ -1,6 +1,6 @@
 //! `conniver proxy`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,22 +185,8 @@ impl ProxyArgs {
             .collect()
     }
 
-    /// Two options that listen on one address would be an error of the system that blames somebody
-    /// else.
     fn check_overlaps(&self) {
-        let all = self.listen_addresses();
-        for (at, (option, address)) in all.iter().enumerate() {
-            let later = all.get(at + 1..).unwrap_or_default();
-            let overlap = later
-                .iter()
-                .find_map(|(other, with)| Some((*other, *with, shared_address(*address, *with)?)));
-            let Some((other, with, shared)) = overlap else { continue };
-            let sentence = match *address == with {
-                true if *option == other => format!("{option} {address} is given twice"),
-                true => format!("{option} and {other} both listen on {address}"),
-                false => format!("{option} {address} and {other} {with} both listen on {shared}"),
-            };
-            let sentence = format!("{sentence}; choose another port for one of them");
+        if let Some(sentence) = circles::overlap(&self.listen_addresses()) {
             usage::wrong_usage(&["proxy"], &sentence);
         }
     }
@@ -321,21 +307,6 @@ impl ProxyArgs {
             _ => Output::Stdout,
         }
     }
-}
-
-/// The address on which both listen, if there is one. Port 0 is any free one.
-fn shared_address(one: SocketAddr, other: SocketAddr) -> Option<SocketAddr> {
-    if one.port() != other.port() || one.port() == 0 {
-        return None;
-    }
-    let [(one_ip, one), (other_ip, other)] =
-        [one, other].map(|address| (address.ip().to_canonical(), address));
-    // A socket on every IPv6 address takes IPv4 too.
-    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
-    if one_ip == other_ip || covers(one_ip, other_ip) {
-        return Some(other);
-    }
-    covers(other_ip, one_ip).then_some(one)
 }
 
 pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {

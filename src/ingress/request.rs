@@ -21,6 +21,8 @@ use crate::relay::{Edit, Next};
 pub(crate) struct RequestInfo {
     pub(crate) mode: Option<Mode>,
     pub(crate) target: Option<Target>,
+    /// The request names one of this proxy's own forwarding listeners; `target` is that one's.
+    pub(crate) is_own_forward: bool,
     /// The endpoints that the client announced by the PROXY protocol.
     pub(crate) announced: Option<Box<Endpoints>>,
     /// The exchange of a request in absolute form.

@@ -70,7 +70,14 @@ pub(super) async fn read_client_request(
             None => read_request(dialogue, access.users.as_ref(), request_info).await,
         }
     };
-    let request = reading.await;
+    let mut request = reading.await;
+    if let Ok(request) = &mut request
+        && let Some(target) = shared.own_forward(&request.target)
+    {
+        request.target = target.clone();
+        request_info.target = Some(target.clone());
+        request_info.is_own_forward = true;
+    }
     conn_log.request_ended();
     if let Err(refusal) = &request
         && refusal.is_wrong_password()

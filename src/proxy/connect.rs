@@ -173,10 +173,16 @@ async fn dial_upstream<'s>(
     mut client_gone: Pin<&mut impl Future<Output = Failure>>,
 ) -> Result<UpstreamConnection<'s>, DialError> {
     // The PROXY protocol header is for the target, so the request needs a tunnel.
-    let Settings { http_via, tunnel_via, send_proxy, .. } = &shared.settings;
-    let is_http = conn_log.request_info.exchange.is_some();
-    let via = if is_http { http_via } else { tunnel_via };
-    let in_http = is_http && send_proxy.is_none();
+    let Settings { http_via, tunnel_via, forward_via, send_proxy, .. } = &shared.settings;
+    let RequestInfo { mode, exchange, is_own_forward, .. } = &conn_log.request_info;
+    let is_http = exchange.is_some();
+    let via = match mode {
+        Some(Mode::Forward) => forward_via,
+        _ if is_http => http_via,
+        _ => tunnel_via,
+    };
+    // A request that names our own listener means nothing to a parent.
+    let in_http = is_http && send_proxy.is_none() && !is_own_forward;
     let log = &mut conn_log.dial_log;
     let dialling =
         shared.dialler.dial(target, via.as_ref(), in_http, limits, log, client_gone.as_mut());

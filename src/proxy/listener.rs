@@ -199,6 +199,14 @@ impl Listener {
         self.address
     }
 
+    /// Where a forwarding listener listens, and its target. `None` of others.
+    pub(super) fn forwards_to(&self) -> Option<(SocketAddr, Target)> {
+        match &self.entry.kind {
+            ListenerKind::Forward(target) => Some((self.address, target.clone())),
+            ListenerKind::Proxy | ListenerKind::Redirect | ListenerKind::Tproxy => None,
+        }
+    }
+
     /// Sets the options that accepted connections inherit.
     pub(super) fn set_options(&self, options: &SocketOptions) {
         let listening = SockRef::from(&self.socket);

@@ -84,6 +84,7 @@ impl Proxy {
     pub fn new(settings: Settings, recorder: Recorder, listeners: Vec<Listener>) -> Self {
         let stop = CancellationToken::new();
         let listening = listeners.iter().map(Listener::local_addr).collect();
+        let forwards = listeners.iter().filter_map(Listener::forwards_to).collect();
         let sockets = Outgoing { options: settings.sockets, mark: settings.mark };
         let dialler = Dialler::new(settings.family, sockets);
         for listener in &listeners {
@@ -104,6 +105,7 @@ impl Proxy {
             seq: AtomicU64::new(0),
             counters,
             listening,
+            forwards,
             hooks: Hooks::default(),
             stall_detector: Arc::default(),
             admission: Admission::new(connections, per_client),

@@ -31,8 +31,13 @@ pub struct Settings {
     pub family: Family,
     /// Parent proxy for requests in absolute form, that is, for `http` URLs. Default: none.
     pub http_via: Option<Via>,
-    /// Parent proxy for all other connections. Default: none.
+    /// Parent proxy for other connections whose target the client names. Default: none.
     pub tunnel_via: Option<Via>,
+    /// Parent proxy for connections to forwarding listeners. Default: none.
+    pub forward_via: Option<Via>,
+    /// Whether a request for the address of one of this proxy's own forwarding listeners is one for that
+    /// listener's target, instead of a loop: of a program that was led to both. Default: no.
+    pub follow_own_forwards: bool,
     /// Mark of all sockets to upstreams. Default: none.
     pub mark: Option<Mark>,
     /// Socket options of both legs.
@@ -89,6 +94,8 @@ impl Default for Settings {
             family: Family::Any,
             http_via: None,
             tunnel_via: None,
+            forward_via: None,
+            follow_own_forwards: false,
             mark: None,
             sockets: SocketOptions::default(),
             limits: Limits::default(),

@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) seq: AtomicU64,
     pub(super) counters: Counters,
     pub(super) listening: Vec<SocketAddr>,
+    /// The forwarding listeners and their targets.
+    pub(super) forwards: Vec<(SocketAddr, Target)>,
     pub(super) hooks: Hooks,
     pub(super) stall_detector: Arc<StallDetector>,
     pub(super) admission: Admission,
@@ -84,6 +86,20 @@ impl Shared {
     /// Checks that an address does not lead back to a listener of this proxy.
     pub(super) fn check_loop(&self, address: SocketAddr) -> Result<(), Fault> {
         loops::check_loop(&self.listening, address)
+    }
+
+    /// The target of the forwarding listener that `target` is the address of, if requests for those are
+    /// [followed](Settings::follow_own_forwards).
+    pub(super) fn own_forward(&self, target: &Target) -> Option<&Target> {
+        let forwards = self.settings.follow_own_forwards.then_some(&self.forwards)?;
+        let is_there = |listener: &SocketAddr| match target.literal() {
+            Some(address) => canonical(address) == *listener,
+            None => {
+                let is_here = target.is_localhost() && listener.ip().is_loopback();
+                is_here && target.port() == listener.port()
+            }
+        };
+        forwards.iter().find_map(|(listener, target)| is_there(listener).then_some(target))
     }
 
     /// Writes `refused` lines, forever.

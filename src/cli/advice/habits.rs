@@ -203,6 +203,8 @@ pub(super) const CONFLICTS: &[([&str; 2], &str)] = &[
     (["--remote-name", "--output"], "-o sets the file name, -O takes it from the server"),
     (["--head", "--request"], "-I sends a HEAD request; omit it, or -X"),
     (["--head", "--data"], "-I sends a HEAD request, which has no body"),
+    (["--intercept", "--url-var"], "--intercept diverts every connection; omit --url-var"),
+    (["--intercept", "-L"], "--intercept diverts every connection; omit -L"),
     (["--ipv4", "--ipv6"], "omit both to try IPv4 and IPv6"),
     (["--not-user", "--on"], "forwarded connections have no local user"),
 ];

@@ -8,6 +8,7 @@ mod orphans;
 mod program;
 mod refused;
 mod summary;
+mod url_var;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
-use conniver::ingress::ListenAddr;
+use conniver::ingress::{Forward, ListenAddr};
 use conniver::output::{self, Output, Recorder};
 use conniver::proxy::{Events, Listener, Proxy, Settings, Shutdown};
 use tokio::process::Command;
@@ -25,10 +26,11 @@ use super::exit::{self, Failure};
 use super::pair::PairArgs;
 use super::parent;
 use super::signals::Stopper;
-use super::{Verbosity, diagnostics, terminal};
+use super::{Verbosity, circles, diagnostics, terminal, usage};
 use intercept::Interception;
 use program::{Program, Signals};
 use summary::Summary;
+use url_var::UrlVar;
 
 /// The exit status when it is conniver that failed, as env(1) and timeout(1) have it.
 const OWN_FAILURE: u8 = 125;
@@ -45,9 +47,19 @@ pub(crate) struct RunArgs {
     #[arg(required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 
+    /// Forward the server of the URL in COMMAND's environment variable NAME: a listener is made for
+    /// its host and port, and COMMAND gets the URL with the listener's address; repeatable
+    #[arg(long, value_name = "NAME")]
+    url_var: Vec<String>,
+
+    /// Listen on PORT and forward connections to HOST:HOSTPORT, as ssh -L does; repeatable. BIND is
+    /// 127.0.0.1 by default, IPv6 addresses go in brackets
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
+    forward: Vec<Forward>,
+
     /// Intercept every TCP connection of COMMAND and its descendants, even if they do not support
     /// proxies. Linux, needs root
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["url_var", "forward"])]
     intercept: bool,
 
     /// File to append records to; standard output belongs to COMMAND
@@ -68,7 +80,36 @@ fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
     }
 }
 
+impl RunArgs {
+    /// Listeners that COMMAND, and no other machine, can connect to. Wrong usage ends the program.
+    fn check_forwards(&self) {
+        let all: Vec<_> = self.forward.iter().map(|forward| ("-L", forward.listen)).collect();
+        let problem = |forward: &Forward| {
+            let Forward { listen, target } = forward;
+            if listen.port() == 0 {
+                return Some(format!(
+                    "-L {listen}:{target}: COMMAND cannot know which port is free; choose one, or \
+                     use --url-var"
+                ));
+            }
+            if !listen.ip().to_canonical().is_loopback() {
+                return Some(format!(
+                    "-L {listen}:{target} can be reached from other machines; listen on 127.0.0.1, \
+                     or use conniver proxy"
+                ));
+            }
+            circles::own_target(forward, &all)
+        };
+        let problem = self.forward.iter().find_map(problem).or_else(|| circles::overlap(&all));
+        if let Some(sentence) = problem {
+            usage::wrong_usage(&["run"], &sentence);
+        }
+    }
+}
+
 pub(crate) fn run(args: &RunArgs) -> ExitCode {
+    args.check_forwards();
+    url_var::check_names(&args.url_var);
     diagnostics::start(&args.verbosity);
     let settings = args.pair.settings();
     let result = exit::runtime().and_then(|runtime| {
@@ -99,10 +140,23 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     if settings.tunnel_via.is_none() {
         (settings.http_via, settings.tunnel_via) = parent::of_environment()?;
     }
-    let listen = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
-    let listener = Listener::proxy(listen).map_err(Failure::new)?;
+    settings.follow_own_forwards = true;
+    let url_vars: Vec<_> =
+        args.url_var.iter().map(|name| UrlVar::of_environment(name)).collect::<Result<_, _>>()?;
+    let free_port = ListenAddr((Ipv4Addr::LOCALHOST, 0).into());
+    let listener = Listener::proxy(free_port).map_err(Failure::new)?;
     environment::point_at(&mut command, listener.local_addr());
-    run_around(command, None, signals, args, settings, vec![listener]).await
+    let mut listeners = vec![listener];
+    for forward in &args.forward {
+        listeners.push(Listener::forward(forward).map_err(Failure::new)?);
+    }
+    for url_var in &url_vars {
+        let listener = Listener::forward_on(free_port, url_var.target().clone());
+        let listener = listener.map_err(Failure::new)?;
+        url_var.point_at(&mut command, listener.local_addr());
+        listeners.push(listener);
+    }
+    run_around(command, None, signals, args, settings, listeners).await
 }
 
 /// Runs the program to its end, and the proxy to the end of its last pair: the program's status.

@@ -1,0 +1,335 @@
+//! `--url-var`: a variable of COMMAND that holds the URL of a server, which a forwarding listener takes the
+//! place of.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use conniver::ingress::Target;
+use tokio::process::Command;
+
+use super::environment;
+use crate::cli::exit::Failure;
+use crate::cli::usage;
+use crate::cli::wrap::unbroken;
+
+/// Default ports of URL schemes, as the programs that take such URLs have them.
+const PORTS: &[(&[&str], u16)] = &[
+    (&["http", "ws"], 80),
+    (&["https", "wss"], 443),
+    (&["postgres", "postgresql"], 5432),
+    (&["mysql", "mariadb"], 3306),
+    (&["redis", "rediss", "valkey", "valkeys"], 6379),
+    (&["amqp"], 5672),
+    (&["amqps"], 5671),
+    (&["mongodb"], 27017),
+    (&["mqtt"], 1883),
+    (&["mqtts"], 8883),
+    (&["nats"], 4222),
+    (&["ldap"], 389),
+    (&["ldaps"], 636),
+    (&["sqlserver", "mssql"], 1433),
+    (&["memcached"], 11211),
+    (&["bolt"], 7687),
+];
+
+/// Schemes whose programs look in the URL's query for a server as well, and prefer it.
+const WITH_SERVERS_IN_QUERIES: [&str; 4] = ["postgres", "postgresql", "mysql", "mariadb"];
+
+/// Parameters of such queries.
+const SERVERS_IN_QUERIES: [&str; 6] =
+    ["host", "hostaddr", "port", "service", "socket", "unix_socket"];
+
+/// A variable and the URL in it. Without `Debug`: the URL may have a password.
+pub(super) struct UrlVar {
+    name: String,
+    url: String,
+    server: Server,
+}
+
+/// The server of a URL, and where the URL has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Server {
+    target: Target,
+    /// Host and port, in bytes.
+    at: Range<usize>,
+}
+
+/// Ends the program for what is no list of variables to forward. Exit status 2.
+pub(super) fn check_names(names: &[String]) {
+    for (at, name) in names.iter().enumerate() {
+        // What was given may be the URL itself, password and all.
+        if name.is_empty() || name.contains(['=', ':', '/', '@', '$']) {
+            usage::invalid_value(
+                "--url-var <NAME>",
+                "expected the name of an environment variable that holds a URL, such as \
+                 DATABASE_URL",
+            );
+        }
+        if environment::is_proxy_variable(name) {
+            let sentence = format!(
+                "--url-var {name}: COMMAND gets the proxy's own address in this variable; its \
+                 value is already used as the parent proxy"
+            );
+            usage::wrong_usage(&["run"], &sentence);
+        }
+        if names.iter().take(at).any(|other| other == name) {
+            usage::wrong_usage(&["run"], &format!("--url-var {name} is given twice"));
+        }
+    }
+}
+
+impl UrlVar {
+    /// The variable of this name.
+    ///
+    /// # Errors
+    ///
+    /// It is not set, or has no URL of one server that can be forwarded. The sentence does not
+    /// have its value.
+    pub(super) fn of_environment(name: &str) -> Result<Self, Failure> {
+        let problem = match std::env::var_os(name).map(std::ffi::OsString::into_string) {
+            None => format!(
+                "it is not set; set it in conniver's environment: {}",
+                unbroken(&format!("{name}=URL conniver run --url-var {name} -- COMMAND"))
+            ),
+            Some(Err(_)) => "its value is not UTF-8".to_owned(),
+            Some(Ok(url)) => match Server::of_url(&url) {
+                Ok(server) => return Ok(Self { name: name.to_owned(), url, server }),
+                Err(problem) => problem,
+            },
+        };
+        Err(Failure::new(format!("cannot forward the URL in {name} (--url-var): {problem}")))
+    }
+
+    /// Where its connections go.
+    pub(super) fn target(&self) -> &Target {
+        &self.server.target
+    }
+
+    /// Gives the program the URL with this listener in it. Every other byte stays as it is.
+    pub(super) fn point_at(&self, command: &mut Command, listener: SocketAddr) {
+        command.env(&self.name, self.server.replaced(&self.url, listener));
+    }
+}
+
+impl Server {
+    /// The server of a URL, or what is wrong with the URL, and what to do.
+    fn of_url(url: &str) -> Result<Self, String> {
+        let no_url = || {
+            "its value is not a URL (SCHEME://HOST:PORT/...); to forward a port: -L \
+             PORT:HOST:HOSTPORT"
+                .to_owned()
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(no_url)?;
+        let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.:".contains(c);
+        if scheme.is_empty() || !scheme.chars().all(is_of_scheme) {
+            return Err(no_url());
+        }
+        let scheme = scheme.to_ascii_lowercase();
+        // Java has one scheme around another.
+        let scheme = scheme.strip_prefix("jdbc:").unwrap_or(&scheme);
+        // SQLAlchemy and others name a driver behind it.
+        let (base, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
+        check_scheme(base, driver)?;
+
+        // RFC 3986 section 3.2: userinfo has no '@', but many passwords have.
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let server = authority.rsplit('@').next().unwrap_or_default();
+        let end = url.len() - rest.len() + authority.len();
+        let at = end - server.len()..end;
+        check_server(server)?;
+        check_query(base, rest)?;
+        let (host, port) = split_port(server);
+        let port = match port {
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|&port| port != 0 && server.ends_with(|c: char| c.is_ascii_digit()))
+                .ok_or(
+                    "its port is not a number from 1 to 65535; '/', '?', '#' and '@' in a \
+                     password must be percent-encoded",
+                )?,
+            None => default_port(base).ok_or_else(|| {
+                format!("the default port of {base} URLs is not known; put the port into the URL")
+            })?,
+        };
+        let target = Target::new(host, port)
+            .map_err(|_| "its host is neither a name nor an address".to_owned())?;
+        Ok(Self { target, at })
+    }
+
+    /// The URL with this address in place of the server.
+    fn replaced(&self, url: &str, address: SocketAddr) -> String {
+        let before = url.get(..self.at.start).unwrap_or_default();
+        let after = url.get(self.at.end..).unwrap_or_default();
+        format!("{before}{address}{after}")
+    }
+}
+
+fn check_scheme(base: &str, driver: &str) -> Result<(), String> {
+    if driver == "srv" {
+        return Err(format!(
+            "{base}+srv finds its servers in DNS, so there is none in the URL to forward; use \
+             --intercept, or a URL with one server"
+        ));
+    }
+    if driver == "sentinel" || driver == "cluster" {
+        return Err(format!(
+            "with {base}+{driver} the server tells its clients which others to connect to, and \
+             they would bypass the forwarding; use --intercept"
+        ));
+    }
+    if base == "unix" || driver == "unix" || driver == "socket" {
+        return Err(unix_socket());
+    }
+    Ok(())
+}
+
+/// Whether host and port name one server that TCP reaches.
+fn check_server(server: &str) -> Result<(), String> {
+    if server.is_empty() || server.starts_with(':') {
+        return Err("its URL names no host; only TCP connections can be forwarded, not UNIX \
+                    sockets"
+            .to_owned());
+    }
+    if server.contains(',') {
+        return Err("its URL names several hosts, and one of them only can be forwarded; use \
+                    --intercept, or a URL with one host"
+            .to_owned());
+    }
+    if server.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("%2f")) {
+        return Err(unix_socket());
+    }
+    Ok(())
+}
+
+/// Whether the URL's query names another server, to which the program would connect instead.
+fn check_query(base: &str, rest: &str) -> Result<(), String> {
+    let query = rest.split('#').next().and_then(|rest| rest.split_once('?'));
+    let Some((_, query)) = query.filter(|_| WITH_SERVERS_IN_QUERIES.contains(&base)) else {
+        return Ok(());
+    };
+    let names = query.split('&').filter_map(|pair| pair.split('=').next());
+    match names.into_iter().find(|name| SERVERS_IN_QUERIES.contains(name)) {
+        Some(name) => Err(format!(
+            "its query has '{name}', which overrides the server in front of it; put host and port \
+             into scheme://HOST:PORT/"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn unix_socket() -> String {
+    "its URL names a UNIX socket; only TCP connections can be forwarded".to_owned()
+}
+
+/// The host, and the port behind it if there is one. The colons in brackets are the host's.
+fn split_port(server: &str) -> (&str, Option<&str>) {
+    let after = server.rfind(']').map_or(0, |bracket| bracket + 1);
+    match server.get(after..).and_then(|rest| rest.rfind(':')) {
+        Some(colon) => {
+            let (host, port) = server.split_at(after + colon);
+            // RFC 3986 section 3.2.3: an empty port is the default one.
+            (host, port.strip_prefix(':').filter(|port| !port.is_empty()))
+        }
+        None => (server, None),
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    PORTS.iter().find(|(schemes, _)| schemes.contains(&scheme)).map(|(_, port)| *port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LISTENER: &str = "127.0.0.1:40001";
+
+    fn forwarded(url: &str) -> Result<(String, String), String> {
+        let server = Server::of_url(url)?;
+        let replaced = server.replaced(url, LISTENER.parse().unwrap());
+        Ok((server.target.to_string(), replaced))
+    }
+
+    #[test]
+    fn host_and_port_are_replaced_and_all_else_stays() {
+        for (url, target, replaced) in [
+            ("postgres://db", "db:5432", "postgres://127.0.0.1:40001"),
+            ("postgresql://me@db:5433/x", "db:5433", "postgresql://me@127.0.0.1:40001/x"),
+            (
+                "postgresql+psycopg2://me:p%40ss%2F@db.example/x?sslmode=require&a=b",
+                "db.example:5432",
+                "postgresql+psycopg2://me:p%40ss%2F@127.0.0.1:40001/x?sslmode=require&a=b",
+            ),
+            ("redis://:p@ss@[2001:db8::1]/0", "[2001:db8::1]:6379", "redis://:p@ss@127.0.0.1:40001/0"),
+            ("rediss://cache:6380", "cache:6380", "rediss://127.0.0.1:40001"),
+            ("amqps://a:b@mq/%2fvhost", "mq:5671", "amqps://a:b@127.0.0.1:40001/%2fvhost"),
+            ("mysql://db:/x", "db:3306", "mysql://127.0.0.1:40001/x"),
+            ("mongodb://db/x?host=y", "db:27017", "mongodb://127.0.0.1:40001/x?host=y"),
+            ("HTTPS://Api.Example?q=//a:1@b#f", "Api.Example:443", "HTTPS://127.0.0.1:40001?q=//a:1@b#f"),
+            ("http://api#f", "api:80", "http://127.0.0.1:40001#f"),
+            ("jdbc:postgresql://db:1/x?user=me", "db:1", "jdbc:postgresql://127.0.0.1:40001/x?user=me"),
+            ("tcp://10.0.0.1:99", "10.0.0.1:99", "tcp://127.0.0.1:40001"),
+            ("mqtt://b", "b:1883", "mqtt://127.0.0.1:40001"),
+            ("nats://b", "b:4222", "nats://127.0.0.1:40001"),
+        ] {
+            assert_eq!(forwarded(url), Ok((target.to_owned(), replaced.to_owned())), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_forwarded_is_said_without_its_password() {
+        for (url, said) in [
+            ("", "is not a URL"),
+            ("s3cret", "is not a URL"),
+            ("db:5432", "-L PORT:HOST:HOSTPORT"),
+            ("://db", "is not a URL"),
+            ("host=db password=s3cret url=a://b", "is not a URL"),
+            ("postgres:///x", "names no host"),
+            ("postgres://me:s3cret@/x", "names no host"),
+            ("postgres://me:s3cret@:5432/x", "names no host"),
+            ("sqlite:///s3cret.db", "names no host"),
+            ("postgres://%2Fvar%2Frun/x", "UNIX socket"),
+            ("redis+unix://h/s3cret", "UNIX socket"),
+            ("unix://s3cret", "UNIX socket"),
+            ("postgres://me:s3cret@a:1,b:2/x", "several hosts"),
+            ("mongodb+srv://me:s3cret@cluster.example/x", "in DNS"),
+            ("redis+sentinel://:s3cret@a:26379/x", "bypass"),
+            ("foo://me:s3cret@db/x", "default port of foo URLs is not known"),
+            ("postgres://me:s3cret@db:x/x", "port is not a number"),
+            ("postgres://me:s3cret@db:0/x", "port is not a number"),
+            ("postgres://me:s3cret@db:+1/x", "port is not a number"),
+            ("postgres://me:s3cret/x@db/x", "percent-encoded"),
+            ("postgres://db/x?host=s3cret", "its query has 'host'"),
+            ("mysql://db/x?a=b&unix_socket=/s3cret", "its query has 'unix_socket'"),
+            ("redis://s3 cret", "neither a name nor an address"),
+            ("redis://[s3cret]", "neither a name nor an address"),
+        ] {
+            let problem = forwarded(url).expect_err(url);
+            assert!(problem.contains(said), "{url}: {problem}");
+            assert!(!problem.contains("s3cret") && !problem.contains("s3 cret"), "{problem}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_forwarded_or_refused(url in "[a-z+:]{0,8}(://)?\\PC{0,40}") {
+            let _ = forwarded(&url);
+        }
+
+        /// Whatever stands around it: what is before the host and what is behind the port is as it was.
+        #[test]
+        fn all_other_bytes_are_kept(
+            user in "([^/?#]{0,12}@)?",
+            host in "[a-z]{1,8}(\\.[a-z]{1,8})?",
+            port in proptest::option::of(1_u16..),
+            rest in "([/#?]\\PC{0,20})?",
+        ) {
+            let server = port.map_or(host.clone(), |port| format!("{host}:{port}"));
+            let url = format!("redis://{user}{server}{rest}");
+            let target = format!("{host}:{}", port.unwrap_or(6379));
+            prop_assert_eq!(forwarded(&url), Ok((target, format!("redis://{user}{LISTENER}{rest}"))));
+        }
+    }
+}
