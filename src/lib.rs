@@ -91,6 +91,8 @@ mod descriptors;
 #[cfg(feature = "proxy")]
 mod dial;
 #[cfg(feature = "proxy")]
+pub mod expect;
+#[cfg(feature = "proxy")]
 mod foreign;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 #[doc(hidden)]

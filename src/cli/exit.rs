@@ -66,6 +66,11 @@ pub(crate) fn say(lines: &str) {
     let _ = io::stderr().write_all(lines.as_bytes());
 }
 
+/// Like [`say`], with styles, which are printed on terminals alone. Its parts must be printable.
+pub(crate) fn say_styled(lines: &str) {
+    let _ = anstream::stderr().write_all(format!("{lines}\n").as_bytes());
+}
+
 /// The runtime of a command.
 ///
 /// The proxy shares the machine with its clients, and often with the upstream; and what it does is

@@ -93,11 +93,13 @@ const PAGES: &[Page] = &[
         command: "run",
         headings: &[
             ("Programs without proxy support", &["url_var", "forward", "intercept"]),
+            ("Expectations", &["expect", "expect_status"]),
             ("Upstream connections", &["via", "ipv4", "ipv6"]),
             (
                 "Output",
                 &[
                     "output",
+                    "fresh",
                     "events",
                     "sample_interval",
                     "turn_min",
@@ -110,12 +112,26 @@ const PAGES: &[Page] = &[
             ),
             ("Timeouts", &["connect_timeout", "drain", "linger"]),
         ],
-        short: &["url_var", "forward", "intercept", "via", "output", "drain", "verbose", "quiet"],
+        short: &[
+            "url_var",
+            "forward",
+            "intercept",
+            "expect",
+            "via",
+            "output",
+            "drain",
+            "verbose",
+            "quiet",
+        ],
         examples: &[
             ("Summarize the connections of a command", "conniver run -- curl https://example.com"),
             (
                 "Write the records of a test suite to a file",
                 "conniver run -o records.ndjson -- pytest",
+            ),
+            (
+                "Fail if the tests lost segments or waited long for an answer",
+                "conniver run --expect lost=0 --expect turns.wait.max<=300ms -- pytest",
             ),
             (
                 "Forward the database whose URL is in DATABASE_URL",

@@ -70,9 +70,24 @@ const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         command: "run",
-        options: &["events", "sample_interval", "turn_min", "detail", "raw", "label", "host"],
+        options: &[
+            "fresh",
+            "events",
+            "sample_interval",
+            "turn_min",
+            "detail",
+            "raw",
+            "label",
+            "host",
+        ],
         is_met: |run| is_given(run, "output"),
         what: "an output file: add -o FILE",
+    },
+    Requirement {
+        command: "run",
+        options: &["expect_status"],
+        is_met: |run| is_given(run, "expect"),
+        what: "--expect, such as --expect lost=0",
     },
     Requirement {
         command: "run",

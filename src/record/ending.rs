@@ -79,6 +79,15 @@ pub struct Ending {
     pub error_code: Option<String>,
 }
 
+impl Ending {
+    /// The side that reset the connection. `None` where none did, and where it had ended its stream before.
+    pub fn reset_by(&self) -> Option<By> {
+        let first = (Some(self.first_by), Some(self.first_how));
+        let ends = [first, (self.second_by, self.second_how)];
+        ends.into_iter().find(|(_, how)| *how == Some(How::Reset))?.0
+    }
+}
+
 /// The phase of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

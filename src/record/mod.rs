@@ -203,6 +203,19 @@ impl Record {
     pub fn is_answered(&self) -> bool {
         self.upstream.as_ref().is_some_and(|leg| leg.rx_bytes > leg.own_rx_bytes)
     }
+
+    /// The outcome, with the side that reset the connection or the error's code: `ok`, `reset by upstream`,
+    /// `refused (ECONNREFUSED)`. Empty while the pair is open.
+    pub fn ended_in_words(&self) -> String {
+        let Some(outcome) = self.outcome else { return String::new() };
+        let reset_by = self.ending.as_ref().and_then(Ending::reset_by);
+        let code = self.ending.as_ref().and_then(|ending| ending.error_code.as_ref());
+        match (outcome, reset_by, code) {
+            (Outcome::Reset, Some(by), _) => format!("{outcome} by {by}"),
+            (Outcome::Ok, ..) | (_, _, None) => outcome.to_string(),
+            (_, _, Some(code)) => format!("{outcome} ({code})"),
+        }
+    }
 }
 
 /// The first line of a run.

@@ -58,6 +58,8 @@ mod refused;
 mod resets;
 mod resolving;
 mod run;
+mod run_expect;
+mod run_forwards;
 mod run_users;
 mod samples;
 mod secrets;

@@ -1,6 +1,7 @@
 //! `conniver run`: a program with the proxy around it.
 
 mod environment;
+mod findings;
 #[cfg_attr(not(target_os = "linux"), path = "no_intercept.rs")]
 mod intercept;
 #[cfg_attr(not(target_os = "linux"), path = "no_orphans.rs")]
@@ -12,11 +13,13 @@ mod url_var;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use conniver::expect::Expectation;
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::output::{self, Output, Recorder};
 use conniver::proxy::{Events, Listener, Proxy, Settings, Shutdown};
@@ -26,10 +29,10 @@ use super::exit::{self, Failure};
 use super::pair::PairArgs;
 use super::parent;
 use super::signals::Stopper;
-use super::{Verbosity, circles, diagnostics, terminal, usage};
+use super::{Verbosity, circles, diagnostics, usage, values};
+use findings::Findings;
 use intercept::Interception;
 use program::{Program, Signals};
-use summary::Summary;
 use url_var::UrlVar;
 
 /// The exit status when it is conniver that failed, as env(1) and timeout(1) have it.
@@ -39,8 +42,8 @@ const OWN_FAILURE: u8 = 125;
 #[command(override_usage = "conniver run [OPTIONS] -- COMMAND [ARG]...")]
 #[command(
     after_help = "Exit status: COMMAND's own; 128 + N if signal N ended it, 126 if it could not \
-                  be run, 127 if it was not found, 125 if conniver itself failed, 2 for wrong \
-                  usage."
+                  be run, 127 if it was not found, 125 if conniver itself failed, 3 \
+                  (--expect-status) if it succeeded but an --expect is not met, 2 for wrong usage."
 )]
 pub(crate) struct RunArgs {
     /// Program to run, and its arguments
@@ -65,6 +68,20 @@ pub(crate) struct RunArgs {
     /// File to append records to; standard output belongs to COMMAND
     #[arg(short, long, value_name = "FILE", value_parser = parse_output)]
     output: Option<PathBuf>,
+
+    /// Truncate FILE at the start
+    #[arg(long)]
+    fresh: bool,
+
+    /// Fail if the connections of COMMAND do not meet this: a metric, an operator and a value, such
+    /// as lost=0 or 'turns.wait.max<=300ms', optionally after HOST:PORT for the connections to one
+    /// target; repeatable
+    #[arg(long, value_name = "EXPR")]
+    expect: Vec<Expectation>,
+
+    /// Exit status when COMMAND succeeds but an --expect is not met
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = values::number(1..=255_u8, 3))]
+    expect_status: u8,
 
     #[command(flatten)]
     pair: PairArgs,
@@ -159,6 +176,18 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
     run_around(command, None, signals, args, settings, listeners).await
 }
 
+/// Empties the file of an earlier run. Other programs' files, such as pipes, have nothing to keep.
+fn truncate(file: &Path) -> Result<(), Failure> {
+    let is_file = std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
+    let truncated = match is_file {
+        true => std::fs::OpenOptions::new().write(true).truncate(true).open(file).map(drop),
+        false => Ok(()),
+    };
+    truncated.map_err(|error| {
+        Failure::new(format!("cannot truncate '{}' (--fresh): {error}", file.display()))
+    })
+}
+
 /// Runs the program to its end, and the proxy to the end of its last pair: the program's status.
 /// `helper` is another process that was started.
 async fn run_around(
@@ -171,6 +200,9 @@ async fn run_around(
 ) -> Result<ExitCode, Failure> {
     let (recorder, writer) = match &args.output {
         Some(file) => {
+            if args.fresh {
+                truncate(file)?;
+            }
             let started = Recorder::start(Output::file(file.clone()), output::QUEUE, || {});
             let (recorder, writer) = started.map_err(Failure::new)?;
             (recorder, Some(writer))
@@ -189,8 +221,8 @@ async fn run_around(
         Err(status) => return Ok(status),
     };
 
-    let summary = Arc::new(Mutex::new(Summary::default()));
-    let (in_pairs, has_via) = (Arc::clone(&summary), args.pair.via().is_some());
+    let findings = Arc::new(Mutex::new(Findings::new(args.expect.clone())));
+    let (in_pairs, has_via) = (Arc::clone(&findings), args.pair.via().is_some());
     let proxy = Proxy::new(settings, recorder.clone(), listeners).on_close(move |record| {
         in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record, has_via);
     });
@@ -199,8 +231,10 @@ async fn run_around(
     let orphans = orphans::reap(&own);
     let (stopper, requests) = Stopper::new();
     let mut status = None;
+    let ended = OnceLock::new();
     let watching = async {
         status = Some(program.wait(&mut signals).await);
+        ended.get_or_init(Instant::now);
         stopper.request();
         // Now signals are for the proxy.
         loop {
@@ -210,35 +244,31 @@ async fn run_around(
     };
     let serving = async {
         proxy.run(Shutdown::graceful(requests.reach(1)).or_forced(requests.reach(2))).await;
-        match writer {
+        let drained = ended.get().map_or(Duration::ZERO, Instant::elapsed);
+        let written = match writer {
             Some(writer) => exit::finish(writer, &recorder, &requests).await,
             None => Ok(()),
-        }
+        };
+        (written, drained)
     };
-    let written = tokio::select! {
-        written = serving => written,
-        () = watching => Ok(()),
+    let (written, drained) = tokio::select! {
+        end = serving => end,
+        () = watching => (Ok(()), Duration::ZERO),
         never = orphans => match never {},
     };
 
+    let findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
     if !args.verbosity.quiet {
-        let summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
-        let width = terminal::width(std::io::stderr()).unwrap_or(terminal::USUAL_WIDTH);
-        exit::say(&summary.shown(width));
-        if let Some(sentence) = summary.parent_failed() {
-            Failure::new(sentence).say();
-        }
-        if summary.is_empty() && !args.intercept {
-            exit::say(
-                "conniver: programs that ignore http_proxy and https_proxy bypass the proxy; see \
-                 --intercept",
-            );
-        }
+        findings.say_summary(drained, args.intercept);
     }
+    let is_as_expected = findings.meet_expectations();
     let status = status.transpose();
     let status =
         status.map_err(|error| Failure::new(format!("cannot wait for COMMAND: {error}")))?;
     match (written, status) {
+        (Ok(()), Some(status)) if status == ExitCode::SUCCESS && !is_as_expected => {
+            Ok(ExitCode::from(args.expect_status))
+        }
         (Ok(()), Some(status)) => Ok(status),
         // That records are missing must not hide why COMMAND failed.
         (Err(failure), Some(status)) if status != ExitCode::SUCCESS => {

@@ -140,14 +140,10 @@ impl Server {
         check_query(base, rest)?;
         let (host, port) = split_port(server);
         let port = match port {
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|&port| port != 0 && server.ends_with(|c: char| c.is_ascii_digit()))
-                .ok_or(
-                    "its port is not a number from 1 to 65535; '/', '?', '#' and '@' in a \
-                     password must be percent-encoded",
-                )?,
+            Some(port) => parse_port(port).ok_or(
+                "its port is not a number from 1 to 65535; '/', '?', '#' and '@' in a password \
+                 must be percent-encoded",
+            )?,
             None => default_port(base).ok_or_else(|| {
                 format!("the default port of {base} URLs is not known; put the port into the URL")
             })?,
@@ -235,6 +231,12 @@ fn split_port(server: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// str::parse would take a sign as well.
+fn parse_port(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&port| is_number && port != 0)
+}
+
 fn default_port(scheme: &str) -> Option<u16> {
     PORTS.iter().find(|(schemes, _)| schemes.contains(&scheme)).map(|(_, port)| *port)
 }
@@ -262,14 +264,26 @@ mod tests {
                 "db.example:5432",
                 "postgresql+psycopg2://me:p%40ss%2F@127.0.0.1:40001/x?sslmode=require&a=b",
             ),
-            ("redis://:p@ss@[2001:db8::1]/0", "[2001:db8::1]:6379", "redis://:p@ss@127.0.0.1:40001/0"),
+            (
+                "redis://:p@ss@[2001:db8::1]/0",
+                "[2001:db8::1]:6379",
+                "redis://:p@ss@127.0.0.1:40001/0",
+            ),
             ("rediss://cache:6380", "cache:6380", "rediss://127.0.0.1:40001"),
             ("amqps://a:b@mq/%2fvhost", "mq:5671", "amqps://a:b@127.0.0.1:40001/%2fvhost"),
             ("mysql://db:/x", "db:3306", "mysql://127.0.0.1:40001/x"),
             ("mongodb://db/x?host=y", "db:27017", "mongodb://127.0.0.1:40001/x?host=y"),
-            ("HTTPS://Api.Example?q=//a:1@b#f", "Api.Example:443", "HTTPS://127.0.0.1:40001?q=//a:1@b#f"),
+            (
+                "HTTPS://Api.Example?q=//a:1@b#f",
+                "Api.Example:443",
+                "HTTPS://127.0.0.1:40001?q=//a:1@b#f",
+            ),
             ("http://api#f", "api:80", "http://127.0.0.1:40001#f"),
-            ("jdbc:postgresql://db:1/x?user=me", "db:1", "jdbc:postgresql://127.0.0.1:40001/x?user=me"),
+            (
+                "jdbc:postgresql://db:1/x?user=me",
+                "db:1",
+                "jdbc:postgresql://127.0.0.1:40001/x?user=me",
+            ),
             ("tcp://10.0.0.1:99", "10.0.0.1:99", "tcp://127.0.0.1:40001"),
             ("mqtt://b", "b:1883", "mqtt://127.0.0.1:40001"),
             ("nats://b", "b:4222", "nats://127.0.0.1:40001"),

@@ -1,0 +1,59 @@
+//! What is learnt of the connections, and said at the end.
+
+use std::time::Duration;
+
+use conniver::expect::{Expectation, Expectations};
+use conniver::record::Record;
+
+use super::summary::Summary;
+use crate::cli::exit::{self, Failure};
+use crate::cli::terminal;
+
+/// What is known of the connections that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    summary: Summary,
+    expectations: Expectations,
+}
+
+impl Findings {
+    pub(super) fn new(expected: Vec<Expectation>) -> Self {
+        Self { summary: Summary::default(), expectations: Expectations::new(expected) }
+    }
+
+    /// `has_via`: an option names the parent proxy.
+    pub(super) fn add(&mut self, record: &Record, has_via: bool) {
+        self.summary.add(record, has_via);
+        self.expectations.add(record);
+    }
+
+    /// Says what the connections met. `drained` is how long the end took after COMMAND's.
+    pub(super) fn say_summary(&self, drained: Duration, is_intercepted: bool) {
+        let width = terminal::width(std::io::stderr()).unwrap_or(terminal::USUAL_WIDTH);
+        exit::say_styled(&self.summary.shown(width, drained));
+        if let Some(sentence) = self.summary.parent_failed() {
+            Failure::new(sentence).say();
+        }
+        if self.summary.is_empty() && !is_intercepted {
+            Failure::new(
+                "programs that ignore http_proxy and https_proxy bypass the proxy; see --url-var \
+                 and --intercept",
+            )
+            .say();
+        }
+    }
+
+    /// Whether all expectations are met. Otherwise says which are not, and why, in lines that are not broken: for
+    /// programs to find.
+    pub(super) fn meet_expectations(&self) -> bool {
+        let broken = self.expectations.broken();
+        for broken in &broken {
+            exit::say(&broken.to_string());
+        }
+        if !broken.is_empty() {
+            let (count, all) = (broken.len(), self.expectations.len());
+            exit::say(&format!("conniver: expectation failed ({count} of {all})"));
+        }
+        broken.is_empty()
+    }
+}
