@@ -55,6 +55,6 @@ impl ReplyFormat {
             Some(fault) => format!("cannot reach {target}: {} ({})", fault.text, fault.code),
             None => format!("cannot reach {target}: the proxy is shutting down"),
         };
-        Some(Status::for_failure(failure).response(&why, minor, to_head))
+        Some(Status::for_failure(failure).response_to_failure(failure, &why, minor, to_head))
     }
 }

@@ -296,7 +296,8 @@ impl Refusal {
 
     fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
         let why = failure.fault.as_ref().map_or("the proxy is shutting down", |fault| &*fault.text);
-        Self { reply: Some(status.response(why, minor, to_head)), failure }
+        let reply = status.response_to_failure(&failure, why, minor, to_head);
+        Self { reply: Some(reply), failure }
     }
 
     fn from_bad_head(bad: BadHead) -> Self {

@@ -519,11 +519,13 @@ fn a_target_that_is_not_reached_is_answered_and_head_gets_a_head_alone() {
     assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
     assert!(
         answer.ends_with(&format!(
-            "conniver: cannot reach {deaf}: Connection refused (ECONNREFUSED)\n"
-        ))
+            "Reason: cannot reach {deaf}: Connection refused (ECONNREFUSED)\n"
+        )),
+        "{answer}"
     );
     let answer = refused(&proxy, get(deaf).replacen("GET", "HEAD", 1).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(answer.contains("\r\nProxy-Status: conniver; error=connection_refused;"), "{answer}");
     for record in proxy.wait_for_records(2) {
         assert_eq!((record.mode, record.outcome), (Some(Mode::Http), Some(Outcome::Refused)));
         assert_eq!(record.http.unwrap().status, None);

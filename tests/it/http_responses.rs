@@ -19,6 +19,7 @@ use conniver::record::{By, Outcome, Record};
 use self::heads::{Case, Expected};
 use self::lab::{Exchange, Lab, POISON, Poison, Received, SECRET, Way};
 use self::response::{find, parse};
+use crate::harness::is_own_body;
 
 /// Exchanges at the same time.
 const AT_ONCE: usize = 16;
@@ -59,7 +60,7 @@ fn judge(case: &Case, received: &Received) -> Result<(), String> {
         return wrong("no Connection: close");
     }
     let is_refusal = response.status == 502
-        && response.body.starts_with(b"conniver: ") != (case.method == "HEAD")
+        && is_own_body(&response.body) != (case.method == "HEAD")
         && response.is_whole == Some(true);
     match &case.expected {
         Expected::Refused if !is_refusal || !response.interim.is_empty() => wrong("no 502"),

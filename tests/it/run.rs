@@ -212,7 +212,7 @@ fn curl_in_every_language_leaves_a_record_and_a_row_of_the_table() {
 
         let said = stderr(&output);
         let lines: Vec<&str> = said.lines().collect();
-        let [count, header, row] = lines[..] else { panic!("{said}") };
+        let [count, header, row, ..] = lines[..] else { panic!("{said}") };
         assert_eq!(count, "conniver: 1 connection");
         let header = header.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(header, "target sent received connect wait lost verdict ended");

@@ -237,15 +237,16 @@ impl ResponseEditor {
     /// Replies 502 in place of a response that cannot be passed on.
     fn reply_bad_gateway(
         &mut self,
-        BadResponse(reason): BadResponse,
+        bad: BadResponse,
         unread: usize,
         mut edited: EditOutput<'static>,
     ) -> EditOutput<'static> {
         self.stage = Stage::Over;
         self.exchange.bad_response.store(true, Relaxed);
+        let reason = bad.reason();
         let why = format!("invalid response from {}: {reason}", self.exchange.host);
         let head = self.exchange.context().head;
-        let answer = Status::BadGateway.response(&why, self.exchange.minor, head);
+        let answer = Status::BadGateway.response_to_bad(bad, &why, self.exchange.minor, head);
         edited.write.to_mut().extend_from_slice(&answer);
         edited.authored += answer.len();
         edited.consumed += unread;
@@ -290,17 +291,17 @@ impl Edit for ResponseEditor {
     }
 
     fn end(&mut self, is_broken: bool) -> EditOutput<'static> {
-        let reason = match &self.stage {
-            Stage::Head(unread) if !unread.is_empty() => "the head is incomplete",
+        let bad = match &self.stage {
+            Stage::Head(unread) if !unread.is_empty() => BadResponse::INCOMPLETE_HEAD,
             // A reset that comes instead of an answer says so itself: it crosses.
-            Stage::Head(_) if !is_broken => "the connection was closed without a response",
+            Stage::Head(_) if !is_broken => BadResponse::NONE,
             Stage::Head(_) | Stage::Body(_) | Stage::Over => return EditOutput::NOTHING,
         };
         let unread = match &self.stage {
             Stage::Head(unread) => unread.len(),
             Stage::Body(_) | Stage::Over => 0,
         };
-        self.reply_bad_gateway(BadResponse(reason), unread, EditOutput::NOTHING)
+        self.reply_bad_gateway(bad, unread, EditOutput::NOTHING)
     }
 }
 

@@ -4,6 +4,7 @@ mod body;
 mod exchange;
 mod framing;
 mod head;
+mod proxy_status;
 mod request;
 mod response;
 mod status;

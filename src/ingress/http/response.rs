@@ -51,6 +51,13 @@ impl ResponseHead {
 pub(crate) struct BadResponse(pub(super) &'static str);
 
 impl BadResponse {
+    /// The head has no end.
+    pub(super) const LONG_HEAD: Self = Self("the head is longer than 64 KiB");
+    /// The upstream ended its stream within the head.
+    pub(super) const INCOMPLETE_HEAD: Self = Self("the head is incomplete");
+    /// The upstream ended its stream before the head.
+    pub(super) const NONE: Self = Self("the connection was closed without a response");
+
     pub(crate) fn reason(self) -> &'static str {
         self.0
     }
@@ -87,7 +94,7 @@ fn parse_head<T>(
         Ok(httparse::Status::Complete(end)) => end,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Parsed::Partial,
         Ok(httparse::Status::Partial) => {
-            return Parsed::Bad(BadResponse("the head is longer than 64 KiB"));
+            return Parsed::Bad(BadResponse::LONG_HEAD);
         }
         Err(error) => return Parsed::Bad(BadResponse(reason(error))),
     };

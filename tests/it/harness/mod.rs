@@ -37,6 +37,12 @@ pub(crate) fn skip(what: &str, why: &str) {
     std::io::stderr().write_all(said.as_bytes()).unwrap();
 }
 
+/// Whether this is the body of a response that the proxy made itself.
+pub(crate) fn is_own_body(body: &[u8]) -> bool {
+    let body = String::from_utf8_lossy(body);
+    body.contains("\n\nThis response is from the proxy conniver, not from the server.\nReason: ")
+}
+
 /// Whether a tool is installed; says so when it is not.
 pub(crate) fn has_tool(tool: &str, what: &str) -> bool {
     let found = Command::new("sh")

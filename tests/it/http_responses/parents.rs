@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::lab::{Exchange, Lab, Poison, Received, Way};
 use super::response::parse;
 use super::{AT_ONCE, assert_none};
+use crate::harness::is_own_body;
 
 /// A parent's answer and whether it opens the tunnel. What it sends behind it is the target's.
 const ANSWERS: &[(&str, &str, bool)] = &[
@@ -55,7 +56,7 @@ fn judge(is_open: bool, received: &Received) -> Result<(), String> {
         true => response.status == 200 && response.body == b"BANNER",
         false => {
             response.status == 502
-                && response.body.starts_with(b"conniver: ")
+                && is_own_body(&response.body)
                 && response.is_whole == Some(true)
                 && response.rest.is_empty()
                 && response.says_close()

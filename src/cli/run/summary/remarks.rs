@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use conniver::record::{Leg, Mode, Outcome, Phase, Printable, Record, WarningCode};
+use conniver::record::{Leg, Mode, Outcome, Phase, Printable, Record, Warning, WarningCode};
 
 use super::row::target;
 use crate::cli::units::{counted, human_time};
@@ -42,7 +42,9 @@ struct Warned {
 impl Remarks {
     pub(super) fn add(&mut self, record: &Record) {
         let target = target(record);
-        for warning in &record.warnings {
+        // How soon conniver itself accepts is nothing to COMMAND's network.
+        let own = |warning: &&Warning| warning.code != WarningCode::AcceptQueue;
+        for warning in record.warnings.iter().filter(own) {
             let side = match warning.leg {
                 Some(Leg::Client) => " (COMMAND's side)",
                 _ => "",
