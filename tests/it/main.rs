@@ -60,6 +60,7 @@ mod resolving;
 mod run;
 mod run_expect;
 mod run_forwards;
+mod run_programs;
 mod run_users;
 mod samples;
 mod secrets;
