@@ -345,10 +345,11 @@ fn time(time: Option<Duration>) -> Reading<u64> {
 
 /// A time with three decimals at most: `904ms`, `1.204s`, `12.5µs`.
 pub(super) fn shown(nanos: u64) -> String {
+    // The smaller steps are what a reader can tell apart, beside the value that it is compared with.
     let (unit, size, rounding) = match nanos {
-        ..1_000 => ("ns", 1, 1),
-        ..1_000_000 => ("µs", 1_000, 10),
-        ..1_000_000_000 => ("ms", 1_000_000, 10_000),
+        0..1_000 => ("ns", 1, 1),
+        1_000..1_000_000 => ("µs", 1_000, 10),
+        1_000_000..1_000_000_000 => ("ms", 1_000_000, 10_000),
         _ => ("s", 1_000_000_000, 1_000_000),
     };
     let rounded = nanos / rounding * rounding;

@@ -93,7 +93,7 @@ impl FromStr for Expectation {
         let (target, name) = match what.split_whitespace().collect::<Vec<_>>()[..] {
             [name] => (None, name),
             [target, name] => (Some(target), name),
-            _ => return Err(format!("{FORM}").into()),
+            _ => return Err(FORM.to_owned().into()),
         };
         let metric = METRICS.iter().find(|metric| metric.name == name).ok_or_else(|| {
             let names: Vec<_> = Self::metrics().collect();

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use conniver::Report;
 
 use crate::harness::clients::{Server, without_proxies};
-use crate::harness::output;
 use crate::harness::peers::{Upstream, echo_server, exchange};
-use crate::harness::program::Proxy;
+use crate::harness::program::{BINARY, Proxy};
+use crate::harness::{output, skip};
 
 /// An example, built as the tests are.
 fn example(name: &str) -> Command {
@@ -137,4 +137,60 @@ fn the_reader_of_records_shows_the_slowest_to_connect() {
     proxy.wait_for_records(1);
     let (printed, said) = run("read_records", &proxy.records_file().display().to_string());
     assert!(printed.ends_with(&format!(" to connect to {target}\n")), "{printed}{said}");
+}
+
+/// A shop with one page for everything, which keeps its connections.
+fn shop() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                while lines.any(|line| line.is_empty()) {
+                    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+                    (&stream).write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn the_suite_of_pytest_passes_and_its_connections_are_not_as_expected() {
+    let name = "the_suite_of_pytest_passes_and_its_connections_are_not_as_expected";
+    // Debian's own Python has Debian's packages.
+    let pythons = ["python3", "/usr/bin/python3"];
+    let has_pytest = |python: &&str| {
+        let version = Command::new(python).args(["-m", "pytest", "--version"]).output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    let Some(python) = pythons.into_iter().find(has_pytest) else {
+        return skip(name, "pytest is not installed");
+    };
+    let (shop, directory) = (shop(), tempfile::TempDir::new().unwrap());
+    let run = |tests: &str| {
+        let mut command = Command::new(BINARY);
+        command.args(["run", "--url-var", "SHOP_URL", "--expect", "connections=1"]);
+        command.args(["--expect", "lost=0", "--expect", "endedBy=client", "--", python, "-m"]);
+        command.args(["pytest", "-q", "-p", "no:cacheprovider", "-k", tests]);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/pytest"));
+        command.current_dir(directory.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("SHOP_URL", format!("http://{shop}/"));
+        let output = without_proxies(&mut command).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(String::from_utf8);
+        (output.status.code(), stdout.unwrap(), stderr.unwrap())
+    };
+    let (status, printed, said) = run("names");
+    assert_eq!(status, Some(0), "{printed}{said}");
+    assert!(printed.contains("1 passed") && !said.contains("expected"), "{printed}{said}");
+
+    let (status, printed, said) = run("shop");
+    assert_eq!(status, Some(3), "{printed}{said}");
+    assert!(printed.contains("2 passed"), "{printed}");
+    let broken: Vec<_> = said.lines().filter(|line| line.starts_with("expected ")).collect();
+    let [broken] = broken[..] else { panic!("{said}") };
+    assert!(broken.starts_with(&format!("expected connections=1: there were 4: #1 to {shop}, ")));
+    assert_eq!(said.lines().last(), Some("conniver: expectation failed (1 of 3)"));
 }

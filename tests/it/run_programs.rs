@@ -55,6 +55,9 @@ struct Program {
     schemes: &'static [&'static str],
 }
 
+/// Programs that take seconds: of their errors there is one.
+const SLOW: [&str; 2] = ["npm", "pip"];
+
 const PROGRAMS: &[Program] = &[
     Program {
         name: "curl",
@@ -375,7 +378,9 @@ fn rows_of(program: &Program) -> Vec<(String, String)> {
     let version = version(program);
     let rows = program.schemes.iter().map(|scheme| {
         let seen = CASES.map(|case| {
-            if case == Case::Untrusted && *scheme != "https" {
+            let is_left_out = SLOW.contains(&program.name) && case != Case::Refused;
+            if case == Case::Untrusted && *scheme != "https" || case != Case::Success && is_left_out
+            {
                 return None;
             }
             let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
