@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::http::Status;
+use super::http::{self, Status};
 use super::{Target, socks};
 use crate::failure::Failure;
 
@@ -55,6 +55,6 @@ impl ReplyFormat {
             Some(fault) => format!("cannot reach {target}: {} ({})", fault.text, fault.code),
             None => format!("cannot reach {target}: the proxy is shutting down"),
         };
-        Some(Status::for_failure(failure).response_to_failure(failure, &why, minor, to_head))
+        Some(http::response_to_failure(Status::for_failure(failure), failure, &why, minor, to_head))
     }
 }

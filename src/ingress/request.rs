@@ -296,7 +296,7 @@ impl Refusal {
 
     fn http(status: Status, failure: Failure, minor: u8, to_head: bool) -> Self {
         let why = failure.fault.as_ref().map_or("the proxy is shutting down", |fault| &*fault.text);
-        let reply = status.response_to_failure(&failure, why, minor, to_head);
+        let reply = http::response_to_failure(status, &failure, why, minor, to_head);
         Self { reply: Some(reply), failure }
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
-use super::Status;
 use super::body::Framing;
+use super::own_response::response_to_bad;
 use super::response::{BadResponse, ResponseContext, ResponseHead, parse_response};
 use crate::fault::Fault;
 use crate::ingress::Parsed;
@@ -246,7 +246,7 @@ impl ResponseEditor {
         let reason = bad.reason();
         let why = format!("invalid response from {}: {reason}", self.exchange.host);
         let head = self.exchange.context().head;
-        let answer = Status::BadGateway.response_to_bad(bad, &why, self.exchange.minor, head);
+        let answer = response_to_bad(bad, &why, self.exchange.minor, head);
         edited.write.to_mut().extend_from_slice(&answer);
         edited.authored += answer.len();
         edited.consumed += unread;

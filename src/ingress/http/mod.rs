@@ -4,12 +4,14 @@ mod body;
 mod exchange;
 mod framing;
 mod head;
+mod own_response;
 mod proxy_status;
 mod request;
 mod response;
 mod status;
 
 pub(crate) use exchange::{HttpExchange, RequestEditor, ResponseEditor};
+pub(crate) use own_response::response_to_failure;
 pub(crate) use request::{Absolute, Form, HttpRequest, mode_of, parse_request, to_absolute_form};
 pub(crate) use response::parse_status;
 pub(crate) use status::Status;

@@ -1,7 +1,5 @@
-//! The proxy's own responses to HTTP clients.
+//! The statuses of the proxy's own responses.
 
-use super::proxy_status::{ProxyError, ProxyStatus};
-use super::response::BadResponse;
 use crate::failure::Failure;
 use crate::record::{By, Outcome};
 
@@ -27,7 +25,7 @@ impl Status {
         self.code_and_phrase().0
     }
 
-    fn code_and_phrase(self) -> (u16, &'static str) {
+    pub(super) fn code_and_phrase(self) -> (u16, &'static str) {
         match self {
             Self::BadRequest => (400, "Bad Request"),
             Self::Forbidden => (403, "Forbidden"),
@@ -58,63 +56,5 @@ impl Status {
             Outcome::Protocol => Self::BadRequest,
             _ => Self::InternalError,
         }
-    }
-
-    /// A complete response to a request that failed. A HEAD request gets only the head.
-    pub(crate) fn response_to_failure(
-        self,
-        failure: &Failure,
-        why: &str,
-        minor: u8,
-        to_head: bool,
-    ) -> Vec<u8> {
-        let code = failure.fault.as_ref().map(|fault| &*fault.code);
-        let proxy_status =
-            ProxyStatus { error: ProxyError::for_failure(failure), status: self, code };
-        self.response(&proxy_status, why, minor, to_head)
-    }
-
-    /// A complete response in place of one that cannot be passed on. A HEAD request gets only the head.
-    pub(super) fn response_to_bad(
-        self,
-        bad: BadResponse,
-        why: &str,
-        minor: u8,
-        to_head: bool,
-    ) -> Vec<u8> {
-        let error = ProxyError::for_bad_response(bad);
-        let proxy_status = ProxyStatus { error, status: self, code: Some("MALFORMED_RESPONSE") };
-        self.response(&proxy_status, why, minor, to_head)
-    }
-
-    /// The first line of the body says who speaks: nobody may take it for the server's, or for a line of the
-    /// program's log.
-    fn response(
-        self,
-        proxy_status: &ProxyStatus<'_>,
-        why: &str,
-        minor: u8,
-        to_head: bool,
-    ) -> Vec<u8> {
-        let (code, phrase) = self.code_and_phrase();
-        let more = match self {
-            // RFC 9110 section 15.5.6. The proxy itself allows no method.
-            Self::MethodNotAllowed => "Allow:\r\n",
-            Self::AuthenticationRequired => "Proxy-Authenticate: Basic realm=\"conniver\"\r\n",
-            _ => "",
-        };
-        let body = format!(
-            "{code} {phrase}\n\nThis response is from the proxy conniver, not from the server.\n\
-             Reason: {why}\n"
-        );
-        let mut response = format!(
-            "HTTP/1.{minor} {code} {phrase}\r\n{more}Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\nProxy-Status: {proxy_status}\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
-        if !to_head {
-            response.push_str(&body);
-        }
-        response.into_bytes()
     }
 }

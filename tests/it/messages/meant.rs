@@ -251,7 +251,7 @@ fn an_option_of_another_subcommand_is_told_with_it() {
     for (typed, option, command, usage) in [
         ("proxy -D 1080 --intercept", "--intercept", "run", PROXY),
         ("run -D 1080 -- true", "-D", "proxy", RUN),
-        ("run -L 1:h:1 -- true", "-L", "proxy", RUN),
+        ("run --redirect 1 -- true", "--redirect", "proxy", RUN),
     ] {
         let said = format!(
             "unexpected argument '{option}' found\n\n  \
