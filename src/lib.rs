@@ -62,6 +62,7 @@
 //! | `tokio` | the wrapper over tokio's streams |
 //! | `hyper-util` | connectors for hyper-util's HTTP client |
 //! | `record` | the proxy's records as typed values, and reading files of them |
+//! | `report` | totals, tables and findings from files of records |
 //! | `schema` | JSON Schema of these types |
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
 //! | `stat` (default) | one HTTP request: its phases and its TCP connection |
@@ -115,6 +116,8 @@ pub mod proxy;
 pub mod record;
 #[cfg(feature = "proxy")]
 mod relay;
+#[cfg(feature = "report")]
+pub mod report;
 #[cfg(feature = "proxy")]
 mod secret;
 #[cfg(feature = "proxy")]

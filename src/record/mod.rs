@@ -5,6 +5,7 @@
 //! never 0. Durations are ns, sizes bytes, instants Unix ns: the wall clock at accept plus
 //! monotonic time since, so that differences are durations. Integers never exceed 2^63−1.
 
+mod blocks;
 mod brief;
 mod check;
 mod delivery;
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 pub use crate::conn::{EofInfo, Report};
 use crate::nanos;
+pub use blocks::Blocks;
 pub use brief::{
     BriefDelivered, BriefDelivery, BriefEnding, BriefEofInfo, BriefInfo, BriefLeg, BriefLine,
     BriefPhases, BriefProcess, BriefRecord, BriefSysInfo, BriefTls, BriefTurns, BriefVerdict,

@@ -17,6 +17,7 @@ const ROOMS: [&str; 30] = [
     "tcp_info",
     "conn",
     "record",
+    "report",
     "output",
     "failure",
     "catch_panic",

@@ -1,0 +1,302 @@
+//! From files of records to a report.
+
+use std::io::{self, Read};
+
+use super::connection::Connection;
+use super::findings::{Finding, Findings};
+use super::groups::{Group, GroupBy, Groups};
+use super::kept::{Kept, Largest, sampling_rank};
+use super::parse::{self, FileEnd, Other, Parsed};
+use super::selection::Selection;
+use super::totals::Totals;
+use crate::record::Compression;
+
+/// What a report is made of.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// The property by which connections are grouped.
+    pub by: GroupBy,
+    /// Which connections are in the report.
+    pub selection: Selection,
+    /// How many of the slowest connections, and of the slowest turns, are kept.
+    pub slowest: usize,
+    /// How many failed connections are kept: a sample of all.
+    pub failed: usize,
+    /// How many of the connections with most lost segments are kept.
+    pub lossy: usize,
+    /// How many connections are kept as a sample of all.
+    pub sample: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            by: GroupBy::default(),
+            selection: Selection::default(),
+            slowest: 5,
+            failed: 0,
+            lossy: 0,
+            sample: 0,
+        }
+    }
+}
+
+/// Most hosts and processes whose names are told.
+const MAX_HOSTS: usize = 100;
+
+/// Reads files, one after the other, and makes a [`Summary`] of them. The memory used is bounded by the
+/// numbers of [`Options`], whatever the size of the files.
+#[derive(Debug)]
+pub struct Builder {
+    selection: Selection,
+    totals: Totals,
+    groups: Groups,
+    findings: Findings,
+    hosts: Vec<String>,
+    more_hosts: bool,
+    lines: Lines,
+    files: Vec<FileRead>,
+    slowest: Largest<u64, Kept>,
+    failed: Largest<u64, Kept>,
+    lossy: Largest<u64, Kept>,
+    sample: Largest<u64, Kept>,
+    turns: Largest<u64, SlowTurn>,
+}
+
+/// Lines of the files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Lines {
+    /// All of them, but empty ones.
+    pub read: u64,
+    /// Connections that are in the report.
+    pub selected: u64,
+    /// Connections that were left out by `--where`, `--since` or `--until`.
+    pub left_out: u64,
+    /// `open` lines.
+    pub open: u64,
+    /// `stat` lines, which are in no report.
+    pub stat: u64,
+    /// Connections that were refused without lines of their own.
+    pub refused: u64,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct FileRead {
+    /// Its name.
+    pub name: String,
+    /// Lines, but empty ones.
+    pub lines: u64,
+    /// Lines that end too early; the last one of a file that is still written is one.
+    pub torn: u64,
+    /// Lines that are no records.
+    pub bad: u64,
+    /// `gzip` or `zstd` if it is compressed and ends too early.
+    #[serde(serialize_with = "compression")]
+    pub truncated: Option<Compression>,
+    /// `gzip` or `zstd` if it is compressed and damaged.
+    #[serde(serialize_with = "compression")]
+    pub damaged: Option<Compression>,
+}
+
+fn compression<S: serde::Serializer>(how: &Option<Compression>, s: S) -> Result<S::Ok, S::Error> {
+    match how {
+        Some(how) => s.collect_str(how),
+        None => s.serialize_none(),
+    }
+}
+
+/// A turn, and the connection that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlowTurn {
+    /// The turn.
+    pub turn: crate::record::Turn,
+    /// The id of the connection.
+    pub id: String,
+    /// Its target.
+    pub target: Option<String>,
+    /// The name of the local program.
+    pub process: Option<String>,
+}
+
+/// A report on files of records.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Which connections are in it.
+    pub selection: Selection,
+    /// The hosts on which they were recorded, at most 100.
+    pub hosts: Vec<String>,
+    /// Whether there are more hosts.
+    pub more_hosts: bool,
+    /// All connections together.
+    pub totals: Totals,
+    /// The property by which they are grouped.
+    pub by: GroupBy,
+    /// The groups, those with most connections first; at most [`MAX_GROUPS`](super::MAX_GROUPS).
+    pub groups: Vec<Group>,
+    /// Connections in further groups.
+    pub others: Option<Totals>,
+    /// Findings, those in most connections first.
+    pub findings: Vec<Finding>,
+    /// Connections to targets that no finding can be on, because there are too many.
+    pub without_findings: u64,
+    /// Connections in which somebody waited longest, the longest first.
+    pub slowest: Vec<Kept>,
+    /// A sample of the failed connections, in no order.
+    pub failed: Vec<Kept>,
+    /// Connections with most lost segments, the most first.
+    pub lossy: Vec<Kept>,
+    /// A sample of all connections, in no order.
+    pub sample: Vec<Kept>,
+    /// The turns with the longest waits, the longest first. Lines of `--detail brief` have none.
+    pub turns: Vec<SlowTurn>,
+    /// Lines of all files.
+    pub lines: Lines,
+    /// The files.
+    pub files: Vec<FileRead>,
+}
+
+impl Builder {
+    /// Nothing read yet.
+    pub fn new(options: Options) -> Self {
+        Self {
+            selection: options.selection,
+            totals: Totals::default(),
+            groups: Groups::new(options.by),
+            findings: Findings::default(),
+            hosts: Vec::new(),
+            more_hosts: false,
+            lines: Lines::default(),
+            files: Vec::new(),
+            slowest: Largest::new(options.slowest),
+            failed: Largest::new(options.failed),
+            lossy: Largest::new(options.lossy),
+            sample: Largest::new(options.sample),
+            turns: Largest::new(options.slowest),
+        }
+    }
+
+    /// Reads a file to its end, whatever its content; plain, or compressed by gzip or zstd.
+    ///
+    /// # Errors
+    ///
+    /// Reading fails. What was read before is in the report.
+    pub fn read(&mut self, name: &str, input: impl Read + Send) -> io::Result<()> {
+        self.read_and(name, input, |_, _| {})
+    }
+
+    /// The same; `also` is called for each connection that is in the report, with its line.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::read`].
+    pub fn read_and(
+        &mut self,
+        name: &str,
+        input: impl Read + Send,
+        mut also: impl FnMut(&Connection, &str),
+    ) -> io::Result<()> {
+        let mut file = FileRead {
+            name: name.to_owned(),
+            lines: 0,
+            torn: 0,
+            bad: 0,
+            truncated: None,
+            damaged: None,
+        };
+        let end = parse::read(input, |line, text| {
+            file.lines += 1;
+            self.lines.read += 1;
+            match line {
+                Parsed::Close(connection) if self.selection.has(&connection) => {
+                    // What was parsed is UTF-8 where it matters: in its strings.
+                    let text = String::from_utf8_lossy(text);
+                    self.add(&connection, &text);
+                    also(&connection, &text);
+                }
+                Parsed::Close(_) => self.lines.left_out += 1,
+                Parsed::Other(Other::Open) => self.lines.open += 1,
+                Parsed::Other(Other::Stat) => self.lines.stat += 1,
+                Parsed::Other(Other::Any) => {}
+                Parsed::Refused(count) => self.lines.refused += count,
+                Parsed::Torn => file.torn += 1,
+                Parsed::Bad | Parsed::TooLong => file.bad += 1,
+            }
+        });
+        match end {
+            Ok(FileEnd::Truncated(how)) => file.truncated = Some(how),
+            Ok(FileEnd::Damaged(how)) => file.damaged = Some(how),
+            Ok(FileEnd::Whole) | Err(_) => {}
+        }
+        self.files.push(file);
+        end.map(|_| ())
+    }
+
+    fn add(&mut self, connection: &Connection, line: &str) {
+        self.lines.selected += 1;
+        self.totals.add(connection);
+        self.groups.add(connection);
+        self.findings.see(connection);
+        if !self.hosts.contains(&connection.host) {
+            match self.hosts.len() < MAX_HOSTS {
+                true => self.hosts.push(connection.host.clone()),
+                false => self.more_hosts = true,
+            }
+        }
+        let keep = || Kept { connection: connection.clone(), line: line.into() };
+        let active = connection.verdict.as_ref().map_or(connection.duration, |v| v.active);
+        self.slowest.offer(nanos(active), keep);
+        let rank = sampling_rank(&connection.id);
+        if connection.is_failed() {
+            self.failed.offer(rank, keep);
+        }
+        if let Some(lost) = connection.lost().filter(|lost| *lost > 0) {
+            self.lossy.offer(lost, keep);
+        }
+        self.sample.offer(rank, keep);
+        for turn in connection.turns.iter().flat_map(|turns| &turns.slowest) {
+            self.turns.offer(nanos(turn.wait), || SlowTurn {
+                turn: *turn,
+                id: connection.id.clone(),
+                target: connection.target.clone(),
+                process: connection.process.as_ref().and_then(|process| process.name.clone()),
+            });
+        }
+    }
+
+    /// The report on what was read.
+    pub fn finish(self) -> Summary {
+        let by = self.groups.by().clone();
+        let (groups, others) = self.groups.finish();
+        let (findings, without_findings) = self.findings.finish();
+        Summary {
+            selection: self.selection,
+            hosts: self.hosts,
+            more_hosts: self.more_hosts,
+            totals: self.totals,
+            by,
+            groups,
+            others,
+            findings,
+            without_findings,
+            slowest: self.slowest.finish(),
+            failed: self.failed.finish(),
+            lossy: self.lossy.finish(),
+            sample: self.sample.finish(),
+            turns: self.turns.finish(),
+            lines: self.lines,
+            files: self.files,
+        }
+    }
+}
+
+fn nanos(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

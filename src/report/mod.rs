@@ -1,0 +1,40 @@
+//! Reports on files of records: totals, groups, findings, and the connections that matter most.
+//!
+//! A [`Builder`] reads files of any size once, in bounded memory, and gives a [`Summary`].
+//!
+//! ```no_run
+//! # fn main() -> std::io::Result<()> {
+//! use conniver::report::{Builder, Options};
+//!
+//! let mut builder = Builder::new(Options::default());
+//! builder.read("records.ndjson", std::fs::File::open("records.ndjson")?)?;
+//! for finding in builder.finish().findings {
+//!     println!("{}: {}", finding.rule, finding.seen);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod build;
+mod connection;
+mod findings;
+mod groups;
+mod kept;
+mod parse;
+mod quantiles;
+mod selection;
+mod shorten;
+mod totals;
+
+pub use build::{Builder, FileRead, Lines, Options, SlowTurn, Summary};
+pub use connection::{
+    CloseFigures, Connection, Deliveries, Dial, End, EofFigures, HttpExchange, Judgement,
+    OpenFigures, PhaseTimes, Program, Socket, SysFigures, TlsFigures, TurnFigures, Undelivered,
+    Warning,
+};
+pub use findings::{Finding, Rule};
+pub use groups::{Group, GroupBy, MAX_GROUPS};
+pub use kept::Kept;
+pub use quantiles::{Quantiles, TimeFigures};
+pub use selection::{Condition, Selection};
+pub use totals::{Counts, Figures, Totals};

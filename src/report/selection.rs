@@ -1,0 +1,142 @@
+//! Which connections are in a report: conditions on a handful of keys, and a span of time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use wildmatch::WildMatch;
+
+use super::connection::Connection;
+
+/// Which connections are in a report. The default has all of them.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Selection {
+    /// All of these must hold.
+    pub conditions: Vec<Condition>,
+    /// Connections that were accepted before are left out.
+    pub since: Option<Timestamp>,
+    /// Connections that were accepted at this time or later are left out.
+    pub until: Option<Timestamp>,
+}
+
+impl Selection {
+    /// Whether a connection is in the report. One whose line has no time is not if there is a span of time.
+    pub fn has(&self, connection: &Connection) -> bool {
+        let opened = || connection.opened_at().map(i128::from);
+        let is_since = |since: Timestamp| opened().is_some_and(|at| at >= since.as_nanosecond());
+        let is_until = |until: Timestamp| opened().is_some_and(|at| at < until.as_nanosecond());
+        self.since.is_none_or(is_since)
+            && self.until.is_none_or(is_until)
+            && self.conditions.iter().all(|condition| condition.holds(connection))
+    }
+}
+
+/// A condition: a key, `=` or `!=`, and a pattern with `*` and `?`.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    key: Key,
+    is_equal: bool,
+    pattern: WildMatch,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Target,
+    Process,
+    Listener,
+    Outcome,
+    Client,
+    Host,
+    Mode,
+    SlowBy,
+    Error,
+    Id,
+    Label(String),
+}
+
+/// The keys that a condition may have.
+const KEYS: &str =
+    "target, process, listener, outcome, client, host, mode, slow-by, error, id or label.KEY";
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "target" => Self::Target,
+            "process" => Self::Process,
+            "listener" => Self::Listener,
+            "outcome" => Self::Outcome,
+            "client" => Self::Client,
+            "host" => Self::Host,
+            "mode" => Self::Mode,
+            "slow-by" => Self::SlowBy,
+            "error" => Self::Error,
+            "id" => Self::Id,
+            _ => match text.strip_prefix("label.") {
+                Some(label) if !label.is_empty() => Self::Label(label.to_owned()),
+                _ => return Err(format!("unknown key '{text}'; give {KEYS}")),
+            },
+        })
+    }
+}
+
+impl Condition {
+    /// Reads conditions joined by `and`: `target=db* and outcome!=ok`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence on what is wrong.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        // Around the operator there may be spaces.
+        words
+            .split(|word| word.eq_ignore_ascii_case("and"))
+            .map(|words| words.join(" ").parse())
+            .collect()
+    }
+
+    fn holds(&self, connection: &Connection) -> bool {
+        let matches = |value: &str| self.pattern.matches(value);
+        let matches_word = |value: Option<&dyn fmt::Display>| {
+            matches(&value.map_or_else(String::new, |v| v.to_string()))
+        };
+        let process = connection.process.as_ref();
+        let verdict = connection.verdict.as_ref();
+        let ending = connection.ending.as_ref();
+        let is_match = match &self.key {
+            Key::Target => matches(connection.target.as_deref().unwrap_or_default()),
+            Key::Process => matches(process.and_then(|p| p.name.as_deref()).unwrap_or_default()),
+            Key::Listener => matches(&connection.listener),
+            Key::Outcome => matches_word(connection.outcome.as_ref().map(|word| word as _)),
+            Key::Client => matches(connection.client_host.as_deref().unwrap_or_default()),
+            Key::Host => matches(&connection.host),
+            Key::Mode => matches_word(connection.mode.as_ref().map(|word| word as _)),
+            Key::SlowBy => matches_word(verdict.map(|verdict| &verdict.limited_by as _)),
+            Key::Error => matches(ending.and_then(|e| e.error_code.as_deref()).unwrap_or_default()),
+            Key::Id => matches(&connection.id),
+            Key::Label(key) => matches(connection.labels.get(key).map_or("", String::as_str)),
+        };
+        is_match == self.is_equal
+    }
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            format!("'{text}' has no '=' or '!='; write, for example, target=db* and outcome!=ok")
+        })?;
+        let (key, is_equal) = match key.strip_suffix('!') {
+            Some(key) => (key, false),
+            None => (key, true),
+        };
+        let value = value.trim();
+        if value.is_empty() {
+            return Err(format!("'{text}' has no value"));
+        }
+        Ok(Self { key: key.trim().parse()?, is_equal, pattern: WildMatch::new(value) })
+    }
+}

@@ -1,0 +1,319 @@
+//! Sums and quantiles of a set of connections.
+
+use std::time::Duration;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::connection::Connection;
+use super::quantiles::{Quantiles, TimeFigures};
+use crate::nanos;
+use crate::record::{By, LimitedBy, Outcome, TurnWait, VerdictTime};
+
+/// How often each of a few things occurred, in the order in which they first did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts<T>(Vec<(T, u64)>);
+
+impl<T> Default for Counts<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Copy + Eq> Counts<T> {
+    /// Counts one more.
+    pub fn add(&mut self, what: T) {
+        self.add_times(what, 1);
+    }
+
+    fn add_times(&mut self, what: T, times: u64) {
+        match self.0.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, count)) => *count += times,
+            None => self.0.push((what, times)),
+        }
+    }
+
+    /// The most frequent first.
+    pub fn sorted(&self) -> Vec<(T, u64)> {
+        let mut counts = self.0.clone();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+
+    /// How often this one occurred.
+    pub fn of(&self, what: T) -> u64 {
+        self.0.iter().find(|(known, _)| *known == what).map_or(0, |(_, count)| *count)
+    }
+}
+
+impl<T: Copy + Eq + Serialize> Serialize for Counts<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (what, count) in self.sorted() {
+            map.serialize_entry(&what, &count)?;
+        }
+        map.end()
+    }
+}
+
+/// Sums and quantiles of a set of connections. Memory is bounded, some kilobytes.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// How many there are.
+    pub connections: u64,
+    /// Those whose outcome is not `ok`.
+    pub failed: u64,
+    /// By outcome.
+    pub outcomes: Counts<Outcome>,
+    /// Who ended first.
+    pub ended_first: Counts<By>,
+    /// Who reset, of those that were reset.
+    pub reset_by: Counts<By>,
+    /// When the first of them was accepted, Unix ns.
+    pub first_at: Option<i64>,
+    /// When the last of them ended, Unix ns.
+    pub last_at: Option<i64>,
+    /// Bytes sent to the upstreams.
+    pub sent: u64,
+    /// Bytes received from the upstreams.
+    pub received: u64,
+    /// Look-ups of names.
+    pub resolve: Quantiles,
+    /// Connecting to the upstream, whether it succeeded or not.
+    pub connect: Quantiles,
+    /// TLS handshakes.
+    pub handshake: Quantiles,
+    /// Waits for answers, each turn counted; see [`Totals::add`].
+    pub wait: Quantiles,
+    /// Round-trip times of the upstreams' sockets, one a connection.
+    pub rtt: Quantiles,
+    /// Durations of the connections.
+    pub duration: Quantiles,
+    /// Turns.
+    pub turns: u64,
+    /// Segments lost on both sockets. `None` where it is never known.
+    pub lost: Option<u64>,
+    /// Segments that the proxy sent again, on both sockets. `None` where it is never known.
+    pub retransmits: Option<u64>,
+    /// SYNs that were sent again.
+    pub syn_retransmits: u64,
+    /// What the time in which somebody waited was spent on. Of brief lines: the verdict's share of it.
+    pub time: VerdictTime,
+    /// The time in which somebody waited.
+    pub active: Duration,
+    /// Whom the verdicts named.
+    pub slow_by: Counts<LimitedBy>,
+}
+
+impl Totals {
+    /// Adds a connection.
+    ///
+    /// Of its waits a record has the number, median, 99th percentile, maximum and sum. Up to two turns are
+    /// counted as they were; of more, one at the maximum, half at the median, and the others at the mean
+    /// that the sum leaves for them.
+    pub fn add(&mut self, connection: &Connection) {
+        self.connections += 1;
+        if let Some(outcome) = connection.outcome {
+            self.outcomes.add(outcome);
+        }
+        self.failed += u64::from(connection.is_failed());
+        if let Some(ending) = &connection.ending {
+            self.ended_first.add(ending.first_by);
+        }
+        if let Some(by) =
+            connection.reset_by().filter(|_| connection.outcome == Some(Outcome::Reset))
+        {
+            self.reset_by.add(by);
+        }
+        self.first_at = self.first_at.into_iter().chain(connection.opened_at()).min();
+        self.last_at = self.last_at.max(connection.closed_at());
+        self.duration.add(connection.duration);
+        self.syn_retransmits += connection.syn_retransmits().unwrap_or_default();
+        let add = |quantiles: &mut Quantiles, time: Option<Duration>| {
+            if let Some(time) = time {
+                quantiles.add(time);
+            }
+        };
+        add(&mut self.resolve, connection.phases.resolve);
+        add(&mut self.connect, connection.phases.connect);
+        add(&mut self.handshake, connection.tls.as_ref().and_then(|tls| tls.handshake));
+        if let Some(leg) = &connection.upstream {
+            self.sent = self.sent.saturating_add(leg.tx_bytes);
+            self.received = self.received.saturating_add(leg.rx_bytes);
+            add(&mut self.rtt, leg.undisturbed_rtt());
+        }
+        self.add_waits(connection);
+        let sum = |total: &mut Option<u64>, more: Option<u64>| {
+            *total = total.iter().copied().chain(more).reduce(u64::saturating_add);
+        };
+        sum(&mut self.lost, connection.lost());
+        sum(&mut self.retransmits, connection.client.retransmits(0));
+        let syns = connection.syn_retransmits().unwrap_or_default();
+        sum(
+            &mut self.retransmits,
+            connection.upstream.as_ref().and_then(|leg| leg.retransmits(syns)),
+        );
+        self.add_verdict(connection);
+    }
+
+    fn add_waits(&mut self, connection: &Connection) {
+        let Some(turns) = &connection.turns else {
+            if let Some(wait) = connection.longest_wait() {
+                self.wait.add(wait);
+            }
+            return;
+        };
+        self.turns += turns.count;
+        if let Some(TurnWait { total, p50, max, .. }) = turns.wait {
+            match turns.count {
+                0 => {}
+                1 => self.wait.add(max),
+                count => {
+                    let (at_median, others) = (count / 2, count - count / 2 - 1);
+                    let rest = total.saturating_sub(max).saturating_sub(times(p50, at_median));
+                    let others_each = u64::try_from(rest.as_nanos() / u128::from(others.max(1)))
+                        .map_or(max, Duration::from_nanos);
+                    self.wait.add_times(p50, at_median);
+                    self.wait.add_times(others_each.min(max), others);
+                    self.wait.add(max);
+                }
+            }
+        }
+    }
+
+    fn add_verdict(&mut self, connection: &Connection) {
+        let Some(verdict) = &connection.verdict else { return };
+        self.slow_by.add(verdict.limited_by);
+        self.active = self.active.saturating_add(verdict.active);
+        match &verdict.time {
+            Some(time) => {
+                for (who, time) in parts(time) {
+                    add_part(&mut self.time, who, time);
+                }
+            }
+            None => {
+                let share = verdict.share.unwrap_or_default().clamp(0.0, 1.0);
+                add_part(&mut self.time, verdict.limited_by, verdict.active.mul_f64(share));
+            }
+        }
+    }
+
+    /// Who took more than half of the time in which somebody waited. `None` if nobody did, or if that was
+    /// less than 50 ms.
+    pub fn slowest_party(&self) -> Option<LimitedBy> {
+        let (who, time) = parts(&self.time).into_iter().max_by_key(|(_, time)| *time)?;
+        (self.active >= Duration::from_millis(50) && time * 2 > self.active).then_some(who)
+    }
+
+    /// The figures of a table, as JSON has them.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            connections: self.connections,
+            failed: self.failed,
+            outcomes: self.outcomes.clone(),
+            ended_first: self.ended_first.clone(),
+            reset_by: self.reset_by.clone(),
+            first_at: self.first_at,
+            last_at: self.last_at,
+            sent: self.sent,
+            received: self.received,
+            resolve: self.resolve.figures(),
+            connect: self.connect.figures(),
+            handshake: self.handshake.figures(),
+            wait: self.wait.figures(),
+            rtt: self.rtt.figures(),
+            duration: self.duration.figures(),
+            turns: self.turns,
+            lost: self.lost,
+            retransmits: self.retransmits,
+            syn_retransmits: self.syn_retransmits,
+            active: self.active,
+            time: self.time.clone(),
+            slow_by: self.slowest_party(),
+        }
+    }
+}
+
+fn times(time: Duration, count: u64) -> Duration {
+    let nanos = time.as_nanos().saturating_mul(u128::from(count));
+    u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
+}
+
+/// What was charged to each, without idle time.
+pub(super) fn parts(time: &VerdictTime) -> [(LimitedBy, Duration); 6] {
+    [
+        (LimitedBy::Resolver, time.resolver),
+        (LimitedBy::Client, time.client),
+        (LimitedBy::Upstream, time.upstream),
+        (LimitedBy::NetworkClient, time.network_client),
+        (LimitedBy::NetworkUpstream, time.network_upstream),
+        (LimitedBy::Proxy, time.proxy),
+    ]
+}
+
+fn add_part(sum: &mut VerdictTime, who: LimitedBy, time: Duration) {
+    let part = match who {
+        LimitedBy::Resolver => &mut sum.resolver,
+        LimitedBy::Client => &mut sum.client,
+        LimitedBy::Upstream => &mut sum.upstream,
+        LimitedBy::NetworkClient => &mut sum.network_client,
+        LimitedBy::NetworkUpstream => &mut sum.network_upstream,
+        LimitedBy::Proxy => &mut sum.proxy,
+        LimitedBy::None => return,
+    };
+    *part = part.saturating_add(time);
+}
+
+/// [`Totals`] as figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Figures {
+    /// How many connections there are.
+    pub connections: u64,
+    /// Those whose outcome is not `ok`.
+    pub failed: u64,
+    /// Connections by outcome, the most frequent first.
+    pub outcomes: Counts<Outcome>,
+    /// Connections by who ended first.
+    pub ended_first: Counts<By>,
+    /// Connections that were reset, by who reset.
+    pub reset_by: Counts<By>,
+    /// When the first was accepted, Unix ns. Null of no connections.
+    pub first_at: Option<i64>,
+    /// When the last ended, Unix ns. Null of no connections.
+    pub last_at: Option<i64>,
+    /// Bytes sent to the upstreams.
+    pub sent: u64,
+    /// Bytes received from the upstreams.
+    pub received: u64,
+    /// Look-ups of names. Null where there were none; so with all times below.
+    pub resolve: Option<TimeFigures>,
+    /// Connecting to the upstream.
+    pub connect: Option<TimeFigures>,
+    /// TLS handshakes.
+    pub handshake: Option<TimeFigures>,
+    /// Waits for answers; where a connection has no turns, for the upstream's first byte.
+    pub wait: Option<TimeFigures>,
+    /// Round-trip times to the upstreams, one a connection.
+    pub rtt: Option<TimeFigures>,
+    /// Durations of the connections.
+    pub duration: Option<TimeFigures>,
+    /// Turns: requests and their answers.
+    pub turns: u64,
+    /// Segments lost on both sockets. Null where it is not known of any.
+    pub lost: Option<u64>,
+    /// Segments that the proxy sent again on both sockets, without SYNs. Null where it is not known of
+    /// any.
+    pub retransmits: Option<u64>,
+    /// SYNs to the upstreams that were sent again.
+    pub syn_retransmits: u64,
+    /// Time in which somebody waited, ns.
+    #[serde(with = "nanos")]
+    pub active: Duration,
+    /// What it was spent on, ns.
+    pub time: VerdictTime,
+    /// Who took more than half of it. Null if nobody did, and below 50 ms.
+    pub slow_by: Option<LimitedBy>,
+}
