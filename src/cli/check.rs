@@ -9,9 +9,9 @@ use clap::Args;
 use conniver::record::{Check, CheckReport, Finding};
 
 use super::exit::{self, Failure};
-use super::terminal;
 use super::units::counted;
 use super::wrap::wrap_message;
+use super::{files, terminal};
 
 /// The exit status when something is wrong with the files.
 const NOT_WHOLE: u8 = 1;
@@ -37,13 +37,12 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     for file in &args.file {
         match read(&mut check, file) {
             Ok(()) => read_files.push(file),
-            Err(error) => unread(file, &error).say(),
+            Err(error) => files::unread(file, "check", &error).say(),
         }
     }
     let read_in = match read_files.as_slice() {
         [] => return ExitCode::from(UNREAD),
-        [file] if file.as_os_str() == "-" => "in standard input".to_owned(),
-        [file] => format!("in '{}'", file.display()),
+        [file] => format!("in {}", files::name(file)),
         files => format!("in any of the {} files", files.len()),
     };
     let checked = check.finish();
@@ -55,26 +54,10 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     }
 }
 
-fn unread(file: &Path, error: &io::Error) -> Failure {
-    let advice = match error.kind() {
-        io::ErrorKind::IsADirectory => "; give the files in it",
-        io::ErrorKind::NotFound => "; check the name, or give '-' for standard input",
-        io::ErrorKind::PermissionDenied => {
-            "; run check as the proxy's user, or see conniver proxy --output-mode"
-        }
-        _ => "",
-    };
-    let file = match file.to_str() {
-        Some("-") => "standard input".to_owned(),
-        _ => format!("'{}'", file.display()),
-    };
-    Failure::new(format!("cannot read records from {file}: {error}{advice}"))
-}
-
 fn read(check: &mut Check, file: &Path) -> io::Result<()> {
-    match file.to_str() {
-        Some("-") => check.read("standard input", io::stdin().lock()),
-        _ => check.read(&file.display().to_string(), File::open(file)?),
+    match files::is_stdin(file) {
+        true => check.read("standard input", io::stdin().lock()),
+        false => check.read(&file.display().to_string(), File::open(file)?),
     }
 }
 

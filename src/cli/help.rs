@@ -183,6 +183,29 @@ const PAGES: &[Page] = &[
         ],
     },
     Page {
+        command: "report",
+        headings: &[
+            ("Selection", &["conditions", "since", "until"]),
+            ("Contents", &["by", "slowest", "against", "id"]),
+            ("Output", &["json", "redact"]),
+        ],
+        short: &[],
+        examples: &[
+            (
+                "Report on a file and its rotated files",
+                "conniver report records.ndjson.1.gz records.ndjson",
+            ),
+            (
+                "Report on failed connections to databases since two o'clock, by program",
+                "conniver report --where target=db* --since 14:00 --by process records.ndjson",
+            ),
+            (
+                "Compare the connections after a change with those before",
+                "conniver report after.ndjson --against before.ndjson",
+            ),
+        ],
+    },
+    Page {
         command: "check",
         headings: &[],
         short: &[],

@@ -8,6 +8,7 @@ mod demo;
 mod descriptors;
 mod diagnostics;
 mod exit;
+mod files;
 mod folded_json;
 mod help;
 mod inherited;
@@ -19,6 +20,7 @@ mod pair;
 mod parent;
 mod proxy;
 mod reference;
+mod report;
 mod requirements;
 mod rules;
 mod run;
@@ -58,6 +60,8 @@ enum Command {
     Stat(Box<stat::StatArgs>),
     /// Run an upstream, a proxy and a client on this machine, and show what they did
     Demo(demo::DemoArgs),
+    /// Report on files of records: totals, slow and failed connections, findings in words
+    Report(Box<report::ReportArgs>),
     /// Check files of records for truncated, missing and duplicate lines, and for unclosed
     /// connections
     Check(check::CheckArgs),
@@ -102,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         #[cfg(feature = "stat")]
         Command::Stat(args) => return stat::run(&args),
         Command::Demo(args) => demo::run(args),
+        Command::Report(args) => return report::run(&args),
         // 1 also means that something was found.
         Command::Check(args) => return check::run(&args),
         Command::Rules(args) => rules::run(args),

@@ -2,11 +2,13 @@
 
 use std::io::{self, Read};
 
+use super::compare::Observation;
 use super::connection::Connection;
 use super::findings::{Finding, Findings};
 use super::groups::{Group, GroupBy, Groups};
 use super::kept::{Kept, Largest, sampling_rank};
 use super::parse::{self, FileEnd, Other, Parsed};
+use super::redact::Redactor;
 use super::selection::Selection;
 use super::totals::Totals;
 use crate::record::Compression;
@@ -27,6 +29,10 @@ pub struct Options {
     pub lossy: usize,
     /// How many connections are kept as a sample of all.
     pub sample: usize,
+    /// Of how many connections the figures are kept, as a sample, for a comparison.
+    pub observations: usize,
+    /// Whether names, addresses, users and labels are replaced; kept connections have no lines then.
+    pub redact: bool,
 }
 
 impl Default for Options {
@@ -38,6 +44,8 @@ impl Default for Options {
             failed: 0,
             lossy: 0,
             sample: 0,
+            observations: 0,
+            redact: false,
         }
     }
 }
@@ -62,6 +70,8 @@ pub struct Builder {
     lossy: Largest<u64, Kept>,
     sample: Largest<u64, Kept>,
     turns: Largest<u64, SlowTurn>,
+    observations: Largest<u64, Observation>,
+    redactor: Option<Redactor>,
 }
 
 /// Lines of the files.
@@ -157,6 +167,8 @@ pub struct Summary {
     pub sample: Vec<Kept>,
     /// The turns with the longest waits, the longest first. Lines of `--detail brief` have none.
     pub turns: Vec<SlowTurn>,
+    /// The figures of a sample of all connections, in no order.
+    pub observations: Vec<Observation>,
     /// Lines of all files.
     pub lines: Lines,
     /// The files.
@@ -180,6 +192,8 @@ impl Builder {
             lossy: Largest::new(options.lossy),
             sample: Largest::new(options.sample),
             turns: Largest::new(options.slowest),
+            observations: Largest::new(options.observations),
+            redactor: options.redact.then(Redactor::default),
         }
     }
 
@@ -215,11 +229,15 @@ impl Builder {
             file.lines += 1;
             self.lines.read += 1;
             match line {
-                Parsed::Close(connection) if self.selection.has(&connection) => {
-                    // What was parsed is UTF-8 where it matters: in its strings.
-                    let text = String::from_utf8_lossy(text);
-                    self.add(&connection, &text);
-                    also(&connection, &text);
+                Parsed::Close(mut connection) if self.selection.has(&connection) => {
+                    // Its strings were found to be UTF-8, and all else is ASCII.
+                    let mut text = std::str::from_utf8(text).unwrap_or_default();
+                    if let Some(redactor) = &mut self.redactor {
+                        redactor.redact(&mut connection);
+                        text = "";
+                    }
+                    self.add(&connection, text);
+                    also(&connection, text);
                 }
                 Parsed::Close(_) => self.lines.left_out += 1,
                 Parsed::Other(Other::Open) => self.lines.open += 1,
@@ -261,12 +279,13 @@ impl Builder {
             self.lossy.offer(lost, keep);
         }
         self.sample.offer(rank, keep);
+        self.observations.offer(rank, || Observation::from(connection));
         for turn in connection.turns.iter().flat_map(|turns| &turns.slowest) {
             self.turns.offer(nanos(turn.wait), || SlowTurn {
                 turn: *turn,
                 id: connection.id.clone(),
                 target: connection.target.clone(),
-                process: connection.process.as_ref().and_then(|process| process.name.clone()),
+                process: connection.program().map(str::to_owned),
             });
         }
     }
@@ -291,6 +310,7 @@ impl Builder {
             lossy: self.lossy.finish(),
             sample: self.sample.finish(),
             turns: self.turns.finish(),
+            observations: self.observations.finish(),
             lines: self.lines,
             files: self.files,
         }

@@ -66,7 +66,7 @@ pub struct Connection {
     /// Who was waited for.
     pub verdict: Option<Judgement>,
     /// Requests and their answers.
-    pub turns: Option<TurnFigures>,
+    pub turns: Option<Exchanges>,
     /// What the TLS handshake shows.
     pub tls: Option<TlsFigures>,
     /// The first exchange of plain HTTP/1.
@@ -331,7 +331,7 @@ pub struct Judgement {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct TurnFigures {
+pub struct Exchanges {
     /// How many.
     pub count: u64,
     /// Of these without an answer.
@@ -474,9 +474,9 @@ impl Connection {
         ends.into_iter().find(|(_, how)| *how == Some(How::Reset))?.0
     }
 
-    /// Whether it has a warning of this code.
-    pub fn warns(&self, code: WarningCode) -> bool {
-        self.warnings.iter().any(|warning| warning.code == code)
+    /// The name of the local program.
+    pub fn program(&self) -> Option<&str> {
+        self.process.as_ref()?.name.as_deref()
     }
 }
 

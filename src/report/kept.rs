@@ -12,7 +12,7 @@ use super::connection::Connection;
 pub struct Kept {
     /// The connection.
     pub connection: Connection,
-    /// The whole line, JSON.
+    /// The whole line, JSON. Empty in a report that is redacted.
     pub line: Box<str>,
 }
 

@@ -16,25 +16,31 @@
 //! ```
 
 mod build;
+mod compare;
 mod connection;
+mod figures;
 mod findings;
 mod groups;
 mod kept;
 mod parse;
 mod quantiles;
+mod redact;
 mod selection;
 mod shorten;
 mod totals;
 
 pub use build::{Builder, FileRead, Lines, Options, SlowTurn, Summary};
+pub use compare::{Change, Comparison, Measure, Observation};
 pub use connection::{
-    CloseFigures, Connection, Deliveries, Dial, End, EofFigures, HttpExchange, Judgement,
-    OpenFigures, PhaseTimes, Program, Socket, SysFigures, TlsFigures, TurnFigures, Undelivered,
+    CloseFigures, Connection, Deliveries, Dial, End, EofFigures, Exchanges, HttpExchange,
+    Judgement, OpenFigures, PhaseTimes, Program, Socket, SysFigures, TlsFigures, Undelivered,
     Warning,
 };
+pub use figures::{ConnectionFigures, GroupFigures, SummaryFigures, TurnFigures};
 pub use findings::{Finding, Rule};
 pub use groups::{Group, GroupBy, MAX_GROUPS};
 pub use kept::Kept;
 pub use quantiles::{Quantiles, TimeFigures};
+pub use redact::Redactor;
 pub use selection::{Condition, Selection};
 pub use totals::{Counts, Figures, Totals};

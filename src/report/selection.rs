@@ -59,6 +59,24 @@ enum Key {
 const KEYS: &str =
     "target, process, listener, outcome, client, host, mode, slow-by, error, id or label.KEY";
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Target => "target",
+            Self::Process => "process",
+            Self::Listener => "listener",
+            Self::Outcome => "outcome",
+            Self::Client => "client",
+            Self::Host => "host",
+            Self::Mode => "mode",
+            Self::SlowBy => "slow-by",
+            Self::Error => "error",
+            Self::Id => "id",
+            Self::Label(key) => return write!(f, "label.{key}"),
+        })
+    }
+}
+
 impl FromStr for Key {
     type Err = String;
 
@@ -122,10 +140,20 @@ impl Condition {
     }
 }
 
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operator = if self.is_equal { "=" } else { "!=" };
+        write!(f, "{}{operator}{}", self.key, self.pattern)
+    }
+}
+
 impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a condition is missing".to_owned());
+        }
         let (key, value) = text.split_once('=').ok_or_else(|| {
             format!("'{text}' has no '=' or '!='; write, for example, target=db* and outcome!=ok")
         })?;
@@ -138,5 +166,70 @@ impl FromStr for Condition {
             return Err(format!("'{text}' has no value"));
         }
         Ok(Self { key: key.trim().parse()?, is_equal, pattern: WildMatch::new(value) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        let line = r#"{"target":"db1:5432","outcome":"reset","labels":{"env":"test"},
+            "openedAt":1700000000000000000,"ending":{"phase":"relay","firstBy":"client",
+            "firstHow":"reset","errorCode":"ECONNRESET"}}"#;
+        serde_json::from_str(line).unwrap()
+    }
+
+    #[test]
+    fn conditions_are_joined_and_patterns_match() {
+        for (text, is_in) in [
+            ("target=db*", true),
+            ("target=db1", false),
+            ("target = db?:5432 and outcome != ok", true),
+            ("target=db* AND outcome=ok", false),
+            ("label.env=test", true),
+            ("label.other=*", true),
+            ("label.other!=", false),
+            ("process=curl", false),
+            ("process!=curl", true),
+            ("error=ECONN*", true),
+        ] {
+            let Ok(conditions) = Condition::parse_all(text) else {
+                assert_eq!(text, "label.other!=");
+                continue;
+            };
+            let selection = Selection { conditions, ..Selection::default() };
+            assert_eq!(selection.has(&connection()), is_in, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_condition_is_said_with_what_would_be_one() {
+        for (text, words) in [
+            ("colour=red", "unknown key 'colour'; give target, "),
+            ("target", "'target' has no '='"),
+            ("target=", "'target=' has no value"),
+            ("target=a and", "a condition is missing"),
+            ("label.=a", "unknown key 'label.'"),
+            ("", "a condition is missing"),
+        ] {
+            let error = Condition::parse_all(text).unwrap_err();
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_span_has_its_beginning_but_not_its_end() {
+        let at = |second: i64| Some(Timestamp::from_second(second).unwrap());
+        let spans = [
+            (at(1_700_000_000), None, true),
+            (at(1_700_000_001), None, false),
+            (None, at(1_700_000_000), false),
+            (None, at(1_700_000_001), true),
+        ];
+        for (since, until, is_in) in spans {
+            let selection = Selection { since, until, ..Selection::default() };
+            assert_eq!(selection.has(&connection()), is_in);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::connection::{Connection, TurnFigures};
+use super::super::connection::{Connection, Exchanges};
 use super::super::quantiles::Quantiles;
 use super::sightings::Sightings;
 use super::words::{connections, percent, time};
@@ -57,7 +57,7 @@ impl Evidence for Nagle {
 }
 
 /// Whether at least half of the turns, and three, have this part as long as a delayed acknowledgement.
-fn is_delayed(turns: &TurnFigures, part: TurnTime) -> bool {
+fn is_delayed(turns: &Exchanges, part: TurnTime) -> bool {
     let fewest = u32::try_from((turns.count / 2).max(3)).unwrap_or(u32::MAX);
     DELAYED_ACK.contains(&part.max) && part.total >= ms(38).saturating_mul(fewest)
 }

@@ -1,0 +1,32 @@
+//! Files of records that are named on the command line.
+
+use std::io;
+use std::path::Path;
+
+use super::exit::Failure;
+
+/// Whether a name stands for standard input.
+pub(super) fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// How messages name a file.
+pub(super) fn name(file: &Path) -> String {
+    match is_stdin(file) {
+        true => "standard input".to_owned(),
+        false => format!("'{}'", file.display()),
+    }
+}
+
+/// Why a file cannot be read, and what to do. `command` is the subcommand that reads it.
+pub(super) fn unread(file: &Path, command: &str, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::IsADirectory => "; give the files in it",
+        io::ErrorKind::NotFound => "; check the name, or give '-' for standard input",
+        io::ErrorKind::PermissionDenied => {
+            &format!("; run {command} as the proxy's user, or see conniver proxy --output-mode")
+        }
+        _ => "",
+    };
+    Failure::new(format!("cannot read records from {}: {error}{advice}", name(file)))
+}

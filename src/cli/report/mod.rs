@@ -1,0 +1,197 @@
+//! `conniver report`: what files of records tell, in a page of text.
+
+mod changes;
+mod one;
+mod progress;
+mod style;
+mod table;
+mod text;
+mod time;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use conniver::report::{Builder, Comparison, Condition, GroupBy, Options, Selection, Summary};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::exit::Failure;
+use super::usage::wrong_usage;
+use super::{files, terminal};
+use progress::Progress;
+
+/// Connections of each side whose figures are compared.
+const COMPARED: usize = 5000;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if it worked, 1 if a file could not be read or there is no \
+                  connection with the ID, 2 for wrong usage."
+)]
+pub(crate) struct ReportArgs {
+    /// Files of records, plain or compressed by gzip or zstd; '-' for standard input
+    #[arg(required = true)]
+    file: Vec<PathBuf>,
+
+    /// Compare with these files, which were recorded before
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "id")]
+    against: Vec<PathBuf>,
+
+    /// Property by which connections are grouped: target, process, listener, outcome or label.KEY
+    #[arg(long, value_name = "PROPERTY", default_value = "target", value_parser = parse_by)]
+    by: GroupBy,
+
+    /// Only connections for which all conditions hold: KEY=PATTERN or KEY!=PATTERN, joined by 'and',
+    /// with * and ? in patterns. Keys: target, process, listener, outcome, client, host, mode,
+    /// slow-by, error, id, label.KEY
+    #[arg(long = "where", id = "conditions", value_name = "CONDITIONS")]
+    conditions: Vec<String>,
+
+    /// Only connections accepted at or after TIME: local time (14:00, '2026-11-29 14:00'), or RFC
+    /// 3339
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    since: Option<Timestamp>,
+
+    /// Only connections accepted before TIME
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    until: Option<Timestamp>,
+
+    /// Number of the slowest connections, and of the slowest turns, to list
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    slowest: usize,
+
+    /// Show one connection: its timeline, both sockets, verdict and warnings. ID may be the end of
+    /// an id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["by", "slowest", "json"])]
+    id: Option<String>,
+
+    /// Print the report as JSON; times in nanoseconds
+    #[arg(long)]
+    json: bool,
+
+    /// Replace host names, addresses, users and values of labels with stand-ins
+    #[arg(long)]
+    redact: bool,
+}
+
+fn parse_by(text: &str) -> Result<GroupBy, String> {
+    text.parse()
+}
+
+pub(crate) fn run(args: &ReportArgs) -> ExitCode {
+    let selection = match selection(args) {
+        Ok(selection) => selection,
+        Err(error) => wrong_usage(&["report"], &error),
+    };
+    let progress = Progress::over(args.file.iter().chain(&args.against).map(PathBuf::as_path));
+    let (text, is_whole) = match &args.id {
+        Some(id) => one::show(args, id, selection, progress),
+        None => summarize(args, selection, progress),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(failure) => return failure.report(1),
+    };
+    match print(&text) {
+        Err(failure) => failure.report(1),
+        Ok(()) if is_whole => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+    }
+}
+
+fn selection(args: &ReportArgs) -> Result<Selection, String> {
+    let mut selection = Selection::default();
+    for text in &args.conditions {
+        let conditions = Condition::parse_all(text);
+        selection.conditions.extend(conditions.map_err(|error| format!("--where: {error}"))?);
+    }
+    (selection.since, selection.until) = (args.since, args.until);
+    if let (Some(since), Some(until)) = (args.since, args.until)
+        && since >= until
+    {
+        return Err("--until must be later than --since".to_owned());
+    }
+    Ok(selection)
+}
+
+/// The text of the report, and whether all files could be read.
+fn summarize(
+    args: &ReportArgs,
+    selection: Selection,
+    progress: Progress,
+) -> (Result<String, Failure>, bool) {
+    let mut options = Options::default();
+    options.by = args.by.clone();
+    options.selection = selection;
+    options.slowest = args.slowest;
+    options.redact = args.redact;
+    if !args.against.is_empty() {
+        options.observations = COMPARED;
+    }
+    let (before, before_read) = read(&args.against, &progress, options.clone());
+    let (summary, read) = read(&args.file, &progress, options);
+    progress.finish();
+    let is_whole = read == args.file.len() && before_read == args.against.len();
+    if read == 0 || (before_read == 0 && !args.against.is_empty()) {
+        return (Ok(String::new()), false);
+    }
+    let comparison = (!args.against.is_empty()).then(|| Comparison::of(&before, &summary));
+    let text = match args.json {
+        true => json(&summary, comparison.as_ref()),
+        false => {
+            let width = terminal::width(io::stdout()).unwrap_or(terminal::USUAL_WIDTH);
+            Ok(text::page(&summary, comparison.as_ref().map(|changes| (&before, changes)), width))
+        }
+    };
+    (text, is_whole)
+}
+
+/// Reads files; says which ones it cannot read, and returns how many it could.
+fn read(files: &[PathBuf], progress: &Progress, options: Options) -> (Summary, usize) {
+    let mut builder = Builder::new(options);
+    let mut read = 0;
+    for file in files {
+        let input = progress.open(file);
+        match input.and_then(|input| builder.read(&display_name(file), input)) {
+            Ok(()) => read += 1,
+            Err(error) => files::unread(file, "report", &error).say(),
+        }
+    }
+    (builder.finish(), read)
+}
+
+fn display_name(file: &Path) -> String {
+    match files::is_stdin(file) {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'s> {
+    #[serde(flatten)]
+    summary: conniver::report::SummaryFigures,
+    /// The comparison with `--against`. Null without it.
+    against: Option<&'s Comparison>,
+}
+
+fn json(summary: &Summary, against: Option<&Comparison>) -> Result<String, Failure> {
+    serde_json::to_string_pretty(&Json { summary: summary.figures(), against })
+        .map_err(|error| Failure::new(format!("cannot print the report: {error}")))
+}
+
+/// Prints a page, styled on a terminal; a reader that has gone is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    match writeln!(anstream::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

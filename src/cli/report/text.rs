@@ -1,0 +1,349 @@
+//! The page of a report: headline, table, findings, the slowest connections and turns.
+
+use std::time::Duration;
+
+use conniver::record::{LimitedBy, Outcome, Printable};
+use conniver::report::{
+    Comparison, Connection, FileRead, Finding, Kept, Quantiles, SlowTurn, Summary, Totals,
+};
+
+use super::style::{heading, wrong};
+use super::table::table;
+use super::{changes, time};
+use crate::cli::units::{counted, human_bytes, human_time};
+use crate::cli::wrap::{unbroken, wrap};
+
+/// Groups that are shown; the others are counted.
+const ROWS: usize = 30;
+
+/// From this width on, tables have the parties' whole names.
+const WIDE: usize = 100;
+
+/// What stands for an unknown figure.
+const UNKNOWN: &str = "-";
+
+/// The page, in lines of at most `width` columns. `against`: the summary before, and how it compares.
+pub(super) fn page(
+    summary: &Summary,
+    against: Option<(&Summary, &Comparison)>,
+    width: usize,
+) -> String {
+    let mut parts = vec![headline(summary, width)];
+    if summary.totals.connections > 0 {
+        parts.extend(against.map(|(before, changes)| changes::section(before, changes, width)));
+        parts.push(groups(summary, width));
+        parts.push(findings(summary, width));
+        parts.extend(slowest(&summary.slowest, width));
+        parts.extend(turns(&summary.turns, width));
+    }
+    parts.extend(notes(summary, width));
+    parts.join("\n\n")
+}
+
+fn headline(summary: &Summary, width: usize) -> String {
+    let totals = &summary.totals;
+    let mut lines = Vec::new();
+    let failed = match totals.failed {
+        0 => "none failed".to_owned(),
+        failed => wrong(format!("{failed} failed")),
+    };
+    let hosts = match &summary.hosts[..] {
+        [] => String::new(),
+        hosts if hosts.len() > 3 || summary.more_hosts => {
+            let more = if summary.more_hosts { "more than " } else { "" };
+            format!(", on {more}{} hosts", hosts.len())
+        }
+        hosts => format!(", on {}", Printable(hosts.join(", "))),
+    };
+    let connections = heading(counted(totals.connections, "connection"));
+    lines.push(match totals.connections {
+        0 => heading("no connections"),
+        _ => format!("{connections}, {failed}{hosts}"),
+    });
+    if let (Some(first), Some(last)) = (totals.first_at, totals.last_at) {
+        let lasted = u64::try_from(last.saturating_sub(first)).unwrap_or_default();
+        let (span, zone) = (time::span(first, last), time::zone(first));
+        lines.push(format!("{span} ({}), {zone}", long_time(Duration::from_nanos(lasted))));
+    }
+    lines.extend(selection(summary));
+    if totals.failed > 0 {
+        let outcomes = totals.outcomes.sorted();
+        let bad = outcomes.iter().filter(|(outcome, _)| *outcome != Outcome::Ok);
+        let bad: Vec<_> = bad.map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        lines.push(format!("failed: {}", bad.join(", ")));
+    }
+    if totals.connections > 0 {
+        lines.push(format!(
+            "sent {}, received {}, {}{}",
+            human_bytes(totals.sent),
+            human_bytes(totals.received),
+            counted(totals.turns, "turn"),
+            match totals.slowest_party() {
+                Some(party) => format!(
+                    "; of {} in which somebody waited, most for {}",
+                    long_time(totals.active),
+                    party_in_words(party)
+                ),
+                None => String::new(),
+            }
+        ));
+    }
+    wrap(&lines.join("\n"), width)
+}
+
+/// Which connections are in the report, if not all.
+fn selection(summary: &Summary) -> Option<String> {
+    let selection = &summary.selection;
+    let local = |at: jiff::Timestamp| {
+        let nanos = i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
+        time::full(&time::local(nanos))
+    };
+    let since = selection.since.map(|at| format!("since {}", local(at)));
+    let until = selection.until.map(|at| format!("until {}", local(at)));
+    let conditions = selection.conditions.iter().map(|one| Printable(one).to_string());
+    let conditions = conditions.collect::<Vec<_>>().join(" and ");
+    let conditions = Some(conditions).filter(|text| !text.is_empty());
+    let parts: Vec<_> = [conditions, since, until].into_iter().flatten().collect();
+    let left_out = counted(summary.lines.left_out, "connection");
+    (!parts.is_empty()).then(|| format!("only {}; {left_out} left out", parts.join(", ")))
+}
+
+/// Three digits up to a minute, then minutes, hours or days.
+pub(super) fn long_time(time: Duration) -> String {
+    match time.as_secs() {
+        0..60 => human_time(time),
+        seconds @ 60..7200 => format!("{:.1} min", seconds as f64 / 60.0),
+        seconds @ 7200..172_800 => format!("{:.1} h", seconds as f64 / 3600.0),
+        seconds => format!("{:.1} days", seconds as f64 / 86_400.0),
+    }
+}
+
+/// A party in a sentence.
+pub(super) fn party_in_words(party: LimitedBy) -> &'static str {
+    match party {
+        LimitedBy::Client => "the client",
+        LimitedBy::Upstream => "the upstream",
+        LimitedBy::NetworkClient => "the path to the client",
+        LimitedBy::NetworkUpstream => "the path to the upstream",
+        LimitedBy::Resolver => "the resolver",
+        LimitedBy::Proxy => "the proxy",
+        _ => "nobody",
+    }
+}
+
+/// A party in a table.
+fn party(party: Option<LimitedBy>, width: usize) -> String {
+    match party {
+        None | Some(LimitedBy::None) => UNKNOWN.to_owned(),
+        Some(LimitedBy::NetworkClient) if width < WIDE => "net-client".to_owned(),
+        Some(LimitedBy::NetworkUpstream) if width < WIDE => "net-upstr.".to_owned(),
+        Some(party) => party.to_string(),
+    }
+}
+
+fn time_cell(time: Option<Duration>) -> String {
+    time.map_or_else(|| UNKNOWN.to_owned(), human_time)
+}
+
+fn count_cell(count: Option<u64>) -> String {
+    count.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string())
+}
+
+fn groups(summary: &Summary, width: usize) -> String {
+    let by = summary.by.to_string();
+    let p50 = |quantiles: &Quantiles| time_cell(quantiles.at(0.5));
+    let p99 = |quantiles: &Quantiles| time_cell(quantiles.at(0.99));
+    let row = |name: &str, totals: &Totals| {
+        vec![
+            Printable(name).to_string(),
+            totals.connections.to_string(),
+            totals.failed.to_string(),
+            p50(&totals.connect),
+            p99(&totals.connect),
+            p50(&totals.wait),
+            p99(&totals.wait),
+            time_cell(totals.wait.max()),
+            count_cell(totals.lost),
+            party(totals.slowest_party(), width),
+        ]
+    };
+    let shown = summary.groups.iter().take(ROWS);
+    let mut rows: Vec<_> = shown.map(|group| row(&group.name, &group.totals)).collect();
+    if summary.groups.len() > ROWS || summary.others.is_some() {
+        rows.push(row_of_others(summary));
+    }
+    let heads: [&str; 10] = match width >= WIDE {
+        true => [
+            &by,
+            "connections",
+            "failed",
+            "connect p50",
+            "p99",
+            "wait p50",
+            "p99",
+            "max",
+            "lost",
+            "slow by",
+        ],
+        false => {
+            [&by, "conns", "fail", "conn50", "conn99", "wait50", "wait99", "max", "lost", "slow by"]
+        }
+    };
+    table(&heads, &[9], &rows, width)
+}
+
+/// How many connections the groups have that are not shown.
+fn row_of_others(summary: &Summary) -> Vec<String> {
+    let hidden = summary.groups.iter().skip(ROWS).map(|group| &group.totals);
+    let (mut connections, mut failed) = (0, 0);
+    for totals in hidden.chain(&summary.others) {
+        connections += totals.connections;
+        failed += totals.failed;
+    }
+    let mut row = vec!["(others)".to_owned(), connections.to_string(), failed.to_string()];
+    row.resize(10, String::new());
+    row
+}
+
+fn findings(summary: &Summary, width: usize) -> String {
+    if summary.findings.is_empty() {
+        return format!("{}\n  none", heading("Findings"));
+    }
+    let mut text = heading("Findings");
+    for finding in &summary.findings {
+        text.push('\n');
+        text.push_str(&wrap(&finding_text(finding), width));
+    }
+    text
+}
+
+fn finding_text(finding: &Finding) -> String {
+    let Finding { rule, seen, usually, next, .. } = finding;
+    let when = match (finding.first_at, finding.last_at) {
+        (Some(first), Some(last)) => format!(", {}", time::span(first, last)),
+        _ => String::new(),
+    };
+    let examples: Vec<_> = finding.examples.iter().map(|id| short_id(id)).collect();
+    format!(
+        "  {} [{rule}{when}]\n    usually: {usually}\n    next: {next}\n    see: --id {}",
+        wrong(Printable(seen)),
+        unbroken(&examples.join(", "))
+    )
+}
+
+/// The end of an id: enough to find it in most files.
+pub(super) fn short_id(id: &str) -> String {
+    let id = Printable(id).to_string();
+    match id.rsplit_once('-') {
+        Some((run, seq)) => {
+            let skipped = run.chars().count().saturating_sub(4);
+            format!("{}-{seq}", run.chars().skip(skipped).collect::<String>())
+        }
+        None => id,
+    }
+}
+
+/// Program and target.
+fn who(process: Option<&str>, target: Option<&str>) -> String {
+    let target = Printable(target.unwrap_or("(no target)")).to_string();
+    match process {
+        Some(process) => format!("{} → {target}", Printable(process)),
+        None => target,
+    }
+}
+
+fn at(time: Option<i64>) -> String {
+    time.map_or_else(|| UNKNOWN.to_owned(), |at| time::clock(&time::local(at)))
+}
+
+fn slowest(slowest: &[Kept], width: usize) -> Option<String> {
+    let rows = slowest.iter().map(|Kept { connection, .. }| {
+        let verdict = connection.verdict.as_ref();
+        vec![
+            who(connection.program(), connection.target.as_deref()),
+            at(connection.opened_at()),
+            time_cell(Some(connection.duration)),
+            time_cell(verdict.map(|verdict| verdict.active)),
+            time_cell(connection.longest_wait()),
+            party(verdict.map(|verdict| verdict.limited_by), width),
+            outcome(connection),
+            short_id(&connection.id),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let heads =
+        ["slowest connections", "at", "lasted", "active", "wait", "slow by", "outcome", "id"];
+    (!rows.is_empty()).then(|| table(&heads, &[5, 6], &rows, width))
+}
+
+fn outcome(connection: &Connection) -> String {
+    connection.outcome.map_or_else(|| UNKNOWN.to_owned(), |outcome| outcome.to_string())
+}
+
+fn turns(turns: &[SlowTurn], width: usize) -> Option<String> {
+    let rows = turns.iter().map(|SlowTurn { turn, id, target, process, .. }| {
+        vec![
+            who(process.as_deref(), target.as_deref()),
+            at(Some(turn.at)),
+            human_time(turn.wait),
+            human_time(turn.network),
+            human_bytes(turn.request_bytes),
+            human_bytes(turn.answer_bytes),
+            party(Some(turn.limited_by), width),
+            short_id(id),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let heads = ["slowest turns", "at", "wait", "network", "request", "answer", "slow by", "id"];
+    (!rows.is_empty()).then(|| table(&heads, &[6], &rows, width))
+}
+
+/// What is to be known of the files.
+fn notes(summary: &Summary, width: usize) -> Option<String> {
+    let lines = summary.lines;
+    let mut notes = Vec::new();
+    for file in &summary.files {
+        notes.extend(file_notes(file));
+    }
+    if lines.refused > 0 {
+        let refused = counted(lines.refused, "connection");
+        notes.push(format!("{refused} more refused on arrival, without records of their own"));
+    }
+    if lines.stat > 0 {
+        let stat = counted(lines.stat, "line");
+        notes.push(format!("{stat} of conniver stat left out"));
+    }
+    if summary.without_findings > 0 {
+        let unseen = counted(summary.without_findings, "connection");
+        notes.push(format!("too many targets: no findings were sought in {unseen}"));
+    }
+    if lines.read == 0 {
+        notes.push(
+            "no lines; records are written by conniver proxy -o FILE and conniver run -o FILE"
+                .to_owned(),
+        );
+    }
+    let notes: Vec<_> = notes.iter().map(|note| wrap(&format!("note: {note}"), width)).collect();
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
+
+fn file_notes(file: &FileRead) -> Vec<String> {
+    let name = Printable(&file.name);
+    let mut notes = Vec::new();
+    if file.torn > 0 {
+        let torn = counted(file.torn, "line");
+        notes.push(format!("{name}: {torn} incomplete and left out; see conniver check"));
+    }
+    if file.bad > 0 {
+        let bad = counted(file.bad, "line");
+        notes.push(format!("{name}: {bad} not a record and left out; see conniver check"));
+    }
+    for (how, what) in [(file.truncated, "truncated"), (file.damaged, "damaged")] {
+        if let Some(how) = how {
+            notes.push(format!(
+                "{name}: the {how} data are {what}; what could be read is in the report"
+            ));
+        }
+    }
+    notes
+}

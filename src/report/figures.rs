@@ -1,0 +1,164 @@
+//! A report as JSON: everything that its text says, and no more.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::build::{FileRead, Lines, SlowTurn, Summary};
+use super::connection::Connection;
+use super::findings::Finding;
+use super::kept::Kept;
+use super::totals::Figures;
+use crate::nanos;
+use crate::record::{LimitedBy, Outcome};
+
+/// A report as JSON. Keys are always present; what is not known is null. Durations are ns, instants Unix
+/// ns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SummaryFigures {
+    /// The machines on which the connections were recorded, at most 100.
+    pub hosts: Vec<String>,
+    /// Whether there are more of them.
+    pub more_hosts: bool,
+    /// Connections accepted before, RFC 3339, are left out. Null without `--since`.
+    pub since: Option<String>,
+    /// Connections accepted at this time or later, RFC 3339, are left out. Null without `--until`.
+    pub until: Option<String>,
+    /// The conditions of `--where`.
+    pub conditions: Vec<String>,
+    /// All connections together.
+    pub totals: Figures,
+    /// The property by which they are grouped: `target`, `process`, `listener`, `outcome` or `label.KEY`.
+    pub by: String,
+    /// The groups, those with most connections first, at most 500.
+    pub groups: Vec<GroupFigures>,
+    /// Connections in further groups. Null without any.
+    pub others: Option<Figures>,
+    /// Findings, those in most connections first.
+    pub findings: Vec<Finding>,
+    /// Connections to targets for which no findings were sought, because there are too many targets.
+    pub without_findings: u64,
+    /// Connections in which somebody waited longest, the longest first.
+    pub slowest: Vec<ConnectionFigures>,
+    /// The turns with the longest waits, the longest first.
+    pub slowest_turns: Vec<TurnFigures>,
+    /// Lines of all files.
+    pub lines: Lines,
+    /// The files.
+    pub files: Vec<FileRead>,
+}
+
+/// A group and its figures.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct GroupFigures {
+    /// What the connections have in common.
+    pub name: String,
+    /// Their figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// One of the slowest connections.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ConnectionFigures {
+    /// Its id, for `report --id`.
+    pub id: String,
+    /// Its target.
+    pub target: Option<String>,
+    /// The name of the local program.
+    pub process: Option<String>,
+    /// When it was accepted, Unix ns.
+    pub opened_at: Option<i64>,
+    /// From accept to close, ns.
+    #[serde(with = "nanos")]
+    pub duration: Duration,
+    /// The time in which somebody waited, ns. Null without a verdict.
+    #[serde(with = "nanos::option")]
+    pub active: Option<Duration>,
+    /// The longest wait for an answer, ns.
+    #[serde(with = "nanos::option")]
+    pub wait: Option<Duration>,
+    /// Who was slow.
+    pub slow_by: Option<LimitedBy>,
+    /// The outcome.
+    pub outcome: Option<Outcome>,
+    /// Symbol of the error.
+    pub error_code: Option<String>,
+}
+
+/// One of the slowest turns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct TurnFigures {
+    /// The id of its connection.
+    pub id: String,
+    /// The target.
+    pub target: Option<String>,
+    /// The name of the local program.
+    pub process: Option<String>,
+    /// The turn, with the keys that it has in a record.
+    #[serde(flatten)]
+    pub turn: crate::record::Turn,
+}
+
+impl Summary {
+    /// The report as JSON has it.
+    pub fn figures(&self) -> SummaryFigures {
+        let time = |time: Option<jiff::Timestamp>| time.map(|time| time.to_string());
+        SummaryFigures {
+            hosts: self.hosts.clone(),
+            more_hosts: self.more_hosts,
+            since: time(self.selection.since),
+            until: time(self.selection.until),
+            conditions: self.selection.conditions.iter().map(ToString::to_string).collect(),
+            totals: self.totals.figures(),
+            by: self.by.to_string(),
+            groups: self
+                .groups
+                .iter()
+                .map(|group| GroupFigures {
+                    name: group.name.clone(),
+                    figures: group.totals.figures(),
+                })
+                .collect(),
+            others: self.others.as_ref().map(super::Totals::figures),
+            findings: self.findings.clone(),
+            without_findings: self.without_findings,
+            slowest: self.slowest.iter().map(|Kept { connection, .. }| connection.into()).collect(),
+            slowest_turns: self.turns.iter().map(TurnFigures::from).collect(),
+            lines: self.lines,
+            files: self.files.clone(),
+        }
+    }
+}
+
+impl From<&Connection> for ConnectionFigures {
+    fn from(connection: &Connection) -> Self {
+        Self {
+            id: connection.id.clone(),
+            target: connection.target.clone(),
+            process: connection.program().map(str::to_owned),
+            opened_at: connection.opened_at(),
+            duration: connection.duration,
+            active: connection.verdict.as_ref().map(|verdict| verdict.active),
+            wait: connection.longest_wait(),
+            slow_by: connection.verdict.as_ref().map(|verdict| verdict.limited_by),
+            outcome: connection.outcome,
+            error_code: connection.ending.as_ref().and_then(|end| end.error_code.clone()),
+        }
+    }
+}
+
+impl From<&SlowTurn> for TurnFigures {
+    fn from(slow: &SlowTurn) -> Self {
+        let SlowTurn { turn, id, target, process } = slow.clone();
+        Self { id, target, process, turn }
+    }
+}
