@@ -55,6 +55,7 @@ mod process;
 mod proxy_protocol;
 mod recipes;
 mod refused;
+mod report;
 mod resets;
 mod resolving;
 mod run;

@@ -16,6 +16,7 @@ fn every_command_has_a_manual_page_with_its_options() {
         ("conniver-run", "\\-\\-intercept"),
         ("conniver-stat", "\\-\\-max\\-time"),
         ("conniver-demo", "conniver\\-demo"),
+        ("conniver-report", "\\-\\-against"),
         ("conniver-check", "conniver\\-check"),
         ("conniver-rules", "conniver\\-rules"),
         ("conniver-schema", "\\-\\-detail"),

@@ -4,8 +4,11 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::cli::terminal::shorten_middle;
 
-/// Spaces between two columns.
+/// Spaces between two columns, where there is room.
 const GAP: usize = 2;
+
+/// With less for the first column, columns stand closer.
+const ENOUGH: usize = 24;
 
 /// The first column is not shortened to less, even if the table gets wider than the terminal.
 const LEAST: usize = 8;
@@ -18,8 +21,14 @@ pub(super) fn table(heads: &[&str], left: &[usize], rows: &[Vec<String>], width:
         let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| width_of(cell));
         cells.chain([width_of(head)]).max().unwrap_or_default()
     });
-    let others: usize = columns.skip(1).map(|column| column + GAP).sum();
-    let room = width.saturating_sub(others).max(LEAST);
+    let columns: Vec<usize> = columns.collect();
+    let room = |gap: usize| {
+        let others: usize = columns.iter().skip(1).map(|column| column + gap).sum();
+        width.saturating_sub(others)
+    };
+    let first = columns.first().copied().unwrap_or_default();
+    let gap = if room(GAP) < first.min(ENOUGH) { 1 } else { GAP };
+    let room = room(gap).max(LEAST);
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(heads.to_vec());
@@ -32,7 +41,7 @@ pub(super) fn table(heads: &[&str], left: &[usize], rows: &[Vec<String>], width:
     }
     let last = heads.len().saturating_sub(1);
     for (at, column) in table.column_iter_mut().enumerate() {
-        let gap = if at == last { 0 } else { u16::try_from(GAP).unwrap_or_default() };
+        let gap = if at == last { 0 } else { u16::try_from(gap).unwrap_or_default() };
         column.set_padding((0, gap));
         if at != 0 && !left.contains(&at) {
             column.set_cell_alignment(CellAlignment::Right);

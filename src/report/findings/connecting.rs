@@ -30,7 +30,7 @@ pub(super) struct Syns {
     at_once: u64,
 }
 
-/// A connection that was lost SYNs for: fewer are chance.
+/// From as many connections on it is told: one can be chance.
 const FEW: u64 = 2;
 
 impl Evidence for Syns {
@@ -243,7 +243,7 @@ impl Evidence for Lookups {
         let is_lost_query = self.asked_again * 2 > count;
         let took = self.took.at(0.5).map(time).unwrap_or_default();
         let seen = match count {
-            1 => format!("a look-up of {host} took {took}, of {} made", self.made),
+            1 => format!("a look-up of {host} took {took} (1 of {})", self.made),
             _ => format!(
                 "{count} look-ups of {host} took {took} at the median, of {} made",
                 self.made

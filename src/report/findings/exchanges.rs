@@ -1,8 +1,10 @@
 //! Findings on requests and answers: small writes, round trips, connections for one request each.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::super::connection::{Connection, Exchanges};
+use super::super::kept::sampling_rank;
 use super::super::quantiles::Quantiles;
 use super::sightings::Sightings;
 use super::words::{connections, percent, time};
@@ -13,8 +15,8 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// How long Linux delays an acknowledgement, with what the timer and the machine add.
-const DELAYED_ACK: std::ops::RangeInclusive<Duration> = ms(36)..=ms(52);
+/// How long Linux delays an acknowledgement, with what the timer and the machine add: of the longest.
+const DELAYED_ACK: std::ops::RangeInclusive<Duration> = ms(38)..=ms(65);
 
 /// Pauses of 40 ms within requests and within answers.
 #[derive(Debug, Default)]
@@ -58,8 +60,10 @@ impl Evidence for Nagle {
 
 /// Whether at least half of the turns, and three, have this part as long as a delayed acknowledgement.
 fn is_delayed(turns: &Exchanges, part: TurnTime) -> bool {
-    let fewest = u32::try_from((turns.count / 2).max(3)).unwrap_or(u32::MAX);
-    DELAYED_ACK.contains(&part.max) && part.total >= ms(38).saturating_mul(fewest)
+    let count = u32::try_from(turns.count).unwrap_or(u32::MAX);
+    DELAYED_ACK.contains(&part.max)
+        && part.total >= ms(38).saturating_mul((count / 2).max(3))
+        && part.total <= ms(48).saturating_mul(count)
 }
 
 /// A path is long from here on.
@@ -106,7 +110,7 @@ impl Evidence for RoundTrips {
             return Vec::new();
         }
         let seen = format!(
-            "{} turns with {} in {}, one after the other, over a round trip of {}: {} of {} waited",
+            "{} turns with {} in {}, one after the other, over a round trip of {}: {} of the {} in which somebody waited",
             self.turns,
             of.name,
             connections(self.chatty.count()),
@@ -125,10 +129,19 @@ impl Evidence for RoundTrips {
 /// Connections from which on churn is told.
 const MANY_CONNECTIONS: u64 = 20;
 
+/// Each client has at least so many of them, on average: one connection of each of many clients is no
+/// churn.
+const EACH_CLIENT: u64 = 5;
+
+/// As many clients are told apart. Of more, nothing is told.
+const MAX_CLIENTS: usize = 1000;
+
 /// Connections with one request each.
 #[derive(Debug, Default)]
 pub(super) struct Churn {
     ended_well: u64,
+    /// Their clients, as hashes of machine and program.
+    clients: HashSet<u64>,
     single: Sightings,
     /// Opening these: look-up, connect, TLS.
     opening: Duration,
@@ -149,6 +162,11 @@ impl Evidence for Churn {
         let handshake = connection.tls.as_ref().and_then(|tls| tls.handshake);
         let parts = [connection.phases.resolve, connection.phases.connect, handshake];
         let opening: Duration = parts.into_iter().flatten().sum();
+        if self.clients.len() <= MAX_CLIENTS {
+            let machine = connection.client_host.as_deref().unwrap_or_default();
+            let client = format!("{machine} {}", connection.program().unwrap_or_default());
+            self.clients.insert(sampling_rank(&client));
+        }
         self.single.add(connection);
         self.opening = self.opening.saturating_add(opening);
         self.opening_each.add(opening);
@@ -161,7 +179,9 @@ impl Evidence for Churn {
         let is_most = count * 10 >= self.ended_well * 9;
         // Where opening costs little, a connection for each request is no harm.
         let is_costly = each >= ms(2) && self.opening.saturating_mul(3) >= self.active;
-        if count < MANY_CONNECTIONS || !is_most || !is_costly {
+        let is_of_few =
+            self.clients.len() <= MAX_CLIENTS && self.clients.len() as u64 * EACH_CLIENT <= count;
+        if count < MANY_CONNECTIONS || !is_of_few || !is_most || !is_costly {
             return Vec::new();
         }
         let share = percent(

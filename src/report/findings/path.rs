@@ -6,7 +6,7 @@ use super::super::connection::{Connection, Socket, Warning};
 use super::sightings::Sightings;
 use super::words::{connections, percent, time};
 use super::{Evidence, Finding, Rule, Target, Words};
-use crate::record::{Leg as Side, WarningCode};
+use crate::record::{By, Leg as Side, WarningCode};
 
 /// The two sockets of a connection that reached its upstream, with their sides.
 fn legs(connection: &Connection) -> impl Iterator<Item = (Side, &Socket)> {
@@ -91,15 +91,23 @@ impl Evidence for Windows {
     }
 }
 
-/// Data that never arrives while small packets do.
+/// Full-sized packets that vanish while small ones pass.
 #[derive(Debug, Default)]
 pub(super) struct LargePackets {
     to_client: Sightings,
     to_upstream: Sightings,
+    from_client: Sightings,
+    from_upstream: Sightings,
 }
 
-/// Expired retransmission timers from which on a path is taken to carry no large packets.
-const MANY_TIMEOUTS: u64 = 3;
+/// Expired retransmission timers from which on data that is sent is taken to vanish.
+const TIMEOUTS: u64 = 2;
+
+/// A path on which more full-sized packets than these were acknowledged carries them.
+const PASSED: u64 = 4;
+
+/// How long data must be missing: time for two retransmissions or more.
+const MISSING: Duration = Duration::from_secs(1);
 
 impl Evidence for LargePackets {
     fn see(&mut self, connection: &Connection) {
@@ -107,31 +115,32 @@ impl Evidence for LargePackets {
             if leg.is_local() {
                 continue;
             }
-            let (delivery, seen) = match side {
-                Side::Client => (&connection.delivery.to_client, &mut self.to_client),
-                Side::Upstream => (&connection.delivery.to_upstream, &mut self.to_upstream),
+            let (to, from) = match side {
+                Side::Client => (&mut self.to_client, &mut self.from_client),
+                Side::Upstream => (&mut self.to_upstream, &mut self.from_upstream),
             };
-            let Some(info) = &leg.closed_info else { continue };
-            let undelivered = delivery.as_ref().and_then(|delivery| delivery.undelivered);
-            let timeouts = info.sys_info.total_rto.unwrap_or_default();
-            let mss = info.tx_mss.map_or(u64::MAX, u64::from);
-            // Small packets came through: something was received from there.
-            let is_alive = leg.rx_bytes > 0;
-            if timeouts >= MANY_TIMEOUTS
-                && is_alive
-                && undelivered.is_some_and(|bytes| bytes >= mss)
-            {
-                seen.add(connection);
+            if vanishes_on_the_way_there(connection, side, leg) {
+                to.add(connection);
+            }
+            if vanishes_on_the_way_here(connection, leg) {
+                from.add(connection);
             }
         }
     }
 
     fn conclude(&self, of: &Target) -> Vec<Finding> {
-        let sides = [(Side::Client, &self.to_client), (Side::Upstream, &self.to_upstream)];
-        let told = sides.into_iter().filter(|(_, seen)| seen.count() > 0);
-        told.map(|(side, seen_in)| {
+        let ways = [
+            (Side::Client, &self.to_client, "to"),
+            (Side::Upstream, &self.to_upstream, "to"),
+            (Side::Client, &self.from_client, "from"),
+            (Side::Upstream, &self.from_upstream, "from"),
+        ];
+        // One among many may have another reason.
+        let is_told = |seen: &Sightings| seen.count() > 1 || seen.count() == of.connections;
+        let told = ways.into_iter().filter(|(_, seen, _)| seen.count() > 0 && is_told(seen));
+        told.map(|(side, seen_in, way)| {
             let seen = format!(
-                "full-sized packets to {} were never acknowledged in {}, small ones were",
+                "full-sized packets {way} {} never arrived in {}, small ones did",
                 name(side, of),
                 connections(seen_in.count())
             );
@@ -143,6 +152,36 @@ impl Evidence for LargePackets {
         })
         .collect()
     }
+}
+
+/// Nothing larger than a few small packets was ever acknowledged, although it was sent again, and the
+/// peer was alive: it ended the connection itself.
+fn vanishes_on_the_way_there(connection: &Connection, side: Side, leg: &Socket) -> bool {
+    let delivery = match side {
+        Side::Client => &connection.delivery.to_client,
+        _ => &connection.delivery.to_upstream,
+    };
+    let undelivered = delivery.as_ref().and_then(|delivery| delivery.undelivered);
+    let (Some(undelivered), Some(info)) = (undelivered, &leg.closed_info) else { return false };
+    let (Some(timeouts), Some(mss)) = (info.sys_info.total_rto, info.tx_mss) else { return false };
+    let mss = u64::from(mss);
+    let by = if side == Side::Client { By::Client } else { By::Upstream };
+    let is_alive = connection
+        .ending
+        .as_ref()
+        .is_some_and(|end| end.first_by == by || end.second_by == Some(by));
+    let acknowledged = leg.tx_bytes.saturating_sub(undelivered);
+    timeouts >= TIMEOUTS && undelivered >= mss && acknowledged <= PASSED * mss && is_alive
+}
+
+/// All data that came was out of order, behind a hole that was not filled in a second.
+fn vanishes_on_the_way_here(connection: &Connection, leg: &Socket) -> bool {
+    let Some(info) = &leg.closed_info else { return false };
+    let (out_of_order, came) = (info.sys_info.rx_out_of_order, info.sys_info.data_segs_in);
+    leg.rx_bytes == 0
+        && out_of_order.is_some_and(|count| count > 0)
+        && out_of_order == came
+        && connection.duration >= MISSING
 }
 
 /// Large shares of segments that were sent again.
