@@ -153,7 +153,7 @@ pub struct Summary {
     pub groups: Vec<Group>,
     /// Connections in further groups.
     pub others: Option<Totals>,
-    /// Findings, those in most connections first.
+    /// Findings: failures first, and among them those in most connections.
     pub findings: Vec<Finding>,
     /// Connections to targets that no finding can be on, because there are too many.
     pub without_findings: u64,

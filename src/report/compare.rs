@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::build::Summary;
 use super::connection::Connection;
 
 /// Connections of each side below which nothing is said to have changed.
@@ -167,14 +166,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares the samples of two reports, made with the same
-    /// [`Options::observations`](super::Options::observations).
-    pub fn of(before: &Summary, after: &Summary) -> Self {
-        let [old, new] = [before, after].map(|summary| &summary.observations[..]);
+    /// Compares samples of so many connections, each before and after.
+    pub fn of(connections: [u64; 2], samples: [&[Observation]; 2]) -> Self {
+        let [before, after] = connections;
+        let [old, new] = samples;
         let changes = Measure::ALL.iter().map(|measure| change(*measure, old, new));
         Self {
-            before: before.totals.connections,
-            after: after.totals.connections,
+            before,
+            after,
             sampled: [old.len(), new.len()],
             changes: changes
                 .filter(|change| change.before.is_some() || change.after.is_some())

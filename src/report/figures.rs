@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::build::{FileRead, Lines, SlowTurn, Summary};
+use super::compare::Comparison;
 use super::connection::Connection;
 use super::findings::Finding;
 use super::kept::Kept;
@@ -36,7 +37,7 @@ pub struct SummaryFigures {
     pub groups: Vec<GroupFigures>,
     /// Connections in further groups. Null without any.
     pub others: Option<Figures>,
-    /// Findings, those in most connections first.
+    /// Findings: failures first, and among them those in most connections.
     pub findings: Vec<Finding>,
     /// Connections to targets for which no findings were sought, because there are too many targets.
     pub without_findings: u64,
@@ -109,6 +110,13 @@ pub struct TurnFigures {
 }
 
 impl Summary {
+    /// How this report differs from one of connections before, made with the same
+    /// [`Options::observations`](super::Options::observations).
+    pub fn against(&self, before: &Self) -> Comparison {
+        let connections = [before, self].map(|summary| summary.totals.connections);
+        Comparison::of(connections, [&before.observations, &self.observations])
+    }
+
     /// The report as JSON has it.
     pub fn figures(&self) -> SummaryFigures {
         let time = |time: Option<jiff::Timestamp>| time.map(|time| time.to_string());

@@ -137,7 +137,7 @@ fn summarize(
     if read == 0 || (before_read == 0 && !args.against.is_empty()) {
         return (Ok(String::new()), false);
     }
-    let comparison = (!args.against.is_empty()).then(|| Comparison::of(&before, &summary));
+    let comparison = (!args.against.is_empty()).then(|| summary.against(&before));
     let text = match args.json {
         true => json(&summary, comparison.as_ref()),
         false => {

@@ -243,7 +243,7 @@ fn events(connection: &Connection) -> Vec<(Duration, String)> {
             events.push((
                 at,
                 format!(
-                    "{number}: {} waited for the answer, {} of it in transit ({} there, {} back)",
+                    "{number}: answered after {}, {} of that in transit ({} there, {} back)",
                     human_time(turn.wait),
                     human_time(turn.network),
                     human_bytes(turn.request_bytes),

@@ -243,10 +243,10 @@ pub(super) fn short_id(id: &str) -> String {
     }
 }
 
-/// Program and target.
-fn who(process: Option<&str>, target: Option<&str>) -> String {
+/// Program and target; where there is little room, the target alone.
+fn who(process: Option<&str>, target: Option<&str>, width: usize) -> String {
     let target = Printable(target.unwrap_or("(no target)")).to_string();
-    match process {
+    match process.filter(|_| width >= WIDE) {
         Some(process) => format!("{} → {target}", Printable(process)),
         None => target,
     }
@@ -260,7 +260,7 @@ fn slowest(slowest: &[Kept], width: usize) -> Option<String> {
     let rows = slowest.iter().map(|Kept { connection, .. }| {
         let verdict = connection.verdict.as_ref();
         vec![
-            who(connection.program(), connection.target.as_deref()),
+            who(connection.program(), connection.target.as_deref(), width),
             at(connection.opened_at()),
             time_cell(Some(connection.duration)),
             time_cell(verdict.map(|verdict| verdict.active)),
@@ -283,7 +283,7 @@ fn outcome(connection: &Connection) -> String {
 fn turns(turns: &[SlowTurn], width: usize) -> Option<String> {
     let rows = turns.iter().map(|SlowTurn { turn, id, target, process, .. }| {
         vec![
-            who(process.as_deref(), target.as_deref()),
+            who(process.as_deref(), target.as_deref(), width),
             at(Some(turn.at)),
             human_time(turn.wait),
             human_time(turn.network),

@@ -11,6 +11,7 @@ mod path;
 mod sightings;
 mod words;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -73,6 +74,11 @@ impl Rule {
         Self::MtuBlackHole,
         Self::RetransmissionStorm,
     ];
+
+    /// Whether connections fail by it, rather than being slow.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::IdleTimeout | Self::Resets | Self::NoAnswer | Self::MtuBlackHole)
+    }
 }
 
 /// Displays as its name in JSON.
@@ -193,7 +199,7 @@ impl Findings {
         }
     }
 
-    /// The findings, those in most connections first; and how many connections went to targets that were
+    /// The findings, failures first, and among them those in most connections; and how many connections went to targets that were
     /// not looked at.
     pub(super) fn finish(self) -> (Vec<Finding>, u64) {
         let mut findings: Vec<Finding> = Vec::new();
@@ -202,7 +208,8 @@ impl Findings {
             findings.extend(evidence.iter().flat_map(|evidence| evidence.conclude(&target)));
         }
         findings.sort_by(|a, b| {
-            b.count.cmp(&a.count).then_with(|| (&a.target, a.rule).cmp(&(&b.target, b.rule)))
+            let order = |finding: &Finding| (!finding.rule.is_failure(), Reverse(finding.count));
+            order(a).cmp(&order(b)).then_with(|| (&a.target, a.rule).cmp(&(&b.target, b.rule)))
         });
         (findings, self.unseen)
     }

@@ -208,9 +208,9 @@ fn hostile_texts_stay_text() {
         record["process"] = json!({"name": hostile, "pid": 1});
         record["tls"] =
             json!({"serverName": hostile, "version": hostile, "handshake": 900_000_000});
-        record["id"] = hostile.into();
+        record["id"] = format!("{hostile}-7").into();
     });
-    for args in [&[][..], &["--by", "process"], &["--id", "forged"]] {
+    for args in [&[][..], &["--by", "process"], &["--id", "7"]] {
         let output = report(&lines[..1 + 24 * usize::from(args.len() < 2)], args);
         assert!(output.status.success(), "{args:?} {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
@@ -259,7 +259,8 @@ fn one_connection_is_shown_by_its_id_or_the_end_of_it() {
         "Turns: 1, waits p50",
         id,
     ] {
-        assert!(screen.contains(words), "{words}:\n{screen}");
+        let unwrapped = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(unwrapped.contains(words), "{words}:\n{screen}");
     }
     assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
     for end in ["4", &id[id.len() - 6..]] {
@@ -341,4 +342,47 @@ fn head_ends_it_quietly_and_mistakes_are_usage() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stdout).unwrap().starts_with("1200 connections"));
     assert!(String::from_utf8(output.stderr).unwrap().contains("cannot read records from '"));
+}
+
+/// All keys of a JSON value.
+fn keys(value: &Value, into: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            into.extend(object.keys().cloned());
+            object.values().for_each(|value| keys(value, into));
+        }
+        Value::Array(array) => array.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_json_is_documented() {
+    let (lines, _) = a_run("full");
+    let mut report = figures(&lines, &[]);
+    // Their keys are outcomes, parties and those of a verdict.
+    for pointer in ["outcomes", "endedFirst", "resetBy", "time"] {
+        report["totals"][pointer] = Value::Null;
+        for group in report["groups"].as_array_mut().unwrap() {
+            group[pointer] = Value::Null;
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    keys(&report, &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for key in found {
+        assert!(page.contains(&format!("`{key}`")), "{key} is not in docs/report.md");
+    }
+}
+
+#[test]
+fn every_finding_is_documented() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = |rule: &str| page.matches(&format!("\n| `{rule}` |")).count();
+    for rule in conniver::report::Rule::ALL {
+        assert_eq!(rows(&rule.to_string()), 1, "{rule}");
+    }
 }
