@@ -87,5 +87,9 @@ fn show(measure: Measure, value: f64) -> String {
 
 fn signed(measure: Measure, value: f64) -> String {
     let sign = if value < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", show(measure, value.abs()))
+    match measure {
+        // Not per cent of the share before.
+        Measure::FailedShare => format!("{sign}{:.2} points", value.abs() * 100.0),
+        _ => format!("{sign}{}", show(measure, value.abs())),
+    }
 }

@@ -217,7 +217,8 @@ fn events(connection: &Connection) -> Vec<(Duration, String)> {
     }
     let sides = [("client", Some(&connection.client)), ("upstream", connection.upstream.as_ref())];
     for (side, leg) in sides.into_iter().filter_map(|(side, leg)| Some((side, leg?))) {
-        let (first, last) = (since(leg.first_rx_at), since(leg.last_rx_at));
+        let received = |at: Option<i64>| since(at).filter(|_| leg.rx_bytes > 0);
+        let (first, last) = (received(leg.first_rx_at), received(leg.last_rx_at));
         events.extend(first.map(|at| (at, format!("first byte from the {side}"))));
         let is_other = last != first;
         events.extend(last.filter(|_| is_other).map(|at| {

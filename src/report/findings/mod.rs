@@ -95,7 +95,7 @@ impl fmt::Display for Rule {
 pub struct Finding {
     /// The rule that found it.
     pub rule: Rule,
-    /// The target, `host:port`.
+    /// The target, `host:port`, or the parent proxy through which it was reached.
     pub target: String,
     /// Connections in which it was seen.
     pub count: u64,
@@ -183,7 +183,9 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn see(&mut self, connection: &Connection) {
-        let Some(target) = &connection.target else { return };
+        // What the upstream's socket tells is about the parent proxy, where there is one.
+        let peer = connection.via.as_ref().or(connection.target.as_ref());
+        let Some(target) = peer else { return };
         if !self.targets.contains_key(target) {
             if self.targets.len() >= MAX_GROUPS {
                 self.unseen += 1;
