@@ -7,6 +7,7 @@
 mod connecting;
 mod endings;
 mod exchanges;
+mod failures;
 mod path;
 mod sightings;
 mod words;
@@ -30,6 +31,10 @@ pub enum Rule {
     IdleTimeout,
     /// One side resets connections.
     Resets,
+    /// Connections are refused.
+    Refused,
+    /// The target's name does not exist.
+    UnknownName,
     /// SYNs are lost on the way to the target.
     LostSyns,
     /// SYNs to a target are never answered.
@@ -58,9 +63,11 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::IdleTimeout,
         Self::Resets,
+        Self::Refused,
+        Self::UnknownName,
         Self::LostSyns,
         Self::NoAnswer,
         Self::AcceptQueue,
@@ -77,7 +84,15 @@ impl Rule {
 
     /// Whether connections fail by it, rather than being slow.
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::IdleTimeout | Self::Resets | Self::NoAnswer | Self::MtuBlackHole)
+        matches!(
+            self,
+            Self::IdleTimeout
+                | Self::Resets
+                | Self::Refused
+                | Self::UnknownName
+                | Self::NoAnswer
+                | Self::MtuBlackHole
+        )
     }
 }
 
@@ -160,6 +175,7 @@ struct Words {
 fn evidence() -> Vec<Box<dyn Evidence>> {
     vec![
         Box::<endings::Resets>::default(),
+        Box::<failures::Failures>::default(),
         Box::<connecting::Syns>::default(),
         Box::<connecting::Addresses>::default(),
         Box::<connecting::Lookups>::default(),

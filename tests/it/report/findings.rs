@@ -126,6 +126,26 @@ fn resets_are_told_of_the_side_that_reset() {
 }
 
 #[test]
+fn refusals_and_unknown_names_are_told() {
+    let failed = |outcome: &'static str, code: &'static str| {
+        copies(&near(), 3, move |record, _| {
+            set(record, "/outcome", outcome);
+            set(record, "/ending/errorCode", code);
+            record["upstream"] = Value::Null;
+            record["turns"] = Value::Null;
+            record["attempts"] = json!([]);
+        })
+    };
+    let refused = failed("refused", "ECONNREFUSED");
+    assert_found(&refused, "refused", &["3 of 3 connections to 127.0.0.1:", "were refused"]);
+    assert_nothing_found(&refused[..2]);
+    let unknown = failed("dns", "EAI_NONAME");
+    assert_found(&unknown, "unknown-name", &["3 of 3 connections", "the name does not exist"]);
+    // The resolver failed.
+    assert_nothing_found(&failed("dns", "EAI_AGAIN"));
+}
+
+#[test]
 fn lost_syns_are_told_unless_nothing_answers_at_all() {
     if !available("lost_syns_are_told_unless_nothing_answers_at_all") {
         return;

@@ -267,7 +267,7 @@ fn one_connection_is_shown_by_its_id_or_the_end_of_it() {
         assert_eq!(page(&lines, &["--id", end]), screen);
     }
     let refused = page(&lines, &["--id", "5"]);
-    assert!(refused.contains("failed: connection refused"), "{refused}");
+    assert!(refused.contains("failed: Connection refused"), "{refused}");
     let none = report(&lines, &["--id", "77"]);
     assert_eq!(none.status.code(), Some(1));
     let said = String::from_utf8(none.stderr).unwrap();
