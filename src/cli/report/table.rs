@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::cli::terminal::shorten_middle;
+use crate::cli::terminal::{self, shorten_middle};
 
 /// Spaces between two columns, where there is room.
 const GAP: usize = 2;
@@ -16,10 +16,9 @@ const LEAST: usize = 8;
 /// Rows under their headings, in lines of at most `width` columns. The first column is shortened to fit;
 /// it and the columns in `left` are aligned left, all others right.
 pub(super) fn table(heads: &[&str], left: &[usize], rows: &[Vec<String>], width: usize) -> String {
-    let width_of = |text: &str| text.chars().count();
     let columns = heads.iter().enumerate().map(|(at, head)| {
-        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| width_of(cell));
-        cells.chain([width_of(head)]).max().unwrap_or_default()
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| terminal::columns(cell));
+        cells.chain([terminal::columns(head)]).max().unwrap_or_default()
     });
     let columns: Vec<usize> = columns.collect();
     let room = |gap: usize| {
