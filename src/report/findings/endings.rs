@@ -1,6 +1,6 @@
 //! Findings on how connections end: resets, and resets after a silence that is always as long.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::connection::Connection;
@@ -26,7 +26,7 @@ pub(super) struct Resets {
 struct OfSide {
     all: Sightings,
     /// By the silence before, in tenths of a second.
-    silences: HashMap<u64, Sightings>,
+    silences: BTreeMap<u64, Sightings>,
 }
 
 /// Resets from which on a finding is told.

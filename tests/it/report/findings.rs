@@ -206,7 +206,11 @@ fn look_ups_of_5_seconds_are_lost_queries() {
     let took = |millis: u64| {
         copies(&record, 2, move |record, _| set(record, "/phases/resolve", millis * NANOS))
     };
-    assert_found(&copies(&record, 1, |_, _| {}), "slow-lookup", &["slow.test took 1.0 s (1 of 1)"]);
+    assert_found(
+        &copies(&record, 1, |_, _| {}),
+        "slow-lookup",
+        &["slow.test took 1.", " s (1 of 1)"],
+    );
     let lost = figures(&took(5003), &[]);
     assert!(lost["findings"][0]["usually"].as_str().unwrap().starts_with("a lost DNS query"));
     let slow = figures(&took(1900), &[]);
@@ -231,15 +235,27 @@ fn handshakes_that_take_longer_than_their_round_trips_are_told() {
     assert_nothing_found(&far);
 }
 
+/// Takes off what stalls of this machine added to the pauses of 40 ms.
+fn calm(mut record: Value, part: &str) -> Value {
+    let turns = &mut record["turns"];
+    let count = turns["count"].as_u64().unwrap();
+    for (key, most) in [("max", 45 * NANOS), ("total", 45 * NANOS * count)] {
+        let time = turns[part][key].as_u64().unwrap();
+        assert!(time >= most * 3 / 4, "the halves were held: {turns}");
+        turns[part][key] = time.min(most).into();
+    }
+    record
+}
+
 #[test]
 fn nagle_against_delayed_acknowledgements_is_told_of_the_side_that_writes_in_parts() {
-    let client = real("delayed ACK meets Nagle at the client");
+    let client = calm(real("delayed ACK meets Nagle at the client"), "request");
     assert_found(
         &[client],
         "delayed-ack",
         &["most requests of 1 connection", "sent by the client"],
     );
-    let upstream = real("delayed ACK meets Nagle at the upstream");
+    let upstream = calm(real("delayed ACK meets Nagle at the upstream"), "answer");
     assert_found(std::slice::from_ref(&upstream), "delayed-ack", &["most answers", "sent by 127."]);
     let mut slow = upstream;
     set(&mut slow, "/turns/answer/max", 400 * NANOS);
