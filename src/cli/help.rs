@@ -100,6 +100,7 @@ const PAGES: &[Page] = &[
                 &[
                     "output",
                     "fresh",
+                    "html",
                     "events",
                     "sample_interval",
                     "turn_min",
@@ -187,7 +188,7 @@ const PAGES: &[Page] = &[
         headings: &[
             ("Selection", &["conditions", "since", "until"]),
             ("Contents", &["by", "slowest", "against", "id"]),
-            ("Output", &["json", "redact"]),
+            ("Output", &["html", "json", "redact"]),
         ],
         short: &[],
         examples: &[
@@ -198,6 +199,10 @@ const PAGES: &[Page] = &[
             (
                 "Report on failed connections to databases since two o'clock, by program",
                 "conniver report --where target=db* --since 14:00 --by process records.ndjson",
+            ),
+            (
+                "Write the report as a page, without names of hosts and users",
+                "conniver report --html page.html --redact records.ndjson",
             ),
             (
                 "Compare the connections after a change with those before",

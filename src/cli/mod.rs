@@ -16,6 +16,7 @@ mod limits;
 mod lines;
 mod man;
 mod output_watch;
+mod page_file;
 mod pair;
 mod parent;
 mod proxy;

@@ -11,7 +11,7 @@ use super::parse::{self, FileEnd, Other, Parsed};
 use super::redact::Redactor;
 use super::selection::Selection;
 use super::totals::Totals;
-use crate::record::Compression;
+use crate::record::{Compression, Record};
 
 /// What a report is made of.
 #[derive(Debug, Clone)]
@@ -255,6 +255,25 @@ impl Builder {
         }
         self.files.push(file);
         end.map(|_| ())
+    }
+
+    /// Adds a connection that is in no file, if it is one of those that the report is on; `also` is called
+    /// with it then.
+    pub fn add_record(&mut self, record: &Record, also: impl FnOnce(&Connection)) {
+        // A record can always be written, and a connection is a part of it.
+        let line = serde_json::to_string(record).unwrap_or_default();
+        let Ok(mut connection) = serde_json::from_str::<Connection>(&line) else { return };
+        if !self.selection.has(&connection) {
+            self.lines.left_out += 1;
+            return;
+        }
+        let mut line = line.as_str();
+        if let Some(redactor) = &mut self.redactor {
+            redactor.redact(&mut connection);
+            line = "";
+        }
+        self.add(&connection, line);
+        also(&connection);
     }
 
     fn add(&mut self, connection: &Connection, line: &str) {

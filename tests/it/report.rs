@@ -1,6 +1,7 @@
 //! `conniver report`: its figures are those of the file, and its page fits.
 
 mod findings;
+mod html;
 mod page;
 
 use std::io::Write;

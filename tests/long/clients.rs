@@ -16,7 +16,7 @@ use crate::harness::postgres::{self, Postgres};
 use crate::harness::program::{BINARY, Proxy};
 use crate::harness::{has_tool, output};
 
-fn need(tool: &str, check: &str) {
+pub(crate) fn need(tool: &str, check: &str) {
     if !has_tool(tool, check) {
         eprintln!("scripts/install-clients installs it");
         std::process::exit(1);

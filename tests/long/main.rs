@@ -30,6 +30,8 @@ mod messages;
 #[cfg(target_os = "linux")]
 mod neighbours;
 #[cfg(target_os = "linux")]
+mod page;
+#[cfg(target_os = "linux")]
 mod role;
 #[cfg(target_os = "linux")]
 mod slow_loris;
@@ -62,6 +64,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("apt_updates", clients::apt_updates),
     ("psql_queries", clients::psql_queries),
     ("chromium_loads_a_page", clients::chromium_loads_a_page),
+    ("report_in_chromium", page::report_in_chromium),
 ];
 
 #[cfg(target_os = "linux")]

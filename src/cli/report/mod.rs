@@ -13,11 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use conniver::report::{Builder, Comparison, Condition, GroupBy, Options, Selection, Summary};
+use conniver::report::{
+    Builder, Comparison, Condition, Connection, GroupBy, Options, Pictures, Selection, Summary,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::Failure;
+use super::page_file::PageFile;
 use super::usage::wrong_usage;
 use super::{files, terminal};
 use progress::Progress;
@@ -66,6 +69,11 @@ pub(crate) struct ReportArgs {
     /// an id
     #[arg(long, value_name = "ID", conflicts_with_all = ["by", "slowest", "json"])]
     id: Option<String>,
+
+    /// Write the report as a page, one HTML file with pictures, as well; with '-', to standard output
+    /// instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "against"])]
+    html: Option<PathBuf>,
 
     /// Print the report as JSON; times in nanoseconds
     #[arg(long)]
@@ -130,12 +138,29 @@ fn summarize(
     if !args.against.is_empty() {
         options.observations = COMPARED;
     }
-    let (before, before_read) = read(&args.against, &progress, options.clone());
-    let (summary, read) = read(&args.file, &progress, options);
+    let page = match args.html.as_deref().map(|file| PageFile::create(file, &args.file)).transpose()
+    {
+        Ok(page) => page,
+        Err(failure) => return (Err(failure), false),
+    };
+    if page.is_some() {
+        Pictures::keep(&mut options);
+    }
+    let (before, before_read) = read(&args.against, &progress, options.clone(), None);
+    let mut pictures = page.is_some().then(Pictures::default);
+    let (summary, read) = read(&args.file, &progress, options, pictures.as_mut());
     progress.finish();
     let is_whole = read == args.file.len() && before_read == args.against.len();
     if read == 0 || (before_read == 0 && !args.against.is_empty()) {
         return (Ok(String::new()), false);
+    }
+    if let (Some(page), Some(pictures)) = (page, pictures) {
+        let is_stdout = page.is_stdout();
+        match page.write(&pictures, &summary) {
+            Ok(()) if is_stdout => return (Ok(String::new()), is_whole),
+            Ok(()) => {}
+            Err(failure) => return (Err(failure), false),
+        }
     }
     let comparison = (!args.against.is_empty()).then(|| summary.against(&before));
     let text = match args.json {
@@ -148,13 +173,23 @@ fn summarize(
     (text, is_whole)
 }
 
-/// Reads files; says which ones it cannot read, and returns how many it could.
-fn read(files: &[PathBuf], progress: &Progress, options: Options) -> (Summary, usize) {
+/// Reads files; says which ones it cannot read, and returns how many it could. `pictures` sees what is read.
+fn read(
+    files: &[PathBuf],
+    progress: &Progress,
+    options: Options,
+    mut pictures: Option<&mut Pictures>,
+) -> (Summary, usize) {
     let mut builder = Builder::new(options);
     let mut read = 0;
     for file in files {
         let input = progress.open(file);
-        match input.and_then(|input| builder.read(&display_name(file), input)) {
+        let draw = |connection: &Connection, _: &str| {
+            if let Some(pictures) = &mut pictures {
+                pictures.add(connection);
+            }
+        };
+        match input.and_then(|input| builder.read_and(&display_name(file), input, draw)) {
             Ok(()) => read += 1,
             Err(error) => files::unread(file, "report", &error).say(),
         }

@@ -26,6 +26,7 @@ use conniver::proxy::{Events, Listener, Proxy, Settings, Shutdown};
 use tokio::process::Command;
 
 use super::exit::{self, Failure};
+use super::page_file::LivePage;
 use super::pair::PairArgs;
 use super::parent;
 use super::signals::Stopper;
@@ -82,6 +83,10 @@ pub(crate) struct RunArgs {
     /// Exit status when COMMAND succeeds but an --expect is not met
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = values::number(1..=255_u8, 3))]
     expect_status: u8,
+
+    /// Write a report on the connections of COMMAND as a page, one HTML file with pictures
+    #[arg(long, value_name = "FILE", value_parser = parse_output)]
+    html: Option<PathBuf>,
 
     #[command(flatten)]
     pair: PairArgs,
@@ -212,6 +217,8 @@ async fn run_around(
             (Recorder::default(), None)
         }
     };
+    let page = args.html.as_deref().map(|file| LivePage::create(file, args.output.as_slice()));
+    let page = page.transpose()?.map(Arc::new);
     for listener in &listeners {
         tracing::info!("listening on {listener}");
     }
@@ -223,7 +230,11 @@ async fn run_around(
 
     let findings = Arc::new(Mutex::new(Findings::new(args.expect.clone())));
     let (in_pairs, has_via) = (Arc::clone(&findings), args.pair.via().is_some());
+    let on_page = page.clone();
     let proxy = Proxy::new(settings, recorder.clone(), listeners).on_close(move |record| {
+        if let Some(page) = &on_page {
+            page.add(record);
+        }
         in_pairs.lock().unwrap_or_else(PoisonError::into_inner).add(record, has_via);
     });
 
@@ -262,6 +273,7 @@ async fn run_around(
         findings.say_summary(drained, args.intercept);
     }
     let is_as_expected = findings.meet_expectations();
+    let written = written.and(page.map_or(Ok(()), |page| page.write()));
     let status = status.transpose();
     let status =
         status.map_err(|error| Failure::new(format!("cannot wait for COMMAND: {error}")))?;
