@@ -147,13 +147,14 @@ fn the_page_is_a_file_that_must_not_be_one_of_the_records() {
     let refused = report(&records).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("--html:") && said.contains("has records; name another file"), "{said}");
+    let words: Vec<_> = said.split_whitespace().collect();
+    assert!(words.join(" ").ends_with("has records; name another file"), "{said}");
     assert_eq!(fs::read_to_string(&records).unwrap(), line);
 
     let nowhere = report(&directory.path().join("none/page.html")).unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
     let said = String::from_utf8(nowhere.stderr).unwrap();
-    assert!(said.contains("cannot write the page to"), "{said}");
+    assert!(said.starts_with("conniver: cannot write the page to"), "{said}");
 }
 
 #[test]
@@ -161,16 +162,15 @@ fn run_writes_a_page_without_a_file_of_records() {
     let directory = TempDir::new().unwrap();
     let page = directory.path().join("page.html");
     let target = echo_server();
-    let script = r#"exec 3<>"/dev/tcp/${http_proxy//[!0-9.:]}"; "#
-        .replace("${http_proxy//[!0-9.:]}", "$1/$2");
-    let script = script
-        + &format!(
-            "printf 'CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n' >&3; read -r line <&3; echo \"$line\""
-        );
-    let wrapper =
-        format!("set -- $(echo $http_proxy | sed 's,http://,,; s,/.*,,; s,:, ,'); {script}");
+    // curl's CONNECT, without curl.
+    let script = format!(
+        "set -- $(echo $http_proxy | sed 's,http://,,; s,/.*,,; s,:, ,')
+         exec 3<>/dev/tcp/$1/$2
+         printf 'CONNECT {target} HTTP/1.1\\r\\nHost: {target}\\r\\n\\r\\n' >&3
+         read -r line <&3"
+    );
     let mut run = Command::new(BINARY);
-    run.args(["run", "--quiet", "--html"]).arg(&page).args(["--", "bash", "-c", &wrapper]);
+    run.args(["run", "--quiet", "--html"]).arg(&page).args(["--", "bash", "-c", &script]);
     let output = run.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let shown = fs::read_to_string(&page).unwrap();
