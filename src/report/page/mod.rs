@@ -21,6 +21,7 @@
 
 mod answers;
 mod choice;
+mod figures;
 mod format;
 mod list;
 mod plots;

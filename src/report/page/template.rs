@@ -13,9 +13,8 @@ use super::super::quantiles::Quantiles;
 use super::super::totals::Totals;
 use super::Pictures;
 use super::answers::{self, Answer, Share};
+use super::figures::{self, Figure};
 use super::list::Rows;
-use super::plots::{self, Point, TimeAxis, Times};
-use super::series::{self, Bin};
 use super::waterfall::Waterfall;
 use super::{choice, format, words};
 
@@ -25,11 +24,6 @@ const SCRIPT: &str = include_str!("page.js");
 /// Most findings, and most rows of the table.
 const MAX_FINDINGS: usize = 50;
 const MAX_GROUPS: usize = 100;
-
-/// If there are no more connections than this, plots over time show each one.
-const MAX_POINTS: u64 = 300;
-/// Then plots of counts have at most this many columns.
-const FEW_COLUMNS: i64 = 48;
 
 #[derive(Template)]
 #[template(path = "page.html", config = "src/report/page/askama.toml")]
@@ -67,15 +61,6 @@ struct Zone {
     /// Seconds from UTC.
     offset: i32,
     name: String,
-}
-
-/// A plot with its text.
-struct Figure {
-    title: &'static str,
-    /// What it shows in words.
-    text: String,
-    legend: &'static [(&'static str, &'static str)],
-    svg: String,
 }
 
 struct FindingText {
@@ -146,10 +131,10 @@ pub(super) fn page(pictures: &Pictures, summary: &Summary, zone: &TimeZone) -> S
         groups: groups.map(group_row).collect(),
         more_groups: more_groups(summary),
         waterfall: Waterfall::new(&choice::waterfall(summary), &rows),
-        over_time: over_time(pictures, summary, zone),
-        distributions: distributions(pictures),
+        over_time: figures::over_time(pictures, summary, zone),
+        distributions: figures::distributions(pictures),
         endings: endings(totals),
-        loss: loss(totals),
+        loss: words::loss(totals),
         connections,
         left_out,
         zone: Zone {
@@ -287,128 +272,6 @@ fn more_groups(summary: &Summary) -> Option<String> {
     })
 }
 
-/// Median, 99th percentile and maximum in words.
-fn quantiles(times: &Quantiles) -> String {
-    match times.figures() {
-        None => String::new(),
-        Some(figures) if figures.count == 1 => format::time(figures.max),
-        Some(figures) => format!(
-            "median {}, p99 {}, longest {}",
-            format::time(figures.p50),
-            format::time(figures.p99),
-            format::time(figures.max)
-        ),
-    }
-}
-
-const QUANTILES: &[(&str, &str)] = &[("main", "median"), ("edge", "99th percentile")];
-const EACH: &[(&str, &str)] = &[("main dot", "each connection")];
-const EACH_OR_FAILED: &[(&str, &str)] = &[("main dot", "each connection"), ("cross", "failed")];
-const COUNTS: &[(&str, &str)] = &[("main box", "ended well"), ("wrong box", "failed")];
-const LONGEST_WAIT: &str = "Longest wait of each connection";
-const LOST: &[(&str, &str)] = &[("wrong box", "segments lost")];
-
-fn over_time(pictures: &Pictures, summary: &Summary, zone: &TimeZone) -> Vec<Figure> {
-    let totals = &summary.totals;
-    let (Some(first), Some(last)) = (totals.first_at, totals.last_at) else { return Vec::new() };
-    let series = &pictures.series;
-    let bins: Vec<_> = series.bins().collect();
-    let columns = if totals.connections <= MAX_POINTS { FEW_COLUMNS } else { series::MAX_BINS };
-    let (width, counts) = series.counts(columns);
-    // From the first column's beginning, which may be before the first connection.
-    let first = counts.first_key_value().map_or(first, |(at, _)| (*at).min(first));
-    let accepted = counts.last_key_value().map_or(last, |(at, _)| at.saturating_add(width));
-    let axis = TimeAxis::new(first, accepted, zone);
-    let columns: Vec<_> = counts.iter().map(|(at, [all, bad, _])| (*at, *all, *bad)).collect();
-    let mut figures = vec![Figure {
-        title: "Connections",
-        text: format!(
-            "{} accepted, {} failed",
-            format::count(totals.connections),
-            format::count(totals.failed)
-        ),
-        legend: COUNTS,
-        svg: plots::counts(&axis, width, &columns),
-    }];
-    type Time = fn(&super::Connection) -> Option<std::time::Duration>;
-    type InBin = fn(&Bin) -> &Quantiles;
-    let times: [(&str, Time, InBin, &Quantiles); 3] = [
-        ("Connect", |c| c.phases.connect, |bin| &bin.connect, pictures.connect.times()),
-        (LONGEST_WAIT, |c| c.longest_wait(), |bin| &bin.wait, pictures.wait.times()),
-        (
-            "Round-trip time",
-            |c| c.upstream.as_ref()?.undisturbed_rtt(),
-            |bin| &bin.rtt,
-            &totals.rtt,
-        ),
-    ];
-    for (title, time, in_bin, all) in times {
-        if all.count() == 0 {
-            continue;
-        }
-        let mut shown = Times::default();
-        let mut legend = QUANTILES;
-        if totals.connections <= MAX_POINTS {
-            legend = EACH;
-            for kept in &summary.sample {
-                let connection = &kept.connection;
-                let Some((at, time)) = connection.opened_at().zip(time(connection)) else {
-                    continue;
-                };
-                let point = Point { at, time: time.as_nanos() as f64 };
-                match connection.is_failed() {
-                    true => shown.failed.push(point),
-                    false => shown.each.push(point),
-                }
-            }
-            if !shown.failed.is_empty() {
-                legend = EACH_OR_FAILED;
-            }
-        } else {
-            // In the middle of its bin.
-            let middle = series.width() / 2;
-            for (at, bin) in &bins {
-                let figures = in_bin(bin).figures();
-                let Some(figures) = figures else { continue };
-                let at = at.saturating_add(middle);
-                shown.p50.push(Point { at, time: figures.p50.as_nanos() as f64 });
-                shown.p99.push(Point { at, time: figures.p99.as_nanos() as f64 });
-            }
-        }
-        let svg = plots::times(&axis, &shown);
-        figures.push(Figure { title, text: quantiles(all), legend, svg });
-    }
-    if totals.lost.is_some_and(|lost| lost > 0) {
-        let lost = counts.iter().map(|(at, [_, _, lost])| (*at, *lost, *lost));
-        figures.push(Figure {
-            title: "Loss",
-            text: loss(totals),
-            legend: LOST,
-            svg: plots::counts(&axis, width, &lost.collect::<Vec<_>>()),
-        });
-    }
-    figures
-}
-
-fn distributions(pictures: &Pictures) -> Vec<Figure> {
-    let all = [
-        ("Look-up", &pictures.resolve),
-        ("Connect", &pictures.connect),
-        ("TLS handshake", &pictures.handshake),
-        (LONGEST_WAIT, &pictures.wait),
-        ("Round-trip time", &pictures.rtt),
-        ("Duration", &pictures.duration),
-    ];
-    let all = all.into_iter().filter(|(_, distribution)| distribution.times().count() > 0);
-    let figures = all.map(|(title, distribution)| Figure {
-        title,
-        text: quantiles(distribution.times()),
-        legend: &[],
-        svg: plots::distribution(distribution),
-    });
-    figures.collect()
-}
-
 fn endings(totals: &Totals) -> Vec<Ranking> {
     let outcomes = totals.outcomes.sorted().into_iter();
     let outcomes = outcomes.map(|(outcome, count)| (outcome.to_string(), count));
@@ -432,24 +295,6 @@ fn ranking(title: &'static str, counts: &[(String, u64)]) -> Ranking {
         is_bad: title == "Who reset" || (title == "Outcomes" && name != "ok"),
     });
     Ranking { title, rows: rows.collect() }
-}
-
-/// What was lost, in a sentence.
-fn loss(totals: &Totals) -> String {
-    let lost = match totals.lost {
-        None => "How many segments were lost is not known.".to_owned(),
-        Some(0) => "No segment was lost.".to_owned(),
-        Some(lost) => {
-            format!("{} lost.", format::counted(lost, "segment"))
-        }
-    };
-    let again = totals
-        .retransmits
-        .filter(|count| *count > 0)
-        .map(|count| format!(" {} sent again.", format::counted(count, "segment")));
-    let syns = (totals.syn_retransmits > 0)
-        .then(|| format!(" {} sent again.", format::counted(totals.syn_retransmits, "SYN")));
-    format!("{lost}{}{}", again.unwrap_or_default(), syns.unwrap_or_default())
 }
 
 /// What was read, and what could not be.

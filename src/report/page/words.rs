@@ -1,6 +1,7 @@
 //! What a connection met, in sentences.
 
 use super::super::connection::{Connection, Exchanges};
+use super::super::totals::Totals;
 use super::format;
 use crate::record::{By, How, LimitedBy, Outcome, Shape, WarningCode};
 
@@ -128,6 +129,24 @@ pub(super) fn sentence(text: &str) -> String {
 fn sentence_start(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// What was lost, in a sentence.
+pub(super) fn loss(totals: &Totals) -> String {
+    let lost = match totals.lost {
+        None => "How many segments were lost is not known.".to_owned(),
+        Some(0) => "No segment was lost.".to_owned(),
+        Some(lost) => {
+            format!("{} lost.", format::counted(lost, "segment"))
+        }
+    };
+    let again = totals
+        .retransmits
+        .filter(|count| *count > 0)
+        .map(|count| format!(" {} sent again.", format::counted(count, "segment")));
+    let syns = (totals.syn_retransmits > 0)
+        .then(|| format!(" {} sent again.", format::counted(totals.syn_retransmits, "SYN")));
+    format!("{lost}{}{}", again.unwrap_or_default(), syns.unwrap_or_default())
 }
 
 #[cfg(test)]
