@@ -16,8 +16,8 @@ use crate::judge::{
 };
 use crate::observe::Observations;
 use crate::record::{
-    self, BriefLine, Delivered, Delivery, Detail, EndedTurn, Header, Line, Phase, Phases, Record,
-    Report, Sample, SampleReason, SampledLeg, WaitingFor,
+    self, BriefLine, Delivered, Delivery, Detail, EndedTurn, Header, Line, Phase, Phases, Process,
+    Record, Report, Sample, SampleReason, SampledLeg, SampledProcess, WaitingFor,
 };
 use crate::relay::{CurrentWait, FinishedTurn, Leg, LegState, TimeBreakdown};
 use crate::target::Target;
@@ -54,6 +54,7 @@ impl ConnectionLog {
             duration: self.epoch.start().elapsed(),
             reason,
             leg,
+            process: self.process().map(SampledProcess::from),
             client,
             upstream,
             waiting_for,
@@ -62,6 +63,11 @@ impl ConnectionLog {
         };
         self.shared.hooks.sample.call(&sample);
         self.write(Line::Sample(Box::new(sample)));
+    }
+
+    /// The client's program, once it has been found.
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()?.get().map(|process| &**process)
     }
 
     fn header(&self) -> Header {
@@ -229,7 +235,7 @@ impl ConnectionLog {
             http: exchange
                 .map(HttpExchange::seen)
                 .or_else(|| observations.and_then(Observations::http)),
-            process: self.process.as_ref().and_then(|answer| answer.get()).map(|p| (**p).clone()),
+            process: self.process().cloned(),
             delta,
             line: 0,
         }

@@ -62,7 +62,7 @@ pub use read_error::{Compression, MAX_LINE, ReadError};
 pub use reader::{read, read_brief};
 pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use remark::Remark;
-pub use sample::{Awaited, Sample, SampleReason, SampledLeg, WaitingFor};
+pub use sample::{Awaited, Sample, SampleReason, SampledLeg, SampledProcess, WaitingFor};
 pub use turns::{EndedTurn, Shape, Turn, TurnTime, TurnWait, Turns};
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};

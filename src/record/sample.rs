@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Delta, Header, Leg};
+use super::{Delta, Header, Leg, Process};
 use crate::nanos;
 
 /// A sample of an open pair: bytes so far, and TCP information that has changed since its previous
@@ -26,6 +26,8 @@ pub struct Sample {
     pub reason: SampleReason,
     /// The socket that the reason is about. Null with `interval` and `quiet`.
     pub leg: Option<Leg>,
+    /// The local program that is the client. Null when that is not known, or not yet.
+    pub process: Option<SampledProcess>,
     /// The socket to the client.
     pub client: SampledLeg,
     /// The socket to the upstream, or to the parent proxy.
@@ -38,6 +40,24 @@ pub struct Sample {
     pub delta: Delta,
     /// 1, 2, 3… of the lines of this run; the last key.
     pub line: u64,
+}
+
+/// A [`Process`] in samples.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SampledProcess {
+    /// PID of the program. Null if the process could not be inspected.
+    pub pid: Option<u32>,
+    /// Its short name. Null with `pid`.
+    pub name: Option<String>,
+}
+
+impl From<&Process> for SampledProcess {
+    fn from(process: &Process) -> Self {
+        Self { pid: process.pid, name: process.name.clone() }
+    }
 }
 
 /// Why a sample was taken.

@@ -20,8 +20,8 @@ use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
 use crate::harness::run;
 use crate::harness::within::lines_within;
 
-const SAMPLE: &str = "event schema time host labels runId seq id mode listener target duration reason leg client \
-    upstream waitingFor delta line";
+const SAMPLE: &str = "event schema time host labels runId seq id mode listener target duration reason leg process \
+    client upstream waitingFor delta line";
 const SAMPLED_LEG: &str = "rxBytes txBytes writeBlocked info";
 
 fn samples(proxy: &Proxy) -> Vec<Sample> {
