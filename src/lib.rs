@@ -129,6 +129,10 @@ mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod top;
+
 #[cfg(feature = "hyper-util")]
 pub use conn::Connector;
 pub use conn::{Builder, Conn, EofInfo, Report};

@@ -211,6 +211,22 @@ const PAGES: &[Page] = &[
         ],
     },
     Page {
+        command: "top",
+        headings: &[],
+        short: &[],
+        examples: &[
+            ("Watch the file of a proxy that writes samples", "conniver top records.ndjson"),
+            (
+                "Watch a proxy without a file",
+                "conniver proxy -D 1080 --events open,sample,close -o - | conniver top",
+            ),
+            (
+                "Print the connections that wait for a server, once",
+                "conniver top -n 1 --filter server records.ndjson",
+            ),
+        ],
+    },
+    Page {
         command: "check",
         headings: &[],
         short: &[],

@@ -30,6 +30,7 @@ mod signals;
 #[cfg(feature = "stat")]
 mod stat;
 mod terminal;
+mod top;
 mod units;
 mod usage;
 mod values;
@@ -63,6 +64,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Report on files of records: totals, slow and failed connections, findings in words
     Report(Box<report::ReportArgs>),
+    /// Show the connections of a running proxy live: rates, round-trip times, who waits for whom
+    Top(top::TopArgs),
     /// Check files of records for truncated, missing and duplicate lines, and for unclosed
     /// connections
     Check(check::CheckArgs),
@@ -108,6 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Stat(args) => return stat::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Report(args) => return report::run(&args),
+        Command::Top(args) => top::run(args),
         // 1 also means that something was found.
         Command::Check(args) => return check::run(&args),
         Command::Rules(args) => rules::run(args),

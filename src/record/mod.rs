@@ -59,6 +59,8 @@ pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
 pub use printable::Printable;
 pub use read_error::{Compression, MAX_LINE, ReadError};
+#[cfg(feature = "cli")]
+pub(crate) use reader::read_as;
 pub use reader::{read, read_brief};
 pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use remark::Remark;
@@ -341,15 +343,15 @@ pub fn json_schema(detail: Detail) -> schemars::Schema {
 }
 
 /// RFC 3339 in UTC with six fraction digits: a fixed width, so that text sorts as time.
-mod time {
+pub(crate) mod time {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(time: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(&format_args!("{time:.6}"))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
         String::deserialize(d)?.parse().map_err(D::Error::custom)
     }
 }

@@ -36,6 +36,14 @@ pub fn read_brief<R: Read>(
     lines(input, EmptyLines::Skip)
 }
 
+/// Reads the lines as a type that holds less of them.
+#[cfg(feature = "cli")]
+pub(crate) fn read_as<L: DeserializeOwned, R: Read>(
+    input: R,
+) -> impl Iterator<Item = Result<L, ReadError>> {
+    lines(input, EmptyLines::Skip)
+}
+
 /// How to treat empty lines.
 pub(super) enum EmptyLines {
     /// They are ignored.

@@ -73,6 +73,7 @@ mod spellings;
 mod stat;
 mod stopping;
 mod streaming;
+mod top;
 mod turn_lines;
 mod unwritable;
 mod verdict;

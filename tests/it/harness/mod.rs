@@ -20,6 +20,7 @@ pub(crate) mod queues;
 pub(crate) mod random_endings;
 pub(crate) mod terminal;
 pub(crate) mod tls;
+pub(crate) mod tmux;
 pub(crate) mod wan;
 pub(crate) mod within;
 

@@ -1,0 +1,197 @@
+//! `conniver top`: a live screen over the records of a running proxy.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValue;
+use conniver::top::{self, Ended, Options, Sort, Source, Theme, Times};
+
+use super::exit::{self, Failure};
+use super::signals::{self, Handlers, Stopper};
+use super::usage::wrong_usage;
+use super::{terminal, values};
+
+/// Columns of what is printed where standard output is no terminal.
+const PRINTED_WIDTH: u16 = 120;
+
+/// Shortest time between two updates.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// File that the proxy writes its records to, also while it is rotated; '-' for standard input,
+    /// the default if that is a pipe
+    file: Option<PathBuf>,
+
+    /// Print the screen COUNT times, an interval apart, and exit. Without it, and if standard output
+    /// is not a terminal, print once when the records have been read
+    #[arg(short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    count: Option<u32>,
+
+    /// Time between updates, at least 100ms
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(SHORTEST_INTERVAL, "100ms"))]
+    interval: Duration,
+
+    /// Order of the connections: worst is by the longest wait
+    #[arg(short, long, value_name = "COLUMN", default_value = "worst")]
+    sort: SortArg,
+
+    /// Reverse the order
+    #[arg(short, long)]
+    reverse: bool,
+
+    /// Show connections whose program, target, client or state contains TEXT
+    #[arg(short, long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    filter: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SortArg(Sort);
+
+impl clap::ValueEnum for SortArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [SortArg; Sort::ALL.len()] = {
+            let mut all = [SortArg(Sort::Worst); Sort::ALL.len()];
+            let mut place = 0;
+            while place < all.len() {
+                all[place] = SortArg(Sort::ALL[place]);
+                place += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()))
+    }
+}
+
+pub(crate) fn run(args: TopArgs) -> Result<(), Failure> {
+    let is_terminal = io::stdout().is_terminal();
+    let times = match args.count {
+        Some(count) => Some(Times::Count(count)),
+        None if is_terminal => None,
+        None => Some(Times::AtEnd),
+    };
+    let is_once = matches!(times, Some(Times::AtEnd | Times::Count(1)));
+    let source = source(args.file, is_once)?;
+    let options = Options {
+        sort: args.sort.0,
+        is_reversed: args.reverse,
+        filter: args.filter,
+        interval: args.interval,
+        theme: Theme::from_env(),
+    };
+    match times {
+        Some(times) => print(source, &options, times),
+        None => show(source, &options),
+    }
+}
+
+/// Where the records come from.
+fn source(file: Option<PathBuf>, is_once: bool) -> Result<Source, Failure> {
+    let is_piped = !io::stdin().is_terminal();
+    match file {
+        Some(file) if file.as_os_str() != "-" => {
+            Source::file(&file, is_once).map_err(|error| unread(&file, &error))
+        }
+        None if !is_piped => wrong_usage(
+            &["top"],
+            "it needs the records of a proxy: give the FILE of conniver proxy -o FILE, or pipe them: \
+             conniver proxy --events open,sample,close -o - ... | conniver top",
+        ),
+        Some(_) if !is_piped => wrong_usage(
+            &["top"],
+            "standard input is a terminal: give a FILE, or pipe the records of conniver proxy -o -",
+        ),
+        _ => Ok(Source::stream("standard input", io::stdin())),
+    }
+}
+
+fn unread(file: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::IsADirectory => "; give a file in it",
+        io::ErrorKind::NotFound => {
+            "; check the name, or start the proxy first: conniver proxy -o FILE"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; run top as the proxy's user, or see conniver proxy --output-mode"
+        }
+        _ => "",
+    };
+    Failure::new(format!("cannot read records from '{}': {error}{advice}", file.display()))
+}
+
+fn print(source: Source, options: &Options, times: Times) -> Result<(), Failure> {
+    let width = terminal::width(io::stdout()).and_then(|width| u16::try_from(width).ok());
+    let width = width.unwrap_or(PRINTED_WIDTH);
+    match top::print(source, options, times, width, &mut io::stdout()) {
+        Ok(None) => Ok(()),
+        Ok(Some(error)) => Err(Failure::new(error)),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+fn show(source: Source, options: &Options) -> Result<(), Failure> {
+    let runtime = exit::runtime()?;
+    let (stopper, requests) = Stopper::new();
+    {
+        let _inside = runtime.enter();
+        let hangup = stopper.clone();
+        let handlers = Handlers { on_hangup: move || hangup.request(), on_reopen: || {} };
+        signals::listen(&stopper, handlers)
+            .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    }
+    exit_with_terminal()?;
+    let ended = top::show(source, options, || requests.reached(1));
+    runtime.shutdown_background();
+    match ended {
+        Ok(Ended::Quit) => Ok(()),
+        Ok(Ended::Records(last, error)) => {
+            exit::print(last.trim_end())?;
+            error.map_or(Ok(()), |error| Err(Failure::new(error)))
+        }
+        Err(error) => Err(Failure::new(format!(
+            "cannot use the terminal: {error}; conniver top -n 1 needs none"
+        ))),
+    }
+}
+
+/// Ends the program when its terminal is gone: there is nothing to restore and nobody to tell, and crossterm
+/// reads the end of a terminal's input in a loop without end.
+#[cfg(unix)]
+fn exit_with_terminal() -> Result<(), Failure> {
+    use std::os::fd::AsFd;
+
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// As a shell has it of a program that SIGHUP ended.
+    const HUNG_UP: i32 = 129;
+
+    let watch = || {
+        let stdout = io::stdout();
+        // No events are asked for: errors and hang-ups are always told.
+        let mut watched = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+                Ok(_) => std::process::exit(HUNG_UP),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("terminal watch".to_owned());
+    let started = thread.spawn(watch);
+    started.map(|_| ()).map_err(|error| Failure::new(format!("cannot start a thread: {error}")))
+}
+
+/// A console ends its programs.
+#[cfg(not(unix))]
+fn exit_with_terminal() -> Result<(), Failure> {
+    Ok(())
+}

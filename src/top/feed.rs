@@ -1,0 +1,241 @@
+//! Reads the records, on a thread of its own: reading goes on whatever the screen does, so that the proxy
+//! never waits for it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::connection::{between, nanos};
+use super::line::SeenLine;
+use super::model::Model;
+use super::tail::Tail;
+use crate::record::{ReadError, read_as};
+
+/// The newest line of a file may be so old while its proxy runs: connections without data are sampled
+/// once a minute.
+const LONGEST_SILENCE: Duration = Duration::from_secs(150);
+
+/// Where records come from: anything that gives their bytes.
+#[expect(missing_debug_implementations, reason = "a reader has none")]
+pub struct Source {
+    name: String,
+    reader: Box<dyn Read + Send>,
+    progress: Arc<Progress>,
+}
+
+/// How far reading has got.
+#[derive(Debug, Default)]
+struct Progress {
+    /// A file was read to its end for the first time.
+    is_caught_up: AtomicBool,
+    is_ended: AtomicBool,
+}
+
+/// The records as read so far.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) name: String,
+    state: Arc<Mutex<State>>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    model: Model,
+    clock: Clock,
+    error: Option<ReadError>,
+}
+
+/// The time on the clock of the records' machine.
+#[derive(Debug, Clone, Default)]
+struct Clock {
+    /// The time of the newest line, and when it was read.
+    newest: Option<(i64, Instant)>,
+    /// How old the newest line was when a file had been read to its end.
+    lag: Duration,
+}
+
+impl Source {
+    /// A stream of records, which ends.
+    pub fn stream(name: &str, reader: impl Read + Send + 'static) -> Self {
+        let progress = Arc::default();
+        Self { name: name.to_owned(), reader: Box::new(reader), progress }
+    }
+
+    /// A file of records that grows and is rotated; with `is_once`, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened, or is a directory.
+    pub fn file(path: &Path, is_once: bool) -> io::Result<Self> {
+        let progress = Arc::new(Progress::default());
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let told = Arc::clone(&progress);
+        let at_end = move || {
+            told.is_caught_up.store(true, Ordering::Release);
+            !is_once
+        };
+        let kind = std::fs::metadata(path)?;
+        let reader: Box<dyn Read + Send> = match kind.is_file() || kind.is_dir() {
+            true => Box::new(Tail::open(path, at_end)?),
+            // A named pipe.
+            false => Box::new(File::open(path)?),
+        };
+        Ok(Self { name, reader, progress })
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread for it.
+    pub(super) fn start(self) -> io::Result<Feed> {
+        let Self { name, reader, progress } = self;
+        let state = Arc::new(Mutex::new(State::default()));
+        let feed = Feed { name, state: Arc::clone(&state), progress: Arc::clone(&progress) };
+        let thread = std::thread::Builder::new().name("records".to_owned());
+        thread.spawn(move || {
+            let _ended = EndGuard { state: Arc::clone(&state), progress };
+            for line in read_as::<SeenLine, _>(reader) {
+                let mut state = lock(&state);
+                match line {
+                    Ok(line) => state.apply(&line),
+                    Err(ReadError::Line(_) | ReadError::TooLong) => state.model.bad_line(),
+                    Err(error) => state.error = Some(error),
+                }
+            }
+        })?;
+        Ok(feed)
+    }
+}
+
+/// Says that reading has ended, even by a panic.
+struct EndGuard {
+    state: Arc<Mutex<State>>,
+    progress: Arc<Progress>,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = io::Error::other("internal error (panic)");
+            lock(&self.state).error = Some(ReadError::Io(error));
+        }
+        self.progress.is_ended.store(true, Ordering::Release);
+    }
+}
+
+/// A model is whole after each line.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn apply(&mut self, line: &SeenLine) {
+        self.model.apply(line);
+        if let Some(newest) = self.model.newest {
+            self.clock.line(newest, Instant::now());
+        }
+    }
+}
+
+impl Clock {
+    fn line(&mut self, newest: i64, at: Instant) {
+        if self.newest.is_none_or(|(before, _)| before < newest) {
+            self.newest = Some((newest, at));
+            self.lag = Duration::ZERO;
+        }
+    }
+
+    /// The time, Unix ns. 0 before the first line.
+    fn now(&self, at: Instant) -> i64 {
+        self.newest.map_or(0, |(newest, read_at)| {
+            let since = at.saturating_duration_since(read_at) + self.lag;
+            newest.saturating_add(nanos(since))
+        })
+    }
+
+    /// Takes the wall clock's time, unless that shows that the newest line is not of a running proxy or is
+    /// of another machine.
+    fn set(&mut self, wall: i64, at: Instant) {
+        let now = self.now(at);
+        let lag = between(now, wall);
+        if lag < LONGEST_SILENCE {
+            self.lag += lag;
+        }
+    }
+}
+
+impl Feed {
+    /// What is known now, and what time it is: Unix ns.
+    pub(super) fn with<T>(&self, show: impl FnOnce(&mut Model, i64) -> T) -> T {
+        let mut state = lock(&self.state);
+        let State { model, clock, .. } = &mut *state;
+        if self.progress.is_caught_up.swap(false, Ordering::AcqRel) {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
+            clock.set(wall, Instant::now());
+        }
+        let now = clock.now(Instant::now());
+        model.forget_old(now);
+        show(model, now)
+    }
+
+    /// Nothing will be read any more.
+    pub(super) fn is_ended(&self) -> bool {
+        self.progress.is_ended.load(Ordering::Acquire)
+    }
+
+    /// Why reading ended before the records did.
+    pub(super) fn take_error(&self) -> Option<ReadError> {
+        lock(&self.state).error.take()
+    }
+
+    /// When the newest line was read.
+    pub(super) fn newest_read_at(&self) -> Option<Instant> {
+        lock(&self.state).clock.newest.map(|(_, at)| at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    #[test]
+    fn the_clock_is_that_of_the_records() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut clock = Clock::default();
+        assert_eq!(clock.now(start), 0);
+        clock.line(100 * SECOND, start);
+        assert_eq!(clock.now(after(3)), 103 * SECOND);
+        // A file whose newest line was 40 s old.
+        clock.set(140 * SECOND, start);
+        assert_eq!(clock.now(after(3)), 143 * SECOND);
+        clock.line(150 * SECOND, after(10));
+        assert_eq!(clock.now(after(11)), 151 * SECOND);
+        // A clock of another machine, and a file of yesterday.
+        for wall in [90 * SECOND, 100_000 * SECOND] {
+            clock.set(wall, after(11));
+            assert_eq!(clock.now(after(11)), 151 * SECOND);
+        }
+    }
+
+    #[test]
+    fn reading_ends_with_the_stream_and_bad_lines_are_counted() {
+        let text = "no record\n{\"event\":\"unknown\"}\n{\"event\":\"open\",\"seq\":1,\
+                    \"time\":\"2026-01-01T00:00:00Z\"}\n{\"event\":";
+        let feed = Source::stream("test", text.as_bytes()).start().unwrap();
+        while !feed.is_ended() {
+            std::thread::yield_now();
+        }
+        let counts =
+            feed.with(|model, _| (model.lines, model.bad_lines, model.connections().count()));
+        assert_eq!(counts, (2, 2, 1));
+        assert!(feed.take_error().is_none());
+    }
+}
