@@ -150,6 +150,18 @@ impl Epoch {
         }
     }
 
+    /// Read now, for something that began at `moment`.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn beginning_at(moment: CompactInstant) -> Self {
+        let now = Self::now();
+        let since = now.monotonic.saturating_since(moment);
+        let since_ns = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        Self {
+            wall: now.wall.saturating_sub(since_ns),
+            monotonic: now.monotonic.saturating_sub(since),
+        }
+    }
+
     /// The moment at which the clocks were read.
     pub(crate) fn start(&self) -> CompactInstant {
         self.monotonic

@@ -132,6 +132,21 @@ pub(crate) struct Meter {
     pub(crate) eof_snapshot: Option<Box<Snapshot>>,
     pub(crate) close_snapshot: Option<Box<Snapshot>>,
     pub(crate) snapshot_fault: Option<Box<Fault>>,
+    /// What other pairs did on the same connection. Boxed, because few connections carry several.
+    pub(crate) others: Option<Box<OtherPairs>>,
+}
+
+/// What other pairs did on the same connection, in http mode. The kernel's counters include it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OtherPairs {
+    /// Bytes read before this pair's latest ones.
+    pub(crate) rx_bytes: u64,
+    /// Bytes written before this pair's latest ones.
+    pub(crate) tx_bytes: u64,
+    /// Retransmitted segments since this pair began.
+    pub(crate) retransmits: u64,
+    /// Of these, duplicates that the peer reported.
+    pub(crate) duplicates: u64,
 }
 
 impl Meter {
@@ -181,6 +196,7 @@ impl Meter {
             eof_snapshot: None,
             close_snapshot: None,
             snapshot_fault: None,
+            others: None,
         }
     }
 

@@ -27,6 +27,8 @@ use context::Context;
 pub(crate) use meter::Blocked;
 pub(crate) use meter::Meter;
 #[cfg(feature = "proxy")]
+pub(crate) use meter::OtherPairs;
+#[cfg(feature = "proxy")]
 pub(crate) use meter::{WINDOW_PROBE, is_on_this_machine};
 pub use report::{EofInfo, Report};
 #[cfg(feature = "proxy")]

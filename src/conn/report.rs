@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::meter::Meter;
 #[cfg(feature = "proxy")]
 use super::meter::is_on_this_machine;
+use super::meter::{Meter, OtherPairs};
 use crate::clock::CompactInstant;
 use crate::fault::Fault;
 use crate::nanos;
@@ -29,9 +29,10 @@ pub struct Report {
     pub local_addr: Option<SocketAddr>,
     /// The peer's address and port, read at open. `None` for anything but an IP socket.
     pub remote_addr: Option<SocketAddr>,
-    /// When the socket was accepted, connected or wrapped, Unix ns.
+    /// When the socket was accepted, connected or wrapped, Unix ns. A client's socket may carry several
+    /// pairs in http mode; all figures here are those of one pair, and this is when it began.
     pub opened_at: i64,
-    /// When it was closed, Unix ns. `None` while it is open.
+    /// When it was closed, or given up for another pair, Unix ns. `None` while it is open.
     pub closed_at: Option<i64>,
     /// First read that gave bytes, Unix ns. `None` while none did.
     pub first_rx_at: Option<i64>,
@@ -79,7 +80,8 @@ pub struct Report {
     /// socket is open, without selective acknowledgements, and where the system does not tell.
     /// Linux (`tcpi_total_retrans`, `tcpi_dsack_dups`).
     pub lost: Option<u64>,
-    /// TCP information right after accept or connect. `None` when the kernel gave none, and where it was
+    /// TCP information right after accept or connect; of a further pair on a client's socket, when it
+    /// began, with the counters of all pairs so far. `None` when the kernel gave none, and where it was
     /// not asked: for a client that was refused for its address.
     pub opened_info: Option<TcpInfo>,
     /// Figures that our own end of stream would distort, from right before it. `None` if the peer's
@@ -92,6 +94,9 @@ pub struct Report {
     pub warnings: Vec<String>,
     #[serde(skip)]
     pub(super) context: Context,
+    /// Other pairs on the same connection.
+    #[serde(skip)]
+    pub(crate) others: OtherPairs,
 }
 
 /// Figures from right before our own FIN or RST: a delayed acknowledgement of it would enter the
@@ -216,6 +221,7 @@ impl From<&Meter> for Report {
         let warnings = warnings(meter.reconnects, closed_info.as_ref().or(opened_info.as_ref()));
         let own_first = meter.own_first.as_deref();
         let until = meter.closed.unwrap_or_else(CompactInstant::now);
+        let others = meter.others.as_deref().copied().unwrap_or_default();
         Self {
             local_addr: meter.local,
             remote_addr: meter.remote,
@@ -243,23 +249,27 @@ impl From<&Meter> for Report {
                 .eof_snapshot
                 .as_ref()
                 .and_then(|snapshot| EofInfo::from_info(&snapshot.decode())),
-            lost: lost(opened_info.as_ref(), closed_info.as_ref()),
+            lost: lost(opened_info.as_ref(), closed_info.as_ref(), others),
             opened_info,
             closed_info,
             warnings,
             context: Context::default(),
+            others,
         }
     }
 }
 
-/// Segments retransmitted between the two snapshots, minus duplicates (RFC 2883).
-fn lost(opened: Option<&TcpInfo>, closed: Option<&TcpInfo>) -> Option<u64> {
+/// Segments retransmitted between the two snapshots, minus duplicates (RFC 2883), without those of
+/// other pairs.
+fn lost(opened: Option<&TcpInfo>, closed: Option<&TcpInfo>, others: OtherPairs) -> Option<u64> {
     let (opened, closed) = (opened?.sys_info.linux()?, closed?.sys_info.linux()?);
     // Without SACK, duplicates are not reported.
     let has_sack = opened.tx_options.as_ref()?.contains(&TcpOption::Sack);
     let resent = closed.total_retrans?.saturating_sub(opened.total_retrans?);
     let twice = closed.dsack_dups?.saturating_sub(opened.dsack_dups?);
-    has_sack.then(|| resent.saturating_sub(twice).into())
+    let resent = u64::from(resent).saturating_sub(others.retransmits);
+    let twice = u64::from(twice).saturating_sub(others.duplicates);
+    has_sack.then(|| resent.saturating_sub(twice))
 }
 
 /// From the latest snapshot only: its counters are cumulative.
@@ -288,7 +298,9 @@ mod tests {
         let lost = |opened: LinuxInfo, closed: LinuxInfo| {
             let [opened, closed] =
                 [opened, closed].map(|linux| SysInfo::Linux(Box::new(linux)).normalise(280));
-            (super::lost(Some(&opened), Some(&closed)), super::lost(Some(&opened), None))
+            let others = OtherPairs::default();
+            let lost = super::lost(Some(&opened), Some(&closed), others);
+            (lost, super::lost(Some(&opened), None, others))
         };
         // Two SYNs were sent again before it was open.
         assert_eq!(lost(snapshot(2, Some(0)), snapshot(9, Some(3))), (Some(4), None));

@@ -31,6 +31,8 @@ pub(crate) struct DialogueLimits<'d> {
     pub(crate) deadline: Instant,
     /// Cancelled when the proxy must stop.
     pub(crate) stop: &'d CancellationToken,
+    /// Cancelled when the proxy wants no further requests.
+    pub(crate) draining: &'d CancellationToken,
 }
 
 /// The proxy's own conversation with a client.
@@ -52,6 +54,20 @@ pub(crate) enum MessageError<B> {
 impl<'d> Dialogue<'d> {
     pub(crate) fn new(leg: &'d mut Leg, limits: DialogueLimits<'d>) -> Self {
         Self { leg, buffer: Zeroizing::default(), limits }
+    }
+
+    /// Continues with bytes that were received, and counted, before.
+    pub(crate) fn with_received(
+        leg: &'d mut Leg,
+        limits: DialogueLimits<'d>,
+        received: Vec<u8>,
+    ) -> Self {
+        Self { leg, buffer: Zeroizing::new(received), limits }
+    }
+
+    /// Cancelled when the proxy wants no further requests.
+    pub(super) fn draining(&self) -> &'d CancellationToken {
+        self.limits.draining
     }
 
     /// Waits for the first byte of the next message, without consuming it.
@@ -86,7 +102,7 @@ impl<'d> Dialogue<'d> {
 
     /// Writes a message.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let DialogueLimits { deadline, stop } = self.limits;
+        let DialogueLimits { deadline, stop, .. } = self.limits;
         let writing = async {
             write_own(self.leg, bytes).await.map_err(|error| connection_error(self.leg, &error))
         };
@@ -114,7 +130,7 @@ impl<'d> Dialogue<'d> {
     }
 
     async fn read(&mut self) -> Result<(), Failure> {
-        let DialogueLimits { deadline, stop } = self.limits;
+        let DialogueLimits { deadline, stop, .. } = self.limits;
         let (leg, buffer) = (&mut *self.leg, &mut self.buffer);
         let read = tokio::select! {
             biased;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::dialogue::{Dialogue, MessageError};
 use super::http::{
-    self, Absolute, BadHead, Form, HttpExchange, HttpRequest, RequestEditor, ResponseEditor, Status,
+    self, Absolute, BadHead, Form, Framing, HttpExchange, HttpRequest, RequestEditor,
+    ResponseEditor, Status,
 };
 use super::socks::{self, BadMessage, Method, Reply};
 use super::{Endpoints, ReplyFormat, Target, proxy_protocol};
@@ -25,7 +26,7 @@ pub(crate) struct RequestInfo {
     pub(crate) is_own_forward: bool,
     /// The endpoints that the client announced by the PROXY protocol.
     pub(crate) announced: Option<Box<Endpoints>>,
-    /// The exchange of a request in absolute form.
+    /// The exchange of a request in absolute form; on a connection that is kept, the first one.
     pub(crate) exchange: Option<Arc<HttpExchange>>,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Request {
     pub(crate) authored: usize,
     /// Editors of what follows; `None` if it passes unchanged.
     pub(crate) editors: Option<Editors>,
+    /// Bytes that were read after the request: they belong to the next one.
+    pub(crate) held: Vec<u8>,
 }
 
 /// Editors of the two directions.
@@ -59,7 +62,19 @@ pub(crate) struct Editors {
 impl Request {
     /// A request for a tunnel: everything after it is for the upstream.
     pub(crate) fn tunnel(target: Target, reply_format: ReplyFormat, first: Vec<u8>) -> Self {
-        Self { target, reply_format, first, authored: 0, editors: None }
+        Self { target, reply_format, first, authored: 0, editors: None, held: Vec::new() }
+    }
+
+    /// The same request without a body once more, for another connection. `head` is in origin form.
+    pub(crate) fn repeated(
+        head: Vec<u8>,
+        target: Target,
+        reply_format: ReplyFormat,
+        exchange: &Arc<HttpExchange>,
+    ) -> Self {
+        let editors = Some(Editors::for_exchange(Framing::NONE, exchange));
+        let authored = head.len();
+        Self { target, reply_format, first: head, authored, editors, held: Vec::new() }
     }
 
     /// Rewrites the request for a parent proxy that takes it as it is: in absolute form, with our
@@ -74,6 +89,16 @@ impl Request {
         self.authored = first.len();
         first.extend_from_slice(body);
         self.first = first;
+    }
+}
+
+impl Editors {
+    /// The editors of an exchange whose request has this body.
+    fn for_exchange(body: Framing, exchange: &Arc<HttpExchange>) -> Self {
+        Self {
+            to_upstream: Box::new(RequestEditor::new(body, Arc::clone(exchange))),
+            to_client: Box::new(ResponseEditor::new(Arc::clone(exchange))),
+        }
     }
 }
 
@@ -168,7 +193,7 @@ async fn http(
 }
 
 /// A request in absolute form: its head in origin form, the beginning of its body, and editors that
-/// let nothing pass after it.
+/// let nothing pass after it before the response is over.
 fn exchange(
     mut dialogue: Dialogue<'_>,
     absolute: Absolute,
@@ -176,16 +201,16 @@ fn exchange(
     reply_format: ReplyFormat,
     info: &mut RequestInfo,
 ) -> Result<Request, Refusal> {
-    let Absolute { method, host, head, body, upgrade } = absolute;
     let minor = reply_format.minor();
-    let exchange = Arc::new(HttpExchange::new(method, host, minor, upgrade));
+    let exchange = Arc::new(HttpExchange::new(&absolute, minor, dialogue.draining().clone()));
+    let Absolute { head, body, .. } = absolute;
     info.exchange = Some(Arc::clone(&exchange));
     let mut to_upstream = Box::new(RequestEditor::new(body, Arc::clone(&exchange)));
     let to_client = Box::new(ResponseEditor::new(exchange));
 
     let mut first = head;
     let authored = first.len();
-    let rest = dialogue.take_rest();
+    let mut rest = dialogue.take_rest();
     let edited = to_upstream.take(&rest);
     dialogue.count_consumed(edited.consumed);
     if let Next::Fail(fault) = edited.next {
@@ -193,8 +218,9 @@ fn exchange(
         return Err(Refusal::http(Status::BadRequest, failure, 1, false));
     }
     first.extend_from_slice(&edited.write);
+    let held = rest.split_off(rest.len().saturating_sub(edited.held));
     let editors = Some(Editors { to_upstream, to_client });
-    Ok(Request { target, reply_format, first, authored, editors })
+    Ok(Request { target, reply_format, first, authored, editors, held })
 }
 
 async fn socks_4(

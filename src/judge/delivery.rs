@@ -18,10 +18,11 @@ impl Delivered {
         let written = leg.tx_bytes;
         let closed = leg.closed_info.as_ref();
         // tcp_ack() counts our FIN too once it is acknowledged; as it is the last of all, no more
-        // than what was written can be payload.
+        // than what was written can be payload. What other pairs wrote came before.
+        let others = u64::from(opened == OpenKind::Active) + leg.others.tx_bytes;
         let acked = closed
             .and_then(|info| info.sys_info.linux()?.bytes_acked)
-            .map(|bytes| bytes.saturating_sub(u64::from(opened == OpenKind::Active)).min(written));
+            .map(|bytes| bytes.saturating_sub(others).min(written));
         let over = purged || closed.is_some_and(|info| info.state == Some(State::Close));
         let undelivered = acked.map(|acked| written - acked).filter(|&rest| rest == 0 || over);
         Self { written, acked, undelivered }

@@ -96,12 +96,16 @@ fn relayed(
     // If neither side ended before the proxy, it has sent its end of stream after a complete
     // answer.
     let cut_how = cut.as_ref().map_or(How::Fin, |cut| cut.how);
+    let nobody = match end {
+        RelayEnd::Switched => (By::Client, How::Switched),
+        _ => (By::Proxy, cut_how),
+    };
     let first = ends.first();
     let second = ends.get(1);
     let ending = Ending {
         phase: Phase::Relay,
-        first_by: first.map_or(By::Proxy, by),
-        first_how: first.map_or(cut_how, |(_, end)| end.how),
+        first_by: first.map_or(nobody.0, by),
+        first_how: first.map_or(nobody.1, |(_, end)| end.how),
         second_by: second.map(by),
         second_how: second.map(|(_, end)| end.how),
         gap: first
@@ -124,6 +128,7 @@ fn peer_end((leg, report): (&LegState, &Report)) -> Option<PeerEnd> {
     let code = end.fault.as_ref().map(|fault| &*fault.code);
     let kernel = report.closed_info.as_ref().and_then(|info| info.sys_info.linux());
     let received = kernel.and_then(|kernel| kernel.bytes_received);
+    let received = received.map(|bytes| bytes.saturating_sub(report.others.rx_bytes));
     match (end.how, code) {
         (How::Fin, Some("EPIPE")) if received.is_none_or(|bytes| bytes <= report.rx_bytes) => {
             end.how = How::Reset;
@@ -152,7 +157,7 @@ impl ProxyCut {
             Some(Fault { code: code.into(), text: text.into() })
         };
         let (outcome, how, fault) = match end {
-            RelayEnd::ByPeers => return None,
+            RelayEnd::ByPeers | RelayEnd::Switched => return None,
             RelayEnd::ByStop => (Outcome::Shutdown, How::Shutdown, None),
             RelayEnd::Idle => {
                 let text = "no traffic for the maximum idle time (--idle-timeout)";

@@ -1,5 +1,6 @@
 //! The warnings of a pair.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::conn::WINDOW_PROBE;
@@ -43,6 +44,10 @@ pub(crate) struct WarningInput<'r> {
     pub(crate) upstream: Option<&'r Report>,
     pub(crate) attempts: &'r [Attempt],
     pub(crate) phases: &'r Phases,
+    /// The client's connection was accepted for this pair: no other one used it before.
+    pub(crate) is_accepted: bool,
+    /// The client's connection outlives the pair: its queue is not dropped.
+    pub(crate) client_stays: bool,
     pub(crate) delivery: &'r Delivery,
     pub(crate) exchange: Option<&'r HttpExchange>,
     /// Longest waits for a closed window of the client and of the upstream.
@@ -59,10 +64,12 @@ pub(crate) fn warnings(input: &WarningInput<'_>) -> Vec<Warning> {
     list.leg = Some(Leg::Client);
     let wait = input.phases.accept_queue.filter(|&wait| wait >= ACCEPT_QUEUE_GRAIN);
     list.time(Code::AcceptQueue, wait, |ms| format!("the client waited {ms} ms to be accepted"));
-    let syn_acks = input.client.opened_info.as_ref().and_then(|info| info.retransmits);
+    let at_open = input.client.opened_info.as_ref().filter(|_| input.is_accepted);
+    let syn_acks = at_open.and_then(|info| info.retransmits);
     let text = |n| format!("{} retransmitted", counted(n, "SYN-ACK"));
     list.count(Code::SynRetransmits, syn_acks, "segments", text);
-    list.add_leg(input.client, input.delivery.to_client.as_ref(), input.longest_closed.0);
+    let delivered = input.delivery.to_client.as_ref().filter(|_| !input.client_stays);
+    list.add_leg(input.client, delivered, input.longest_closed.0);
 
     let delivered = input.delivery.to_upstream.as_ref();
     list.add_upstream(input.upstream, input.attempts, delivered, input.longest_closed.1);
@@ -173,10 +180,11 @@ impl WarningList {
         let timeouts = since_open(timeouts(linux), at_open.and_then(timeouts));
         let text = |n| format!("the retransmission timer expired {}", counted(n, "time"));
         self.count(Code::RetransmissionTimeouts, timeouts, "timeouts", text);
-        let out_of_order = linux.rx_out_of_order.map(u64::from);
+        let out_of_order = |info: &LinuxInfo| info.rx_out_of_order.map(u64::from);
+        let out_of_order = since_open(out_of_order(linux), at_open.and_then(out_of_order));
         let text = |n| format!("{} arrived out of order", counted(n, "packet"));
         self.count(Code::OutOfOrder, out_of_order, "packets", text);
-        match held_by_window(linux, closed) {
+        match held_by_window(&since(linux, at_open), closed) {
             Some(WindowLimit::ClosedWindow(time)) => self.time(Code::ZeroWindow, Some(time), |ms| {
                 format!("the peer's receive window was closed for {ms} ms without a break")
             }),
@@ -242,6 +250,23 @@ enum WindowLimit {
     ClosedWindow(Duration),
     /// It was never closed, but limited the sender for this long.
     SmallWindow(Duration),
+}
+
+/// The figures since a socket was opened, or since a further pair of its connection began.
+fn since<'l>(latest: &'l LinuxInfo, at_open: Option<&LinuxInfo>) -> Cow<'l, LinuxInfo> {
+    let limited = at_open.and_then(|info| info.rx_window_limited).unwrap_or_default();
+    let Some(at_open) = at_open.filter(|_| !limited.is_zero()) else {
+        return Cow::Borrowed(latest);
+    };
+    let mut since = latest.clone();
+    let less = |now: Option<Duration>, then: Option<Duration>| {
+        now.map(|now| now.saturating_sub(then.unwrap_or_default()))
+    };
+    since.rx_window_limited = less(latest.rx_window_limited, at_open.rx_window_limited);
+    since.busy_time = less(latest.busy_time, at_open.busy_time);
+    let acked = at_open.bytes_acked.unwrap_or(0);
+    since.bytes_acked = latest.bytes_acked.map(|bytes| bytes.saturating_sub(acked));
+    Cow::Owned(since)
 }
 
 /// How the window limited the sender, by the latest sample and the longest wait with a closed

@@ -59,7 +59,8 @@ pub(super) async fn read_client_request(
     let (opened, limit) = (client.state.meter.opened.into(), shared.settings.request_timeout);
     let deadline = clock::deadline(opened, limit);
     let remote = client.state.meter.remote;
-    let mut dialogue = Dialogue::new(client, DialogueLimits { deadline, stop: &shared.stop });
+    let limits = DialogueLimits { deadline, stop: &shared.stop, draining: &shared.draining };
+    let mut dialogue = Dialogue::new(client, limits);
     let reading = async {
         if accept_proxy {
             request_info.announced = read_proxy_header(&mut dialogue).await?;
@@ -71,17 +72,30 @@ pub(super) async fn read_client_request(
         }
     };
     let mut request = reading.await;
-    if let Ok(request) = &mut request
-        && let Some(target) = shared.own_forward(&request.target)
-    {
-        request.target = target.clone();
-        request_info.target = Some(target.clone());
-        request_info.is_own_forward = true;
+    if let Ok(request) = &mut request {
+        follow_own_forward(&shared, request, request_info);
     }
     conn_log.request_ended();
-    if let Err(refusal) = &request
+    delay_guess(conn_log, client, request.as_ref().err()).await;
+    request
+}
+
+/// Takes a request for one of our own forwarding listeners as one for its target.
+pub(super) fn follow_own_forward(shared: &Shared, request: &mut Request, info: &mut RequestInfo) {
+    if let Some(target) = shared.own_forward(&request.target) {
+        request.target = target.clone();
+        info.target = Some(target.clone());
+        info.is_own_forward = true;
+    }
+}
+
+/// Delays the reply to a wrong password.
+pub(super) async fn delay_guess(conn_log: &ConnectionLog, client: &Leg, refusal: Option<&Refusal>) {
+    let shared = &conn_log.shared;
+    if let Some(refusal) = refusal
         && refusal.is_wrong_password()
-        && let Some(guesser) = conn_log.request_info.announced_source().or(remote)
+        && let Some(guesser) =
+            conn_log.request_info.announced_source().or(client.state.meter.remote)
     {
         let delay = shared.guesses.count(guesser.ip(), Instant::now());
         if !delay.is_zero() {
@@ -93,7 +107,6 @@ pub(super) async fn read_client_request(
             }
         }
     }
-    request
 }
 
 /// The target, where the client does not name it.

@@ -15,7 +15,7 @@ use crate::clock::CompactInstant;
 use crate::conn::Meter;
 use crate::dial::{self, DialledStream, RemoteEnd, Via, hops_so_far, write_to_peer};
 use crate::failure::Failure;
-use crate::ingress::{Editors, Endpoints, Refusal, RequestInfo};
+use crate::ingress::{Editors, Endpoints, Refusal, Request, RequestInfo};
 use crate::observe::{ClientObserver, Observations, UpstreamObserver};
 use crate::record::{By, Mode, Phase};
 use crate::relay::{Half, Halves, Leg, ObservingEditor, TurnTracker};
@@ -25,6 +25,8 @@ use crate::target::Target;
 pub(super) struct ConnectedPair {
     pub(super) upstream: Box<Leg>,
     pub(super) halves: Box<Halves>,
+    /// The upstream is a parent proxy that takes the client's own requests.
+    pub(super) is_parent: bool,
 }
 
 /// Why a pair has no upstream.
@@ -66,8 +68,17 @@ pub(super) async fn connect_upstream(
     client: &mut Leg,
     owner: Option<Owner>,
 ) -> Result<ConnectedPair, ConnectError> {
+    let request = read_client_request(conn_log, client, owner).await?;
+    connect_request(conn_log, client, request).await
+}
+
+/// Connects to the target of a request that was read, and prepares relaying.
+pub(super) async fn connect_request(
+    conn_log: &mut ConnectionLog,
+    client: &mut Leg,
+    mut request: Request,
+) -> Result<ConnectedPair, ConnectError> {
     let shared = Arc::clone(&conn_log.shared);
-    let mut request = read_client_request(conn_log, client, owner).await?;
     let request_origin = request_origin(conn_log, client);
     let target = &request.target;
     let hops = client.state.meter.remote.map_or(0, |from| hops_so_far(&client.stream, from));
@@ -133,6 +144,7 @@ pub(super) async fn connect_upstream(
     upstream.state.meter.own_tx += request.authored as u64;
     let granted = request.reply_format.success(upstream.state.meter.local);
     client.state.meter.own_tx += granted.len() as u64;
+    let is_parent = parent.is_some();
     let editors = request.editors.unwrap_or_else(|| observers(conn_log, &request.first));
     let is_local = [&client.state.meter, &upstream.state.meter].map(Meter::is_local);
     let mut turns =
@@ -140,17 +152,36 @@ pub(super) async fn connect_upstream(
     if conn_log.wants_turns() {
         turns.keep_finished();
     }
+    if conn_log.previous.is_some()
+        && let Some(opened) = &client.state.meter.open_snapshot
+        && let Some(info) = opened.unpack().linux()
+    {
+        turns.begin_client_at(&info);
+    }
     if !request.first.is_empty() {
         turns.begin_with_request(editors.to_upstream.content_kind());
     }
+    let halves = halves([request.first, granted], editors, request.held, turns);
+    Ok(ConnectedPair { upstream, halves, is_parent })
+}
+
+/// The halves of a pair: with the first bytes to write in each direction, and those held back that
+/// the client has sent for a next request.
+pub(super) fn halves(
+    [to_upstream, to_client]: [Vec<u8>; 2],
+    editors: Editors,
+    held: Vec<u8>,
+    turns: TurnTracker,
+) -> Box<Halves> {
     let mut halves = Box::new(Halves {
-        to_upstream: Half::with_pending(request.first),
-        to_client: Half::with_pending(granted),
+        to_upstream: Half::with_pending(to_upstream),
+        to_client: Half::with_pending(to_client),
         turns,
     });
+    halves.to_upstream.set_held(held, CompactInstant::now());
     halves.to_upstream.set_editor(editors.to_upstream);
     halves.to_client.set_editor(editors.to_client);
-    Ok(ConnectedPair { upstream, halves })
+    halves
 }
 
 /// Observers of a tunnel, which first see the bytes after its request.

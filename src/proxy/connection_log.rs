@@ -7,6 +7,7 @@ use std::task::Context;
 use super::admission::{ClientPlace, Place};
 use super::entry::Entry;
 use super::payload::CountedPayload;
+use super::sampler_state::SamplerState;
 use super::settings::Limits;
 use super::shared::Shared;
 use crate::clock::{self, CompactDuration, CompactInstant};
@@ -36,12 +37,20 @@ pub(super) struct ConnectionLog {
     pub(super) process: Option<process::ProcessSlot>,
     /// What the observers of a tunnel have seen.
     pub(super) observations: Option<Arc<Observations>>,
+    /// The pair that used the client's connection before, by its id.
+    pub(super) previous: Option<String>,
+    /// The client's connection outlives the pair.
+    pub(super) client_stays: bool,
+    /// The state of the sampler between two exchanges, if samples are written.
+    pub(super) sampler: Option<Box<SamplerState>>,
     /// Held until both sockets are closed.
     pub(super) client_place: Option<Box<ClientPlace>>,
-    place: Place,
+    pub(super) place: Place,
     pub(super) seq: u64,
     pub(super) epoch: Epoch,
     pub(super) entry: Arc<Entry>,
+    /// The listener's own entry.
+    pub(super) listener: Arc<Entry>,
     /// Payload that was counted while the pair was open.
     added: CountedPayload,
     /// Bytes to upstream and to client that earlier lines reported. Boxed, because most pairs have none.
@@ -98,10 +107,14 @@ impl ConnectionLog {
             own_connection: None,
             process: None,
             observations: None,
+            previous: None,
+            client_stays: false,
+            sampler: None,
             client_place: None,
             place,
             seq,
             epoch,
+            listener: Arc::clone(&entry),
             entry,
             added: CountedPayload::default(),
             reported: None,

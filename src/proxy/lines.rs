@@ -213,6 +213,8 @@ impl ConnectionLog {
                 upstream: upstream.as_ref(),
                 attempts: &attempts,
                 phases: &phases,
+                is_accepted: self.previous.is_none(),
+                client_stays: self.client_stays,
                 delivery: &delivery,
                 exchange,
                 longest_closed: (
@@ -235,6 +237,7 @@ impl ConnectionLog {
             http: exchange
                 .map(HttpExchange::seen)
                 .or_else(|| observations.and_then(Observations::http)),
+            previous: self.previous.clone(),
             process: self.process().cloned(),
             delta,
             line: 0,
@@ -274,7 +277,8 @@ impl ConnectionLog {
             leg.meter.rx.first.or(closed.map(|closed| ended.unwrap_or(closed)))
         });
         Phases {
-            accept_queue: accept_queue(client),
+            // A further pair of a client's connection was not accepted.
+            accept_queue: accept_queue(client).filter(|_| self.previous.is_none()),
             request: self.request.map(CompactDuration::get),
             resolve: self.dial_log.resolve(),
             connect: self.dial_log.connect(),
@@ -287,7 +291,7 @@ impl ConnectionLog {
         }
     }
 
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         let run_id = self.shared.settings.run_id.hyphenated();
         format!("{}-{}", run_id.encode_lower(&mut Uuid::encode_buffer()), self.seq)
     }

@@ -26,12 +26,17 @@ mod connection_log;
 mod counters;
 mod entry;
 mod hooks;
+mod idle_pair;
+mod kept_client;
 mod lines;
 mod listener;
 mod loops;
+mod open_pair;
 mod payload;
 mod refusals;
+mod relaying;
 mod sampler;
+mod sampler_state;
 mod session;
 mod settings;
 mod shared;
@@ -112,6 +117,7 @@ impl Proxy {
             guesses: PasswordGuesses::default(),
             loops: Loops::default(),
             refusals: Refusals::default(),
+            draining: CancellationToken::new(),
             stop,
         };
         Self { shared, listeners }
@@ -199,6 +205,7 @@ impl Proxy {
 
         graceful.await;
         accepting.cancel();
+        shared.draining.cancel();
         while loops.join_next().await.is_some() {}
         pairs.close();
         if !pairs.is_empty() {

@@ -9,20 +9,18 @@ use tokio::net::TcpStream;
 
 use super::admission::Place;
 use super::client_request::known_target;
-use super::connect::{ConnectError, ConnectedPair, connect_upstream};
+use super::connect::{ConnectedPair, connect_upstream};
 use super::connection_log::ConnectionLog;
 use super::entry::Entry;
-use super::loops;
-use super::sampler::Sampler;
+use super::kept_client::serve_further;
+use super::relaying::{Relaying, panicked, refuse, relay_exchange};
 use super::shared::{Shared, canonical};
 use crate::access::Owner;
 use crate::catch_panic::{CaughtPanic, catch_panic};
 use crate::conn::{Epoch, Meter};
 use crate::failure::Failure;
-use crate::ingress::{Refusal, send_error_and_drain};
 use crate::judge::PairEnd;
-use crate::record::{By, How, Outcome, Phase};
-use crate::relay::{Leg, Monitor, RelayLimits, RelayOutcome, abort, relay};
+use crate::relay::{Leg, abort};
 
 /// A pair with an accepted client.
 pub(super) struct Session {
@@ -138,61 +136,15 @@ impl Session {
                 catch_panic(Box::pin(connect_upstream(&mut conn_log, &mut client, owner))).await;
             let connected_pair =
                 connected_pair.unwrap_or_else(|CaughtPanic| Err(panicked().into()));
-            let ConnectedPair { upstream, halves } = match connected_pair {
+            let ConnectedPair { upstream, halves, is_parent } = match connected_pair {
                 Ok(connected_pair) => connected_pair,
                 Err(error) => return Box::pin(refuse(conn_log, client, error)).await,
             };
             conn_log.record_open(&client, &upstream);
-            let shared = Arc::clone(&conn_log.shared);
-            let Shared { settings, stop, .. } = &*shared;
-            let timeouts = conn_log.timeouts();
-            let limits = RelayLimits { linger: settings.linger, timeouts, stop };
-            let mut sampler;
-            let monitor: &mut dyn Monitor = if settings.events.sample {
-                let meters = [&client.state.meter, &upstream.state.meter];
-                sampler = Box::new(Sampler::new(&mut conn_log, meters));
-                &mut *sampler
-            } else {
-                &mut *conn_log
-            };
-            let RelayOutcome { end, client, upstream, turns } =
-                relay(client, upstream, halves, limits, Some(monitor)).await;
-            let finish = match conn_log.has_returned() {
-                true => PairEnd::Failed(Failure::denied(Phase::Relay, loops::returned())),
-                false => PairEnd::Relayed(end, conn_log.breakdown(turns, &client, &upstream)),
-            };
-            conn_log.record(&client, Some(&upstream), finish);
+            let relaying = relay_exchange(conn_log, client, upstream, halves, None).await;
+            if let Relaying::AtRest(rest) = relaying {
+                Box::pin(serve_further(rest, is_parent)).await;
+            }
         }
     }
-}
-
-/// Ends a pair that was never relayed.
-async fn refuse(mut conn_log: Box<ConnectionLog>, mut client: Box<Leg>, error: ConnectError) {
-    let ConnectError { refusal: Refusal { failure, reply }, connected } = error;
-    let is_unwanted =
-        failure.phase == Phase::Accept && matches!(failure.how, How::Denied | How::Limit);
-    if is_unwanted {
-        let address = conn_log.request_info.announced_source().or(client.state.meter.remote);
-        if !conn_log.shared.has_record(address.map(|address| address.ip()), &failure) {
-            client.abort();
-            conn_log.skip_record();
-            return;
-        }
-    }
-    if let Some(reply) = &reply {
-        send_error_and_drain(&mut client, reply, &conn_log.shared.stop).await;
-    }
-    // Without a reply, the client gets a reset instead of an end of stream.
-    let with_reset = reply.is_none() || client.state.is_broken;
-    let client = client.close(with_reset);
-    let connected = connected.map(|leg| leg.close(false));
-    conn_log.record(&client, connected.as_ref(), PairEnd::Failed(failure));
-}
-
-/// The refusal after a panic before relaying.
-fn panicked() -> Refusal {
-    let (outcome, how) = (Outcome::Error, How::Error);
-    let fault = Some(CaughtPanic::fault());
-    let failure = Failure { phase: Phase::Request, outcome, by: By::Proxy, how, fault };
-    Refusal { failure, reply: None }
 }

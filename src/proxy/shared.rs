@@ -49,6 +49,9 @@ pub(super) struct Shared {
     pub(super) guesses: PasswordGuesses,
     pub(super) loops: Loops,
     pub(super) refusals: Refusals,
+    /// Cancelled when no further requests are wanted: a connection that carries several ends after
+    /// the current one.
+    pub(super) draining: CancellationToken,
     /// Cancelled when pairs that are still open must end.
     pub(super) stop: CancellationToken,
 }

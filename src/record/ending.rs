@@ -146,4 +146,6 @@ pub enum How {
     Limit,
     /// The proxy was told to stop.
     Shutdown,
+    /// In http mode, the client's connection went on to another upstream.
+    Switched,
 }

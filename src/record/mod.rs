@@ -150,11 +150,13 @@ pub struct Record {
     pub via: Option<String>,
     /// The outcome in one word. Null while the pair is open.
     pub outcome: Option<Outcome>,
-    /// When the client was accepted, Unix ns.
+    /// When the client was accepted, Unix ns; with `previous`, when the first byte of the request
+    /// was read.
     pub opened_at: i64,
-    /// When both sockets were closed, Unix ns. Null while the pair is open.
+    /// When both sockets were closed, or the client's connection went on to another pair, Unix ns.
+    /// Null while the pair is open.
     pub closed_at: Option<i64>,
-    /// From accept to close, ns; so far, while the pair is open.
+    /// From `openedAt` to `closedAt`, ns; so far, while the pair is open.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub duration: Duration,
@@ -192,6 +194,10 @@ pub struct Record {
     /// found, if there were too many connections to look up, with `--no-process`, and on other
     /// systems than Linux. Usually null in an `open` line.
     pub process: Option<Process>,
+    /// In http mode, the `id` of the pair that used the client's connection before this one: a
+    /// request for another target, or after the upstream has closed its connection, begins a new
+    /// pair. Null for the first pair of a connection.
+    pub previous: Option<String>,
     /// Warnings, each code at most once per leg.
     pub warnings: Vec<Warning>,
     /// Bytes since this pair's previous `open` or `sample` line.

@@ -79,9 +79,10 @@ pub enum WarningCode {
     ClockStep,
     /// Bytes were left in the send queue when the socket was closed; what became of them is unknown.
     QueueNotEmptied,
-    /// In http mode, bytes came after the one request of a connection; they were discarded.
+    /// In http mode, bytes came after the last request of a connection; they were discarded.
     BytesAfterRequest,
-    /// In http mode, the upstream sent bytes after its one response; they were discarded.
+    /// In http mode, the upstream sent bytes that answer no request; they were discarded, and its
+    /// connection was closed.
     BytesAfterResponse,
     /// In http mode, what the upstream sent has no HTTP/1 head that can be read in one way only; the
     /// client got the proxy's own 502 instead. `ending.error` says why.

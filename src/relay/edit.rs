@@ -42,13 +42,15 @@ pub(crate) struct EditOutput<'b> {
     pub(crate) consumed: usize,
     /// How many of the bytes to write are the proxy's own.
     pub(crate) authored: usize,
+    /// How many of the bytes read, the last ones, are held back: they belong to the next exchange.
+    pub(crate) held: usize,
     pub(crate) next: Next,
 }
 
 impl EditOutput<'_> {
     /// Writes nothing and lets what follows pass.
     pub(crate) const NOTHING: Self =
-        Self { write: Cow::Borrowed(&[]), consumed: 0, authored: 0, next: Next::Pass };
+        Self { write: Cow::Borrowed(&[]), consumed: 0, authored: 0, held: 0, next: Next::Pass };
 }
 
 /// What happens to the bytes that follow.
@@ -64,6 +66,12 @@ pub(crate) enum Next {
     /// must not be written. With a fault: the source has violated the protocol, and its connection
     /// is treated as broken.
     Finish(Option<Fault>),
+    /// The exchange is over for the receiver, whose connection stays open for the next one. Bytes
+    /// that still come are edited, but must not be written.
+    Rest,
+    /// The same, and nothing more is read from the source: its connection can carry no other
+    /// exchange.
+    Detach,
     /// The source has violated the protocol: the connection is reset, so that the receiver does not
     /// take what it got for the whole.
     Fail(Fault),

@@ -186,6 +186,14 @@ impl SocketEvidence {
         self.min_rtt.unwrap_or_default()
     }
 
+    /// Takes a sample after which counting begins: what came before was for another pair.
+    pub(super) fn begin_at(&mut self, info: &LinuxInfo) {
+        self.out_of_order = info.rx_out_of_order.unwrap_or(0);
+        self.sent_again = info.total_retrans.unwrap_or(0);
+        self.reported = info.dsack_dups.unwrap_or(0);
+        self.window.begin_at(info);
+    }
+
     /// Whether packets were reordered since the last sample.
     pub(super) fn has_new_reordering(&mut self, info: &LinuxInfo) -> bool {
         let count = info.rx_out_of_order.unwrap_or(0);

@@ -71,7 +71,8 @@ impl LegEnd {
         let closed = meter.closed.unwrap_or_else(CompactInstant::now);
         let at_close = meter.close_snapshot.as_deref().and_then(Snapshot::linux);
         let acked = at_close.as_ref().and_then(|info| info.bytes_acked);
-        let acked = acked.map(|acked| acked.saturating_sub(syn));
+        let others = meter.others.as_deref().map_or(0, |others| others.tx_bytes);
+        let acked = acked.map(|acked| acked.saturating_sub(syn + others));
         let (info, sampled_at) =
             match (meter.eof_snapshot.as_deref().and_then(Snapshot::linux), meter.tx.ended) {
                 (Some(info), Some(ended)) => (Some(info), ended),

@@ -11,9 +11,10 @@ use tokio::io::Interest;
 use super::edit::{ContentKind, Edit, EditOutput, Next};
 use super::leg::Side;
 use super::pipe::{self, Pipe};
-use super::transfer::Transfer;
+use super::transfer::{ReadBytes, Transfer};
 use super::turns::WriteEvent;
 use crate::clock::CompactInstant;
+use crate::record::Direction;
 
 /// Size of a read. Each worker thread has one such buffer; a half borrows it while it is polled,
 /// and keeps only what the other side did not accept.
@@ -28,6 +29,9 @@ const SHORT: usize = 16 * 1024;
 /// After this many short splices in a row, a half copies again.
 const QUIET_AFTER: u8 = 4;
 
+/// At most this many bytes of a next exchange are read ahead, plus one read.
+const MOST_HELD: usize = 64 * 1024;
+
 /// Reads and writes of one half before it yields to the other one.
 const TURN: usize = 16;
 
@@ -40,20 +44,35 @@ thread_local! {
 pub(crate) struct Half {
     pending: PendingData,
     pace: Pace,
-    early_fin: EarlyFin,
+    sink_end: SinkEnd,
+    /// Bytes of the next exchange. Boxed, because most pairs never have any.
+    held: Option<Box<HeldBytes>>,
     /// Bytes read are discarded: the sink is broken, and the source must not be reset.
     discards: bool,
     done: bool,
 }
 
-/// Whether the sink gets its end of stream before the source has ended.
+/// Whether the sink has everything before the source has ended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum EarlyFin {
+enum SinkEnd {
     #[default]
     No,
-    /// It is sent once nothing is pending.
+    /// It has, and stays open for the next exchange.
+    Rest,
+    /// The same, and nothing more is read from the source.
+    Detached,
+    /// Its end of stream is sent once nothing is pending.
     Due,
     Done,
+}
+
+/// Bytes of the next exchange that were read during the current one, or after it.
+#[derive(Debug)]
+pub(crate) struct HeldBytes {
+    pub(crate) bytes: Vec<u8>,
+    /// When the first of them was read, and when the last byte before them was.
+    pub(crate) since: CompactInstant,
+    pub(crate) last_before: Option<CompactInstant>,
 }
 
 /// Bytes that were read and not written yet.
@@ -140,6 +159,13 @@ impl Half {
         half
     }
 
+    /// Holds bytes back that were read before.
+    pub(crate) fn set_held(&mut self, bytes: Vec<u8>, now: CompactInstant) {
+        if !bytes.is_empty() {
+            self.held = Some(Box::new(HeldBytes { bytes, since: now, last_before: Some(now) }));
+        }
+    }
+
     /// Sets the editor of all bytes that are read.
     pub(crate) fn set_editor(&mut self, editor: Box<dyn Edit>) {
         self.pace = Pace::Editing(editor);
@@ -152,12 +178,43 @@ impl Half {
 
     /// Whether the half waits for its source, or would if it were polled.
     pub(super) fn is_reading(&self) -> bool {
-        !self.done && matches!(self.pending, PendingData::Nothing)
+        !self.done && matches!(self.pending, PendingData::Nothing) && !self.holds_enough()
     }
 
     /// Whether the sink has everything that it will get, though the source has not ended.
     pub(super) fn is_finishing(&self) -> bool {
-        self.early_fin != EarlyFin::No
+        matches!(self.sink_end, SinkEnd::Due | SinkEnd::Done)
+    }
+
+    /// Whether the sink has everything of this exchange, and stays open for the next one.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(self.sink_end, SinkEnd::Rest | SinkEnd::Detached)
+            && matches!(self.pending, PendingData::Nothing)
+    }
+
+    /// Ends the rest: there is no next exchange, and the sink gets its end of stream.
+    pub(super) fn finish(&mut self) {
+        self.sink_end = SinkEnd::Due;
+        self.done = false;
+    }
+
+    /// Whether bytes of the next exchange are held back.
+    pub(super) fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Takes the bytes of the next exchange.
+    pub(super) fn take_held(&mut self) -> Option<Box<HeldBytes>> {
+        self.held.take()
+    }
+
+    /// Drops the bytes of the next exchange, which will not take place; returns how many.
+    pub(super) fn drop_held(&mut self) -> u64 {
+        self.held.take().map_or(0, |held| held.bytes.len() as u64)
+    }
+
+    fn holds_enough(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.bytes.len() >= MOST_HELD)
     }
 
     /// Ends this direction. Pending bytes are dropped.
@@ -187,9 +244,19 @@ impl Half {
             if self.done {
                 return;
             }
-            if self.early_fin == EarlyFin::Due && self.is_reading() {
-                self.send_early_fin(transfer);
-                continue;
+            if matches!(self.pending, PendingData::Nothing) {
+                match self.sink_end {
+                    SinkEnd::Due => {
+                        self.send_early_fin(transfer);
+                        continue;
+                    }
+                    SinkEnd::Detached => {
+                        self.done = true;
+                        return;
+                    }
+                    SinkEnd::No | SinkEnd::Rest | SinkEnd::Done if self.holds_enough() => return,
+                    SinkEnd::No | SinkEnd::Rest | SinkEnd::Done => {}
+                }
             }
             let moved = if self.is_reading() {
                 self.poll_read(transfer, cx)
@@ -281,6 +348,12 @@ impl Half {
         let most = self.pace.limit().min(buffer.len());
         let buffer = &mut buffer[..most];
         let bytes = match transfer.source.receive(buffer) {
+            Ok(0) if self.is_holding() => {
+                // What is held back comes before the end of stream, which is read again then.
+                transfer.source.note_fin();
+                self.done = true;
+                return;
+            }
             Ok(0) if self.flush_editor(transfer) => return,
             Ok(0) => return self.note_fin(transfer),
             Ok(bytes) => bytes,
@@ -300,7 +373,18 @@ impl Half {
             && !self.discards
         {
             let edited = editor.edit(&buffer[..bytes]);
-            transfer.notify_read(read, editor.content_kind());
+            let (now, behind) = buffer[..bytes].split_at(bytes.saturating_sub(edited.held));
+            if !behind.is_empty() {
+                hold(&mut self.held, behind, &read, now.is_empty());
+            }
+            // What a client sends between its requests and the proxy ignores is no request.
+            let ignored = match (transfer.direction, &edited.next) {
+                (Direction::ToUpstream, Next::Edit) => edited.consumed,
+                _ => 0,
+            };
+            if now.len() > ignored {
+                transfer.notify_read(read.without(behind.len() + ignored), editor.content_kind());
+            }
             return self.write_edited(transfer, edited);
         }
         if self.discards {
@@ -342,7 +426,7 @@ impl Half {
     fn write_edited(
         &mut self,
         transfer: &mut Transfer<'_, '_>,
-        EditOutput { write, consumed, authored, next }: EditOutput<'_>,
+        EditOutput { write, consumed, authored, next, .. }: EditOutput<'_>,
     ) {
         transfer.source.state.meter.own_rx += consumed as u64;
         transfer.sink.state.meter.own_tx += authored as u64;
@@ -355,12 +439,19 @@ impl Half {
                     self.pace = Pace::PassingSome(Box::new(PassingSome { method, left, editor }));
                 }
             }
+            Next::Finish(None) | Next::Rest | Next::Detach if self.is_finishing() => {}
             Next::Finish(fault) => {
-                self.early_fin = EarlyFin::Due;
+                self.sink_end = SinkEnd::Due;
                 match fault {
                     None => transfer.source.state.is_complete = true,
                     Some(fault) => transfer.source.state.note_protocol_error(fault),
                 }
+            }
+            Next::Rest | Next::Detach => {
+                let is_rest = matches!(next, Next::Rest);
+                self.sink_end = if is_rest { SinkEnd::Rest } else { SinkEnd::Detached };
+                // A connection that broke instead of a response is not complete.
+                transfer.source.state.is_complete |= !transfer.source.state.is_broken;
             }
             Next::Fail(fault) => {
                 transfer.source.state.note_protocol_error(fault);
@@ -385,7 +476,7 @@ impl Half {
 
     /// Sends the sink its end of stream, though the source has not ended.
     fn send_early_fin(&mut self, transfer: &mut Transfer<'_, '_>) {
-        self.early_fin = EarlyFin::Done;
+        self.sink_end = SinkEnd::Done;
         self.done = transfer.source.state.is_broken;
         send_end(transfer.sink);
     }
@@ -482,7 +573,7 @@ impl Half {
     fn note_fin(&mut self, transfer: &mut Transfer<'_, '_>) {
         transfer.source.note_fin();
         self.done = true;
-        if !transfer.source.state.is_broken && !self.is_finishing() {
+        if !transfer.source.state.is_broken && self.sink_end == SinkEnd::No {
             send_end(transfer.sink);
         }
     }
@@ -503,6 +594,15 @@ impl Drop for Half {
     fn drop(&mut self) {
         self.give_up();
     }
+}
+
+/// Adds bytes that belong to the next exchange. `are_alone`: they were read without others.
+fn hold(held: &mut Option<Box<HeldBytes>>, bytes: &[u8], read: &ReadBytes, are_alone: bool) {
+    let held = held.get_or_insert_with(|| {
+        let last_before = if are_alone { read.last() } else { Some(read.at()) };
+        Box::new(HeldBytes { bytes: Vec::new(), since: read.at(), last_before })
+    });
+    held.bytes.extend_from_slice(bytes);
 }
 
 /// Sends an end of stream after all that was written.

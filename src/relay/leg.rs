@@ -64,6 +64,11 @@ impl PeerEnd {
         Box::new(Self { at, how, fault: None, progress: None })
     }
 
+    /// An end of stream that was read now.
+    pub(crate) fn fin() -> Box<Self> {
+        Self::boxed(CompactInstant::now(), How::Fin)
+    }
+
     /// The end of a connection that broke with this error.
     pub(crate) fn from_error(error: &io::Error) -> Self {
         let how = match &*code_of(error) {
@@ -204,6 +209,19 @@ impl Side<'_> {
 }
 
 impl LegState {
+    /// Adds what was read of the peer's next request, in a state of its own.
+    pub(crate) fn absorb(&mut self, later: Self) {
+        let Self { meter, ended, is_broken, .. } = later;
+        let rx = &mut self.meter.rx;
+        rx.bytes += meter.rx.bytes;
+        rx.last = rx.last.max(meter.rx.last);
+        rx.ended = rx.ended.or(meter.rx.ended);
+        rx.fault = rx.fault.take().or(meter.rx.fault);
+        self.meter.own_rx += meter.own_rx;
+        self.ended = self.ended.take().or(ended);
+        self.is_broken |= is_broken;
+    }
+
     /// Notes that the peer's end of stream was read. On a broken connection it means nothing: the
     /// first call to see the error has taken it.
     pub(crate) fn note_fin(&mut self) {

@@ -19,6 +19,7 @@ mod finish;
 mod half;
 mod leg;
 mod monitor;
+mod next_exchange;
 mod observe;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_pipe.rs")]
 mod pipe;
@@ -41,7 +42,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::catch_panic::catch_panic;
 use crate::clock;
@@ -59,12 +60,13 @@ pub(crate) use evidence::{InfoSource, Peer, linux_info};
 #[cfg(feature = "stat")]
 pub(crate) use exchange::ExchangeTracker;
 pub(crate) use finish::TimeBreakdown;
-pub(crate) use half::Half;
+pub(crate) use half::{Half, HeldBytes};
 pub(crate) use leg::{Leg, LegState, PeerEnd, ProgressAtFin, Side, abort};
 pub(crate) use monitor::Monitor;
 pub(crate) use observe::{Observe, ObservingEditor};
 #[cfg(feature = "metrics")]
 pub(crate) use pipe::open as open_pipes;
+pub(crate) use send_queue::wait_until_received;
 pub(crate) use stall_detector::StallDetector;
 pub(crate) use tally::{FinishedTurn, TimeSum};
 pub(crate) use timeouts::PairTimeouts;
@@ -93,6 +95,8 @@ pub(crate) enum RelayEnd {
     Expired,
     /// Internal error: the task panicked.
     Panicked,
+    /// The client's connection went on to another upstream.
+    Switched,
 }
 
 /// The two directions of a pair, and the accounting of its turns. Boxed where they are moved, as
@@ -113,6 +117,18 @@ pub(crate) struct RelayLimits<'p> {
     pub(crate) timeouts: Option<Box<PairTimeouts>>,
     /// When it is cancelled, both sides are reset.
     pub(crate) stop: &'p CancellationToken,
+    /// When it is cancelled, a client that waits for nothing gets its end of stream. Only for
+    /// protocols whose exchanges the editors know.
+    pub(crate) draining: Option<&'p CancellationToken>,
+}
+
+/// How relaying went.
+#[derive(Debug)]
+pub(crate) enum Relayed {
+    /// The pair has ended.
+    Ended(Box<RelayOutcome>),
+    /// An exchange is over, and the client's connection is open for the next one.
+    AtRest(Box<RestingPair>),
 }
 
 /// The state of a pair after both sockets were closed.
@@ -122,10 +138,24 @@ pub(crate) struct RelayOutcome {
     pub(crate) client: LegState,
     pub(crate) upstream: LegState,
     pub(crate) turns: TurnTracker,
+    /// Bytes of a next exchange that were dropped.
+    pub(crate) dropped: u64,
+}
+
+/// A pair between two exchanges: the client has begun the next one, or the upstream has left.
+#[derive(Debug)]
+pub(crate) struct RestingPair {
+    pub(crate) client: Box<Leg>,
+    pub(crate) upstream: Box<Leg>,
+    pub(crate) turns: TurnTracker,
+    /// What the client has sent of the next exchange.
+    pub(crate) held: Option<Box<HeldBytes>>,
+    /// The connection to the upstream can carry no other exchange.
+    pub(crate) has_upstream_left: bool,
 }
 
 /// Relays until both directions have ended, then waits until what was sent is acknowledged, and
-/// closes both sockets.
+/// closes both sockets; or until an exchange is over and the next one begins.
 ///
 /// Not an `async fn`, which would store its arguments twice: this future is most of the memory of
 /// an idle pair.
@@ -135,9 +165,10 @@ pub(crate) fn relay<'p>(
     mut halves: Box<Halves>,
     limits: RelayLimits<'p>,
     mut monitor: Option<&'p mut dyn Monitor>,
-) -> impl Future<Output = RelayOutcome> + Send {
-    let RelayLimits { linger, mut timeouts, stop } = limits;
+) -> impl Future<Output = Relayed> + Send {
+    let RelayLimits { linger, mut timeouts, stop, draining } = limits;
     async move {
+        let mut dropped = 0;
         let end = {
             let relaying = PairRelay {
                 client: client.side(),
@@ -149,16 +180,28 @@ pub(crate) fn relay<'p>(
                 linger,
                 deadline: Deadline::default(),
                 grace: Deadline::default(),
+                dropped: &mut dropped,
+                draining: draining.map(|draining| Box::pin(draining.cancelled())),
                 timeouts: &mut timeouts,
                 monitor: &mut monitor,
             };
             let mut ended = pin!(relaying.run());
             let mut stopped = pin!(stop.cancelled());
             let either = poll_fn(|cx| match ended.as_mut().poll(cx) {
-                Poll::Pending => stopped.as_mut().poll(cx).map(|()| RelayEnd::ByStop),
+                Poll::Pending => stopped.as_mut().poll(cx).map(|()| Err(RelayEnd::ByStop)),
                 end => end,
             });
-            catch_panic(either).await.unwrap_or(RelayEnd::Panicked)
+            catch_panic(either).await.unwrap_or(Err(RelayEnd::Panicked))
+        };
+        let end = match end {
+            Ok(RunEnd::Ended) => RelayEnd::ByPeers,
+            Err(end) => end,
+            Ok(RunEnd::AtRest) => {
+                let Halves { mut to_upstream, to_client, turns } = *halves;
+                let (held, has_upstream_left) = (to_upstream.take_held(), to_client.is_done());
+                let resting = RestingPair { client, upstream, turns, held, has_upstream_left };
+                return Relayed::AtRest(Box::new(resting));
+            }
         };
         // A reset may have come while neither half was reading or writing.
         for leg in [&mut *client, &mut *upstream] {
@@ -171,10 +214,21 @@ pub(crate) fn relay<'p>(
         let is_finishing = halves.to_client.is_finishing();
         let reset_client = if is_finishing { client.state.is_broken } else { broken };
         let reset_upstream = if is_finishing { end != RelayEnd::ByPeers } else { broken };
+        dropped += halves.to_upstream.drop_held();
+        client.state.meter.own_rx += dropped;
         let Halves { turns, .. } = *halves;
         let (client, upstream) = (client.close(reset_client), upstream.close(reset_upstream));
-        RelayOutcome { end, client, upstream, turns }
+        Relayed::Ended(Box::new(RelayOutcome { end, client, upstream, turns, dropped }))
     }
+}
+
+/// How running both halves ended, unless something ended the pair before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunEnd {
+    /// Both are done.
+    Ended,
+    /// An exchange is over: the next one begins, or the upstream has left.
+    AtRest,
 }
 
 /// A pair that is being relayed.
@@ -190,26 +244,30 @@ struct PairRelay<'r, 'p> {
     deadline: Deadline,
     /// When a client that has received everything must have ended its connection.
     grace: Deadline,
+    /// Bytes of a next exchange that were dropped.
+    dropped: &'r mut u64,
+    draining: Option<Pin<Box<WaitForCancellationFuture<'p>>>>,
     timeouts: &'r mut Option<Box<PairTimeouts>>,
     monitor: &'r mut Option<&'p mut dyn Monitor>,
 }
 
 impl<'r, 'p: 'r> PairRelay<'r, 'p> {
     #[expect(clippy::manual_async_fn, reason = "it would keep the struct twice")]
-    fn run(mut self) -> impl Future<Output = RelayEnd> + Send {
+    fn run(mut self) -> impl Future<Output = Result<RunEnd, RelayEnd>> + Send {
         async move {
-            if let Err(end) = poll_fn(|cx| self.poll(cx)).await {
-                return end;
+            let end = poll_fn(|cx| self.poll(cx)).await?;
+            if end == RunEnd::AtRest {
+                return Ok(end);
             }
             let deadline = self.deadline.instant(self.linger);
             // Boxed, so that idle pairs reserve no space for it.
             Box::pin(send_queue::wait_until_acked(self.client, self.upstream, deadline)).await;
-            RelayEnd::ByPeers
+            Ok(end)
         }
     }
 
     /// Runs both halves until they are done, or until something ends the pair before that.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RelayEnd>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<RunEnd, RelayEnd>> {
         let Self { client, upstream, .. } = self;
         let Halves { to_upstream, to_client, turns } = &mut *self.halves;
         let direction = Direction::ToUpstream;
@@ -236,6 +294,25 @@ impl<'r, 'p: 'r> PairRelay<'r, 'p> {
                 false => to_upstream.give_up(),
             }
         }
+        if to_client.is_at_rest() && !client.state.is_broken {
+            if to_upstream.is_holding() {
+                return Poll::Ready(Ok(RunEnd::AtRest));
+            }
+            let is_draining = |draining: &mut Pin<Box<WaitForCancellationFuture<'p>>>| {
+                draining.as_mut().poll(cx).is_ready()
+            };
+            if client.state.ended.is_some() || self.draining.as_mut().is_some_and(is_draining) {
+                // There is no next exchange.
+                self.draining = None;
+                to_client.finish();
+                cx.waker().wake_by_ref();
+            } else if to_client.is_done() {
+                return Poll::Ready(Ok(RunEnd::AtRest));
+            }
+        }
+        if to_client.is_finishing() {
+            *self.dropped += to_upstream.drop_held();
+        }
         let broken = client.state.is_broken || upstream.state.is_broken;
         let mut done = to_upstream.is_done() && to_client.is_done();
         if broken && !done && self.deadline.poll(self.linger, cx).is_ready() {
@@ -255,7 +332,7 @@ impl<'r, 'p: 'r> PairRelay<'r, 'p> {
             }
         }
         if done {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(RunEnd::Ended));
         }
         self.windows.poll(client, upstream, cx);
         if let Some(monitor) = self.monitor {
@@ -325,8 +402,9 @@ mod tests {
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
         let linger = Duration::from_secs(10);
-        let limits = RelayLimits { linger, timeouts: None, stop: &stop };
+        let limits = RelayLimits { linger, timeouts: None, stop: &stop, draining: None };
         let relayed = relay(client, upstream, halves, limits, None).await;
+        let Relayed::Ended(relayed) = relayed else { panic!() };
         assert_eq!(relayed.end, RelayEnd::Panicked);
         assert_eq!(relayed.client.meter.rx.bytes, 4);
         for peer in [&mut client_peer, &mut upstream_peer] {

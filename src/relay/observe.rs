@@ -47,6 +47,6 @@ impl<O: Observe> Edit for ObservingEditor<O> {
     fn edit<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
         self.observe(bytes);
         let next = if self.is_over { Next::Pass } else { Next::Edit };
-        EditOutput { write: Cow::Borrowed(bytes), consumed: 0, authored: 0, next }
+        EditOutput { write: Cow::Borrowed(bytes), next, ..EditOutput::NOTHING }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
+
 use super::leg::Side;
 use super::state_changes::StateChanges;
 use crate::tcp_info::send_queue;
@@ -36,6 +38,16 @@ pub(super) async fn wait_until_acked(client: Side<'_>, upstream: Side<'_>, deadl
         if waiting.iter().all(Option::is_none) || Instant::now() >= deadline {
             return;
         }
+    }
+}
+
+/// Waits until the peer has acknowledged everything that was written to it; at most until
+/// `deadline`.
+pub(crate) async fn wait_until_received(stream: &TcpStream, deadline: Instant) {
+    let (mut pause, longest) = PAUSES;
+    while send_queue(stream).is_some_and(|queued| queued > 0) && Instant::now() < deadline {
+        tokio::time::sleep_until(deadline.min(Instant::now() + pause).into()).await;
+        pause = (pause * 2).min(longest);
     }
 }
 

@@ -22,6 +22,22 @@ pub(super) struct ReadBytes {
     last: Option<CompactInstant>,
 }
 
+impl ReadBytes {
+    pub(super) fn at(&self) -> CompactInstant {
+        self.at
+    }
+
+    /// When the previous byte was read.
+    pub(super) fn last(&self) -> Option<CompactInstant> {
+        self.last
+    }
+
+    /// Without the last ones, which belong to the next exchange.
+    pub(super) fn without(self, held: usize) -> Self {
+        Self { bytes: self.bytes.saturating_sub(held), ..self }
+    }
+}
+
 impl<'l> Transfer<'_, 'l> {
     /// Counts bytes that were read.
     pub(super) fn count_read(&mut self, bytes: usize) -> ReadBytes {

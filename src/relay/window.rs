@@ -57,6 +57,12 @@ impl Window {
         }
     }
 
+    /// Takes a sample after which counting begins: what came before was for another purpose.
+    pub(super) fn begin_at(&mut self, sink: &LinuxInfo) {
+        self.limited = sink.rx_window_limited.unwrap_or_default();
+        self.sent_again = sink.total_retrans.unwrap_or_default();
+    }
+
     /// Time limited by the window since the last sample, as the kernel counts it.
     pub(super) fn newly_limited(&mut self, sink: &LinuxInfo) -> Duration {
         let counted = sink.rx_window_limited.unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::harness::run;
 
 const RECORD: &str = "event schema time host labels runId seq line id mode listener clientHost clientPort \
     target targetHost targetPort via outcome openedAt closedAt duration phases resolveSource attempts attemptsOmitted \
-    client upstream delivery ending verdict turns tls http process warnings delta";
+    client upstream delivery ending verdict turns tls http process previous warnings delta";
 const LEG: &str = "localAddr remoteAddr openedAt closedAt firstRxAt firstTxAt lastRxAt lastTxAt rxEofAt \
     rxBytes txBytes ownRxBytes ownTxBytes rxErr rxErrCode txErr txErrCode infoErr infoErrCode \
     reconnects writeBlocked lost openedInfo eofInfo closedInfo warnings";

@@ -57,8 +57,9 @@ fn answering(response: impl Into<Vec<u8>>) -> Upstream<(String, Vec<u8>)> {
 const EMPTY: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 const EMPTY_CLOSING: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
 
+/// A request that ends the client's connection.
 fn get(target: SocketAddr) -> String {
-    format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n")
+    format!("GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n")
 }
 
 /// What a client receives that sends `request`, to the end of its stream.
@@ -115,7 +116,7 @@ fn curl_fetches_a_page_and_the_upstream_sees_no_proxy() {
     let start = output.stdout.len() - body.len();
     assert_eq!(
         String::from_utf8_lossy(&output.stdout[..start]),
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())
     );
     assert_eq!(sha256(&output.stdout[start..]), hash);
 
@@ -126,7 +127,7 @@ fn curl_fetches_a_page_and_the_upstream_sees_no_proxy() {
         head,
         format!(
             "GET /path?query HTTP/1.1\r\nHost: {target}\r\n{authorization}User-Agent: test\r\n\
-             Accept: */*\r\nConnection: close\r\n\r\n"
+             Accept: */*\r\n\r\n"
         )
     );
     assert_eq!(behind, b"");
@@ -207,7 +208,7 @@ fn uploads_of_any_size_stream_by_length_and_by_chunks_after_100_continue() {
 }
 
 #[test]
-fn a_second_request_to_another_host_reaches_nobody() {
+fn a_second_request_on_a_connection_that_closes_reaches_nobody() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     other.set_nonblocking(true).unwrap();
     let second = get(other.local_addr().unwrap());
@@ -235,13 +236,13 @@ fn a_second_request_to_another_host_reaches_nobody() {
     });
     let target = upstream.address;
     let mut client = proxy.connect();
-    write!(client, "POST http://{target}/ HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n").unwrap();
+    write!(client, "POST http://{target}/ HTTP/1.1\r\nHost: {target}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nhel\r\n").unwrap();
     write!(client, "2\r\nlo\r\n0\r\n\r\n{second}").unwrap();
     assert_eq!(read_all(&mut client), EMPTY_CLOSING.as_bytes());
     drop(client);
     assert_eq!(upstream.join(), b"");
 
-    // After the response, as on a connection that is kept alive.
+    // After the response, as on a connection that was kept open.
     let upstream = answering(EMPTY);
     let mut client = proxy.connect();
     client.write_all(get(upstream.address).as_bytes()).unwrap();

@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use conniver::record::{By, Outcome, Record};
 
 use self::heads::{Case, Expected};
-use self::lab::{Exchange, Lab, POISON, Poison, Received, SECRET, Way};
+use self::lab::{AGAIN, Exchange, Lab, POISON, Poison, Received, SECRET, Way};
 use self::response::{find, parse};
 use crate::harness::is_own_body;
+use crate::harness::program::{closed, read_lines, wait_until};
 
 /// Exchanges at the same time.
 const AT_ONCE: usize = 16;
@@ -49,15 +50,21 @@ fn judge(case: &Case, received: &Received) -> Result<(), String> {
         Ok(None) => return wrong("no whole head"),
         Err(error) => return wrong(&error),
     };
-    // The client was told that this connection ends; without that, B's own answer may follow.
-    if !response.rest.is_empty() && (response.says_close() || response.rest != SECRET) {
-        return wrong("more behind the response");
+    // The client was told that this connection ends; without that, the answers to the other requests
+    // follow. An incomplete response ends the connection as well.
+    let is_last = response.says_close() || response.is_whole == Some(false);
+    let others = if is_last { Vec::new() } else { [SECRET, AGAIN].concat() };
+    if response.rest != others {
+        return wrong("something else behind the response");
     }
+    // The last answer ends the connection.
     if !is_over {
         return wrong("the proxy does not close");
     }
-    if !response.says_close() {
-        return wrong("no Connection: close");
+    let is_framed = response.is_whole == Some(true) && bytes.starts_with(b"HTTP/1.1 ");
+    let may_close = !is_framed || find(&case.sent.to_ascii_lowercase(), b"close").is_some();
+    if response.says_close() && response.status != 502 && !may_close {
+        return wrong("Connection: close for nothing");
     }
     let is_refusal = response.status == 502
         && is_own_body(&response.body) != (case.method == "HEAD")
@@ -158,6 +165,10 @@ fn whole_heads(way: Way) {
     for pipelined in [false, true] {
         for case in &cases {
             for &poison in poisons(case) {
+                // A's third request may be with A before the poison: then it answers that.
+                if pipelined && poison == Poison::Later {
+                    continue;
+                }
                 let (method, sent, ends) = (case.method, &*case.sent, case.ends);
                 work.push((case, Exchange { method, sent, cut: None, ends, poison, pipelined }));
             }
@@ -230,9 +241,15 @@ fn records_tell_the_status_of_odd_heads() {
                 ports.insert(port.join().unwrap(), case);
             }
         });
-        let records = lab.proxy.wait_for_records(cases.len());
+        // Those of B have a pair before them.
+        let of_a = |record: &Record| record.previous.is_none();
+        let mut records = Vec::new();
+        wait_until("the records come", || {
+            records = closed(read_lines(&lab.proxy.records_file()));
+            records.iter().filter(|record| of_a(record)).count() == cases.len()
+        });
         let mut wrong = Vec::new();
-        for record in records.iter().filter(|record| record.upstream.is_some()) {
+        for record in records.iter().filter(|record| record.upstream.is_some() && of_a(record)) {
             let case = ports[&record.client_port.unwrap()];
             if let Err(reason) = judge_record(case, record) {
                 wrong.push(format!("{way:?}, {}: {reason}", case.name));

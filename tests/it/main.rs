@@ -30,6 +30,7 @@ mod endings;
 mod examples;
 mod failures;
 mod half_close;
+mod http_kept;
 mod http_mode;
 mod http_responses;
 mod injection;

@@ -1,12 +1,18 @@
-//! One request in absolute form and its response: nothing after the request passes to the upstream,
-//! and nothing after the response passes to the client. The connection ends there.
+//! Requests in absolute form and their responses: nothing after a request passes to its upstream,
+//! and nothing after a response passes to the client, before the exchange is over.
+//!
+//! One exchange has two editors. If both connections stay open after it, the bytes of the client
+//! that follow are held back: they are the next request, perhaps for another upstream.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
+use tokio_util::sync::CancellationToken;
+
 use super::body::Framing;
 use super::own_response::response_to_bad;
+use super::request::Absolute;
 use super::response::{BadResponse, ResponseContext, ResponseHead, parse_response};
 use crate::fault::Fault;
 use crate::ingress::Parsed;
@@ -17,15 +23,34 @@ use crate::relay::{Edit, EditOutput, Next};
 /// suffice.
 #[derive(Debug)]
 pub(crate) struct HttpExchange {
-    method: String,
-    host: String,
-    /// The minor version of HTTP/1 that the client speaks.
-    minor: u8,
+    request: RequestFacts,
+    /// Cancelled when no further requests are wanted.
+    draining: CancellationToken,
+    /// The connection to the upstream has carried an earlier exchange.
+    is_later: AtomicBool,
     upgrade: AtomicU8,
+    persistence: AtomicU8,
+    /// The whole request was read.
+    is_requested: AtomicBool,
+    /// The upstream has closed its connection without a response, and the request may be repeated.
+    needs_repeat: AtomicBool,
     status: AtomicU16,
     discarded: AtomicU64,
     discarded_of_upstream: AtomicU64,
     bad_response: AtomicBool,
+}
+
+/// What a request says.
+#[derive(Debug, Clone)]
+struct RequestFacts {
+    method: String,
+    host: String,
+    /// The minor version of HTTP/1 that the client speaks.
+    minor: u8,
+    asks_upgrade: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    has_body: bool,
 }
 
 /// At least this much data passes without the editor, so that it can be spliced. Less is not worth
@@ -42,13 +67,45 @@ mod upgrade {
     pub(super) const GRANTED: u8 = 2;
 }
 
+/// Whether the connections stay open after the exchange.
+mod persistence {
+    /// The client wants it; the upstream has not answered.
+    pub(super) const WANTED: u8 = 0;
+    /// They do, and the client was told so.
+    pub(super) const KEPT: u8 = 1;
+    /// They do not.
+    pub(super) const CLOSED: u8 = 2;
+}
+
 impl HttpExchange {
-    pub(crate) fn new(method: String, host: String, minor: u8, upgrade: bool) -> Self {
-        Self {
-            method,
-            host,
+    /// `draining` is cancelled when no further requests are wanted.
+    pub(crate) fn new(absolute: &Absolute, minor: u8, draining: CancellationToken) -> Self {
+        let Absolute { method, host, body, upgrade, keep_alive, expects_continue, .. } = absolute;
+        let request = RequestFacts {
+            method: method.clone(),
+            host: host.clone(),
             minor,
-            upgrade: AtomicU8::new(if upgrade { upgrade::ASKED } else { upgrade::NO }),
+            asks_upgrade: *upgrade,
+            keep_alive: *keep_alive,
+            expects_continue: *expects_continue,
+            has_body: !body.is_over(),
+        };
+        Self::from_facts(request, draining)
+    }
+
+    fn from_facts(request: RequestFacts, draining: CancellationToken) -> Self {
+        let upgrade = if request.asks_upgrade { upgrade::ASKED } else { upgrade::NO };
+        let persistence =
+            if request.keep_alive { persistence::WANTED } else { persistence::CLOSED };
+        let is_requested = !request.has_body;
+        Self {
+            request,
+            draining,
+            is_later: AtomicBool::new(false),
+            upgrade: AtomicU8::new(upgrade),
+            persistence: AtomicU8::new(persistence),
+            is_requested: AtomicBool::new(is_requested),
+            needs_repeat: AtomicBool::new(false),
             status: AtomicU16::new(0),
             discarded: AtomicU64::new(0),
             discarded_of_upstream: AtomicU64::new(0),
@@ -56,19 +113,43 @@ impl HttpExchange {
         }
     }
 
+    /// The exchange of the same request on another connection.
+    pub(crate) fn repeated(&self) -> Self {
+        Self::from_facts(self.request.clone(), self.draining.clone())
+    }
+
     /// `host` or `host:port`, as sent to the upstream.
     pub(crate) fn host(&self) -> &str {
-        &self.host
+        &self.request.host
     }
 
     /// The exchange for the record.
     pub(crate) fn seen(&self) -> Http {
         let status = self.status.load(Relaxed);
         Http {
-            method: Some(self.method.clone()),
-            host: Some(self.host.clone()),
+            method: Some(self.request.method.clone()),
+            host: Some(self.request.host.clone()),
             status: (status != 0).then_some(status),
         }
+    }
+
+    /// Notes that the request goes to a connection that has carried an earlier exchange.
+    pub(crate) fn set_later(&self) {
+        self.is_later.store(true, Relaxed);
+    }
+
+    /// Whether the request may be sent again if the upstream closes its connection without a
+    /// response: it is idempotent, and has no body (RFC 9110 section 9.2.2).
+    pub(crate) fn is_repeatable(&self) -> bool {
+        const METHODS: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
+        let RequestFacts { method, asks_upgrade, has_body, .. } = &self.request;
+        METHODS.contains(&&**method) && !has_body && !asks_upgrade
+    }
+
+    /// Whether the upstream has closed its connection without a response, and the request is to be
+    /// sent again.
+    pub(crate) fn needs_repeat(&self) -> bool {
+        self.needs_repeat.load(Relaxed)
     }
 
     /// Bytes that came after the request and were discarded.
@@ -76,9 +157,19 @@ impl HttpExchange {
         self.discarded.load(Relaxed)
     }
 
+    /// Counts bytes that came after the request and were discarded.
+    pub(crate) fn count_discarded(&self, bytes: u64) {
+        self.discarded.fetch_add(bytes, Relaxed);
+    }
+
     /// Bytes that the upstream sent after the response, which were discarded.
     pub(crate) fn discarded_of_upstream(&self) -> u64 {
         self.discarded_of_upstream.load(Relaxed)
+    }
+
+    /// Counts bytes that the upstream sent after the response, which were discarded.
+    pub(crate) fn count_discarded_of_upstream(&self, bytes: u64) {
+        self.discarded_of_upstream.fetch_add(bytes, Relaxed);
     }
 
     /// Whether the upstream's response had no valid head, and the client got a response of the
@@ -87,9 +178,49 @@ impl HttpExchange {
         self.bad_response.load(Relaxed)
     }
 
+    /// Adds what was discarded in a later exchange on the same connections.
+    pub(crate) fn absorb(&self, later: &Self) {
+        self.discarded.fetch_add(later.discarded(), Relaxed);
+        self.discarded_of_upstream.fetch_add(later.discarded_of_upstream(), Relaxed);
+        self.bad_response.fetch_or(later.has_bad_response(), Relaxed);
+    }
+
     fn context(&self) -> ResponseContext {
-        let upgrade = self.upgrade.load(Relaxed) == upgrade::ASKED;
-        ResponseContext { head: self.method == "HEAD", upgrade }
+        let RequestFacts { method, minor, expects_continue, .. } = &self.request;
+        // A client that gets its response before it has sent the body may keep it back; then
+        // nobody could tell where its next request begins.
+        let withholds_body = *expects_continue && !self.is_requested.load(Relaxed);
+        ResponseContext {
+            head: method == "HEAD",
+            upgrade: self.upgrade.load(Relaxed) == upgrade::ASKED,
+            keep_alive: self.persistence.load(Relaxed) != persistence::CLOSED
+                && !withholds_body
+                && !self.draining.is_cancelled(),
+            minor: *minor,
+        }
+    }
+
+    fn close(&self) {
+        self.persistence.store(persistence::CLOSED, Relaxed);
+    }
+
+    /// The response is over, and the upstream has closed its connection or sends what is no
+    /// response. The client's connection may stay open if its whole request was read.
+    fn after_upstream(&self) -> Next {
+        if self.is_requested.load(Relaxed) {
+            return Next::Detach;
+        }
+        self.close();
+        Next::Finish(None)
+    }
+
+    /// What happens after the response, if `behind` bytes have come with it.
+    fn after_response(&self, behind: usize) -> Next {
+        match (self.persistence.load(Relaxed), behind) {
+            (persistence::KEPT, 0) => Next::Rest,
+            (persistence::KEPT, _) => self.after_upstream(),
+            _ => Next::Finish(None),
+        }
     }
 }
 
@@ -105,19 +236,21 @@ fn next_after_body(body: &mut Framing) -> Next {
 #[derive(Debug)]
 pub(crate) struct RequestEditor {
     body: Framing,
+    /// The next request has begun.
+    has_next: bool,
     exchange: Arc<HttpExchange>,
 }
 
 impl RequestEditor {
     pub(crate) fn new(body: Framing, exchange: Arc<HttpExchange>) -> Self {
-        Self { body, exchange }
+        Self { body, has_next: false, exchange }
     }
 
     /// Edits received bytes of the body; what follows is edited as well.
     pub(crate) fn take<'b>(&mut self, bytes: &'b [u8]) -> EditOutput<'b> {
-        if self.body.is_over() && self.exchange.upgrade.load(Relaxed) == upgrade::GRANTED {
-            let write = Cow::Borrowed(bytes);
-            return EditOutput { write, consumed: 0, authored: 0, next: Next::Pass };
+        let exchange = &*self.exchange;
+        if self.body.is_over() && exchange.upgrade.load(Relaxed) == upgrade::GRANTED {
+            return EditOutput { write: Cow::Borrowed(bytes), ..EditOutput::NOTHING };
         }
         let taken = match self.body.advance(bytes) {
             Ok(taken) => taken,
@@ -127,16 +260,31 @@ impl RequestEditor {
                 return EditOutput { consumed: bytes.len(), next, ..EditOutput::NOTHING };
             }
         };
+        if self.body.is_over() {
+            exchange.is_requested.store(true, Relaxed);
+        }
         let (body, behind) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
-        let waits = self.exchange.upgrade.load(Relaxed) == upgrade::ASKED;
-        let next = if waits && !behind.is_empty() {
+        let mut edited =
+            EditOutput { write: Cow::Borrowed(body), next: Next::Edit, ..EditOutput::NOTHING };
+        let waits = exchange.upgrade.load(Relaxed) == upgrade::ASKED;
+        if !waits && exchange.persistence.load(Relaxed) != persistence::CLOSED {
+            // Empty lines before a request are ignored (RFC 9112 section 2.2).
+            let is_break = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
+            if !self.has_next {
+                edited.consumed = behind.iter().take_while(is_break).count();
+            }
+            edited.held = behind.len() - edited.consumed;
+            self.has_next |= edited.held > 0;
+            return edited;
+        }
+        if waits && !behind.is_empty() {
             // They could be another request, or the beginning of the other protocol.
-            Next::Fail(malformed("more data followed an upgrade request before its response"))
-        } else {
-            Next::Edit
-        };
-        self.exchange.discarded.fetch_add(behind.len() as u64, Relaxed);
-        EditOutput { write: Cow::Borrowed(body), consumed: behind.len(), authored: 0, next }
+            edited.next =
+                Next::Fail(malformed("more data followed an upgrade request before its response"));
+        }
+        edited.consumed = behind.len();
+        exchange.count_discarded(behind.len() as u64);
+        edited
     }
 }
 
@@ -154,10 +302,13 @@ fn malformed(reason: &'static str) -> Fault {
     Fault { code: "MALFORMED_REQUEST".into(), text: reason.into() }
 }
 
-/// Lets the response pass to the client, and nothing after it. The head gets `Connection: close`.
+/// Lets the response pass to the client, and nothing after it. The head says whether the client's
+/// connection stays open.
 #[derive(Debug)]
 pub(crate) struct ResponseEditor {
     stage: Stage,
+    /// An interim response was passed on.
+    has_passed: bool,
     exchange: Arc<HttpExchange>,
 }
 
@@ -172,7 +323,7 @@ enum Stage {
 
 impl ResponseEditor {
     pub(crate) fn new(exchange: Arc<HttpExchange>) -> Self {
-        Self { stage: Stage::Head(Vec::new()), exchange }
+        Self { stage: Stage::Head(Vec::new()), has_passed: false, exchange }
     }
 
     /// Parses all heads received so far, up to that of the final response.
@@ -190,7 +341,8 @@ impl ResponseEditor {
                     unread.drain(..used);
                     let (is_interim, status) = (head.is_interim(), head.status);
                     // RFC 9110 section 15.2: HTTP/1.0 does not know them.
-                    if !is_interim || self.exchange.minor > 0 {
+                    if !is_interim || self.exchange.request.minor > 0 {
+                        self.has_passed = true;
                         edited.authored += head.head.len();
                         edited.write.to_mut().extend_from_slice(&head.head);
                     }
@@ -206,13 +358,16 @@ impl ResponseEditor {
     /// The head of the final response is written; `behind` came with it.
     fn begin_body(
         &mut self,
-        ResponseHead { status, body, head }: ResponseHead,
+        ResponseHead { status, body, head, keep_alive }: ResponseHead,
         behind: Vec<u8>,
         mut edited: EditOutput<'static>,
     ) -> EditOutput<'static> {
         let switched = status == 101;
         let upgrade = if switched { upgrade::GRANTED } else { upgrade::NO };
         self.exchange.upgrade.store(upgrade, Relaxed);
+        let is_kept = keep_alive && !switched;
+        let persistence = if is_kept { persistence::KEPT } else { persistence::CLOSED };
+        self.exchange.persistence.store(persistence, Relaxed);
         if switched || body == Framing::UntilClose {
             edited.write.to_mut().extend_from_slice(&behind);
             edited.next = Next::Pass;
@@ -242,16 +397,35 @@ impl ResponseEditor {
         mut edited: EditOutput<'static>,
     ) -> EditOutput<'static> {
         self.stage = Stage::Over;
+        self.exchange.close();
         self.exchange.bad_response.store(true, Relaxed);
         let reason = bad.reason();
-        let why = format!("invalid response from {}: {reason}", self.exchange.host);
+        let why = format!("invalid response from {}: {reason}", self.exchange.host());
         let head = self.exchange.context().head;
-        let answer = response_to_bad(bad, &why, self.exchange.minor, head);
+        let answer = response_to_bad(bad, &why, self.exchange.request.minor, head);
         edited.write.to_mut().extend_from_slice(&answer);
         edited.authored += answer.len();
         edited.consumed += unread;
         edited.next = Next::Finish(Some(malformed_response(reason)));
         edited
+    }
+
+    /// The upstream has ended its connection without any byte of a response, on a connection that
+    /// has carried an earlier exchange: it may have closed before the request arrived. `None` on a
+    /// new connection.
+    fn end_of_kept_connection(&self) -> Option<EditOutput<'static>> {
+        let exchange = &*self.exchange;
+        if self.has_passed || !exchange.is_later.load(Relaxed) {
+            return None;
+        }
+        if exchange.is_repeatable() {
+            exchange.needs_repeat.store(true, Relaxed);
+            return Some(EditOutput { next: Next::Detach, ..EditOutput::NOTHING });
+        }
+        // The client sees its connection close, and decides itself (RFC 9112 section 9.3.1).
+        exchange.close();
+        let next = Next::Finish(Some(malformed_response(BadResponse::NONE.reason())));
+        Some(EditOutput { next, ..EditOutput::NOTHING })
     }
 }
 
@@ -265,12 +439,13 @@ impl Edit for ResponseEditor {
             }
             Stage::Body(body) => body,
             Stage::Over => {
-                self.exchange.discarded_of_upstream.fetch_add(bytes.len() as u64, Relaxed);
-                return EditOutput {
-                    consumed: bytes.len(),
-                    next: Next::Edit,
-                    ..EditOutput::NOTHING
+                let exchange = &*self.exchange;
+                exchange.discarded_of_upstream.fetch_add(bytes.len() as u64, Relaxed);
+                let next = match exchange.persistence.load(Relaxed) {
+                    persistence::KEPT => exchange.after_upstream(),
+                    _ => Next::Edit,
                 };
+                return EditOutput { consumed: bytes.len(), next, ..EditOutput::NOTHING };
             }
         };
         let taken = match body.advance(bytes) {
@@ -282,20 +457,34 @@ impl Edit for ResponseEditor {
             }
         };
         let (write, behind) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
-        let next = if body.is_over() { Next::Finish(None) } else { next_after_body(body) };
-        if let Next::Finish(_) = next {
+        let is_over = body.is_over();
+        let next = if is_over {
+            self.exchange.after_response(behind.len())
+        } else {
+            next_after_body(body)
+        };
+        if is_over {
             self.stage = Stage::Over;
             self.exchange.discarded_of_upstream.fetch_add(behind.len() as u64, Relaxed);
         }
-        EditOutput { write: Cow::Borrowed(write), consumed: behind.len(), authored: 0, next }
+        let consumed = behind.len();
+        EditOutput { write: Cow::Borrowed(write), consumed, next, ..EditOutput::NOTHING }
     }
 
     fn end(&mut self, is_broken: bool) -> EditOutput<'static> {
         let bad = match &self.stage {
             Stage::Head(unread) if !unread.is_empty() => BadResponse::INCOMPLETE_HEAD,
-            // A reset that comes instead of an answer says so itself: it crosses.
-            Stage::Head(_) if !is_broken => BadResponse::NONE,
-            Stage::Head(_) | Stage::Body(_) | Stage::Over => return EditOutput::NOTHING,
+            Stage::Head(_) => match self.end_of_kept_connection() {
+                Some(edited) => return edited,
+                None if !is_broken => BadResponse::NONE,
+                // A reset that comes instead of an answer says so itself: it crosses.
+                None => return EditOutput::NOTHING,
+            },
+            Stage::Over if self.exchange.persistence.load(Relaxed) == persistence::KEPT => {
+                let next = self.exchange.after_upstream();
+                return EditOutput { next, ..EditOutput::NOTHING };
+            }
+            Stage::Body(_) | Stage::Over => return EditOutput::NOTHING,
         };
         let unread = match &self.stage {
             Stage::Head(unread) => unread.len(),

@@ -105,6 +105,16 @@ pub(super) fn is_for_response_hop(name: &str) -> bool {
     NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
+/// The Connection option of a message whose receiver reads it as HTTP/1.`minor`; `None` if the
+/// default of that version is right (RFC 9112 section 9.3).
+pub(super) fn persistence(minor: u8, keep_alive: bool) -> Option<&'static [u8]> {
+    match (keep_alive, minor) {
+        (false, _) => Some(b"close"),
+        (true, 0) => Some(b"keep-alive"),
+        (true, _) => None,
+    }
+}
+
 pub(super) fn is_content_length(name: &str) -> bool {
     name.eq_ignore_ascii_case("content-length")
 }
@@ -129,5 +139,16 @@ impl<'h> ConnectionOptions<'h> {
 
     pub(super) fn contains(&self, option: &str) -> bool {
         self.0.iter().any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
+    }
+
+    /// Whether the sender keeps its connection open after this message (RFC 9112 section 9.3).
+    /// Clients of a proxy may say so in Proxy-Connection instead.
+    pub(super) fn keeps_alive(&self, minor: u8, fields: &[httparse::Header<'_>]) -> bool {
+        let says = |option: &str| {
+            let to_proxy = named(fields, "proxy-connection").flat_map(|field| list(field.value));
+            self.contains(option)
+                || to_proxy.into_iter().any(|named| named.eq_ignore_ascii_case(option.as_bytes()))
+        };
+        !says("close") && (minor > 0 || says("keep-alive"))
     }
 }

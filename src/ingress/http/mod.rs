@@ -10,16 +10,14 @@ mod request;
 mod response;
 mod status;
 
+pub(crate) use body::Framing;
 pub(crate) use exchange::{HttpExchange, RequestEditor, ResponseEditor};
 pub(crate) use own_response::response_to_failure;
 pub(crate) use request::{Absolute, Form, HttpRequest, mode_of, parse_request, to_absolute_form};
 pub(crate) use response::parse_status;
-pub(crate) use status::Status;
 #[cfg(any(test, fuzzing))]
-pub(crate) use {
-    body::Framing,
-    response::{ResponseContext, parse_response},
-};
+pub(crate) use response::{ResponseContext, parse_response};
+pub(crate) use status::Status;
 
 use crate::fault::Fault;
 

@@ -9,7 +9,7 @@ use super::body::Framing;
 use super::framing;
 use super::head::{
     ConnectionOptions, empty_fields, empty_line, end_of_head, is_for_all, is_for_one_hop, list,
-    named, write_field,
+    named, persistence, write_field,
 };
 use super::{BadHead, Status};
 use crate::access::Credentials;
@@ -47,6 +47,10 @@ pub(crate) struct Absolute {
     pub(crate) body: Framing,
     /// The client asks for an upgrade to another protocol.
     pub(crate) upgrade: bool,
+    /// The client keeps its connection open for another request.
+    pub(crate) keep_alive: bool,
+    /// The client waits for a 100 before it sends the body (RFC 9110 section 10.1.1).
+    pub(crate) expects_continue: bool,
 }
 
 /// Parses the head at the beginning of `bytes`, after at most one empty line.
@@ -118,12 +122,16 @@ fn read_head(head: &[u8]) -> Result<HttpRequest, BadHead> {
         true => protocols(fields),
         false => Vec::new(),
     };
+    let keep_alive = options.keeps_alive(minor, fields);
+    let connection = Connection { options: &options, upgrade: &upgrade, keep_alive };
     let absolute = Absolute {
         method: method.to_owned(),
         host: place.authority.clone().into_owned(),
-        head: origin_form(method, &place, minor, fields, &options, &upgrade)?,
+        head: origin_form(method, &place, minor, fields, &connection)?,
         body: framing,
         upgrade: !upgrade.is_empty(),
+        keep_alive,
+        expects_continue: named(fields, "expect").next().is_some(),
     };
     Ok(HttpRequest { target, minor, credentials, form: Form::Absolute(Box::new(absolute)) })
 }
@@ -226,14 +234,21 @@ fn protocols<'h>(fields: &[Header<'h>]) -> Vec<&'h [u8]> {
     named.filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c")).collect()
 }
 
+/// What a request says about the client's connection.
+struct Connection<'h> {
+    options: &'h ConnectionOptions<'h>,
+    /// The protocols that it asks for.
+    upgrade: &'h [&'h [u8]],
+    keep_alive: bool,
+}
+
 /// The head for the upstream: unchanged, except for hop-by-hop fields.
 fn origin_form(
     method: &str,
     place: &AbsoluteUri<'_>,
     minor: u8,
     fields: &[Header<'_>],
-    options: &ConnectionOptions<'_>,
-    upgrade: &[&[u8]],
+    &Connection { options, upgrade, keep_alive }: &Connection<'_>,
 ) -> Result<Vec<u8>, BadHead> {
     let mut head = format!("{method} {} HTTP/1.{minor}\r\n", place.path).into_bytes();
     let host = place.authority.as_bytes();
@@ -268,10 +283,12 @@ fn origin_form(
             }
         }
     }
-    // With close beside it some servers decline to upgrade.
-    let connection =
-        if upgrade.is_empty() { b"close".to_vec() } else { connection.join(&b", "[..]) };
-    write_field(&mut head, "Connection", &connection);
+    if !upgrade.is_empty() {
+        // With close beside it some servers decline to upgrade.
+        write_field(&mut head, "Connection", &connection.join(&b", "[..]));
+    } else if let Some(option) = persistence(minor, keep_alive) {
+        write_field(&mut head, "Connection", option);
+    }
     head.extend_from_slice(b"\r\n");
     Ok(head)
 }

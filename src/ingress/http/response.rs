@@ -10,7 +10,7 @@ use super::body::Framing;
 use super::framing;
 use super::head::{
     ConnectionOptions, MAX_HEAD, empty_fields, is_content_length, is_for_all, is_for_response_hop,
-    list, named, write_field,
+    list, named, persistence, write_field,
 };
 use crate::ingress::Parsed;
 
@@ -21,14 +21,21 @@ pub(crate) struct ResponseContext {
     pub(crate) head: bool,
     /// The request asks for an upgrade.
     pub(crate) upgrade: bool,
+    /// The client's connection may stay open after the response.
+    pub(crate) keep_alive: bool,
+    /// The minor version of HTTP/1 that the client speaks.
+    pub(crate) minor: u8,
 }
 
 /// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     pub(super) status: u16,
-    /// The head for the client. In a final response it has `Connection: close`.
+    /// The head for the client. In a final response its Connection field says what `keep_alive`
+    /// does.
     pub(super) head: Vec<u8>,
+    /// Both connections stay open after the response.
+    pub(super) keep_alive: bool,
     /// The framing of the body. Empty for an interim response.
     pub(super) body: Framing,
 }
@@ -178,12 +185,19 @@ fn read(
             write_field(&mut forwarded, field.name, field.value);
         }
     }
-    if is_final {
-        write_field(&mut forwarded, "Connection", b"close");
+    let body = if has_no_body { Framing::NONE } else { body };
+    // An HTTP/1.0 client reads chunks until the connection ends.
+    let has_end = match body {
+        Framing::Length(_) => true,
+        Framing::Chunked(_) => context.minor > 0,
+        Framing::UntilClose => false,
+    };
+    let keep_alive = context.keep_alive && has_end && options.keeps_alive(minor, fields);
+    if is_final && let Some(option) = persistence(minor.min(context.minor), keep_alive) {
+        write_field(&mut forwarded, "Connection", option);
     }
     forwarded.extend_from_slice(b"\r\n");
-    let body = if has_no_body { Framing::NONE } else { body };
-    Ok(ResponseHead { status, head: forwarded, body })
+    Ok(ResponseHead { status, head: forwarded, keep_alive, body })
 }
 
 /// The status line unchanged, without line ending and without empty lines before it.

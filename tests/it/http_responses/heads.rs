@@ -15,7 +15,7 @@ pub(super) struct Case {
 }
 
 /// What the client gets. Whatever it is: the head has lines that end with CRLF, fields of one line
-/// each without a blank before the colon, and says `Connection: close`, and the proxy then closes.
+/// each without a blank before the colon; and if it says `Connection: close`, the proxy then closes.
 pub(super) enum Expected {
     /// The response itself. `fields` are all of them but Connection, in their order.
     Read { status: u16, fields: Fields, body: &'static [u8] },

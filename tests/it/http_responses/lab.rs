@@ -16,8 +16,11 @@ use crate::harness::queues::Queues;
 pub(super) const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON";
 
 /// B's answer.
-pub(super) const SECRET: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nFROM-B";
+pub(super) const SECRET: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nFROM-B";
+
+/// A's answer to the request after that.
+pub(super) const AGAIN: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\nFROM-A-AGAIN";
 
 /// Whoever has said nothing for so long keeps a connection open that should have been closed.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -46,7 +49,7 @@ pub(super) struct Lab {
     a: SocketAddr,
     b: SocketAddr,
     /// Who waits for the connection with this number's request.
-    waiting: Arc<Mutex<HashMap<u64, Sender<TcpStream>>>>,
+    waiting: Waiting,
     last: AtomicU64,
 }
 
@@ -58,7 +61,7 @@ pub(super) struct Exchange<'c> {
     pub(super) cut: Option<usize>,
     pub(super) ends: bool,
     pub(super) poison: Poison,
-    /// The request for B is in the same packet as that for A.
+    /// The requests after the first one are in the same packet.
     pub(super) pipelined: bool,
 }
 
@@ -73,7 +76,7 @@ pub(super) struct Received {
 
 impl Lab {
     pub(super) fn new(way: Way) -> Self {
-        let waiting = Arc::<Mutex<HashMap<u64, Sender<TcpStream>>>>::default();
+        let waiting = Waiting::default();
         let [a, b] = [(); 2].map(|()| origin(Arc::clone(&waiting)));
         let proxy = match way {
             Way::Direct => Proxy::serving(&[]),
@@ -97,21 +100,25 @@ impl Lab {
         (number, connection)
     }
 
-    /// A client asks A, then, on the same connection, B.
+    /// A client asks A, then, on the same connection, B, and A again.
     pub(super) fn run(&self, exchange: &Exchange<'_>) -> Received {
         let (number, connection) = self.next_number();
         let [a, b] = self.authorities();
         let method = exchange.method;
         let ask_a = format!("{method} http://{a}/{number} HTTP/1.1\r\nHost: {a}\r\n\r\n");
         let ask_b = format!("GET http://{b}/secret HTTP/1.1\r\nHost: {b}\r\n\r\n");
+        let ask_again = format!("GET http://{a}/again HTTP/1.1\r\nHost: {a}\r\n\r\n");
         let mut client = Client::new(&self.proxy);
-        let first = [&*ask_a, if exchange.pipelined { &*ask_b } else { "" }].concat();
+        let others = [&*ask_b, &*ask_again].concat();
+        let first = [&*ask_a, if exchange.pipelined { &*others } else { "" }].concat();
         client.stream.write_all(first.as_bytes()).unwrap();
         let Ok(mut origin) = connection.recv_timeout(SILENCE) else {
             client.read_to_end();
             return client.received;
         };
         exchange.answer(&mut origin);
+        let again = origin.try_clone().unwrap();
+        std::thread::spawn(move || serve(again, None));
         client.read_until(|bytes| {
             !matches!(parse(bytes, method), Ok(Some(response)) if response.is_whole == Some(true))
         });
@@ -124,6 +131,10 @@ impl Lab {
         }
         if exchange.poison == Poison::Later {
             let _ = origin.write_all(POISON);
+        }
+        if !exchange.pipelined {
+            client.read_until(|bytes| find(bytes, b"FROM-B").is_none());
+            let _ = client.stream.write_all(ask_again.as_bytes());
         }
         client.read_to_end();
         client.received
@@ -194,39 +205,59 @@ impl Client {
     }
 }
 
-/// Listens for both A and B, and for the parent of both: by its path, a request is for B, or for the
-/// exchange with this number.
-fn origin(waiting: Arc<Mutex<HashMap<u64, Sender<TcpStream>>>>) -> SocketAddr {
+/// Who waits for the connection with a number's request.
+type Waiting = Arc<Mutex<HashMap<u64, Sender<TcpStream>>>>;
+
+/// Listens for both A and B, and for the parent of both: by its path, a request is for B, for A again,
+/// or for the exchange with this number.
+fn origin(waiting: Waiting) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            stream.set_read_timeout(Some(SILENCE)).unwrap();
-            let mut head = Vec::new();
-            let mut buffer = [0; 4096];
-            while find(&head, b"\r\n\r\n").is_none() {
-                match stream.read(&mut buffer) {
-                    Ok(length @ 1..) => head.extend_from_slice(&buffer[..length]),
-                    _ => break,
-                }
-            }
-            let head = String::from_utf8_lossy(&head);
-            let asked = head.split_whitespace().nth(1).unwrap_or_default();
-            if asked.ends_with("/secret") {
-                let _ = stream.write_all(SECRET);
-                continue;
-            }
-            let digits = |c: char| !c.is_ascii_digit();
-            let number = match asked.rsplit_once('/') {
-                Some((_, number)) => number,
-                None => asked.split('.').next().unwrap_or_default().trim_start_matches(digits),
-            };
-            let waits = number.parse().ok().and_then(|n| waiting.lock().unwrap().remove(&n));
-            if let Some(waits) = waits {
-                // It may have stopped waiting.
-                let _ = waits.send(stream);
-            }
+        for stream in listener.incoming().flatten() {
+            let waiting = Arc::clone(&waiting);
+            std::thread::spawn(move || serve(stream, Some(waiting)));
         }
     });
     address
+}
+
+/// Answers the requests on a connection, until one is for an exchange.
+fn serve(mut stream: TcpStream, waiting: Option<Waiting>) {
+    stream.set_read_timeout(Some(SILENCE)).unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let end = loop {
+            match find(&bytes, b"\r\n\r\n") {
+                Some(end) => break end + 4,
+                None => match stream.read(&mut buffer) {
+                    Ok(length @ 1..) => bytes.extend_from_slice(&buffer[..length]),
+                    _ => return,
+                },
+            }
+        };
+        let head = String::from_utf8(bytes.drain(..end).collect()).unwrap();
+        let asked = head.split_whitespace().nth(1).unwrap_or_default();
+        let answer = match asked.rsplit_once('/') {
+            Some((_, "secret")) => SECRET,
+            Some((_, "again")) => AGAIN,
+            _ => {
+                let digits = |c: char| !c.is_ascii_digit();
+                let number = match asked.rsplit_once('/') {
+                    Some((_, number)) => number,
+                    None => asked.split('.').next().unwrap_or_default().trim_start_matches(digits),
+                };
+                let waiting = waiting
+                    .as_ref()
+                    .and_then(|waiting| waiting.lock().unwrap().remove(&number.parse().ok()?));
+                if let Some(waiting) = waiting {
+                    // It may have stopped waiting.
+                    let _ = waiting.send(stream);
+                }
+                return;
+            }
+        };
+        let _ = stream.write_all(answer);
+    }
 }

@@ -62,7 +62,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, asked: Option<&Sender<()>>) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// Answers on every connection and leaves it open, as long as this lives.
+/// Answers every request and leaves its connections open, as long as this lives.
 struct Open {
     address: SocketAddr,
     held: Arc<Mutex<Vec<TcpStream>>>,
@@ -79,11 +79,20 @@ impl Open {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                let lines = BufReader::new(&stream).lines();
-                lines.take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty())).count();
-                let _ = (&stream).write_all(&response);
-                holding.lock().unwrap().push(stream);
-                answered.store(true, SeqCst);
+                holding.lock().unwrap().push(stream.try_clone().unwrap());
+                let (response, answered) = (response.clone(), Arc::clone(&answered));
+                std::thread::spawn(move || {
+                    for line in BufReader::new(&stream).lines() {
+                        match line {
+                            Ok(line) if line.is_empty() => {
+                                let _ = (&stream).write_all(&response);
+                                answered.store(true, SeqCst);
+                            }
+                            Ok(_) => {}
+                            Err(_) => return,
+                        }
+                    }
+                });
             }
         });
         Self { address, held, has_answered }

@@ -115,7 +115,8 @@ fn parse_chunks(bytes: &[u8]) -> Result<(Vec<u8>, Option<&[u8]>), String> {
     let (mut rest, mut body) = (bytes, Vec::new());
     while let Some(end) = find(rest, b"\r\n") {
         let line = str::from_utf8(&rest[..end]).map_err(|_| "a chunk's size is no text")?;
-        let size = line.split(';').next().unwrap_or_default();
+        // Blanks may follow the size (RFC 9112 section 7.1.1).
+        let size = line.split(';').next().unwrap_or_default().trim_end_matches([' ', '\t']);
         let Ok(size) = usize::from_str_radix(size, 16) else { break };
         rest = &rest[end + 2..];
         if size == 0 {

@@ -29,6 +29,8 @@ fn forwarded(fields: &str) -> Vec<String> {
     let target = origin.address;
     let mut client = proxy.connect();
     write!(client, "GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n").unwrap();
+    // Otherwise the connection would stay open for another request.
+    client.shutdown(Shutdown::Write).unwrap();
     let answer = String::from_utf8(read_all(&mut client)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hello"), "{answer}");
     origin.join()
@@ -56,7 +58,7 @@ fn h2c_is_dropped_with_its_settings() {
              HTTP2-Settings: AAMAAABkAAQAAP__\r\nX: y\r\n"
         ));
         assert!(!has(&fields, "upgrade") && !has(&fields, "http2-settings"), "{fields:?}");
-        assert_eq!(options(&fields), ["close"], "{fields:?}");
+        assert!(options(&fields).is_empty(), "{fields:?}");
         assert!(fields.contains(&"X: y".into()), "{fields:?}");
     }
     // Also when Connection does not name it, which is an error.
@@ -97,7 +99,7 @@ fn what_connection_names_with_an_upgrade_goes_along() {
 fn without_an_upgrade_what_connection_names_stays_here() {
     let fields =
         forwarded("Connection: X-Hop, HTTP2-Settings\r\nX-Hop: 1\r\nHTTP2-Settings: AA\r\n");
-    assert_eq!(fields, ["Connection: close"]);
+    assert!(fields.is_empty(), "{fields:?}");
 }
 
 #[test]
@@ -114,5 +116,5 @@ fn curl_that_would_upgrade_to_http_2_gets_http_1() {
     assert_eq!(String::from_utf8(said).unwrap(), "hello HTTP/1.1");
     let fields = origin.join();
     assert!(!has(&fields, "upgrade") && !has(&fields, "http2-settings"), "{fields:?}");
-    assert_eq!(options(&fields), ["close"], "{fields:?}");
+    assert!(options(&fields).is_empty(), "{fields:?}");
 }

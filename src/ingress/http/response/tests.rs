@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::ingress::http::head::end_of_head;
 
-const GET: ResponseContext = ResponseContext { head: false, upgrade: false };
+const GET: ResponseContext =
+    ResponseContext { head: false, upgrade: false, keep_alive: false, minor: 1 };
 
 /// The head as the client gets it, and the body behind it.
 fn read(head: &str) -> (String, Framing) {
@@ -120,5 +121,29 @@ proptest! {
                 prop_assert_eq!((used, again), (read.head.len(), read));
             }
         }
+    }
+}
+
+#[test]
+fn the_clients_connection_is_kept_if_both_sides_and_the_framing_permit_it() {
+    let length = "Content-Length: 0\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for (client, upstream, fields, connection) in [
+        (1, 1, length, None),
+        (1, 1, chunked, None),
+        (1, 1, "", Some("close")),
+        (1, 1, "Content-Length: 0\r\nConnection: close\r\n", Some("close")),
+        (1, 0, length, Some("close")),
+        (1, 0, "Content-Length: 0\r\nConnection: keep-alive\r\n", Some("keep-alive")),
+        (0, 1, length, Some("keep-alive")),
+        (0, 1, chunked, Some("close")),
+    ] {
+        let context = ResponseContext { keep_alive: true, minor: client, ..GET };
+        let head = format!("HTTP/1.{upstream} 200 OK\r\n{fields}\r\n");
+        let Parsed::Complete(read, _) = parse_response(head.as_bytes(), context) else { panic!() };
+        let forwarded = String::from_utf8(read.head).unwrap();
+        let shown = forwarded.split("Connection: ").nth(1).map(|rest| rest.trim_end());
+        assert_eq!(shown, connection, "{head}");
+        assert_eq!(read.keep_alive, connection != Some("close"));
     }
 }
