@@ -295,6 +295,7 @@ fn how(how: How) -> &'static str {
         How::Denied => "denied it",
         How::Limit => "was at a limit",
         How::Shutdown => "was stopped",
+        How::Switched => "went on to another target",
         _ => "ended it",
     }
 }

@@ -39,6 +39,7 @@ fn how(how: How) -> &'static str {
         How::Denied => "denied the connection",
         How::Limit => "had reached a limit",
         How::Shutdown => "was told to stop",
+        How::Switched => "went on to another target",
     }
 }
 
