@@ -21,7 +21,7 @@ for target in "${targets[@]}"; do
     began=$SECONDS
     check() { scripts/foreign-cargo "$target" check --quiet "$@"; }
     check --lib --bins --tests --examples
-    for features in "" tokio hyper-util record schema proxy metrics; do
+    for features in "" tokio hyper-util record schema proxy metrics watch; do
         check --lib --no-default-features --features "$features"
     done
     echo "check-platforms: $target compiles ($((SECONDS - began)) s)"

@@ -7,7 +7,7 @@
 # be added up.
 
 ($ARGS.named.since // "") as $since
-| reduce (inputs | select(.delta and .time >= $since)) as $line ({};
+| reduce (inputs | select(.delta.toUpstream and .time >= $since)) as $line ({};
     .[$line.target // "-"] |= (
         .pairs[$line.id] = true
         | .up += $line.delta.toUpstream

@@ -6,9 +6,9 @@ pub use crate::ingress::fuzzing::{
     http_body, http_exchange, http_head, proxy_protocol, socks, target,
 };
 pub use crate::observe::fuzzing::observe;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub use crate::process::fuzzing::process;
 pub use crate::record::fuzzing::check;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use crate::sockets::fuzzing::process;
 #[cfg(feature = "stat")]
 pub use crate::stat::fuzzing::{certificate, content_disposition, location};
 pub use crate::tcp_info::fuzzing::tcp_info;

@@ -67,6 +67,7 @@
 //! | `proxy` | the proxy itself: listeners, dialling, relay, record writer |
 //! | `stat` (default) | one HTTP request: its phases and its TCP connection |
 //! | `metrics` | the proxy's metrics for Prometheus |
+//! | `watch` | this machine's TCP connections without a proxy, on Linux |
 //! | `testing` | a proxy in a thread, for the tests of programs |
 //! | `cli` (default) | the program `conniver` |
 
@@ -122,12 +123,16 @@ pub mod report;
 mod secret;
 #[cfg(feature = "proxy")]
 mod socket_options;
+#[cfg(feature = "proxy")]
+mod sockets;
 #[cfg(feature = "stat")]
 pub mod stat;
 #[cfg(feature = "proxy")]
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "watch")]
+pub mod watch;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]

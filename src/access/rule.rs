@@ -61,8 +61,15 @@ fn canonical(network: IpNet) -> IpNet {
     v4.map_or(network, IpNet::V4)
 }
 
+impl From<IpAddr> for Network {
+    fn from(ip: IpAddr) -> Self {
+        Self(IpNet::from(ip.to_canonical()))
+    }
+}
+
 impl Network {
-    pub(super) fn contains(&self, canonical: IpAddr) -> bool {
+    /// Whether it has this address, which is no IPv4-mapped one.
+    pub(crate) fn contains(&self, canonical: IpAddr) -> bool {
         self.0.contains(&canonical)
     }
 }

@@ -82,8 +82,7 @@ fn print(checked: &CheckReport, read_in: &str) -> Result<(), Failure> {
 }
 
 /// Where records come from.
-const SOURCES: &str =
-    "records are written by conniver proxy -o FILE, conniver run -o FILE and conniver stat --json";
+const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE, conniver watch -o FILE and conniver stat --json";
 
 fn summary(checked: &CheckReport, read_in: &str) -> String {
     let CheckReport { lines, runs, closed, refused, found, remarks, .. } = checked;

@@ -171,6 +171,42 @@ const PAGES: &[Page] = &[
         ],
     },
     Page {
+        command: "watch",
+        headings: &[
+            ("Selection", &["pid", "cgroup", "to", "from", "listening", "outgoing"]),
+            (
+                "Output",
+                &["output", "output_mode", "interval", "events", "label", "host", "no_process"],
+            ),
+        ],
+        short: &[
+            "pid",
+            "cgroup",
+            "to",
+            "from",
+            "listening",
+            "outgoing",
+            "interval",
+            "output",
+            "verbose",
+            "quiet",
+        ],
+        examples: &[
+            (
+                "Show which programs lose packets, and to whom",
+                "conniver watch | jq -c 'select(.socket.lost > 0) | [.process.name, .socket.remoteAddr, .socket.lost]'",
+            ),
+            (
+                "Write a record of each connection to a database, and of each that a service accepted",
+                "conniver watch --to db.example:5432 --to :8080 -o records.ndjson",
+            ),
+            (
+                "Sample the connections of one process ten times a second",
+                "conniver watch --pid 4711 --interval 100ms --events socket,sample",
+            ),
+        ],
+    },
+    Page {
         command: "demo",
         headings: &[],
         short: &[],

@@ -20,6 +20,7 @@ mod page_file;
 mod pair;
 mod parent;
 mod proxy;
+mod recording;
 mod reference;
 mod report;
 mod requirements;
@@ -34,6 +35,7 @@ mod top;
 mod units;
 mod usage;
 mod values;
+mod watch;
 mod wrap;
 
 use std::process::ExitCode;
@@ -60,6 +62,8 @@ enum Command {
     /// Fetch a URL, and show how long each phase took and what TCP did
     #[cfg(feature = "stat")]
     Stat(Box<stat::StatArgs>),
+    /// Watch this machine's TCP connections without a proxy, and write a record of each (Linux)
+    Watch(Box<watch::WatchArgs>),
     /// Run an upstream, a proxy and a client on this machine, and show what they did
     Demo(demo::DemoArgs),
     /// Report on files of records: totals, slow and failed connections, findings in words
@@ -109,6 +113,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => return run::run(&args),
         #[cfg(feature = "stat")]
         Command::Stat(args) => return stat::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Report(args) => return report::run(&args),
         Command::Top(args) => top::run(args),

@@ -19,8 +19,8 @@ use super::inherited::Inherited;
 use super::limits::LimitArgs;
 use super::lines::{Format, Lines, Stream};
 use super::pair::PairArgs;
-use super::signals::{self, Handlers, Stopper};
-use super::{Verbosity, circles, diagnostics, output_watch, service, usage, values};
+use super::signals::Stopper;
+use super::{Verbosity, circles, diagnostics, recording, service, usage, values};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
@@ -350,39 +350,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         }
     };
 
-    let reopen = {
-        let (recorder, output) = (recorder.clone(), output.clone());
-        move || {
-            let is_file = matches!(output, Output::File { .. });
-            if is_file {
-                recorder.reopen();
-            }
-            is_file
-        }
-    };
-    let handlers = Handlers {
-        on_hangup: {
-            let (stopper, reopen) = (stopper.clone(), reopen.clone());
-            // Where there is nothing to open anew, the terminal has gone.
-            move || {
-                if !reopen() {
-                    stopper.request();
-                }
-            }
-        },
-        on_reopen: move || {
-            if !reopen() {
-                tracing::info!(
-                    "SIGUSR1 ignored: records go to standard output, which cannot be reopened"
-                );
-            }
-        },
-    };
-    signals::listen(&stopper, handlers)
-        .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
-    if output == Output::Stdout {
-        output_watch::stop_when_reader_leaves(stopper.clone());
-    }
+    recording::listen(&recorder, &output, &stopper)?;
     let mut listening: Vec<_> = listeners.iter().map(|l| format!("listening on {l}")).collect();
     let access = settings.access.clone();
     let mut proxy = Proxy::new(settings, recorder.clone(), listeners);

@@ -144,7 +144,7 @@ pub struct EofInfo {
 
 impl EofInfo {
     /// `None` unless the state shows that our end had not been sent and the connection was not gone.
-    fn from_info(info: &TcpInfo) -> Option<Self> {
+    pub(crate) fn from_info(info: &TcpInfo) -> Option<Self> {
         if !matches!(info.state, Some(State::Established | State::CloseWait)) {
             return None;
         }

@@ -89,6 +89,33 @@ pub(crate) fn upstream_warnings(
     list.warnings
 }
 
+/// Input for the warnings of one socket.
+#[derive(Default)]
+pub(crate) struct SocketWarningInput<'i> {
+    /// TCP information from before any data was sent: what it counts are SYNs. `None` if there is
+    /// none.
+    pub(crate) opened: Option<&'i TcpInfo>,
+    /// TCP information of the established connection: the options in use.
+    pub(crate) established: Option<&'i TcpInfo>,
+    /// The latest TCP information.
+    pub(crate) latest: Option<&'i TcpInfo>,
+    /// Bytes still in the send queue when the socket was closed, if what became of them is unknown.
+    pub(crate) queued: Option<u64>,
+    /// The longest wait for the peer's closed window.
+    pub(crate) longest_closed: Duration,
+}
+
+/// The warnings of a socket that nobody else is known of, each once.
+#[cfg(feature = "watch")]
+pub(crate) fn socket_warnings(input: &SocketWarningInput<'_>) -> Vec<Warning> {
+    let mut list = WarningList::default();
+    let syns = input.opened.and_then(|info| info.retransmits);
+    let text = |n| format!("{} retransmitted", counted(n, "SYN"));
+    list.count(Code::SynRetransmits, syns, "segments", text);
+    list.add_socket(input);
+    list.warnings
+}
+
 #[derive(Default)]
 struct WarningList {
     warnings: Vec<Warning>,
@@ -154,7 +181,17 @@ impl WarningList {
 
     fn add_leg(&mut self, leg: &Report, delivered: Option<&Delivered>, closed: Duration) {
         let opened = leg.opened_info.as_ref();
-        let latest = leg.closed_info.as_ref().or(opened);
+        self.add_socket(&SocketWarningInput {
+            opened,
+            established: opened,
+            latest: leg.closed_info.as_ref().or(opened),
+            queued: delivered.and_then(Delivered::still_queued),
+            longest_closed: closed,
+        });
+    }
+
+    fn add_socket(&mut self, socket: &SocketWarningInput<'_>) {
+        let &SocketWarningInput { opened, latest, .. } = socket;
         // SYNs have a warning of their own.
         let since_open = |now: Option<u64>, then: Option<u64>| {
             now.map(|now| now.saturating_sub(then.unwrap_or(0)))
@@ -163,15 +200,14 @@ impl WarningList {
             since_open(latest.and_then(|i| i.retransmits), opened.and_then(|i| i.retransmits));
         let text = |n| format!("{} retransmitted", counted(n, "segment"));
         self.count(Code::Retransmits, retransmits, "segments", text);
-        let queued = delivered.and_then(Delivered::still_queued);
         let text =
             |n| format!("{} not acknowledged when the socket was closed", counted_were(n, "byte"));
-        self.count(Code::QueueNotEmptied, queued, "bytes", text);
+        self.count(Code::QueueNotEmptied, socket.queued, "bytes", text);
 
         // Windows reports only timestamps, which it does not use by default.
         let tells_options = |info: &&TcpInfo| !matches!(info.sys_info, SysInfo::Windows(_));
-        let opened_with = opened.filter(tells_options);
-        if let Some(options) = opened_with.and_then(|info| info.tx_options.as_deref()) {
+        let established = socket.established.filter(tells_options);
+        if let Some(options) = established.and_then(|info| info.tx_options.as_deref()) {
             self.add_missing_options(options);
         }
         let Some(linux) = latest.and_then(|info| info.sys_info.linux()) else { return };
@@ -184,7 +220,7 @@ impl WarningList {
         let out_of_order = since_open(out_of_order(linux), at_open.and_then(out_of_order));
         let text = |n| format!("{} arrived out of order", counted(n, "packet"));
         self.count(Code::OutOfOrder, out_of_order, "packets", text);
-        match held_by_window(&since(linux, at_open), closed) {
+        match held_by_window(&since(linux, at_open), socket.longest_closed) {
             Some(WindowLimit::ClosedWindow(time)) => self.time(Code::ZeroWindow, Some(time), |ms| {
                 format!("the peer's receive window was closed for {ms} ms without a break")
             }),

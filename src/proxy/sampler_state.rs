@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use crate::conn::Meter;
-use crate::record::{SampleReason, SampledLeg};
+use crate::record::{SampleReason, SampledLeg, changes, sampled_keys};
 use crate::tcp_info::TcpInfo;
 
 /// Bytes that wait this long without any acknowledgement are a stall.
@@ -103,14 +103,9 @@ impl SampledSocket {
 
     /// The fields that differ from the previous sample.
     fn changes(&mut self, info: &TcpInfo) -> Map<String, Value> {
-        let mut info = info.clone();
-        info.sys_info.retain_fields(|_| false);
-        let mut fields = info.to_map();
-        fields.remove("sysInfo");
-        fields.remove("sysInfoLength");
-        let last_written = std::mem::replace(&mut self.last_written, fields);
-        let is_news = |(key, value): &(&String, &Value)| last_written.get(*key) != Some(value);
-        let news = self.last_written.iter().filter(is_news);
-        news.map(|(key, value)| (key.clone(), value.clone())).collect()
+        let keys = sampled_keys(info);
+        let news = changes(&self.last_written, &keys);
+        self.last_written = keys;
+        news
     }
 }

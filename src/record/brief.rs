@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    By, Delivered, Delta, EndedTurn, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome, Phase,
-    Phases, Process, Record, Refused, Report, Sample, Shape, Start, Stop, Tls, TurnTime, TurnWait,
-    Turns, Verdict, Warning, WarningCode, time,
+    By, Delivered, Delta, EndedTurn, Ending, EofInfo, How, LimitedBy, Line, Mode, Outcome,
+    Overflow, Phase, Phases, Process, Record, Refused, Report, Sample, Shape, Socket, SocketSample,
+    Start, Stop, Tls, TurnTime, TurnWait, Turns, Verdict, Warning, WarningCode, time,
 };
 use crate::nanos;
 use crate::record::stat::Stat;
@@ -41,6 +41,13 @@ pub enum BriefLine<'r> {
     Stop(Stop),
     /// One URL was fetched; never shortened.
     Stat(Box<Stat>),
+    /// A socket's connection has ended; never shortened.
+    Socket(Box<Socket>),
+    /// A sample of a socket that is still open.
+    #[serde(rename = "socketSample")]
+    SocketSample(Box<SocketSample>),
+    /// The kernel has dropped events of ended sockets.
+    Overflow(Overflow),
 }
 
 /// A brief [`Record`]. It borrows from its record; when parsed, it owns its data.
@@ -325,6 +332,9 @@ impl<'r> From<&'r Line> for BriefLine<'r> {
             Line::Refused(refused) => Self::Refused(refused.clone()),
             Line::Stop(stop) => Self::Stop(stop.clone()),
             Line::Stat(stat) => Self::Stat(stat.clone()),
+            Line::Socket(socket) => Self::Socket(socket.clone()),
+            Line::SocketSample(sample) => Self::SocketSample(sample.clone()),
+            Line::Overflow(overflow) => Self::Overflow(overflow.clone()),
         }
     }
 }

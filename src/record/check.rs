@@ -60,7 +60,7 @@ pub struct CheckReport {
     pub lines: u64,
     /// Number of runs.
     pub runs: usize,
-    /// Pairs with a `close` line.
+    /// Pairs with a `close` line, and sockets with a `socket` line.
     pub closed: u64,
     /// Pairs that were refused and have no `close` line: `refused` lines count them.
     pub refused: u64,
@@ -186,6 +186,9 @@ impl Check {
             BriefLine::Refused(refused) => (refused.run_id, refused.line),
             // One line each.
             BriefLine::Stat(stat) => (stat.run_id, stat.seq),
+            BriefLine::Socket(socket) => (socket.header.run_id, socket.line),
+            BriefLine::SocketSample(sample) => (sample.header.run_id, sample.line),
+            BriefLine::Overflow(overflow) => (overflow.run_id, overflow.line),
         };
         let known = self.runs.len();
         let run = self.runs.entry(run).or_default();
@@ -235,6 +238,9 @@ impl Run {
             BriefLine::Refused(refused) => {
                 self.refused = self.refused.saturating_add(refused.count);
             }
+            BriefLine::Socket(socket) => self.note_closed(socket.header.seq),
+            // A watch ends before the sockets that it watches.
+            BriefLine::SocketSample(_) | BriefLine::Overflow(_) => {}
         }
     }
 
@@ -260,6 +266,10 @@ impl Run {
         if let Some(pair) = self.open.remove(&seq) {
             self.texts -= pair.texts();
         }
+        self.note_closed(seq);
+    }
+
+    fn note_closed(&mut self, seq: u64) {
         if !self.closed.insert(seq) {
             self.closed_again.insert(seq);
         }

@@ -30,7 +30,10 @@ impl Line {
             | Self::Turn(_)
             | Self::Refused(_)
             | Self::Stop(_)
-            | Self::Stat(_) => {}
+            | Self::Stat(_)
+            | Self::Socket(_)
+            | Self::SocketSample(_)
+            | Self::Overflow(_) => {}
         }
     }
 }

@@ -26,6 +26,7 @@ mod reader;
 mod refused;
 mod remark;
 mod sample;
+mod socket;
 pub mod stat;
 mod turns;
 mod verdict;
@@ -65,6 +66,12 @@ pub use reader::{read, read_brief};
 pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use remark::Remark;
 pub use sample::{Awaited, Sample, SampleReason, SampledLeg, SampledProcess, WaitingFor};
+#[cfg(feature = "proxy")]
+pub(crate) use sample::{changes, sampled_keys};
+pub use socket::{
+    Origin, Overflow, SampledSocket, Socket, SocketDelta, SocketEnding, SocketHeader, SocketLeg,
+    SocketSample, SocketSource,
+};
 pub use turns::{EndedTurn, Shape, Turn, TurnTime, TurnWait, Turns};
 pub use verdict::{Basis, Direction, Evidence, LimitedBy, Verdict, VerdictTime};
 pub use warning::{Leg, Warning, WarningCode};
@@ -94,6 +101,13 @@ pub enum Line {
     Stop(Stop),
     /// One URL was fetched: `conniver stat`.
     Stat(Box<stat::Stat>),
+    /// A socket's connection has ended: `conniver watch`.
+    Socket(Box<Socket>),
+    /// A sample of a socket that is still open: `conniver watch`.
+    #[serde(rename = "socketSample")]
+    SocketSample(Box<SocketSample>),
+    /// The kernel has dropped events of ended sockets: `conniver watch`.
+    Overflow(Overflow),
 }
 
 impl Line {
@@ -250,7 +264,7 @@ pub struct Start {
     pub version: String,
     /// PID of the program.
     pub pid: u32,
-    /// The listening sockets.
+    /// The listening sockets; `conniver watch` has none.
     pub listeners: Vec<Listening>,
     /// Number of the line in this run: 1, 2, 3…
     pub line: u64,
@@ -292,7 +306,7 @@ pub struct Stop {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub duration: Duration,
-    /// Pairs that were accepted.
+    /// Pairs that were accepted; of `conniver watch`, its `socket` lines.
     pub pairs: u64,
     /// Lines of this run that were lost before this one.
     pub lines_lost: u64,

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{Delta, Header, Leg, Process};
 use crate::nanos;
+#[cfg(feature = "proxy")]
+use crate::tcp_info::TcpInfo;
 
 /// A sample of an open pair: bytes so far, and TCP information that has changed since its previous
 /// sample. The same at every level of detail.
@@ -138,7 +140,7 @@ pub struct SampledLeg {
 
 /// The keys of a `TcpInfo`, none of them required.
 #[cfg(feature = "schema")]
-fn changed_info(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(super) fn changed_info(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
     use schemars::JsonSchema;
     let mut schema = crate::TcpInfo::json_schema(generator);
     schema.remove("required");
@@ -148,4 +150,22 @@ fn changed_info(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         properties.remove("sysInfoLength");
     }
     schema
+}
+
+/// What a sample tells of TCP information: all keys but those of `sysInfo`.
+#[cfg(feature = "proxy")]
+pub(crate) fn sampled_keys(info: &TcpInfo) -> Map<String, Value> {
+    let mut info = info.clone();
+    info.sys_info.retain_fields(|_| false);
+    let mut keys = info.to_map();
+    keys.remove("sysInfo");
+    keys.remove("sysInfoLength");
+    keys
+}
+
+/// The keys whose value differs from the one before, or that were not there.
+#[cfg(feature = "proxy")]
+pub(crate) fn changes(before: &Map<String, Value>, now: &Map<String, Value>) -> Map<String, Value> {
+    let is_news = |(key, value): &(&String, &Value)| before.get(*key) != Some(value);
+    now.iter().filter(is_news).map(|(key, value)| (key.clone(), value.clone())).collect()
 }

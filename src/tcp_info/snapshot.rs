@@ -84,7 +84,7 @@ impl Snapshot {
         (&self.info, self.congestion.as_deref(), &self.congestion_info)
     }
 
-    pub(super) fn from_parts(
+    pub(crate) fn from_parts(
         info: impl Into<Box<[u8]>>,
         congestion: Option<&str>,
         congestion_info: &[u8],

@@ -39,7 +39,7 @@ pub enum State {
 impl State {
     /// Linux `include/net/tcp_states.h`. `None` for 0, which no socket has, and for numbers that
     /// came later than this list.
-    pub(super) fn from_linux(code: u8) -> Option<Self> {
+    pub(crate) fn from_linux(code: u8) -> Option<Self> {
         Some(match code {
             1 => Self::Established,
             2 => Self::SynSent,

@@ -15,8 +15,7 @@ use crate::harness::peers::{echo_server, exchange};
 use crate::harness::program::{BINARY, Proxy, read_lines, wait_until};
 
 /// What is said where there are no records.
-const SOURCES: &str =
-    "records are written by conniver proxy -o FILE, conniver run -o FILE and conniver stat --json";
+const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE, conniver watch -o FILE and conniver stat --json";
 
 fn owned(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|line| (*line).to_owned()).collect()

@@ -86,7 +86,7 @@ fn a_large_file_of_something_else_is_one_finding() {
         String::from_utf8(output.stdout).unwrap(),
         "standard input: not a file of records: none of its 1500000 lines is a record; line 1 is \
          not the JSON of a record\nnote: records are written by conniver proxy -o FILE, conniver \
-         run -o FILE and conniver stat --json\n1500000 lines of 0 runs, 0 connections closed: 1 \
+         run -o FILE, conniver watch -o FILE and conniver stat --json\n1500000 lines of 0 runs, 0 connections closed: 1 \
          finding\n"
     );
     assert_eq!(output.status.code(), Some(1));

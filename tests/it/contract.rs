@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::harness::peers::{deaf_port, echo_server, exchange};
 use crate::harness::program::{BINARY, Left, Proxy, wait_until};
 use crate::harness::run;
+use crate::harness::watching::Watching;
 
 const RECORD: &str = "event schema time host labels runId seq line id mode listener clientHost clientPort \
     target targetHost targetPort via outcome openedAt closedAt duration phases resolveSource attempts attemptsOmitted \
@@ -30,6 +31,13 @@ const EVIDENCE: &str = "starved starvedByPath blocked blockedByWindow doubtful b
     rxWindowLimited txBufferLimited retransmits rxOutOfOrder receivedCE";
 const TURNS: &str = "count unanswered request wait answer shape crossed slowest";
 const TURN: &str = "at duration wait network requestBytes answerBytes limitedBy";
+/// Lines of `conniver watch`.
+const SOCKET_HEADER: &str = "event schema time host labels runId seq line id origin listener process duration seenAfter delta socket";
+const SOCKET: &str = "openedAt closedAt source delivery ending warnings";
+const SOCKET_LEG: &str = "localAddr remoteAddr rxBytes txBytes lost openedInfo eofInfo closedInfo";
+const SOCKET_ENDING: &str = "state finSent finReceived how";
+const SAMPLED_SOCKET: &str = "localAddr remoteAddr rxBytes txBytes info";
+const OVERFLOW: &str = "event schema time host labels runId overflows lastSeen neverSeen line";
 const DELIVERED: &str = "written acked undelivered";
 const HTTP: &str = "method host status";
 pub(crate) const PROCESS: &str = "pid uid name exe cgroup";
@@ -148,6 +156,84 @@ fn the_schema_refuses_a_line_that_lacks_any_key() {
             assert!(!validator.is_valid(&lacking), "{} line without {key}", value["event"]);
         }
     }
+}
+
+/// All lines of a watch: of a connection that went well, and an overflow.
+fn lines_of_a_watch() -> Vec<Value> {
+    let watch = Watching::start(&["--interval", "20ms", "--events", "start,socket,sample,stop"]);
+    let mut client = std::net::TcpStream::connect(echo_server()).unwrap();
+    exchange(&mut client, b"x");
+    let port = client.local_addr().unwrap().port();
+    watch.sampled(port);
+    drop(client);
+    watch.ended(port);
+    let file = watch.file();
+    let mut text = String::new();
+    watch.ask_to_stop();
+    wait_until("the stop line is there", || {
+        text = std::fs::read_to_string(&file).unwrap();
+        text.contains("\"event\":\"stop\"") && text.ends_with('\n')
+    });
+    let mut values: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut overflow = values[0].clone();
+    let keys = overflow.as_object_mut().unwrap();
+    for key in ["version", "pid", "listeners"] {
+        keys.remove(key);
+    }
+    keys.insert("event".to_owned(), "overflow".into());
+    keys.insert("overflows".to_owned(), 1.into());
+    keys.insert("lastSeen".to_owned(), 0.into());
+    keys.insert("neverSeen".to_owned(), Value::Null);
+    values.push(overflow);
+    values
+}
+
+#[test]
+fn lines_of_a_watch_are_valid_by_the_schema_and_read_back_the_same() {
+    let values = lines_of_a_watch();
+    for detail in ["full", "brief"] {
+        let schema = run(BINARY, &["schema", "--detail", detail]);
+        let schema: Value = serde_json::from_str(&schema).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for value in &values {
+            if let Err(error) = validator.validate(value) {
+                panic!("{} line: at {}: {error}", value["event"], error.instance_path());
+            }
+            for key in value.as_object().unwrap().keys() {
+                let mut lacking = value.clone();
+                lacking.as_object_mut().unwrap().remove(key);
+                assert!(!validator.is_valid(&lacking), "{} line without {key}", value["event"]);
+            }
+        }
+    }
+    for value in &values {
+        let line: Line = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&line).unwrap(), *value);
+        match value["event"].as_str().unwrap() {
+            "socket" => {
+                assert_keys(value, &[SOCKET_HEADER, SOCKET].join(" "), "a socket");
+                assert_keys(&value["socket"], SOCKET_LEG, "socket");
+                assert_keys(&value["ending"], SOCKET_ENDING, "ending");
+                assert_keys(&value["delivery"], DELIVERED, "delivery");
+                assert_keys(&value["delta"], "rx tx", "delta");
+                assert_keys(&value["socket"]["closedInfo"], INFO, "closedInfo");
+                let lasted =
+                    value["closedAt"].as_i64().unwrap() - value["openedAt"].as_i64().unwrap();
+                assert_eq!(value["duration"], lasted);
+            }
+            "socketSample" => {
+                assert_keys(value, &[SOCKET_HEADER, "reason"].join(" "), "a sample of a socket");
+                assert_keys(&value["socket"], SAMPLED_SOCKET, "socket of a sample");
+            }
+            "overflow" => assert_keys(value, OVERFLOW, "an overflow"),
+            "start" | "stop" => {}
+            other => panic!("{other}"),
+        }
+    }
+    let count = |event: &str| values.iter().filter(|value| value["event"] == event).count();
+    assert!(count("socket") >= 1 && count("socketSample") >= 1);
+    assert_eq!((count("start"), count("stop")), (1, 1));
 }
 
 #[test]

@@ -25,6 +25,7 @@ const ROOMS: &[&str] = &[
     "socket_options",
     "relay",
     "observe",
+    "sockets",
     "process",
     "access",
     "ingress",
@@ -36,6 +37,7 @@ const ROOMS: &[&str] = &[
     "metrics",
     "stat",
     "top",
+    "watch",
     "fuzzing",
     "cli",
 ];

@@ -80,5 +80,8 @@ mod unwritable;
 mod verdict;
 mod via;
 mod warnings;
+mod watch;
+mod watch_overflow;
+mod watch_truth;
 mod wrapper;
 mod zero;

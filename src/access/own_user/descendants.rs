@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::fault::text_of;
-use crate::process;
+use crate::sockets;
 
 /// Maximum number of pending queries, in total and for one user.
 const QUEUE: usize = 256;
@@ -120,13 +120,13 @@ fn held_by_descendants(sought: &HashSet<u32>) -> HashSet<u32> {
     let parents = parents();
     let own = std::process::id();
     let descendants = parents.keys().filter(|&&pid| descends(pid, own, &parents));
-    let held = descendants.flat_map(|&pid| process::sockets_of(pid));
+    let held = descendants.flat_map(|&pid| sockets::sockets_of(pid));
     held.filter(|inode| sought.contains(inode)).collect()
 }
 
 /// Every process and its parent.
 fn parents() -> HashMap<u32, u32> {
-    process::all().filter_map(|pid| Some((pid, process::parent_of(pid)?))).collect()
+    sockets::all().filter_map(|pid| Some((pid, sockets::parent_of(pid)?))).collect()
 }
 
 fn descends(pid: u32, from: u32, parents: &HashMap<u32, u32>) -> bool {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::descendants::DescendantFinder;
 use super::{Owner, unknown, wrong_owner};
 use crate::fault::{Fault, text_of};
-use crate::process::{SockDiag, SocketOwner};
+use crate::sockets::{SockDiag, SocketOwner};
 
 /// The user that root gives a socket to in a test, to see whether the kernel remembers it: any but
 /// root.

@@ -22,6 +22,7 @@ pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod tmux;
 pub(crate) mod wan;
+pub(crate) mod watching;
 pub(crate) mod within;
 
 use std::io::Write;

@@ -98,6 +98,11 @@ impl Namespace {
         run("ip", &["netns", "exec", &self.name, "sh", "-c", script]);
     }
 
+    /// What a shell script in it prints.
+    pub(crate) fn sh_output(&self, script: &str) -> String {
+        run("ip", &["netns", "exec", &self.name, "sh", "-c", script])
+    }
+
     /// What /etc/hosts says to the commands that run in it from here on.
     pub(crate) fn hosts(&self, hosts: &str) {
         self.etc("hosts", hosts);

@@ -1,13 +1,10 @@
-//! Finds the socket of a client address by sock_diag(7), and the process that holds it by the
-//! descriptors in /proc (proc(5)).
+//! Finds the processes that hold sockets, by the descriptors in /proc (proc(5)).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::SockDiag;
 use super::proc_files::{all, describe, parent_of, sockets_of};
-use crate::fault::text_of;
 use crate::record::Process;
 
 /// Number of recently found processes, which are checked first.
@@ -16,50 +13,28 @@ const RECENT: usize = 8;
 /// Maximum length of a chain of parent processes that is followed.
 const LONGEST_LINE: usize = 1024;
 
-/// A client to look up. If the slot was dropped, the connection has ended.
-pub(super) struct Question {
-    /// The client's own address.
-    pub(super) client: SocketAddr,
-    /// What its socket is connected to.
-    pub(super) peer: SocketAddr,
-    pub(super) answer: Weak<OnceLock<Arc<Process>>>,
-}
-
 /// Finds processes, and remembers recent ones: their connections share one description.
-pub(super) struct Search {
-    sock_diag: SockDiag,
+#[derive(Default)]
+pub(crate) struct Search {
     recent: VecDeque<Arc<Process>>,
 }
 
-/// A socket whose process was not found yet.
-struct WantedSocket {
-    client: SocketAddr,
-    uid: u32,
-    answer: Weak<OnceLock<Arc<Process>>>,
+/// A socket whose process is wanted.
+pub(crate) struct WantedSocket {
+    /// What has it, for the log: `the client`, `the program at`.
+    pub(crate) what: &'static str,
+    /// Its own address, for the log.
+    pub(crate) address: SocketAddr,
+    /// The user that created it.
+    pub(crate) uid: u32,
+    /// If the slot was dropped, the connection has ended.
+    pub(crate) answer: Weak<OnceLock<Arc<Process>>>,
 }
 
 impl Search {
-    pub(super) fn new(sock_diag: SockDiag) -> Self {
-        Self { sock_diag, recent: VecDeque::new() }
-    }
-
-    /// Answers as many questions as can be.
-    pub(super) fn answer(&mut self, questions: impl Iterator<Item = Question>) {
-        let mut wanted = HashMap::new();
-        for Question { client, peer, answer } in questions {
-            if answer.strong_count() == 0 {
-                continue;
-            }
-            match self.sock_diag.holder(client, peer) {
-                Ok(Some(holder)) => {
-                    wanted.insert(holder.inode, WantedSocket { client, uid: holder.uid, answer });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!("cannot look up the process of {client}: {}", text_of(&error))
-                }
-            }
-        }
+    /// Fills the slots of all these sockets, which are given by their inodes. Where no process can
+    /// be seen that holds a socket, only the user is told.
+    pub(crate) fn find(&mut self, mut wanted: HashMap<u32, WantedSocket>) {
         self.search_processes(&mut wanted);
         for wanted in wanted.into_values() {
             let unknown = Process { uid: Some(wanted.uid), ..Process::default() };
@@ -132,6 +107,6 @@ impl WantedSocket {
         let Some(answer) = self.answer.upgrade() else { return };
         let process = answer.get_or_init(|| process);
         let name = process.name.as_deref().unwrap_or("a process that is not visible");
-        tracing::debug!("the client {} is {name} of user {}", self.client, self.uid);
+        tracing::debug!("{} {} is {name} of user {}", self.what, self.address, self.uid);
     }
 }

@@ -2,17 +2,13 @@
 //! some while they come and go.
 
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// `SOCK_DIAG_BY_FAMILY` (linux/sock_diag.h).
-const BY_FAMILY: u16 = 20;
-
-/// `nlmsghdr`, and with it `inet_diag_req_v2` and `inet_diag_msg`.
-const HEADER: usize = 16;
-const REQUEST: usize = HEADER + 56;
-const ANSWER: usize = HEADER + 72;
+use super::message::{Message, messages};
+use super::request;
+use crate::tcp_info::State;
 
 /// Who holds a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +32,11 @@ pub(crate) struct SocketOwner {
     pub(crate) is_closing: bool,
 }
 
-/// `TCP_FIN_WAIT1`, `TCP_LAST_ACK` and `TCP_CLOSING` (net/tcp_states.h).
-const CLOSING: [u8; 3] = [4, 9, 11];
+/// A netlink socket of sock_diag.
+pub(super) fn netlink_socket() -> io::Result<Socket> {
+    let protocol = Protocol::from(libc::NETLINK_SOCK_DIAG);
+    Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, Some(protocol))
+}
 
 /// A sock_diag socket.
 #[derive(Debug)]
@@ -45,8 +44,7 @@ pub(crate) struct SockDiag(Socket);
 
 impl SockDiag {
     pub(crate) fn open() -> io::Result<Self> {
-        let protocol = Protocol::from(libc::NETLINK_SOCK_DIAG);
-        Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, Some(protocol)).map(Self)
+        netlink_socket().map(Self)
     }
 
     /// Who holds the socket whose own address is `socket` and whose peer is `peer`. `None` when there
@@ -66,7 +64,7 @@ impl SockDiag {
         socket: SocketAddr,
         peer: SocketAddr,
     ) -> io::Result<Option<SocketOwner>> {
-        self.0.send(&request(socket, peer))?;
+        self.0.send(&request::lookup(socket, peer))?;
         // The kernel answers before send(2) returns.
         let mut buffer = [0; 1024];
         let length = (&self.0).read(&mut buffer)?;
@@ -74,63 +72,18 @@ impl SockDiag {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small constants")]
-fn request(socket: SocketAddr, peer: SocketAddr) -> Vec<u8> {
-    let family = if socket.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let address = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&ip.octets());
-            bytes
+/// The owner in the answer: that of a connection, not of a listener on its port.
+pub(super) fn answer(bytes: &[u8]) -> io::Result<Option<SocketOwner>> {
+    match messages(bytes).next() {
+        Some(Message::Socket(socket)) => {
+            let closing = [State::FinWait1, State::LastAck, State::Closing];
+            let is_closing = socket.state().is_some_and(|state| closing.contains(&state));
+            let owner = SocketOwner { uid: socket.uid(), inode: socket.inode(), is_closing };
+            Ok(Some(owner).filter(|_| socket.remote().port() != 0))
         }
-        IpAddr::V6(ip) => ip.octets(),
-    };
-    let scope = match socket {
-        SocketAddr::V6(socket) => socket.scope_id(),
-        SocketAddr::V4(_) => 0,
-    };
-    let any_state = u32::MAX;
-    let no_cookie = u64::MAX;
-    [
-        &(REQUEST as u32).to_ne_bytes()[..],
-        &BY_FAMILY.to_ne_bytes(),
-        &(libc::NLM_F_REQUEST as u16).to_ne_bytes(),
-        &[0; 8], // sequence and port
-        &[family as u8, libc::IPPROTO_TCP as u8, 0, 0],
-        &any_state.to_ne_bytes(),
-        &socket.port().to_be_bytes(),
-        &peer.port().to_be_bytes(),
-        &address(socket.ip()),
-        &address(peer.ip()),
-        &scope.to_ne_bytes(),
-        &no_cookie.to_ne_bytes(),
-    ]
-    .concat()
-}
-
-/// Parses the answer: `inet_diag_msg`, or an errno in `nlmsgerr`.
-pub(super) fn answer(message: &[u8]) -> io::Result<Option<SocketOwner>> {
-    let number = |at: usize| -> Option<u32> {
-        Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?))
-    };
-    let kind = message.get(4..6).and_then(|kind| kind.try_into().ok());
-    match kind.map(u16::from_ne_bytes) {
-        Some(BY_FAMILY) if message.len() >= ANSWER => {
-            let is_connected = message.get(HEADER + 6..HEADER + 8) != Some(&[0, 0]);
-            let is_closing = message.get(HEADER + 1).is_some_and(|state| CLOSING.contains(state));
-            let owner = number(HEADER + 64).zip(number(HEADER + 68)).map(|(uid, inode)| {
-                SocketOwner { uid, inode: (inode != 0).then_some(inode), is_closing }
-            });
-            Ok(owner.filter(|_| is_connected))
-        }
-        Some(kind) if i32::from(kind) == libc::NLMSG_ERROR => {
-            let errno = number(HEADER).map_or(0, |errno| errno.cast_signed().saturating_neg());
-            match errno {
-                libc::ENOENT => Ok(None),
-                errno => Err(io::Error::from_raw_os_error(errno)),
-            }
-        }
-        _ => Err(io::ErrorKind::InvalidData.into()),
+        Some(Message::Error(error)) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Some(Message::Error(error)) => Err(error),
+        Some(Message::Done | Message::Other) | None => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

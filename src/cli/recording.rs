@@ -1,0 +1,50 @@
+//! What signals do about the output of `proxy` and `watch`.
+
+use conniver::output::{Output, Recorder};
+
+use super::exit::Failure;
+use super::output_watch;
+use super::signals::{self, Handlers, Stopper};
+
+/// Listens for signals: they stop the command, or have a file opened anew. So does a reader of
+/// standard output that leaves. Must be called within a tokio runtime.
+pub(super) fn listen(
+    recorder: &Recorder,
+    output: &Output,
+    stopper: &Stopper,
+) -> Result<(), Failure> {
+    let reopen = {
+        let (recorder, output) = (recorder.clone(), output.clone());
+        move || {
+            let is_file = matches!(output, Output::File { .. });
+            if is_file {
+                recorder.reopen();
+            }
+            is_file
+        }
+    };
+    let handlers = Handlers {
+        on_hangup: {
+            let (stopper, reopen) = (stopper.clone(), reopen.clone());
+            // Where there is nothing to open anew, the terminal has gone.
+            move || {
+                if !reopen() {
+                    stopper.request();
+                }
+            }
+        },
+        on_reopen: move || {
+            if !reopen() {
+                tracing::info!(
+                    "SIGUSR1 ignored: records go to standard output, which cannot be reopened"
+                );
+            }
+        },
+    };
+    signals::listen(stopper, handlers)
+        .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    if *output == Output::Stdout {
+        output_watch::stop_when_reader_leaves(stopper.clone());
+    }
+    Ok(())
+}
