@@ -181,9 +181,10 @@ fn the_sample_for_logrotate_rotates_and_loses_nothing() {
     let file = proxy.records_file();
     let directory = file.parent().unwrap();
     let sample = include_str!("../../scripts/logrotate.conf");
-    let config = sample
-        .replace("/var/log/conniver", directory.to_str().unwrap())
-        .replace("systemctl reload conniver.service", &format!("kill -HUP {}", proxy.pid()));
+    let config = sample.replace("/var/log/conniver", directory.to_str().unwrap()).replace(
+        "systemctl try-reload-or-restart conniver.service",
+        &format!("kill -HUP {}", proxy.pid()),
+    );
     assert!(config.contains("kill -HUP") && !config.contains("/var/log"));
     let (settings, state) = (directory.join("logrotate.conf"), directory.join("state"));
     std::fs::write(&settings, config).unwrap();

@@ -151,7 +151,8 @@ fn the_sample_units_are_right_and_harden_the_service() {
     let directory = TempDir::new().unwrap();
     let (service, socket) =
         (directory.path().join("conniver.service"), directory.path().join("conniver.socket"));
-    std::fs::write(&service, UNIT.replace("/usr/local/bin/conniver", BINARY)).unwrap();
+    std::fs::write(&service, UNIT.replace("ExecStart=conniver", &format!("ExecStart={BINARY}")))
+        .unwrap();
     std::fs::write(&socket, include_str!("../../scripts/systemd/conniver.socket")).unwrap();
     let verified = output(Command::new("systemd-analyze").arg("verify").args([&service, &socket]));
     assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
@@ -192,7 +193,7 @@ fn the_sample_units_user_and_group_are_made_by_its_sysusers_file() {
     }
     let root = TempDir::new().unwrap();
     std::fs::create_dir(root.path().join("etc")).unwrap();
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/systemd/conniver.sysusers");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/systemd/sysusers.d/conniver.conf");
     output(Command::new("systemd-sysusers").arg("--root").args([root.path(), Path::new(file)]));
     for (database, key) in [("passwd", "User"), ("group", "Group")] {
         let entries = std::fs::read_to_string(root.path().join("etc").join(database)).unwrap();
