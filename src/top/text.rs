@@ -144,7 +144,7 @@ mod tests {
             assert_eq!(short, shown, "{text} in {width}");
             assert!(short.width() <= width);
         }
-        assert_eq!(shorten("example.com:443", 10, false), "exam~m:443");
+        assert_eq!(shorten("example.com:443", 10, false), "examp~:443");
         assert_eq!(to_ascii("bücher"), "b?cher");
     }
 
