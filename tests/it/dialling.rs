@@ -1,6 +1,7 @@
 //! Targets with several addresses: attempts that overlap, families, and what is asked of the
 //! resolver.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
-use crate::harness::peers::{echo_server_on, exchange, read_until_reset};
+use crate::harness::peers::{echo_server_on, exchange, read_all, read_until_reset};
 use crate::harness::program::{BINARY, PATIENCE, Proxy};
 
 /// The two addresses of the name `both`.
@@ -154,7 +155,12 @@ fn one_family_alone_is_dialled_when_that_is_asked_for() {
         assert_eq!(outcomes(&record), [(address, AttemptOutcome::Ok)]);
     }
     for (option, target) in [("-4", v6), ("-6", v4)] {
-        let record = failed_pair(&namespace, &target.to_string(), &[option]);
+        let args = ["-D", "0", option];
+        let proxy = Proxy::start(&mut namespace.command(BINARY), &[], &args);
+        let mut client = client_in(&namespace, &proxy);
+        write!(client, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").unwrap();
+        assert!(read_all(&mut client).starts_with(b"HTTP/1.1 403 "));
+        let record = proxy.the_record();
         assert_eq!((record.outcome, &record.attempts[..]), (Some(Outcome::Denied), &[][..]));
         let ending = record.ending.unwrap();
         assert_eq!((ending.first_by, ending.first_how), (By::Proxy, How::Denied));

@@ -15,8 +15,8 @@ fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
         return Ok(time);
     }
     let local = match (text.parse::<Time>(), text.parse::<Date>(), text.parse::<DateTime>()) {
-        // A time with a date would be taken for its time alone.
-        (Ok(time), ..) if !text.contains('-') => now.date().to_datetime(time),
+        // A time with a date would be taken for its time alone, and a number for an hour.
+        (Ok(time), ..) if text.contains(':') && !text.contains('-') => now.date().to_datetime(time),
         (_, Ok(date), _) if !text.contains(':') => date.to_datetime(Time::midnight()),
         (_, _, Ok(local)) => local,
         _ => {

@@ -187,7 +187,7 @@ impl Client {
     pub(super) fn ask(&mut self, request: &str) -> String {
         self.send(request);
         let (head, body) = self.read();
-        assert!(!head.contains("onnection:"), "{head}");
+        assert!(!head.to_ascii_lowercase().contains("connection:"), "{head}");
         body
     }
 
