@@ -5,7 +5,7 @@ SELECT
     countIf(outcome != 'ok') AS failed,
     sum(p.sent) AS sent,
     sum(p.received) AS received,
-    quantileExact(0.5)(connect) AS connect_p50,
+    quantileExactLow(0.5)(connect) AS connect_p50,
     quantileExact(0.99)(connect) AS connect_p99,
     max(p.wait_max) AS wait_max,
     sum(p.turns) AS turns,
