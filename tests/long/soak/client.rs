@@ -132,7 +132,10 @@ async fn receive(stream: &mut Counted, bytes: u64, is_slow: bool) -> io::Result<
 }
 
 async fn fetch(stream: &mut Counted, target: SocketAddr, bytes: u64) -> io::Result<()> {
-    let request = format!("GET http://{target}/{bytes} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    // Otherwise the proxy would wait for another request.
+    let request = format!(
+        "GET http://{target}/{bytes} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n"
+    );
     stream.send(request.as_bytes()).await?;
     stream.receive_to_the_end().await
 }
