@@ -83,7 +83,7 @@ pub(crate) fn run(args: TopArgs) -> Result<(), Failure> {
         is_reversed: args.reverse,
         filter: args.filter,
         interval: args.interval,
-        theme: Theme::from_env(),
+        theme: Theme { has_colours: terminal::has_colours(), has_unicode: terminal::has_unicode() },
     };
     match times {
         Some(times) => print(source, &options, times),

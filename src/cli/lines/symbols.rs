@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use conniver::record::Printable;
 
+use crate::cli::terminal::has_unicode;
+
 /// Which signs the terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Symbols {
@@ -12,16 +14,9 @@ pub(super) enum Symbols {
 }
 
 impl Symbols {
-    /// As the locale tells (POSIX: the first of these variables that is set and not empty).
+    /// As the locale tells.
     pub(super) fn of_environment() -> Self {
-        let variables = ["LC_ALL", "LC_CTYPE", "LANG"];
-        let mut set = variables.into_iter().filter_map(|name| std::env::var(name).ok());
-        let locale = set.find(|value| !value.is_empty()).unwrap_or_default().to_ascii_lowercase();
-        // A console of Windows takes Unicode, whatever its code page.
-        match cfg!(windows) || locale.contains("utf-8") || locale.contains("utf8") {
-            true => Self::Unicode,
-            false => Self::Ascii,
-        }
+        if has_unicode() { Self::Unicode } else { Self::Ascii }
     }
 
     /// Between a client and its target.

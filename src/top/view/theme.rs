@@ -18,21 +18,6 @@ pub struct Theme {
 }
 
 impl Theme {
-    /// By the environment: `NO_COLOR`, and the character set of `LC_ALL`, `LC_CTYPE` or `LANG`.
-    pub fn from_env() -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self {
-            has_colours: variable("NO_COLOR").is_none()
-                && variable("TERM").is_none_or(|term| term != "dumb"),
-            // A console of Windows has Unicode whatever these say.
-            has_unicode: cfg!(windows)
-                || ["LC_ALL", "LC_CTYPE", "LANG"]
-                    .into_iter()
-                    .find_map(variable)
-                    .is_some_and(|locale| is_utf8(&locale)),
-        }
-    }
-
     /// The text, or its ASCII characters.
     pub(super) fn text(self, text: &str) -> Cow<'_, str> {
         if self.has_unicode { Cow::Borrowed(text) } else { to_ascii(text) }
@@ -96,9 +81,4 @@ impl Theme {
             false => Style::new().add_modifier(modifier),
         }
     }
-}
-
-fn is_utf8(locale: &str) -> bool {
-    let locale = locale.to_ascii_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
 }
