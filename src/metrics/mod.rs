@@ -3,10 +3,10 @@
 
 mod ended;
 mod host;
+mod older_format;
 mod respond;
 mod scrape;
 mod serve;
-mod text;
 
 use std::fmt;
 use std::sync::Arc;

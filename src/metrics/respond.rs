@@ -11,7 +11,7 @@ use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::host::{HostError, check_loopback_host};
-use super::{Metrics, text};
+use super::{Metrics, older_format};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -101,7 +101,7 @@ impl RenderedMetrics {
     fn new(metrics: &Metrics) -> Result<Self, fmt::Error> {
         let began = Instant::now();
         let open_metrics = metrics.open_metrics()?;
-        let plain = text::plain(&open_metrics).into();
+        let plain = older_format::plain(&open_metrics).into();
         let took = began.elapsed().min(Duration::from_secs(1));
         Ok(Self {
             open_metrics: open_metrics.into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::charges::{Cause, Charges, ChargesAt};
 use super::evidence::{Doubts, InfoSource, Peer, send_delay};
 use super::leg::LegState;
-use super::tally::Tally;
+use super::turn_totals::Tally;
 use super::turns::{BURST, CurrentTurn, Phase, TurnTracker};
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::Direction;

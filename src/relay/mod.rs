@@ -28,9 +28,9 @@ mod send_queue;
 mod stall_detector;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
-mod tally;
 mod timeouts;
 mod transfer;
+mod turn_totals;
 mod turns;
 mod waiting;
 mod window;
@@ -68,9 +68,9 @@ pub(crate) use observe::{Observe, ObservingEditor};
 pub(crate) use pipe::open as open_pipes;
 pub(crate) use send_queue::wait_until_received;
 pub(crate) use stall_detector::StallDetector;
-pub(crate) use tally::{FinishedTurn, TimeSum};
 pub(crate) use timeouts::PairTimeouts;
 use transfer::Transfer;
+pub(crate) use turn_totals::{FinishedTurn, TimeSum};
 pub(crate) use turns::TurnTracker;
 #[cfg(feature = "stat")]
 pub(crate) use turns::WriteEvent;

@@ -25,7 +25,7 @@ use super::charges::{Cause, Charges};
 use super::edit::ContentKind;
 use super::evidence::{InfoSource, LateAnswer, PathEvidence, Peer};
 use super::stall_detector::StallDetector;
-use super::tally::{FinishedTurn, Tally};
+use super::turn_totals::{FinishedTurn, Tally};
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::Direction;
 
