@@ -1,7 +1,7 @@
 //! Counts with their nouns.
 
 /// `1 segment`, `2 segments`.
-pub(crate) fn counted(count: u64, one: &str) -> String {
+pub fn counted(count: u64, one: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {one}{plural}")
 }

@@ -77,10 +77,14 @@
 mod catch_panic;
 mod clock;
 mod conn;
-mod counted;
+#[doc(hidden)]
+pub mod counted;
 #[cfg(feature = "proxy")]
 mod failure;
 mod fault;
+#[cfg(feature = "report")]
+#[doc(hidden)]
+pub mod figures;
 #[cfg(feature = "proxy")]
 mod log_throttle;
 mod nanos;

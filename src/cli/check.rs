@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use conniver::counted::counted;
 use conniver::record::{Check, CheckReport, Finding};
 
 use super::exit::{self, Failure};
-use super::units::counted;
 use super::wrap::wrap_message;
 use super::{files, terminal};
 

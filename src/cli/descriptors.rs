@@ -2,9 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use conniver::counted::counted;
 use conniver::proxy::Limits;
-
-use super::units::counted;
 
 /// How many connections may be open at a time: as many as are asked for, or as there are
 /// descriptors for, whichever is less. `None` where the system does not count them. The process

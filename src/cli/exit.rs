@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use conniver::counted::counted;
 use conniver::output::{Recorder, Tally, Writer};
 use conniver::record::Printable;
 
 use super::signals::StopRequests;
 use super::terminal;
-use super::units::counted;
 use super::wrap::wrap_message;
 
 /// After a second request to stop, the writer has this long.

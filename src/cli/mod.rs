@@ -32,7 +32,6 @@ mod signals;
 mod stat;
 mod terminal;
 mod top;
-mod units;
 mod usage;
 mod values;
 mod watch;

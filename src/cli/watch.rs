@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use conniver::counted::counted;
 use conniver::output::{self, Output, Recorder};
 use conniver::record::Origin;
 use conniver::watch::{Endpoint, Events, Settings, Watch};
 
 use super::exit::{self, Failure};
 use super::signals::Stopper;
-use super::units::counted;
 use super::{Verbosity, diagnostics, recording, service, values};
 
 #[derive(Debug, Args)]

@@ -5,30 +5,20 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::figures;
+
 /// At most four digits and a decimal unit, in at most five columns: `999`, `1.2k`, `34M`.
 pub(super) fn amount(value: f64) -> String {
-    const UNITS: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
-    let (mut value, mut unit) = (value.max(0.0), 0);
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let decimals = usize::from(unit > 0 && value < 9.95);
-    format!("{value:.decimals$}{}", UNITS.get(unit).unwrap_or(&""))
+    figures::brief_bytes(value.max(0.0)).trim_end_matches('B').to_owned()
 }
 
 /// A short time in at most five columns: `85µs`, `1.2ms`, `312ms`, `4.5s`, `59s`.
 pub(super) fn brief_time(time: Duration, has_unicode: bool) -> String {
-    let nanos = time.as_nanos() as f64;
-    let micro = if has_unicode { "µs" } else { "us" };
-    let (value, unit) = match nanos {
-        ..999_500.0 => (nanos / 1e3, micro),
-        ..999_500_000.0 => (nanos / 1e6, "ms"),
-        _ if time.as_secs() < 60 => (nanos / 1e9, "s"),
-        _ => return age(time),
+    let text = match time.as_secs() {
+        0..60 => figures::brief_time(time),
+        _ => age(time),
     };
-    let decimals = usize::from(value < 9.95);
-    format!("{value:.decimals$}{unit}")
+    if has_unicode { text } else { text.replace('µ', "u") }
 }
 
 /// How long something has lasted, in at most five columns: `59s`, `12m`, `3h05`, `12d`.

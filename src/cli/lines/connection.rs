@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use conniver::counted::counted;
+use conniver::figures::{short_bytes, short_time};
 use conniver::proxy::ClientTurn;
 use conniver::record::{AttemptOutcome, LimitedBy, Outcome, Process, Record, Refused, Report};
 use jiff::Timestamp;
 
 use super::columns::{Line, Lost, Piece, Who};
 use super::{Look, outcome};
-use crate::cli::units::{counted, short_bytes, short_time};
 
 const BAD: Style = AnsiColor::Red.on_default();
 const ATTENTION: Style = AnsiColor::Yellow.on_default();

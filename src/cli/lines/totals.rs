@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
+use conniver::counted::counted;
+use conniver::figures::{short_bytes, short_time};
 use conniver::record::{Outcome, Record};
 
 use super::connection::{longest_wait, lost};
 use super::symbols::Symbols;
-use crate::cli::units::{counted, short_bytes, short_time};
 use crate::cli::wrap::wrap_message;
 
 const BAD: Style = AnsiColor::Red.on_default();

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
+use conniver::counted::counted;
 use tokio::sync::oneshot;
 
 use super::Stream;
 use crate::cli::exit::LAST_WRITES;
 use crate::cli::signals::StopRequests;
-use crate::cli::units::counted;
 
 /// Lines that wait to be written. Further ones are counted and left out: nobody reads so many, and totals and
 /// records have all connections.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use conniver::counted::counted;
+use conniver::figures::human_time;
 use conniver::report::{Change, Comparison, Measure, Summary};
 
 use super::style::heading;
 use super::table::table;
 use super::time;
-use crate::cli::units::{counted, human_time};
 use crate::cli::wrap::wrap;
 
 /// The section of a page. `before`: the summary of the files given by `--against`.

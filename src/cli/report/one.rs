@@ -3,16 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{By, How, LimitedBy, Outcome, Printable};
 use conniver::report::{Builder, Connection, Options, Selection, Socket};
 
 use super::progress::Progress;
 use super::style::{heading, wrong};
 use super::table::table;
-use super::text::{long_time, party_in_words};
+use super::text::party_in_words;
 use super::{ReportArgs, display_name, time};
 use crate::cli::exit::Failure;
-use crate::cli::units::{human_bytes, human_time};
 use crate::cli::wrap::wrap;
 use crate::cli::{files, terminal};
 

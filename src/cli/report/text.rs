@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use conniver::counted::counted;
+use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{
     Comparison, Connection, FileRead, Finding, Kept, Quantiles, SlowTurn, Summary, Totals,
@@ -10,7 +12,6 @@ use conniver::report::{
 use super::style::{heading, wrong};
 use super::table::table;
 use super::{changes, time};
-use crate::cli::units::{counted, human_bytes, human_time};
 use crate::cli::wrap::{unbroken, wrap};
 
 /// Groups that are shown; the others are counted.
@@ -106,16 +107,6 @@ fn selection(summary: &Summary) -> Option<String> {
     let parts: Vec<_> = [conditions, since, until].into_iter().flatten().collect();
     let left_out = counted(summary.lines.left_out, "connection");
     (!parts.is_empty()).then(|| format!("only {}; {left_out} left out", parts.join(", ")))
-}
-
-/// Three digits up to a minute, then minutes, hours or days.
-pub(super) fn long_time(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => human_time(time),
-        seconds @ 60..7200 => format!("{:.1} min", seconds as f64 / 60.0),
-        seconds @ 7200..172_800 => format!("{:.1} h", seconds as f64 / 3600.0),
-        seconds => format!("{:.1} days", seconds as f64 / 86_400.0),
-    }
 }
 
 /// A party in a sentence.

@@ -1,49 +1,10 @@
 //! Figures and times as the page shows them.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+pub(super) use crate::figures::{human_bytes as bytes, spaced_time as time};
 use crate::record::Printable;
-
-/// Three digits and a unit: 210 ms, 1.23 s, 12.3 min.
-pub(super) fn time(time: Duration) -> String {
-    let nanos = time.as_nanos() as f64;
-    let (value, unit) = match nanos {
-        ..999.5 => return format!("{nanos:.0} ns"),
-        ..999_500.0 => (nanos / 1e3, "µs"),
-        ..999_500_000.0 => (nanos / 1e6, "ms"),
-        ..119_500_000_000.0 => (nanos / 1e9, "s"),
-        ..7_170_000_000_000.0 => (nanos / 6e10, "min"),
-        _ => (nanos / 3.6e12, "h"),
-    };
-    format!("{} {unit}", three_digits(value))
-}
-
-/// Three digits and a decimal unit: 999 B, 1.23 kB.
-pub(super) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    format!("{} {}", three_digits(value), UNITS.get(unit).unwrap_or(&""))
-}
-
-fn three_digits(value: f64) -> String {
-    let decimals = match value {
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}")
-}
 
 /// A count with its thousands apart: 1,204.
 pub(super) fn count(count: u64) -> String {
@@ -107,6 +68,8 @@ pub(super) fn zone_name(nanos: i64, zone: &TimeZone) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

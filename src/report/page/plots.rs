@@ -2,6 +2,7 @@
 //! colours in light and dark.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
@@ -9,6 +10,7 @@ use plotters::prelude::*;
 
 use super::format;
 use super::series::{COLUMNS, Distribution};
+use crate::figures::whole_time;
 
 /// Lines of an axis.
 const AXIS: RGBColor = RGBColor(0x80, 0x80, 0x80);
@@ -286,15 +288,9 @@ fn count_axis(most: u64) -> Axis {
     Axis { from: 0.0, to: most as f64 * 1.04, ticks: ticks.collect() }
 }
 
+/// The label of a logarithm of ns.
 fn time_label(power: f64) -> String {
-    let nanos = 10_f64.powf(power);
-    let (value, unit) = match nanos {
-        ..999.0 => (nanos, "ns"),
-        ..999e3 => (nanos / 1e3, "µs"),
-        ..999e6 => (nanos / 1e6, "ms"),
-        _ => (nanos / 1e9, "s"),
-    };
-    format!("{value:.0} {unit}")
+    whole_time(Duration::try_from_secs_f64(10_f64.powf(power - 9.0)).unwrap_or_default())
 }
 
 fn count_label(count: f64) -> String {

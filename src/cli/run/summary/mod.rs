@@ -7,10 +7,10 @@ mod table;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use conniver::counted::counted;
 use conniver::record::Record;
 
 use crate::cli::parent;
-use crate::cli::units::counted;
 use crate::cli::wrap::wrap_message;
 use remarks::Remarks;
 use row::Row;

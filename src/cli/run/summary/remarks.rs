@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use conniver::counted::counted;
+use conniver::figures::human_time;
 use conniver::record::{Leg, Mode, Outcome, Phase, Printable, Record, Warning, WarningCode};
 
 use super::row::target;
-use crate::cli::units::{counted, human_time};
 
 /// So many different warnings are shown.
 const WARNINGS: usize = 10;
