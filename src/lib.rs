@@ -76,6 +76,9 @@
 #[cfg(feature = "proxy")]
 mod catch_panic;
 mod clock;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod columns;
 mod conn;
 #[doc(hidden)]
 pub mod counted;

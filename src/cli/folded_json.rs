@@ -2,11 +2,10 @@
 
 use std::fmt;
 
+use conniver::columns::columns;
 use conniver::record::Printable;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-
-use super::terminal::columns;
 
 /// How far what is inside stands to the right.
 const INDENT: usize = 2;

@@ -55,9 +55,9 @@ fn wrap_line(line: &str, width: usize, indent: fn(usize) -> usize) -> String {
     wrapped
 }
 
-/// How many columns `text` takes.
+/// How many columns `text` takes, without its styles.
 pub(super) fn columns(text: &str) -> usize {
-    strip_str(text).to_string().chars().count()
+    conniver::columns::columns(&strip_str(text).to_string())
 }
 
 #[cfg(test)]

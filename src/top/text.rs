@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
+use crate::columns::{beginning, columns, shorten_middle};
 use crate::figures;
 
 /// At most four digits and a decimal unit, in at most five columns: `999`, `1.2k`, `34M`.
@@ -37,28 +36,14 @@ pub(super) fn age(time: Duration) -> String {
 /// `text` in at most `width` columns: what is left out of its middle is one `…`, or `~`. A port at its
 /// end stays whole where there is room for it.
 pub(super) fn shorten(text: &str, width: usize, has_unicode: bool) -> Cow<'_, str> {
-    if text.width() <= width {
-        return Cow::Borrowed(text);
+    let mut short = shorten_middle(text, width);
+    if columns(&short) > width {
+        short = Cow::Owned(beginning(&short, width).to_owned());
     }
-    let mark = if has_unicode { '…' } else { '~' };
-    let kept = width.saturating_sub(1);
-    let port = text.rfind(':').map_or(0, |at| text.len() - at);
-    let tail = if port <= 6 { (kept / 2).max(port).min(kept) } else { kept / 2 };
-    let tail = columns(text.chars().rev(), tail);
-    let tail: String = tail.chars().rev().collect();
-    let head = columns(text.chars(), kept - tail.width());
-    Cow::Owned(if width == 0 { String::new() } else { format!("{head}{mark}{tail}") })
-}
-
-/// As many characters as there is room for.
-fn columns(text: impl Iterator<Item = char>, width: usize) -> String {
-    let mut left = width;
-    text.take_while(|&c| {
-        let room = left.checked_sub(c.width().unwrap_or(0));
-        left = room.unwrap_or(left);
-        room.is_some()
-    })
-    .collect()
+    match short {
+        Cow::Owned(short) if !has_unicode => Cow::Owned(short.replace('…', "~")),
+        short => short,
+    }
 }
 
 /// A text that a terminal without UTF-8 can show.
@@ -91,6 +76,8 @@ pub(super) fn sparkline(values: &[Option<f64>], has_unicode: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr;
+
     use super::*;
 
     #[test]

@@ -9,9 +9,9 @@ use std::ffi::OsString;
 
 use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use conniver::columns::shorten_middle;
 use conniver::record::Printable;
 
-use super::terminal::shorten_middle;
 use super::usage::{end, usage_error};
 use super::{Cli, help, requirements};
 pub(super) use dashes::with_hyphens;

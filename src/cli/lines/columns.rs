@@ -6,9 +6,9 @@
 use std::fmt::Write;
 
 use anstyle::Style;
+use conniver::columns::{beginning, columns, shorten_middle};
 
 use super::symbols::Symbols;
-use crate::cli::terminal::{beginning, columns, shorten_middle};
 
 /// A piece of text in a style.
 pub(super) type Piece = (Style, String);

@@ -1,8 +1,7 @@
 //! Tables of text.
 
 use comfy_table::{CellAlignment, Table, presets};
-
-use crate::cli::terminal::{self, shorten_middle};
+use conniver::columns::{columns, shorten_middle};
 
 /// Spaces between two columns, where there is room.
 const GAP: usize = 2;
@@ -16,16 +15,16 @@ const LEAST: usize = 8;
 /// Rows under their headings, in lines of at most `width` columns. The first column is shortened to fit;
 /// it and the columns in `left` are aligned left, all others right.
 pub(super) fn table(heads: &[&str], left: &[usize], rows: &[Vec<String>], width: usize) -> String {
-    let columns = heads.iter().enumerate().map(|(at, head)| {
-        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| terminal::columns(cell));
-        cells.chain([terminal::columns(head)]).max().unwrap_or_default()
+    let widths = heads.iter().enumerate().map(|(at, head)| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| columns(cell));
+        cells.chain([columns(head)]).max().unwrap_or_default()
     });
-    let columns: Vec<usize> = columns.collect();
+    let widths: Vec<usize> = widths.collect();
     let room = |gap: usize| {
-        let others: usize = columns.iter().skip(1).map(|column| column + gap).sum();
+        let others: usize = widths.iter().skip(1).map(|column| column + gap).sum();
         width.saturating_sub(others)
     };
-    let first = columns.first().copied().unwrap_or_default();
+    let first = widths.first().copied().unwrap_or_default();
     let gap = if room(GAP) < first.min(ENOUGH) { 1 } else { GAP };
     let room = room(gap).max(LEAST);
     let mut table = Table::new();

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use conniver::columns::shorten_middle;
 use conniver::counted::counted;
 use conniver::figures::human_bytes;
 use conniver::record::stat::{Certificate, Exchange, Stat, Tls};
@@ -12,7 +13,6 @@ use conniver::record::{
 };
 
 use super::drawing;
-use crate::cli::terminal::shorten_middle;
 use crate::cli::wrap::wrap;
 
 const GOOD: Style = AnsiColor::Green.on_default();

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anstyle::Style;
+use conniver::columns::shorten_middle;
 use conniver::figures::{human_bytes, human_time};
 use conniver::record::LimitedBy;
 
 use super::row::Row;
 use super::{ATTENTION, BAD};
-use crate::cli::terminal::shorten_middle;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
