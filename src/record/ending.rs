@@ -82,9 +82,16 @@ pub struct Ending {
 impl Ending {
     /// The side that reset the connection. `None` where none did, and where it had ended its stream before.
     pub fn reset_by(&self) -> Option<By> {
-        let first = (Some(self.first_by), Some(self.first_how));
-        let ends = [first, (self.second_by, self.second_how)];
-        ends.into_iter().find(|(_, how)| *how == Some(How::Reset))?.0
+        reset_by((self.first_by, self.first_how), (self.second_by, self.second_how))
+    }
+}
+
+/// The side that reset the connection, of the first and the second end.
+pub(crate) fn reset_by(first: (By, How), second: (Option<By>, Option<How>)) -> Option<By> {
+    match (first, second) {
+        ((by, How::Reset), _) => Some(by),
+        (_, (by, Some(How::Reset))) => by,
+        _ => None,
     }
 }
 
@@ -124,6 +131,19 @@ pub enum By {
     Network,
 }
 
+impl By {
+    /// Who it is, in a sentence: `the client`.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Client => "the client",
+            Self::Upstream => "the upstream",
+            Self::Proxy => "the proxy",
+            Self::Resolver => "the resolver",
+            Self::Network => "the network",
+        }
+    }
+}
+
 /// How an end came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -148,4 +168,21 @@ pub enum How {
     Shutdown,
     /// In http mode, the client's connection went on to another upstream.
     Switched,
+}
+
+impl How {
+    /// What they did, in a sentence: `reset the connection`.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Fin => "ended its stream",
+            Self::Reset => "reset the connection",
+            Self::Refused => "refused the connection",
+            Self::Timeout => "timed out",
+            Self::Error => "reported an error",
+            Self::Denied => "denied the connection",
+            Self::Limit => "had reached a limit",
+            Self::Shutdown => "was told to stop",
+            Self::Switched => "went on to another target",
+        }
+    }
 }

@@ -51,6 +51,8 @@ pub use brief::{
 pub use check::{Check, CheckReport};
 pub use delivery::{Delivered, Delivery, Delta};
 pub use detail::Detail;
+#[cfg(feature = "report")]
+pub(crate) use ending::reset_by;
 pub use ending::{By, Ending, How, Outcome, Phase};
 pub use finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
 pub use header::Header;

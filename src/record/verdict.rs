@@ -64,6 +64,21 @@ pub enum LimitedBy {
     None,
 }
 
+impl LimitedBy {
+    /// Who it is, in a sentence: `the network to the client`.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Client => "the client",
+            Self::Upstream => "the upstream",
+            Self::NetworkClient => "the network to the client",
+            Self::NetworkUpstream => "the network to the upstream",
+            Self::Resolver => "the resolver",
+            Self::Proxy => "the proxy",
+            Self::None => "nobody",
+        }
+    }
+}
+
 /// A direction of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

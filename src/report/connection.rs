@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::nanos;
 use crate::record::{
     AttemptOutcome, By, Direction, How, LimitedBy, Mode, Outcome, Phase, ResolveSource, Shape,
-    TurnTime, WarningCode,
+    TurnTime, WarningCode, reset_by,
 };
 
 /// A `close` line. Fields have the names and meanings of [`Record`](crate::record::Record); one that
@@ -469,9 +469,7 @@ impl Connection {
     /// The side that reset the connection first. `None` if nobody did.
     pub fn reset_by(&self) -> Option<By> {
         let end = self.ending.as_ref()?;
-        let first = (Some(end.first_by), Some(end.first_how));
-        let ends = [first, (end.second_by, end.second_how)];
-        ends.into_iter().find(|(_, how)| *how == Some(How::Reset))?.0
+        reset_by((end.first_by, end.first_how), (end.second_by, end.second_how))
     }
 
     /// The name of the local program.

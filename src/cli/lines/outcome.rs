@@ -2,7 +2,7 @@
 
 use conniver::access::Access;
 use conniver::ingress::Target;
-use conniver::record::{By, Ending, How, Outcome, Phase, Record};
+use conniver::record::{By, Ending, Outcome, Phase, Record};
 
 /// Why a connection failed, and who ended it. `None` of one that is ok. `denying` has the proxy's `--deny` rules.
 pub(super) fn failure(record: &Record, denying: &Access) -> Option<String> {
@@ -65,10 +65,7 @@ fn lower(error: &str) -> String {
 
 /// The side that reset. Where it had ended its stream before, that is not told.
 fn reset(ending: &Ending) -> String {
-    let first = (Some(ending.first_by), Some(ending.first_how));
-    let ends = [first, (ending.second_by, ending.second_how)];
-    let reset = ends.into_iter().find(|(_, how)| *how == Some(How::Reset));
-    match reset.and_then(|(by, _)| by) {
+    match ending.reset_by() {
         Some(by) => format!("reset by {by}"),
         None => format!("reset after the {}'s end", ending.first_by),
     }

@@ -4,13 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use conniver::figures::{human_bytes, human_time, long_time};
-use conniver::record::{By, How, LimitedBy, Outcome, Printable};
+use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{Builder, Connection, Options, Selection, Socket};
 
 use super::progress::Progress;
 use super::style::{heading, wrong};
 use super::table::table;
-use super::text::party_in_words;
 use super::{ReportArgs, display_name, time};
 use crate::cli::exit::Failure;
 use crate::cli::wrap::wrap;
@@ -259,10 +258,10 @@ fn events(connection: &Connection) -> Vec<(Duration, String)> {
 
 fn ending(connection: &Connection) -> String {
     let Some(end) = &connection.ending else { return "not known how".to_owned() };
-    let first = format!("{} {}", by(end.first_by), how(end.first_how));
+    let first = format!("{} {}", end.first_by.in_words(), end.first_how.in_words());
     let mut text = format!("{first} first");
     if let (Some(second_by), Some(second_how)) = (end.second_by, end.second_how) {
-        text.push_str(&format!(", {} {}", by(second_by), how(second_how)));
+        text.push_str(&format!(", {} {}", second_by.in_words(), second_how.in_words()));
         text.push_str(
             &end.gap.map_or_else(String::new, |gap| format!(" {} later", human_time(gap))),
         );
@@ -272,32 +271,6 @@ fn ending(connection: &Connection) -> String {
         text.push_str(&format!("; {}", wrong(Printable(error))));
     }
     text
-}
-
-fn by(by: By) -> &'static str {
-    match by {
-        By::Client => "the client",
-        By::Upstream => "the upstream",
-        By::Proxy => "the proxy",
-        By::Resolver => "the resolver",
-        By::Network => "the network",
-        _ => "somebody",
-    }
-}
-
-fn how(how: How) -> &'static str {
-    match how {
-        How::Fin => "ended its stream",
-        How::Reset => "reset",
-        How::Refused => "refused",
-        How::Timeout => "timed out",
-        How::Error => "failed",
-        How::Denied => "denied it",
-        How::Limit => "was at a limit",
-        How::Shutdown => "was stopped",
-        How::Switched => "went on to another target",
-        _ => "ended it",
-    }
 }
 
 /// Both sockets, side by side.
@@ -357,7 +330,7 @@ fn verdict(connection: &Connection) -> String {
             )
         }
         (party, Some(share)) => {
-            let party = heading(party_in_words(party));
+            let party = heading(party.in_words());
             format!("Most of the waiting was for {party}: {:.0} % of {active}.", share * 100.0)
         }
     };
@@ -366,8 +339,8 @@ fn verdict(connection: &Connection) -> String {
             ("resolver", parts.resolver),
             ("client", parts.client),
             ("upstream", parts.upstream),
-            ("path to the client", parts.network_client),
-            ("path to the upstream", parts.network_upstream),
+            ("network to the client", parts.network_client),
+            ("network to the upstream", parts.network_upstream),
             ("proxy", parts.proxy),
             ("idle", parts.idle),
         ];

@@ -83,7 +83,7 @@ fn headline(summary: &Summary, width: usize) -> String {
                 Some(party) => format!(
                     "; of {} in which somebody waited, most for {}",
                     long_time(totals.active),
-                    party_in_words(party)
+                    party.in_words()
                 ),
                 None => String::new(),
             }
@@ -107,19 +107,6 @@ fn selection(summary: &Summary) -> Option<String> {
     let parts: Vec<_> = [conditions, since, until].into_iter().flatten().collect();
     let left_out = counted(summary.lines.left_out, "connection");
     (!parts.is_empty()).then(|| format!("only {}; {left_out} left out", parts.join(", ")))
-}
-
-/// A party in a sentence.
-pub(super) fn party_in_words(party: LimitedBy) -> &'static str {
-    match party {
-        LimitedBy::Client => "the client",
-        LimitedBy::Upstream => "the upstream",
-        LimitedBy::NetworkClient => "the path to the client",
-        LimitedBy::NetworkUpstream => "the path to the upstream",
-        LimitedBy::Resolver => "the resolver",
-        LimitedBy::Proxy => "the proxy",
-        _ => "nobody",
-    }
 }
 
 /// A party in a table.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::build::Summary;
 use super::super::totals::{Totals, parts};
-use super::{format, words};
+use super::format;
 use crate::record::LimitedBy;
 
 /// One answer: a figure, what it is, and what it consists of.
@@ -130,7 +130,7 @@ pub(super) fn whose(summary: &Summary) -> Answer {
         Some(who) => {
             let time = charged(totals, who);
             let share = format::percent(time.as_secs_f64(), totals.active.as_secs_f64());
-            (words::who(who), format!("took {share} of the {active} in which somebody waited"))
+            (who.in_words(), format!("took {share} of the {active} in which somebody waited"))
         }
         None if totals.active.is_zero() => ("–", "nobody waited".to_owned()),
         None => ("nobody’s", format!("in particular, of the {active} in which somebody waited")),
@@ -161,7 +161,7 @@ pub(super) fn shares(totals: &Totals) -> Vec<Share> {
         let width = time.as_secs_f64() * 100.0 / whole;
         let share = Share {
             class: class(who),
-            who: words::who(who).to_owned(),
+            who: who.in_words().to_owned(),
             share: format::percent(time.as_secs_f64(), whole),
             time: format::time(time),
             x: format!("{x:.2}%"),

@@ -275,7 +275,7 @@ fn more_groups(summary: &Summary) -> Option<String> {
 fn endings(totals: &Totals) -> Vec<Ranking> {
     let outcomes = totals.outcomes.sorted().into_iter();
     let outcomes = outcomes.map(|(outcome, count)| (outcome.to_string(), count));
-    let name = |(by, count)| (words::by(by).to_owned(), count);
+    let name = |(by, count): (crate::record::By, u64)| (by.in_words().to_owned(), count);
     let rankings = [
         ("Outcomes", outcomes.collect::<Vec<_>>()),
         ("Who ended first", totals.ended_first.sorted().into_iter().map(name).collect()),

@@ -3,52 +3,14 @@
 use super::super::connection::{Connection, Exchanges};
 use super::super::totals::Totals;
 use super::format;
-use crate::record::{By, How, LimitedBy, Outcome, Shape, WarningCode};
-
-/// Who was waited for.
-pub(super) fn who(who: LimitedBy) -> &'static str {
-    match who {
-        LimitedBy::Client => "the client",
-        LimitedBy::Upstream => "the upstream",
-        LimitedBy::NetworkClient => "the network to the client",
-        LimitedBy::NetworkUpstream => "the network to the upstream",
-        LimitedBy::Resolver => "name resolution",
-        LimitedBy::Proxy => "the proxy",
-        LimitedBy::None => "nobody",
-    }
-}
-
-/// Who ended.
-pub(super) fn by(by: By) -> &'static str {
-    match by {
-        By::Client => "the client",
-        By::Upstream => "the upstream",
-        By::Proxy => "the proxy",
-        By::Resolver => "the resolver",
-        By::Network => "the network",
-    }
-}
-
-fn how(how: How) -> &'static str {
-    match how {
-        How::Fin => "ended its stream",
-        How::Reset => "reset the connection",
-        How::Refused => "refused the connection",
-        How::Timeout => "timed out",
-        How::Error => "reported an error",
-        How::Denied => "denied the connection",
-        How::Limit => "had reached a limit",
-        How::Shutdown => "was told to stop",
-        How::Switched => "went on to another target",
-    }
-}
+use crate::record::{LimitedBy, Outcome, Shape, WarningCode};
 
 /// How it ended: `The upstream reset the connection first; the client ended its stream 1.20 ms later.`
 pub(super) fn ending(connection: &Connection) -> Option<String> {
     let end = connection.ending.as_ref()?;
-    let mut text = format!("{} {}", by(end.first_by), how(end.first_how));
+    let mut text = format!("{} {}", end.first_by.in_words(), end.first_how.in_words());
     if let (Some(second), Some(second_how)) = (end.second_by, end.second_how) {
-        text = format!("{text} first; {} {}", by(second), how(second_how));
+        text = format!("{text} first; {} {}", second.in_words(), second_how.in_words());
         if let Some(gap) = end.gap {
             text = format!("{text} {} later", format::time(gap));
         }
@@ -73,7 +35,7 @@ pub(super) fn verdict(connection: &Connection) -> Option<String> {
     let active = format::time(verdict.active);
     Some(match verdict.share {
         Some(share) if verdict.limited_by != LimitedBy::None => {
-            let who = sentence_start(who(verdict.limited_by));
+            let who = sentence_start(verdict.limited_by.in_words());
             let share = format::percent(share, 1.0);
             format!("{who} took {share} of the {active} in which somebody waited.")
         }
@@ -117,7 +79,7 @@ pub(super) fn code(code: WarningCode) -> String {
 pub(super) fn outcome(connection: &Connection) -> String {
     let Some(outcome) = connection.outcome else { return "unknown".to_owned() };
     match (outcome, connection.reset_by()) {
-        (Outcome::Reset, Some(side)) => format!("reset by {}", by(side)),
+        (Outcome::Reset, Some(side)) => format!("reset by {}", side.in_words()),
         _ => outcome.to_string(),
     }
 }
