@@ -30,6 +30,7 @@ mod service;
 mod signals;
 #[cfg(feature = "stat")]
 mod stat;
+mod table;
 mod terminal;
 mod top;
 mod usage;

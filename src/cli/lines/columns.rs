@@ -9,6 +9,7 @@ use anstyle::Style;
 use conniver::columns::{beginning, columns, shorten_middle};
 
 use super::symbols::Symbols;
+use crate::cli::table::{Align, GAP, padded};
 
 /// A piece of text in a style.
 pub(super) type Piece = (Style, String);
@@ -57,8 +58,6 @@ const BYTES: usize = 15;
 const CONNECT: usize = 14;
 const WAIT: usize = 11;
 const LOST: usize = 6;
-/// Between two columns.
-const GAP: usize = 2;
 
 /// Room for the end of a line, after all columns: for `ok`, or a short reason.
 const SHORT_END: usize = 7;
@@ -111,7 +110,7 @@ impl Layout {
 pub(super) fn fit(line: &Line, width: Option<usize>, symbols: Symbols) -> String {
     let layout = Layout::new(width);
     let mut begin = format!("{} {}", line.time, line.who.fit(layout.who, symbols));
-    let _ = write!(begin, "{:GAP$}{}", "", padded_left(&line.duration, DURATION));
+    let _ = write!(begin, "{:GAP$}{}", "", padded(&line.duration, DURATION, Align::Right));
     let mut cells = Vec::new();
     for (is_shown, text, width) in [
         (layout.bytes, &line.bytes, BYTES),
@@ -136,7 +135,7 @@ pub(super) fn fit(line: &Line, width: Option<usize>, symbols: Symbols) -> String
                 let is_lost = layout.lost && index == 3;
                 let style = if is_lost { line.lost.style } else { Style::new() };
                 pieces.push((Style::new(), " ".repeat(GAP)));
-                pieces.push((style, padded(text, *width)));
+                pieces.push((style, padded(text, *width, Align::Left)));
             }
             let is_lost_told = layout.lost && !cells.is_empty() && is_whole;
             if line.lost.is_any && !is_lost_told {
@@ -179,14 +178,6 @@ fn styled(pieces: &[Piece], limit: usize, symbols: Symbols) -> String {
     text.trim_end().to_owned()
 }
 
-fn padded(text: &str, width: usize) -> String {
-    format!("{text}{:1$}", "", width.saturating_sub(columns(text)))
-}
-
-fn padded_left(text: &str, width: usize) -> String {
-    format!("{:1$}{text}", "", width.saturating_sub(columns(text)))
-}
-
 impl Who {
     /// In exactly `width` columns.
     fn fit(&self, width: usize, symbols: Symbols) -> String {
@@ -194,7 +185,7 @@ impl Who {
         let whole = format!("{client}{detail}{number}");
         let brief = format!("{client}{number}");
         let Some(target) = target else {
-            return padded(&shorten_middle(&whole, width), width);
+            return padded(&shorten_middle(&whole, width), width, Align::Left);
         };
         let arrow = symbols.arrow();
         let between = columns(arrow) + 2;
@@ -211,7 +202,7 @@ impl Who {
         let target_room = width.saturating_sub(between + columns(&client));
         let target = shorten_middle(target, target_room);
         let who = format!("{client} {arrow} {target}");
-        padded(beginning(&who, width), width)
+        padded(beginning(&who, width), width, Align::Left)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
+use conniver::counted::counted;
 use conniver::record::Outcome;
 use conniver::record::stat::{Exchange, Stat};
 
 use super::report::rtt_at_end;
+use crate::cli::table::{Align, Cell, GAP, Table};
 
 type Time = fn(&Exchange) -> Option<Duration>;
 
@@ -56,11 +57,9 @@ fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
 impl fmt::Display for Repetitions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { count, failed, .. } = self;
-        let plural = if *count == 1 { "" } else { "s" };
-        write!(f, "{count} request{plural}, {failed} failed")?;
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["", "min", "p50", "p99"]);
+        write!(f, "{}, {failed} failed", counted(*count, "request"))?;
+        let figures = ["min", "p50", "p99"].map(|head| (head, Align::Right));
+        let mut table = Table::new([("", Align::Left)].into_iter().chain(figures));
         for ((name, _), times) in TIMES.iter().zip(&self.times) {
             if times.is_empty() {
                 continue;
@@ -68,18 +67,12 @@ impl fmt::Display for Repetitions {
             let mut sorted = times.clone();
             sorted.sort_unstable();
             let figures = [0, 50, 99].into_iter().filter_map(|p| percentile(&sorted, p));
-            let figures = figures.map(|figure| format!("{figure:.1?}"));
-            table.add_row([(*name).to_owned()].into_iter().chain(figures));
-        }
-        for (at, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            if at != 0 {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
+            let figures = figures.map(|figure| Cell::plain(format!("{figure:.1?}")));
+            table.add([Cell::plain(*name)].into_iter().chain(figures).collect());
         }
         if self.count > self.failed {
-            for line in table.lines() {
-                write!(f, "\n{}", line.trim_end())?;
+            for line in table.lines(usize::MAX, GAP) {
+                write!(f, "\n{line}")?;
             }
         }
         Ok(())

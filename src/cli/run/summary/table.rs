@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anstyle::Style;
-use conniver::columns::shorten_middle;
 use conniver::figures::{human_bytes, human_time};
 use conniver::record::LimitedBy;
 
 use super::row::Row;
 use super::{ATTENTION, BAD};
+use crate::cli::table::{Align, Cell, GAP, Table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
@@ -64,120 +64,54 @@ const STEPS: [Step; 10] = [
     Step::Column(Column::Connect),
 ];
 
-/// Between two columns.
-const GAP: &str = "  ";
-
-/// Targets are shortened, but not to less while something can be left out.
-const ENOUGH_OF_A_TARGET: usize = 24;
-
-/// What stands in one place of the table.
-struct Cell {
-    text: String,
-    style: Style,
-}
-
-impl Cell {
-    fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), style: Style::new() }
-    }
-
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-}
-
 /// The table for a terminal of so many columns, its lines without line feeds.
 pub(super) fn lines(rows: &[Row], width: usize) -> Vec<String> {
-    let form = (0..=STEPS.len()).map(|left_out| Form::new(rows, left_out));
-    let mut last = None;
-    for form in form {
-        let fits = form.room(width) >= form.widths()[0].min(ENOUGH_OF_A_TARGET);
-        last = Some(form);
-        if fits {
-            break;
+    for count in 0..STEPS.len() {
+        let table = table_without(rows, STEPS.split_at(count).0);
+        if table.fits(width, GAP) {
+            return table.lines(width, GAP);
         }
     }
-    last.map_or_else(Vec::new, |form| form.lines(width))
+    table_without(rows, &STEPS).lines(width, GAP)
 }
 
-/// A table with some things left out.
-struct Form {
-    columns: Vec<Column>,
-    /// The heads, and a line a row.
-    lines: Vec<Vec<Cell>>,
+/// The table with some things left out.
+fn table_without(rows: &[Row], left_out: &[Step]) -> Table {
+    let is_any = |tells: fn(&Row) -> bool| rows.iter().any(tells);
+    let tells = |column: &Column| match column {
+        Column::Target | Column::Ended => true,
+        Column::Connections => is_any(|row| row.connections > 1),
+        Column::Sent => is_any(|row| row.sent.is_some()),
+        Column::Received => is_any(|row| row.received.is_some()),
+        Column::LookUp => is_any(|row| row.look_up.is_some()),
+        Column::Connect => is_any(|row| row.connect.is_some()),
+        Column::Wait => is_any(|row| row.waits.longest.is_some()),
+        Column::Lost => is_any(|row| row.lost > Some(0)),
+        Column::Verdict => is_any(|row| row.slow().is_some()),
+    };
+    let is_optional = |column: &Column| {
+        // Where all targets are addresses, or are connected to once, these are always silent.
+        matches!(column, Column::Connections | Column::LookUp)
+            || left_out.contains(&Step::SilentColumns)
+    };
+    let is_shown = |column: &Column| {
+        (tells(column) || !is_optional(column)) && !left_out.contains(&Step::Column(*column))
+    };
+    let columns: Vec<_> = COLUMNS.into_iter().filter(is_shown).collect();
+    let has_medians =
+        !left_out.contains(&Step::Medians) && rows.iter().any(|row| row.waits.is_several());
+    let heads = columns.iter().map(|column| (head(*column, has_medians, left_out), align(*column)));
+    let mut table = Table::new(heads);
+    for row in rows {
+        table.add(columns.iter().map(|column| cell(*column, row, has_medians, left_out)).collect());
+    }
+    table
 }
 
-impl Form {
-    fn new(rows: &[Row], left_out: usize) -> Self {
-        let left_out = STEPS.get(..left_out).unwrap_or_default();
-        let is_any = |tells: fn(&Row) -> bool| rows.iter().any(tells);
-        let tells = |column: &Column| match column {
-            Column::Target | Column::Ended => true,
-            Column::Connections => is_any(|row| row.connections > 1),
-            Column::Sent => is_any(|row| row.sent.is_some()),
-            Column::Received => is_any(|row| row.received.is_some()),
-            Column::LookUp => is_any(|row| row.look_up.is_some()),
-            Column::Connect => is_any(|row| row.connect.is_some()),
-            Column::Wait => is_any(|row| row.waits.longest.is_some()),
-            Column::Lost => is_any(|row| row.lost > Some(0)),
-            Column::Verdict => is_any(|row| row.slow().is_some()),
-        };
-        let is_optional = |column: &Column| {
-            // Where all targets are addresses, or are connected to once, these are always silent.
-            matches!(column, Column::Connections | Column::LookUp)
-                || left_out.contains(&Step::SilentColumns)
-        };
-        let is_shown = |column: &Column| {
-            (tells(column) || !is_optional(column)) && !left_out.contains(&Step::Column(*column))
-        };
-        let columns: Vec<_> = COLUMNS.into_iter().filter(is_shown).collect();
-        let has_medians =
-            !left_out.contains(&Step::Medians) && rows.iter().any(|row| row.waits.is_several());
-        let heads = columns.iter().map(|column| Cell::plain(head(*column, has_medians, left_out)));
-        let mut lines = vec![heads.collect::<Vec<_>>()];
-        lines.extend(rows.iter().map(|row| {
-            columns.iter().map(|column| cell(*column, row, has_medians, left_out)).collect()
-        }));
-        Self { columns, lines }
-    }
-
-    fn widths(&self) -> Vec<usize> {
-        let widest = |at: usize| {
-            let cells = self.lines.iter().filter_map(|line| line.get(at));
-            cells.map(Cell::width).max().unwrap_or_default()
-        };
-        (0..self.columns.len()).map(widest).collect()
-    }
-
-    /// What is left for the targets.
-    fn room(&self, width: usize) -> usize {
-        let others: usize = self.widths().iter().skip(1).map(|column| column + GAP.len()).sum();
-        width.saturating_sub(others)
-    }
-
-    fn lines(mut self, width: usize) -> Vec<String> {
-        let room = self.room(width);
-        for target in self.lines.iter_mut().skip(1).filter_map(|line| line.first_mut()) {
-            target.text = shorten_middle(&target.text, room).into_owned();
-        }
-        let widths = self.widths();
-        let line = |cells: &Vec<Cell>| {
-            let mut text = String::new();
-            for ((cell, column), width) in cells.iter().zip(&self.columns).zip(&widths) {
-                let style = cell.style;
-                let padding = " ".repeat(width - cell.width());
-                let shown = format!("{style}{}{style:#}", cell.text);
-                match column {
-                    Column::Target => text += &format!("{shown}{padding}"),
-                    Column::Verdict => text += &format!("{GAP}{shown}{padding}"),
-                    // The last one.
-                    Column::Ended => text += &format!("{GAP}{shown}"),
-                    _ => text += &format!("{GAP}{padding}{shown}"),
-                }
-            }
-            text
-        };
-        self.lines.iter().map(line).collect()
+fn align(column: Column) -> Align {
+    match column {
+        Column::Target | Column::Verdict | Column::Ended => Align::Left,
+        _ => Align::Right,
     }
 }
 
