@@ -8,19 +8,20 @@ use super::build::{FileRead, Lines, SlowTurn, Summary};
 use super::compare::Comparison;
 use super::connection::Connection;
 use super::findings::Finding;
+use super::groups::Group;
 use super::kept::Kept;
-use super::totals::Figures;
+use super::totals::Totals;
 use crate::nanos;
 use crate::record::{LimitedBy, Outcome};
 
 /// A report as JSON. Keys are always present; what is not known is null. Durations are ns, instants Unix
 /// ns.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct SummaryFigures {
+pub struct SummaryFigures<'s> {
     /// The machines on which the connections were recorded, at most 100.
-    pub hosts: Vec<String>,
+    pub hosts: &'s [String],
     /// Whether there are more of them.
     pub more_hosts: bool,
     /// Connections accepted before, RFC 3339, are left out. Null without `--since`.
@@ -30,15 +31,15 @@ pub struct SummaryFigures {
     /// The conditions of `--where`.
     pub conditions: Vec<String>,
     /// All connections together.
-    pub totals: Figures,
+    pub totals: &'s Totals,
     /// The property by which they are grouped: `target`, `process`, `listener`, `outcome` or `label.KEY`.
     pub by: String,
     /// The groups, those with most connections first, at most 500.
-    pub groups: Vec<GroupFigures>,
+    pub groups: &'s [Group],
     /// Connections in further groups. Null without any.
-    pub others: Option<Figures>,
+    pub others: Option<&'s Totals>,
     /// Findings: failures first, and among them those in most connections.
-    pub findings: Vec<Finding>,
+    pub findings: &'s [Finding],
     /// Connections to targets for which no findings were sought, because there are too many targets.
     pub without_findings: u64,
     /// Connections in which somebody waited longest, the longest first.
@@ -48,19 +49,7 @@ pub struct SummaryFigures {
     /// Lines of all files.
     pub lines: Lines,
     /// The files.
-    pub files: Vec<FileRead>,
-}
-
-/// A group and its figures.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct GroupFigures {
-    /// What the connections have in common.
-    pub name: String,
-    /// Their figures.
-    #[serde(flatten)]
-    pub figures: Figures,
+    pub files: &'s [FileRead],
 }
 
 /// One of the slowest connections.
@@ -118,31 +107,24 @@ impl Summary {
     }
 
     /// The report as JSON has it.
-    pub fn figures(&self) -> SummaryFigures {
+    pub fn figures(&self) -> SummaryFigures<'_> {
         let time = |time: Option<jiff::Timestamp>| time.map(|time| time.to_string());
         SummaryFigures {
-            hosts: self.hosts.clone(),
+            hosts: &self.hosts,
             more_hosts: self.more_hosts,
             since: time(self.selection.since),
             until: time(self.selection.until),
             conditions: self.selection.conditions.iter().map(ToString::to_string).collect(),
-            totals: self.totals.figures(),
+            totals: &self.totals,
             by: self.by.to_string(),
-            groups: self
-                .groups
-                .iter()
-                .map(|group| GroupFigures {
-                    name: group.name.clone(),
-                    figures: group.totals.figures(),
-                })
-                .collect(),
-            others: self.others.as_ref().map(super::Totals::figures),
-            findings: self.findings.clone(),
+            groups: &self.groups,
+            others: self.others.as_ref(),
+            findings: &self.findings,
             without_findings: self.without_findings,
             slowest: self.slowest.iter().map(|Kept { connection, .. }| connection.into()).collect(),
             slowest_turns: self.turns.iter().map(TurnFigures::from).collect(),
             lines: self.lines,
-            files: self.files.clone(),
+            files: &self.files,
         }
     }
 }

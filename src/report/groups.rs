@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use super::connection::Connection;
 use super::totals::Totals;
 
@@ -119,11 +121,13 @@ impl Groups {
 }
 
 /// A group of connections.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Group {
-    /// What they have in common.
+    /// What the connections have in common.
     pub name: String,
     /// Their totals.
+    #[serde(flatten)]
     pub totals: Totals,
 }

@@ -28,16 +28,16 @@ mod quantiles;
 mod redact;
 mod selection;
 mod shorten;
+mod socket;
 mod totals;
 
 pub use build::{Builder, FileRead, Lines, Options, SlowTurn, Summary};
 pub use compare::{Change, Comparison, Measure, Observation};
 pub use connection::{
-    CloseFigures, Connection, Deliveries, Dial, End, EofFigures, Exchanges, HttpExchange,
-    Judgement, OpenFigures, PhaseTimes, Program, Socket, SysFigures, TlsFigures, Undelivered,
-    Warning,
+    Connection, Deliveries, Dial, End, Exchanges, HttpExchange, Judgement, PhaseTimes, Program,
+    TlsFigures, Undelivered, Warning,
 };
-pub use figures::{ConnectionFigures, GroupFigures, SummaryFigures, TurnFigures};
+pub use figures::{ConnectionFigures, SummaryFigures, TurnFigures};
 pub use findings::{Finding, Rule};
 pub use groups::{Group, GroupBy, MAX_GROUPS};
 pub use kept::Kept;
@@ -45,4 +45,5 @@ pub use page::Pictures;
 pub use quantiles::{Quantiles, TimeFigures};
 pub use redact::Redactor;
 pub use selection::{Condition, Selection};
-pub use totals::{Counts, Figures, Totals};
+pub use socket::{CloseFigures, EofFigures, OpenFigures, Socket, SysFigures};
+pub use totals::{Counts, Totals};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sketches_ddsketch::{Config, DDSketch};
 
 use crate::nanos;
@@ -26,6 +26,13 @@ impl Default for Quantiles {
 impl std::fmt::Debug for Quantiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Quantiles").field(&self.figures()).finish()
+    }
+}
+
+/// As its figures, null of no durations.
+impl Serialize for Quantiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.figures().serialize(serializer)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::connection::{Connection, Socket};
+use super::connection::Connection;
+use super::socket::Socket;
 
 /// As many names, and as many addresses, have stand-ins of their own.
 const MAX_NAMES: u32 = 100_000;

@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::connection::Connection;
-use super::quantiles::{Quantiles, TimeFigures};
+use super::quantiles::Quantiles;
 use crate::nanos;
 use crate::record::{By, LimitedBy, Outcome, TurnWait, VerdictTime};
 
@@ -57,22 +57,23 @@ impl<T: Copy + Eq + Serialize> Serialize for Counts<T> {
 }
 
 /// Sums and quantiles of a set of connections. Memory is bounded, some kilobytes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Totals {
-    /// How many there are.
+    /// How many connections there are.
     pub connections: u64,
     /// Those whose outcome is not `ok`.
     pub failed: u64,
-    /// By outcome.
+    /// Connections by outcome, the most frequent first.
     pub outcomes: Counts<Outcome>,
-    /// Who ended first.
+    /// Connections by who ended first.
     pub ended_first: Counts<By>,
-    /// Who reset, of those that were reset.
+    /// Connections that were reset, by who reset.
     pub reset_by: Counts<By>,
-    /// When the first of them was accepted, Unix ns.
+    /// When the first was accepted, Unix ns. `None` of no connections.
     pub first_at: Option<i64>,
-    /// When the last of them ended, Unix ns.
+    /// When the last ended, Unix ns. `None` of no connections.
     pub last_at: Option<i64>,
     /// Bytes sent to the upstreams.
     pub sent: u64,
@@ -84,26 +85,28 @@ pub struct Totals {
     pub connect: Quantiles,
     /// TLS handshakes.
     pub handshake: Quantiles,
-    /// Waits for answers, each turn counted; see [`Totals::add`].
+    /// Waits for answers, each turn counted (see [`Totals::add`]); where a connection has no turns, for the
+    /// upstream's first byte.
     pub wait: Quantiles,
-    /// Round-trip times of the upstreams' sockets, one a connection.
+    /// Round-trip times to the upstreams, one a connection.
     pub rtt: Quantiles,
     /// Durations of the connections.
     pub duration: Quantiles,
-    /// Turns.
+    /// Turns: requests and their answers.
     pub turns: u64,
-    /// Segments lost on both sockets. `None` where it is never known.
+    /// Segments lost on both sockets. `None` where it is not known of any.
     pub lost: Option<u64>,
-    /// Segments that the proxy sent again, on both sockets. `None` where it is never known.
+    /// Segments that the proxy sent again on both sockets, without SYNs. `None` where it is not known of any.
     pub retransmits: Option<u64>,
-    /// SYNs that were sent again.
+    /// SYNs to the upstreams that were sent again.
     pub syn_retransmits: u64,
-    /// What the time in which somebody waited was spent on. Of brief lines: the verdict's share of it.
-    pub time: VerdictTime,
-    /// The time in which somebody waited.
+    /// Time in which somebody waited.
+    #[serde(with = "nanos")]
     pub active: Duration,
-    /// Whom the verdicts named.
-    pub slow_by: Counts<LimitedBy>,
+    /// What it was spent on. Of brief lines: the verdict's share of it.
+    pub time: VerdictTime,
+    /// Who took more than half of it. `None` if nobody did, and below 50 ms.
+    pub slow_by: Option<LimitedBy>,
 }
 
 impl Totals {
@@ -184,7 +187,6 @@ impl Totals {
 
     fn add_verdict(&mut self, connection: &Connection) {
         let Some(verdict) = &connection.verdict else { return };
-        self.slow_by.add(verdict.limited_by);
         self.active = self.active.saturating_add(verdict.active);
         match &verdict.time {
             Some(time) => {
@@ -197,41 +199,12 @@ impl Totals {
                 add_part(&mut self.time, verdict.limited_by, verdict.active.mul_f64(share));
             }
         }
+        self.slow_by = self.slowest_party();
     }
 
-    /// Who took more than half of the time in which somebody waited. `None` if nobody did, or if that was
-    /// less than 50 ms.
-    pub fn slowest_party(&self) -> Option<LimitedBy> {
+    fn slowest_party(&self) -> Option<LimitedBy> {
         let (who, time) = parts(&self.time).into_iter().max_by_key(|(_, time)| *time)?;
         (self.active >= Duration::from_millis(50) && time * 2 > self.active).then_some(who)
-    }
-
-    /// The figures of a table, as JSON has them.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            connections: self.connections,
-            failed: self.failed,
-            outcomes: self.outcomes.clone(),
-            ended_first: self.ended_first.clone(),
-            reset_by: self.reset_by.clone(),
-            first_at: self.first_at,
-            last_at: self.last_at,
-            sent: self.sent,
-            received: self.received,
-            resolve: self.resolve.figures(),
-            connect: self.connect.figures(),
-            handshake: self.handshake.figures(),
-            wait: self.wait.figures(),
-            rtt: self.rtt.figures(),
-            duration: self.duration.figures(),
-            turns: self.turns,
-            lost: self.lost,
-            retransmits: self.retransmits,
-            syn_retransmits: self.syn_retransmits,
-            active: self.active,
-            time: self.time.clone(),
-            slow_by: self.slowest_party(),
-        }
     }
 }
 
@@ -263,57 +236,4 @@ fn add_part(sum: &mut VerdictTime, who: LimitedBy, time: Duration) {
         LimitedBy::None => return,
     };
     *part = part.saturating_add(time);
-}
-
-/// [`Totals`] as figures.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Figures {
-    /// How many connections there are.
-    pub connections: u64,
-    /// Those whose outcome is not `ok`.
-    pub failed: u64,
-    /// Connections by outcome, the most frequent first.
-    pub outcomes: Counts<Outcome>,
-    /// Connections by who ended first.
-    pub ended_first: Counts<By>,
-    /// Connections that were reset, by who reset.
-    pub reset_by: Counts<By>,
-    /// When the first was accepted, Unix ns. Null of no connections.
-    pub first_at: Option<i64>,
-    /// When the last ended, Unix ns. Null of no connections.
-    pub last_at: Option<i64>,
-    /// Bytes sent to the upstreams.
-    pub sent: u64,
-    /// Bytes received from the upstreams.
-    pub received: u64,
-    /// Look-ups of names. Null where there were none; so with all times below.
-    pub resolve: Option<TimeFigures>,
-    /// Connecting to the upstream.
-    pub connect: Option<TimeFigures>,
-    /// TLS handshakes.
-    pub handshake: Option<TimeFigures>,
-    /// Waits for answers; where a connection has no turns, for the upstream's first byte.
-    pub wait: Option<TimeFigures>,
-    /// Round-trip times to the upstreams, one a connection.
-    pub rtt: Option<TimeFigures>,
-    /// Durations of the connections.
-    pub duration: Option<TimeFigures>,
-    /// Turns: requests and their answers.
-    pub turns: u64,
-    /// Segments lost on both sockets. Null where it is not known of any.
-    pub lost: Option<u64>,
-    /// Segments that the proxy sent again on both sockets, without SYNs. Null where it is not known of
-    /// any.
-    pub retransmits: Option<u64>,
-    /// SYNs to the upstreams that were sent again.
-    pub syn_retransmits: u64,
-    /// Time in which somebody waited, ns.
-    #[serde(with = "nanos")]
-    pub active: Duration,
-    /// What it was spent on, ns.
-    pub time: VerdictTime,
-    /// Who took more than half of it. Null if nobody did, and below 50 ms.
-    pub slow_by: Option<LimitedBy>,
 }

@@ -208,7 +208,7 @@ fn display_name(file: &Path) -> String {
 #[derive(Serialize)]
 struct Json<'s> {
     #[serde(flatten)]
-    summary: conniver::report::SummaryFigures,
+    summary: conniver::report::SummaryFigures<'s>,
     /// The comparison with `--against`. Null without it.
     against: Option<&'s Comparison>,
 }

@@ -79,7 +79,7 @@ fn headline(summary: &Summary, width: usize) -> String {
             human_bytes(totals.sent),
             human_bytes(totals.received),
             counted(totals.turns, "turn"),
-            match totals.slowest_party() {
+            match totals.slow_by {
                 Some(party) => format!(
                     "; of {} in which somebody waited, most for {}",
                     long_time(totals.active),
@@ -142,7 +142,7 @@ fn groups(summary: &Summary, width: usize) -> String {
             p99(&totals.wait),
             time_cell(totals.wait.max()),
             count_cell(totals.lost),
-            party(totals.slowest_party(), width),
+            party(totals.slow_by, width),
         ]
     };
     let shown = summary.groups.iter().take(ROWS);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::connection::{Connection, Socket, Warning};
+use super::super::connection::{Connection, Warning};
+use super::super::socket::Socket;
 use super::sightings::Sightings;
 use super::words::{connections, percent, time};
 use super::{Evidence, Finding, Rule, Target, Words};

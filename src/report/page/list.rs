@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::connection::{Connection, Socket};
+use super::super::connection::Connection;
+use super::super::socket::Socket;
 use super::spans::{self, Part};
 use super::{format, words};
 use crate::nanos;
