@@ -1,6 +1,7 @@
 //! HTTP/1 between a client and a proxy.
 
 mod body;
+mod editors;
 mod exchange;
 mod framing;
 mod head;
@@ -11,7 +12,8 @@ mod response;
 mod status;
 
 pub(crate) use body::Framing;
-pub(crate) use exchange::{HttpExchange, RequestEditor, ResponseEditor};
+pub(crate) use editors::{RequestEditor, ResponseEditor};
+pub(crate) use exchange::HttpExchange;
 pub(crate) use own_response::response_to_failure;
 pub(crate) use request::{Absolute, Form, HttpRequest, mode_of, parse_request, to_absolute_form};
 pub(crate) use response::parse_status;
