@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Command};
 
 use super::exit::{self, Failure};
 use super::help;
@@ -36,10 +36,57 @@ pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
         )));
     }
     std::fs::create_dir_all(directory).map_err(failed)?;
-    clap_mangen::generate_to(help::command(), directory).map_err(failed)?;
+    clap_mangen::generate_to(pages(), directory).map_err(failed)?;
     exit::say(&format!(
         "the manual pages are in '{0}'; read one: man -l '{0}/conniver.1'",
         directory.display()
     ));
     Ok(())
+}
+
+/// The command line as its pages show it: with the text of each option. One that -h leaves out would have none there.
+fn pages() -> Command {
+    whole(help::command())
+}
+
+fn whole(command: Command) -> Command {
+    command.mut_args(|arg| arg.hide_short_help(false)).mut_subcommands(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::builder::StyledStr;
+
+    use super::*;
+
+    /// Letters and figures alone: roff has its own ways to write the rest, and where lines end.
+    fn bare(text: &str) -> String {
+        text.chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+    }
+
+    fn assert_texts(command: &Command) {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).render(&mut page).unwrap();
+        // An apostrophe is a string of roff.
+        let page = bare(&String::from_utf8(page).unwrap().replace(r"\*(Aq", ""));
+        // What clap says of --help is one text for -h and another one for the page.
+        for arg in command.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let name = format!("{} of {}", arg.get_id(), command.get_name());
+            let help = arg.get_help().map(StyledStr::to_string).unwrap_or_default();
+            assert!(!help.is_empty(), "{name} has no help");
+            assert!(page.contains(&bare(&help)), "the page has no text for {name}");
+        }
+        for subcommand in command.get_subcommands() {
+            let about = subcommand.get_about().map(StyledStr::to_string).unwrap_or_default();
+            assert!(!about.is_empty(), "{} has no text", subcommand.get_name());
+            assert_texts(subcommand);
+        }
+    }
+
+    #[test]
+    fn every_argument_has_its_text_in_help_and_manual() {
+        let mut command = pages();
+        command.build();
+        assert_texts(&command);
+    }
 }
