@@ -126,6 +126,10 @@ pub(crate) struct ProxyArgs {
 
     #[command(flatten)]
     verbosity: Verbosity,
+
+    /// The options that were given and shape records, such as `--detail`.
+    #[arg(skip)]
+    pub(super) given_of_records: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -244,6 +248,18 @@ impl ProxyArgs {
         }
     }
 
+    /// On a terminal, who gives these options may not expect lines for people.
+    fn warn_of_records_options(&self) {
+        let have = match &self.given_of_records[..] {
+            [] => return,
+            [one] => format!("{one} has"),
+            [first @ .., last] => format!("{} and {last} have", first.join(", ")),
+        };
+        tracing::warn!(
+            "{have} no effect on lines for people: for records, add -o FILE, or --format ndjson"
+        );
+    }
+
     fn access(&self) -> Result<Access, Failure> {
         let mut access = Access::default();
         access.from.clone_from(&self.allow_from);
@@ -316,6 +332,9 @@ pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
     match args.lines() {
         Some(_) => diagnostics::start_with_lines(&args.verbosity),
         None => diagnostics::start(&args.verbosity),
+    }
+    if args.lines() == Some(Stream::Stdout) {
+        args.warn_of_records_options();
     }
     let runtime = exit::runtime()?;
     let result = runtime.block_on(serve(args));

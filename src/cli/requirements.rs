@@ -122,6 +122,19 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), clap::Error> {
     Err(usage_error(&[command], &format!("--{option} has no effect without {what}")))
 }
 
+/// What shapes the records of `proxy`, and has no effect where lines for people stand in for them.
+const OF_RECORDS: [&str; 7] =
+    ["queue", "events", "sample_interval", "detail", "raw", "label", "host"];
+
+/// Those that were given. Of the events, lines show turns and closed connections.
+pub(super) fn given_of_records(proxy: &ArgMatches) -> Vec<String> {
+    let mut events = proxy.get_many("events").into_iter().flatten();
+    let has_others = events.any(|event| !matches!(event, Event::Turn | Event::Close));
+    let given = OF_RECORDS.into_iter().filter(|option| is_given(proxy, option));
+    let given = given.filter(|option| *option != "events" || has_others);
+    given.map(|option| format!("--{}", option.replace('_', "-"))).collect()
+}
+
 /// Whether it was typed; a default is not.
 fn is_given(matches: &ArgMatches, option: &str) -> bool {
     // Not every subcommand has every option.

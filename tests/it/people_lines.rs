@@ -417,3 +417,37 @@ fn lines_on_standard_error_leave_records_as_they_are() {
         .collect();
     assert_eq!(events, ["\"start\"", "\"turn\"", "\"close\"", "\"stop\""]);
 }
+
+#[test]
+fn options_of_records_without_records_are_warned_of() {
+    let files = TempDir::new().unwrap();
+    let file = files.path().join("records");
+    let file = file.to_str().unwrap();
+    let shape = ["--detail", "brief", "--raw", "--label", "a=b", "--host", "x", "--queue", "1MB"];
+    let samples = ["--events", "sample,close", "--sample-interval", "100ms"];
+    let no_effect = "no effect on lines for people: for records, add -o FILE, or --format ndjson";
+    // What is given, and what of it is named.
+    for (args, named) in [
+        (&shape[..], Some("--queue, --detail, --raw, --label and --host have")),
+        (&samples, Some("--events and --sample-interval have")),
+        (&["--detail", "full"], Some("--detail has")),
+        (&["--format", "line", "--raw"], Some("--raw has")),
+        (&["--events", "turn,close", "--turn-min", "1s", "--no-process"], None),
+        (&["--detail", "brief", "-o", file], None),
+        (&["--detail", "brief", "--format", "ndjson"], None),
+        (&["--detail", "brief", "-q"], None),
+    ] {
+        let terminal = Terminal::start(200, proxy(&["-D", "0"]).args(args));
+        terminal.address();
+        let (_, shown) = terminal.stop();
+        let shown = plain(&shown);
+        let warnings: Vec<&str> = shown.lines().filter(|line| line.contains(" WARN ")).collect();
+        match named {
+            Some(named) => {
+                assert_eq!(warnings.len(), 1, "{args:?}: {shown}");
+                assert!(warnings[0].ends_with(&format!("WARN {named} {no_effect}")), "{shown}");
+            }
+            None => assert!(warnings.is_empty(), "{args:?}: {shown}"),
+        }
+    }
+}

@@ -13,7 +13,7 @@ use conniver::columns::shorten_middle;
 use conniver::record::Printable;
 
 use super::usage::{end, usage_error};
-use super::{Cli, help, requirements};
+use super::{Cli, Command, help, requirements};
 pub(super) use dashes::with_hyphens;
 pub(super) use meant::quoted;
 
@@ -24,7 +24,11 @@ pub(super) fn parse() -> Cli {
     let words = typed.get(1..).unwrap_or_default();
     let parsed = help::command().try_get_matches_from(&typed).and_then(|matches| {
         requirements::check(&matches)?;
-        Cli::from_arg_matches(&matches)
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if let (Command::Proxy(args), Some((_, proxy))) = (&mut cli.command, matches.subcommand()) {
+            args.given_of_records = requirements::given_of_records(proxy);
+        }
+        Ok(cli)
     });
     parsed.unwrap_or_else(|error| end(&explain(error, words)))
 }
