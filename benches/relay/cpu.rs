@@ -28,6 +28,22 @@ fn ended_children_seconds(pid: u32) -> f64 {
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
+/// Waits until the CPU time `used` stands nearly still, at most ten seconds.
+pub(crate) fn wait_until_quiet(used: impl Fn() -> f64) {
+    const PAUSE: Duration = Duration::from_millis(100);
+    const QUIET: f64 = 0.002;
+    let mut before = used();
+    for _ in 0..100 {
+        std::thread::sleep(PAUSE);
+        let now = used();
+        // Nothing that uses CPU gives NaN, which is quiet.
+        if !(now - before > QUIET) {
+            break;
+        }
+        before = now;
+    }
+}
+
 /// The process and all that descend from it.
 fn tree(pid: u32) -> Vec<u32> {
     let children =

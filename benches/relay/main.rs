@@ -15,6 +15,7 @@
 )]
 
 mod cpu;
+mod limits;
 mod load;
 mod origin;
 mod peers;
@@ -48,7 +49,7 @@ struct Args {
     #[arg(long, value_delimiter = ',')]
     works: Vec<Work>,
     /// Only these peers, separated by commas: direct, haproxy, haproxy-tuned, nginx, socat, tinyproxy,
-    /// microsocks
+    /// microsocks, squid, privoxy
     #[arg(long, value_delimiter = ',')]
     peers: Option<Vec<String>>,
     /// What `cargo bench` adds
@@ -72,6 +73,7 @@ fn main() {
     if cfg!(debug_assertions) {
         eprintln!("relay: a debug build says nothing about speed; use `cargo bench --bench relay`");
     }
+    limits::raise();
     let origin = origin::Origin::start();
     let directory = tempfile::TempDir::new().unwrap();
     let conniver = |name: &str, binary: &Path, options: &[String]| {
@@ -88,6 +90,7 @@ fn main() {
         }
     };
     let mut works = if args.works.is_empty() { Work::ALL.to_vec() } else { args.works };
+    works.retain(|work| work.connections() <= limits::most_pairs());
     works.retain(|work| peers.iter().any(|peer| work.is_for(peer)));
 
     let mut measured = Measured::default();

@@ -4,9 +4,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use crate::server;
+
 /// Bytes of one bulk transfer.
 pub(crate) const BULK: u64 = 2 << 30;
 pub(crate) const CHUNK: usize = 256 << 10;
+
+/// Bytes of the body of one HTTP answer.
+pub(crate) const ANSWER: usize = 1024;
 
 /// What an origin's port does with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +22,19 @@ pub(crate) enum Service {
     Sink,
     /// Sends back what comes.
     Echo,
+    /// The same by one thread, for thousands of connections.
+    EchoMany,
+    /// Answers GET requests, any number a connection.
+    Http,
 }
 
 impl Service {
-    pub(crate) const ALL: [Service; 3] = [Service::Source, Service::Sink, Service::Echo];
+    pub(crate) const ALL: [Service; 5] =
+        [Service::Source, Service::Sink, Service::Echo, Service::EchoMany, Service::Http];
+
+    /// Those to which a proxy has a port of its own.
+    pub(crate) const FORWARDED: [Service; 4] =
+        [Service::Source, Service::Sink, Service::Echo, Service::EchoMany];
 }
 
 /// The origin as its parent sees it; it ends with its standard input.
@@ -30,7 +44,7 @@ pub(crate) struct Origin {
 }
 
 /// A process of this program in another role, which says where its services are.
-pub(crate) fn started(role: &[&str]) -> (Child, Vec<SocketAddr>) {
+pub(crate) fn started(role: &[&str], services: usize) -> (Child, Vec<SocketAddr>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .arg("--role")
         .args(role)
@@ -39,14 +53,14 @@ pub(crate) fn started(role: &[&str]) -> (Child, Vec<SocketAddr>) {
         .spawn()
         .unwrap();
     let said = BufReader::new(child.stdout.as_mut().unwrap());
-    let lines = said.lines().take(Service::ALL.len());
+    let lines = said.lines().take(services);
     let addresses = lines.map(|line| line.unwrap().parse().unwrap()).collect();
     (child, addresses)
 }
 
 impl Origin {
     pub(crate) fn start() -> Self {
-        let (child, addresses) = started(&["origin"]);
+        let (child, addresses) = started(&["origin"], Service::ALL.len());
         Self { child, addresses }
     }
 
@@ -76,6 +90,10 @@ pub(crate) fn listener() -> TcpListener {
 pub(crate) fn serve() {
     for service in Service::ALL {
         let listener = listener();
+        if service == Service::EchoMany {
+            std::thread::spawn(|| server::echo_all(listener));
+            continue;
+        }
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // Small stacks: there may be thousands.
@@ -107,7 +125,7 @@ fn one(service: Service, mut stream: &TcpStream) {
             let mut chunk = vec![0; CHUNK];
             while stream.read(&mut chunk).is_ok_and(|bytes| bytes > 0) {}
         }
-        Service::Echo => {
+        Service::Echo | Service::EchoMany => {
             let mut chunk = [0; 4096];
             while let Ok(bytes @ 1..) = stream.read(&mut chunk) {
                 if stream.write_all(&chunk[..bytes]).is_err() {
@@ -115,6 +133,29 @@ fn one(service: Service, mut stream: &TcpStream) {
                 }
             }
         }
+        Service::Http => answer_gets(stream),
     }
     let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// Answers requests without bodies, one after another, until the client ends or asks for the end.
+fn answer_gets(mut stream: &TcpStream) {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER}\r\n\r\n");
+    let answer = [head.as_bytes(), &[b'7'; ANSWER]].concat();
+    let (mut request, mut length) = ([0; 4096], 0);
+    loop {
+        match stream.read(&mut request[length..]) {
+            Ok(bytes @ 1..) => length += bytes,
+            _ => return,
+        }
+        if !request[..length].ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        let head = String::from_utf8_lossy(&request[..length]).to_ascii_lowercase();
+        let is_last = head.contains("http/1.0\r\n") || head.contains("connection: close\r\n");
+        if stream.write_all(&answer).is_err() || is_last {
+            return;
+        }
+        length = 0;
+    }
 }

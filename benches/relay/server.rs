@@ -9,12 +9,19 @@ use crate::origin::{self, BULK, CHUNK, Service};
 /// The process: serves until it is ended, on one thread, with streams that are wrapped or bare.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn serve(wrapped: bool) {
-    for service in Service::ALL {
+    for service in Service::FORWARDED {
         let listener = origin::listener();
         listener.set_nonblocking(true).unwrap();
         tokio::spawn(accept(TcpListener::from_std(listener).unwrap(), service, wrapped));
     }
     std::future::pending().await
+}
+
+/// Echoes on every connection until the process ends.
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn echo_all(listener: std::net::TcpListener) {
+    listener.set_nonblocking(true).unwrap();
+    accept(TcpListener::from_std(listener).unwrap(), Service::EchoMany, false).await;
 }
 
 async fn accept(listener: TcpListener, service: Service, wrapped: bool) {
@@ -52,7 +59,7 @@ async fn one(service: Service, mut stream: impl AsyncRead + AsyncWrite + Unpin) 
             let mut chunk = vec![0; CHUNK];
             while stream.read(&mut chunk).await.is_ok_and(|bytes| bytes > 0) {}
         }
-        Service::Echo => {
+        Service::Echo | Service::EchoMany => {
             let mut chunk = [0; 4096];
             while let Ok(bytes @ 1..) = stream.read(&mut chunk).await {
                 if stream.write_all(&chunk[..bytes]).await.is_err() {
@@ -60,6 +67,7 @@ async fn one(service: Service, mut stream: impl AsyncRead + AsyncWrite + Unpin) 
                 }
             }
         }
+        Service::Http => unreachable!("only the origin answers HTTP"),
     }
     let _ = stream.shutdown().await;
 }

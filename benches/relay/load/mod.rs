@@ -1,5 +1,8 @@
 //! The client: a process of its own that does one work through one address and says how it went.
 
+pub(crate) mod held;
+mod http;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -8,6 +11,9 @@ use crate::origin::BULK;
 
 const CHUNK: usize = 256 << 10;
 const MESSAGE: usize = 64;
+
+/// Requests of `http-kept` before it connects anew.
+const GETS_PER_CONNECTION: usize = 100;
 
 /// The process: `KIND ADDRESS TARGET SECONDS PARALLEL`; prints numbers on one line. A proxy that is
 /// to be told where to go is told TARGET.
@@ -19,6 +25,10 @@ pub(crate) fn run(args: &[String]) {
     let connects = |connect: &(dyn Fn() -> TcpStream + Sync)| {
         print_latencies(parallel, lasts, |until| connects(connect, until))
     };
+    let gets = |per_connection| {
+        let get = |until| http::gets(address, target, per_connection, until);
+        print_latencies(parallel, lasts, get);
+    };
     match args[0].as_str() {
         "download" => println!("{}", download(address)),
         "upload" => println!("{}", upload(address)),
@@ -26,7 +36,11 @@ pub(crate) fn run(args: &[String]) {
         "crr" => connects(&|| connect(address)),
         "crr-connect" => connects(&|| connect_by_http(address, target)),
         "crr-socks5" => connects(&|| connect_by_socks5(address, target)),
-        "idle" => idle(address, parallel),
+        "http-kept" => gets(GETS_PER_CONNECTION),
+        "http-once" => gets(1),
+        "idle" => held::idle(address, parallel),
+        "pairs" => held::pairs(address, lasts),
+        "storm" => held::storm(address, parallel),
         other => panic!("no such load: {other}"),
     }
 }
@@ -104,8 +118,14 @@ fn print_latencies(parallel: usize, lasts: Duration, work: impl Fn(Instant) -> V
     });
     let seconds = began.elapsed().as_secs_f64();
     nanos.sort_unstable();
-    let at = |share: f64| f64::from(nanos[((nanos.len() - 1) as f64 * share) as usize]) / 1000.0;
+    let at = |share: f64| quantile(&nanos, share) / 1e3;
     println!("{} {seconds} {} {}", nanos.len(), at(0.5), at(0.99));
+}
+
+/// The value that `share` of the sorted values do not exceed.
+fn quantile<T: Copy + Into<u64>>(sorted: &[T], share: f64) -> f64 {
+    let at = (sorted.len().saturating_sub(1) as f64 * share) as usize;
+    sorted.get(at).map_or(f64::NAN, |&value| value.into() as f64)
 }
 
 fn round_trip(stream: &mut TcpStream) {
@@ -137,13 +157,4 @@ fn connects(connect: impl Fn() -> TcpStream, until: Instant) -> Vec<u32> {
         round_trip(&mut connect());
         nanos.push(began.elapsed().as_nanos() as u32);
     }
-}
-
-/// Opens connections, shows that each is up, says so, and holds them until its input ends.
-fn idle(address: SocketAddr, count: usize) {
-    let mut held: Vec<TcpStream> = (0..count).map(|_| connect(address)).collect();
-    held.iter_mut().for_each(round_trip);
-    println!("{count}");
-    std::io::stdout().flush().unwrap();
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }

@@ -1,9 +1,12 @@
 //! The works, and what is measured of each.
 
+mod held;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use crate::limits;
+use crate::load::held::PAIRS;
 use crate::origin::{BULK, Origin, Service};
 use crate::peers::{Entry, Peer};
 
@@ -24,8 +27,16 @@ pub(crate) enum Work {
     CrrConnect,
     /// The same by SOCKS 5
     CrrSocks5,
+    /// HTTP requests to a plain-HTTP proxy, 100 over each connection
+    HttpKept,
+    /// The same with a connection for each request; 4 at a time
+    HttpOnce,
     /// Connections that do nothing
     Idle,
+    /// 64-byte messages to and fro over 1, 100, 1000 and 9000 open connections in turn
+    Pairs,
+    /// 10,000 connections at once, each with one round trip, held until all are up
+    Storm,
 }
 
 /// A figure's name and unit, and whether more is better.
@@ -44,7 +55,7 @@ const fn less(name: &'static str) -> Figure {
 }
 
 impl Work {
-    pub(crate) const ALL: [Work; 8] = [
+    pub(crate) const ALL: [Work; 12] = [
         Work::Download,
         Work::Upload,
         Work::Ping,
@@ -52,7 +63,11 @@ impl Work {
         Work::Crr,
         Work::CrrConnect,
         Work::CrrSocks5,
+        Work::HttpKept,
+        Work::HttpOnce,
         Work::Idle,
+        Work::Pairs,
+        Work::Storm,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -64,20 +79,40 @@ impl Work {
             Work::Crr => "crr",
             Work::CrrConnect => "crr-connect",
             Work::CrrSocks5 => "crr-socks5",
+            Work::HttpKept => "http-kept",
+            Work::HttpOnce => "http-once",
             Work::Idle => "idle",
+            Work::Pairs => "pairs",
+            Work::Storm => "storm",
         }
     }
 
     pub(crate) fn figures(self) -> &'static [Figure] {
         match self {
             Work::Download | Work::Upload => const { &[more("GB/s"), less("cpu-s/GB")] },
-            Work::Ping | Work::Ping32 => {
-                const { &[more("k/s"), less("p50 us"), less("p99 us"), less("cpu us each")] }
-            }
-            Work::Crr | Work::CrrConnect | Work::CrrSocks5 => {
+            Work::Ping
+            | Work::Ping32
+            | Work::Crr
+            | Work::CrrConnect
+            | Work::CrrSocks5
+            | Work::HttpKept
+            | Work::HttpOnce => {
                 const { &[more("k/s"), less("p50 us"), less("p99 us"), less("cpu us each")] }
             }
             Work::Idle => const { &[less("KiB each"), less("cpu us/s each"), less("pipes")] },
+            Work::Pairs => {
+                const {
+                    &[
+                        less("cpu us each, 1 open"),
+                        less("cpu us each, 100 open"),
+                        less("cpu us each, 1000 open"),
+                        less("cpu us each, 9000 open"),
+                    ]
+                }
+            }
+            Work::Storm => {
+                const { &[less("failed"), less("s"), less("p99 ms"), less("cpu us each")] }
+            }
         }
     }
 
@@ -89,12 +124,23 @@ impl Work {
             Work::Ping | Work::Ping32 | Work::Crr | Work::Idle => Entry::Forward(Service::Echo),
             Work::CrrConnect => Entry::Connect,
             Work::CrrSocks5 => Entry::Socks5,
+            Work::HttpKept | Work::HttpOnce => Entry::Http,
+            Work::Pairs | Work::Storm => Entry::Forward(Service::EchoMany),
         }
     }
 
     /// Whether `peer` has what the work needs.
     pub(crate) fn is_for(self, peer: &Peer) -> bool {
-        peer.address(self.entry()).is_some() && (self != Work::Idle || peer.has_processes())
+        let is_own_cost = matches!(self, Work::Idle | Work::Pairs);
+        peer.address(self.entry()).is_some() && (!is_own_cost || peer.has_processes())
+    }
+
+    /// How many connections it has open at once, if they are thousands.
+    pub(crate) fn connections(self) -> usize {
+        match self {
+            Work::Pairs => PAIRS[PAIRS.len() - 1],
+            _ => 0,
+        }
     }
 
     /// Does the work through `peer`; one value for each of [`figures`](Self::figures).
@@ -115,10 +161,15 @@ impl Work {
                 let (said, cpu) = loaded(0.0, 1);
                 vec![gigabytes / said[0], cpu / gigabytes]
             }
-            Work::Ping => latencies(1.0, 1),
+            Work::Ping | Work::HttpKept => latencies(1.0, 1),
             Work::Ping32 => latencies(1.0, 32),
-            Work::Crr | Work::CrrConnect | Work::CrrSocks5 => latencies(1.5, 4),
-            Work::Idle => idle(self.command(peer, origin, 0.0, IDLE_PAIRS), peer),
+            Work::Crr | Work::CrrConnect | Work::CrrSocks5 | Work::HttpOnce => latencies(1.5, 4),
+            Work::Idle => held::idle(self.command(peer, origin, 0.0, held::IDLE_PAIRS), peer),
+            Work::Pairs => held::pairs(self.command(peer, origin, 1.0, 1), peer),
+            Work::Storm => {
+                let count = limits::most_pairs();
+                held::storm(self.command(peer, origin, 0.0, count), count, peer)
+            }
         }
     }
 
@@ -131,6 +182,7 @@ impl Work {
         let target = match self.entry() {
             Entry::Forward(service) => origin.address(service),
             Entry::Connect | Entry::Socks5 => origin.address(Service::Echo),
+            Entry::Http => origin.address(Service::Http),
         };
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--role", "load", kind, &address.to_string(), &target.to_string()]);
@@ -144,28 +196,11 @@ fn load(mut command: Command) -> Vec<f64> {
     let output = command.stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{command:?} failed");
     let said = String::from_utf8(output.stdout).unwrap();
-    said.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    numbers(&said)
 }
 
-/// How long idle connections are watched.
-const IDLE: std::time::Duration = std::time::Duration::from_secs(3);
-
-const IDLE_PAIRS: usize = 1000;
-
-/// Memory, CPU and pipes of connections that were used once and then do nothing.
-fn idle(mut command: Command, peer: &Peer) -> Vec<f64> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    let held = peer.resident_bytes();
-    let began = peer.cpu_seconds();
-    // Long enough for pipes that nobody needs to be closed.
-    std::thread::sleep(IDLE);
-    let cpu = (peer.cpu_seconds() - began) / IDLE.as_secs_f64();
-    let pipes = peer.pipes();
-    drop(child.stdin.take());
-    child.wait().unwrap();
-    vec![held / IDLE_PAIRS as f64 / 1024.0, cpu * 1e6 / IDLE_PAIRS as f64, pipes as f64]
+fn numbers(line: &str) -> Vec<f64> {
+    line.split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
 /// Every value of every figure, by work, proxy and figure.

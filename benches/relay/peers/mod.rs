@@ -1,6 +1,9 @@
 //! This proxy and the ones that people use instead, each with a port a service or one where clients
 //! ask for their target, each logging every connection to a file where it can.
 
+mod asked;
+mod forwarding;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,6 +22,8 @@ pub(crate) enum Entry {
     Connect,
     /// The same by SOCKS 5.
     Socks5,
+    /// A port for requests of `http://` URLs.
+    Http,
 }
 
 /// A running proxy.
@@ -57,6 +62,11 @@ impl Peer {
         resident_bytes(&self.children) - self.at_start.0
     }
 
+    /// Waits until it has done what remains of earlier works, such as writing its log.
+    pub(crate) fn wait_until_quiet(&self) {
+        cpu::wait_until_quiet(|| self.cpu_seconds());
+    }
+
     /// Pipes that it did not have at its start.
     pub(crate) fn pipes(&self) -> usize {
         pipes(&self.children).saturating_sub(self.at_start.1)
@@ -76,9 +86,9 @@ impl Peer {
         directory: &Path,
     ) -> Self {
         let mut command = Command::new(binary);
-        command.args(["proxy", "-D", "0", "-o"]).arg(directory.join(format!("{name}.ndjson")));
+        command.args(["proxy", "-D", "0", "-o"]).arg(records(directory, name));
         command.args(options);
-        for service in Service::ALL {
+        for service in Service::FORWARDED {
             command.args(["-L", &format!("0:{}", origin.address(service))]);
         }
         let mut child = command.stderr(Stdio::piped()).spawn().expect("conniver starts");
@@ -87,107 +97,27 @@ impl Peer {
             .map(|line| line.unwrap())
             .inspect(|line| eprintln!("{name}: {line}"))
             .filter_map(|line| line.strip_prefix("listening on ")?.split(',').next()?.parse().ok())
-            .take(Service::ALL.len() + 1)
+            .take(Service::FORWARDED.len() + 1)
             .collect();
         let (asked, forwarding) = addresses.split_last().expect("conniver listens");
         let mut entries = forwards(forwarding);
-        entries.extend([(Entry::Connect, *asked), (Entry::Socks5, *asked)]);
+        entries.extend([Entry::Connect, Entry::Socks5, Entry::Http].map(|entry| (entry, *asked)));
         Self::new(name, vec![child], entries)
     }
 
     /// No proxy at all: what the origin and the load do alone. It has no processor time of its own.
     fn direct(origin: &Origin) -> Self {
         let addresses: Vec<_> =
-            Service::ALL.into_iter().map(|service| origin.address(service)).collect();
-        Self::new("direct", Vec::new(), forwards(&addresses))
+            Service::FORWARDED.into_iter().map(|service| origin.address(service)).collect();
+        let mut entries = forwards(&addresses);
+        entries.push((Entry::Http, origin.address(Service::Http)));
+        Self::new("direct", Vec::new(), entries)
     }
 
     /// No proxy: a program that does the origin's services itself, its streams "wrapped" or "bare".
     pub(crate) fn server(streams: &str) -> Self {
-        let (child, addresses) = origin::started(&["server", streams]);
+        let (child, addresses) = origin::started(&["server", streams], Service::FORWARDED.len());
         Self::new(streams, vec![child], forwards(&addresses))
-    }
-
-    fn haproxy(name: &str, tuned: bool, origin: &Origin, directory: &Path) -> Self {
-        let addresses = free_addresses(Service::ALL.len());
-        let (global, defaults) = if tuned {
-            ("tune.pipesize 1048576", "option splice-request\n option splice-response")
-        } else {
-            ("", "option splice-auto")
-        };
-        let mut config = format!(
-            "global\n maxconn 4000\n log stdout format raw local0\n {global}\n\
-             defaults\n mode tcp\n log global\n option tcplog\n {defaults}\n \
-             timeout connect 10s\n timeout client 1h\n timeout server 1h\n"
-        );
-        for (service, address) in Service::ALL.into_iter().zip(&addresses) {
-            let target = origin.address(service);
-            config += &format!("listen {service:?}\n bind {address}\n server origin {target}\n");
-        }
-        let mut command = Command::new("haproxy");
-        command.arg("-f").arg(written(directory, name, &config));
-        Self::started(name, vec![command], forwards(&addresses), directory)
-    }
-
-    fn nginx(origin: &Origin, directory: &Path) -> Self {
-        let addresses = free_addresses(Service::ALL.len());
-        let modules = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
-        let load = if modules.exists() {
-            format!("load_module {};", modules.display())
-        } else {
-            String::new()
-        };
-        let at = directory.display();
-        let mut config = format!(
-            "{load}\ndaemon off; worker_processes auto; pid {at}/nginx.pid; error_log {at}/nginx.error;\n\
-             events {{ worker_connections 9000; }}\n\
-             stream {{\n log_format pair '$remote_addr $upstream_addr $bytes_sent $bytes_received $session_time';\n\
-             access_log {at}/nginx.log pair;\n proxy_timeout 1h;\n"
-        );
-        for (service, address) in Service::ALL.into_iter().zip(&addresses) {
-            let target = origin.address(service);
-            config +=
-                &format!("server {{ listen {address}; proxy_pass {target}; tcp_nodelay on; }}\n");
-        }
-        config += "}\n";
-        let mut command = Command::new("nginx");
-        command.arg("-c").arg(written(directory, "nginx", &config));
-        Self::started("nginx", vec![command], forwards(&addresses), directory)
-    }
-
-    fn socat(origin: &Origin, directory: &Path) -> Self {
-        let addresses = free_addresses(Service::ALL.len());
-        let commands = Service::ALL.into_iter().zip(&addresses).map(|(service, address)| {
-            let mut command = Command::new("socat");
-            let listen = format!(
-                "TCP-LISTEN:{},bind=127.0.0.1,fork,reuseaddr,backlog=4096,nodelay",
-                address.port()
-            );
-            command.args([listen, format!("TCP:{},nodelay", origin.address(service))]);
-            command
-        });
-        let commands = commands.collect();
-        Self::started("socat", commands, forwards(&addresses), directory)
-    }
-
-    fn tinyproxy(directory: &Path) -> Self {
-        let address = free_addresses(1)[0];
-        // It syncs its log to the disk after every line; without one it is at its best.
-        let config = format!(
-            "Listen {}\nPort {}\nMaxClients 1000\nTimeout 600\nLogLevel Error\n",
-            address.ip(),
-            address.port()
-        );
-        let mut command = Command::new("tinyproxy");
-        command.arg("-d").arg("-c").arg(written(directory, "tinyproxy", &config));
-        Self::started("tinyproxy", vec![command], vec![(Entry::Connect, address)], directory)
-    }
-
-    fn microsocks(directory: &Path) -> Self {
-        let address = free_addresses(1)[0];
-        let mut command = Command::new("microsocks");
-        command.args(["-i", &address.ip().to_string(), "-p", &address.port().to_string()]);
-        Self::started("microsocks", vec![command], vec![(Entry::Socks5, address)], directory)
     }
 
     /// Starts the processes and waits until every port answers.
@@ -267,12 +197,23 @@ pub(crate) fn start_all(only: Option<&[String]>, origin: &Origin, directory: &Pa
     if wanted("microsocks") && installed("microsocks") {
         peers.push(Peer::microsocks(directory));
     }
+    if wanted("squid") && installed("squid") {
+        peers.push(Peer::squid(directory));
+    }
+    if wanted("privoxy") && installed("privoxy") {
+        peers.push(Peer::privoxy(directory));
+    }
     peers
 }
 
-/// One address for each of the origin's services.
+/// The file that conniver writes its records to.
+pub(crate) fn records(directory: &Path, name: &str) -> std::path::PathBuf {
+    directory.join(format!("{name}.ndjson"))
+}
+
+/// One address for each of the services that are forwarded.
 fn forwards(addresses: &[SocketAddr]) -> Vec<(Entry, SocketAddr)> {
-    Service::ALL.into_iter().map(Entry::Forward).zip(addresses.iter().copied()).collect()
+    Service::FORWARDED.into_iter().map(Entry::Forward).zip(addresses.iter().copied()).collect()
 }
 
 /// Ports that are free now; peers cannot be asked to choose for themselves.
