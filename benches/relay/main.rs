@@ -4,7 +4,7 @@
 //! proxy and whichever peers are installed, and goes through the works in interleaved rounds:
 //! every round does each work once with each proxy that can, in turning order. It prints medians, and the
 //! ratios of this proxy to each peer, taken within rounds. `--against OLD` compares with an older
-//! build of this proxy alone, `--wrapper` a tokio program whose streams are wrapped with the same one
+//! build of this proxy alone, `--beside` with the same while another program runs, `--wrapper` a tokio program whose streams are wrapped with the same one
 //! whose streams are bare; of six rounds or more the median ratios get their 95 % intervals.
 #![allow(
     missing_docs,
@@ -14,6 +14,7 @@
     clippy::cast_sign_loss
 )]
 
+mod beside;
 mod cpu;
 mod limits;
 mod load;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use beside::Beside;
 use peers::Peer;
 use work::{Measured, Work};
 
@@ -42,8 +44,11 @@ struct Args {
     /// More options for this build of conniver, which no other gets: --with "--metrics 0 --lifetime 24h"
     #[arg(long, value_name = "OPTIONS", value_delimiter = ' ', allow_hyphen_values = true)]
     with: Vec<String>,
+    /// Run this program of conniver's whenever this build is measured
+    #[arg(long)]
+    beside: Option<Beside>,
     /// Measure no proxy, but a tokio program that wraps its streams against one that does not
-    #[arg(long, conflicts_with_all = ["against", "with", "peers"])]
+    #[arg(long, conflicts_with_all = ["against", "with", "beside", "peers"])]
     wrapper: bool,
     /// Only these works, separated by commas
     #[arg(long, value_delimiter = ',')]
@@ -94,20 +99,36 @@ fn main() {
     works.retain(|work| peers.iter().any(|peer| work.is_for(peer)));
 
     let mut measured = Measured::default();
-    for round in 0..args.rounds {
-        for &work in &works {
-            let peers: Vec<&Peer> = peers.iter().filter(|peer| work.is_for(peer)).collect();
-            // The order turns, so that none always comes after the same one.
-            for index in 0..peers.len() {
-                let peer = peers[(index + round) % peers.len()];
-                eprint!(
-                    "\rround {} of {}: {} through {}          ",
-                    round + 1,
-                    args.rounds,
-                    work.name(),
-                    peer.name()
-                );
-                measured.add(work, peer, work.measure(peer, &origin));
+    let mut measure = |work: Work, peer: &Peer| {
+        let is_first = peer.name() == peers[0].name();
+        let companion = args
+            .beside
+            .filter(|_| is_first)
+            .map(|beside| beside.start(new, &peers::records(directory.path(), peer.name())));
+        measured.add(work, peer, work.figures(), &work.measure(peer, &origin));
+        if let Some(companion) = companion {
+            measured.add(work, peer, &[beside::SHARE], &[companion.end()]);
+        }
+    };
+    // Memory that many connections leave behind would count for `idle`: they come last.
+    let (many, few): (Vec<Work>, Vec<Work>) =
+        works.iter().partition(|work| work.connections() > 1000);
+    for works in [few, many] {
+        for round in 0..args.rounds {
+            for &work in &works {
+                let peers: Vec<&Peer> = peers.iter().filter(|peer| work.is_for(peer)).collect();
+                // The order turns, so that none always comes after the same one.
+                for index in 0..peers.len() {
+                    let peer = peers[(index + round) % peers.len()];
+                    eprint!(
+                        "\rround {} of {}: {} through {}          ",
+                        round + 1,
+                        args.rounds,
+                        work.name(),
+                        peer.name()
+                    );
+                    measure(work, peer);
+                }
             }
         }
     }
@@ -115,4 +136,7 @@ fn main() {
     let names: Vec<&str> = peers.iter().map(Peer::name).collect();
     table::print_medians(&measured, &works, &names);
     table::print_ratios(&measured, &works, &names);
+    if args.beside.is_some() {
+        table::print_companion(&measured, &works, names[0]);
+    }
 }

@@ -1,5 +1,6 @@
 //! What is printed: Markdown tables.
 
+use crate::beside;
 use crate::stats::{median, median_interval, ratios};
 use crate::work::{Measured, Work};
 
@@ -50,6 +51,15 @@ pub(crate) fn print_ratios(measured: &Measured, works: &[Work], names: &[&str]) 
             }
             println!();
         }
+    }
+}
+
+/// What the program beside the first proxy used meanwhile.
+pub(crate) fn print_companion(measured: &Measured, works: &[Work], name: &str) {
+    println!("\n| beside {name} | {} |\n|---|---|", beside::SHARE.name);
+    for &work in works {
+        let shares = measured.get(work, name, beside::SHARE);
+        println!("| {} | {} |", work.name(), short(median(shares)));
     }
 }
 

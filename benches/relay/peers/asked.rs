@@ -54,10 +54,8 @@ impl Peer {
     pub(super) fn privoxy(directory: &Path) -> Self {
         const LOG_REQUESTS: u32 = 512;
         let address = free_addresses(1)[0];
-        let at = directory.display();
         let config = format!(
-            "listen-address {address}\nconfdir /etc/privoxy\nlogdir {at}\nlogfile privoxy.log\n\
-             debug {LOG_REQUESTS}\nkeep-alive-timeout 300\nconnection-sharing 1\n\
+            "listen-address {address}\nconfdir /etc/privoxy\ndebug {LOG_REQUESTS}\nkeep-alive-timeout 300\nconnection-sharing 1\n\
              max-client-connections 1000\n"
         );
         let mut command = Command::new("privoxy");

@@ -50,7 +50,7 @@ const fn more(name: &'static str) -> Figure {
     Figure { name, more_is_better: true }
 }
 
-const fn less(name: &'static str) -> Figure {
+pub(crate) const fn less(name: &'static str) -> Figure {
     Figure { name, more_is_better: false }
 }
 
@@ -135,11 +135,13 @@ impl Work {
         peer.address(self.entry()).is_some() && (!is_own_cost || peer.has_processes())
     }
 
-    /// How many connections it has open at once, if they are thousands.
+    /// How many connections it has open at once, at most.
     pub(crate) fn connections(self) -> usize {
         match self {
+            Work::Idle => held::IDLE_PAIRS,
             Work::Pairs => PAIRS[PAIRS.len() - 1],
-            _ => 0,
+            Work::Storm => limits::most_pairs(),
+            _ => 32,
         }
     }
 
@@ -167,7 +169,7 @@ impl Work {
             Work::Idle => held::idle(self.command(peer, origin, 0.0, held::IDLE_PAIRS), peer),
             Work::Pairs => held::pairs(self.command(peer, origin, 1.0, 1), peer),
             Work::Storm => {
-                let count = limits::most_pairs();
+                let count = self.connections();
                 held::storm(self.command(peer, origin, 0.0, count), count, peer)
             }
         }
@@ -208,8 +210,8 @@ fn numbers(line: &str) -> Vec<f64> {
 pub(crate) struct Measured(BTreeMap<(Work, String, Figure), Vec<f64>>);
 
 impl Measured {
-    pub(crate) fn add(&mut self, work: Work, peer: &Peer, values: Vec<f64>) {
-        for (&figure, value) in work.figures().iter().zip(values) {
+    pub(crate) fn add(&mut self, work: Work, peer: &Peer, figures: &[Figure], values: &[f64]) {
+        for (&figure, &value) in figures.iter().zip(values) {
             self.0.entry((work, peer.name().to_owned(), figure)).or_default().push(value);
         }
     }
