@@ -1,5 +1,6 @@
 //! A program of conniver's that runs while the first proxy is measured, for what it costs it.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -46,12 +47,13 @@ impl Beside {
         let child = command.stdin(Stdio::piped()).spawn().expect("the companion starts");
         cpu::wait_until_quiet(|| cpu::seconds(child.id()));
         let used_before = cpu::seconds(child.id());
-        Companion { child, began: Instant::now(), used_before }
+        Companion { program: self, child, began: Instant::now(), used_before }
     }
 }
 
 /// A companion that runs.
 pub(crate) struct Companion {
+    program: Beside,
     child: Child,
     began: Instant,
     used_before: f64,
@@ -63,7 +65,13 @@ impl Companion {
         let used = cpu::seconds(self.child.id()) - self.used_before;
         let share = used * 100.0 / self.began.elapsed().as_secs_f64();
         assert_eq!(self.child.try_wait().unwrap(), None, "it ran all the time");
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        match self.program {
+            Beside::Watch => {
+                kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap()
+            }
+            // Its key: a signal would be for `script`, which then waits for two seconds.
+            Beside::Top => self.child.stdin.as_mut().unwrap().write_all(b"q").unwrap(),
+        }
         self.child.wait().unwrap();
         share
     }
