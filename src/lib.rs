@@ -107,6 +107,8 @@ mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "proxy")]
+mod hook;
+#[cfg(feature = "proxy")]
 pub mod ingress;
 #[cfg(feature = "proxy")]
 mod judge;

@@ -349,7 +349,7 @@ macro_rules! display_as_in_json {
     )+};
 }
 
-display_as_in_json!(Mode, Outcome, By, LimitedBy);
+display_as_in_json!(Mode, Outcome, By, How, LimitedBy);
 
 /// The JSON Schema of one line at this level of detail, derived from these types. The schema of
 /// `full` also holds for `normal`: no key of `sysInfo` is required.

@@ -237,6 +237,9 @@ pub struct SampledSocket {
     pub rx_bytes: u64,
     /// Bytes written so far.
     pub tx_bytes: u64,
+    /// Segments lost so far, as in a `socket` line. It falls when the peer reports a duplicate of one
+    /// that was retransmitted.
+    pub lost: Option<u64>,
     /// Current TCP information, without `sysInfo`: the keys whose value has changed since the
     /// socket's previous sample; in the first sample, all. Null if the kernel gave none.
     #[cfg_attr(feature = "schema", schemars(schema_with = "changed_info"))]

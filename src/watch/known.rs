@@ -63,6 +63,8 @@ pub(super) struct Sampled {
     pub(super) snapshot: PackedSnapshot,
     pub(super) rx_bytes: u64,
     pub(super) tx_bytes: u64,
+    /// It named the program.
+    pub(super) has_process: bool,
     pub(super) at: CompactInstant,
 }
 

@@ -10,13 +10,14 @@ use super::Settings;
 use super::known::{Age, KnownSocket, Sampled};
 use crate::clock::{CompactInstant, Epoch};
 use crate::conn::EofInfo;
+use crate::hook::Hook;
 use crate::judge::{Counters, SocketState, SocketWarningInput, socket_warnings};
 use crate::output::Recorder;
 use crate::record::{
     Line, Origin, Overflow, Process, SCHEMA, SampleReason, SampledSocket, Socket, SocketDelta,
     SocketHeader, SocketLeg, SocketSample, SocketSource, Start, Stop, changes, sampled_keys,
 };
-use crate::tcp_info::{PackedSnapshot, Snapshot, State};
+use crate::tcp_info::{PackedSnapshot, Snapshot, State, TcpInfo};
 
 /// All that is known of a socket whose connection has ended.
 #[derive(Debug)]
@@ -51,11 +52,13 @@ pub(super) struct LineMaker {
     seq: u64,
     /// Lines of ended sockets.
     pub(super) ended: u64,
+    /// Called with each ended socket that fits the filter.
+    pub(super) on_socket: Hook<Socket>,
 }
 
 impl LineMaker {
     pub(super) fn new(settings: Settings, recorder: Recorder, epoch: Epoch) -> Self {
-        Self { settings, recorder, epoch, seq: 0, ended: 0 }
+        Self { settings, recorder, epoch, seq: 0, ended: 0, on_socket: Hook::default() }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -122,18 +125,10 @@ impl LineMaker {
         }
         self.ended += 1;
         let seq = ended.seq.unwrap_or_else(|| self.next_seq());
-        // Nothing holds the kernel back, so memory has a limit.
-        if self.recorder.is_full() {
-            return self.recorder.count_lost();
-        }
-
         let state = SocketState { origin, dumped: ended.dumped, is_aborted: ended.is_aborted };
         let opened_info = ended.first.as_ref().map(|first| first.unpack().decode());
         let opened = opened_info.as_ref();
-        let has_sent = |info: &crate::TcpInfo| {
-            info.sys_info.linux().is_none_or(|linux| linux.data_segs_out != Some(0))
-        };
-        let silent = opened.filter(|info| !has_sent(info));
+        let silent = opened.filter(|info| is_silent(info));
         let delivery = counters.delivered(state);
         let warnings = socket_warnings(&SocketWarningInput {
             opened: silent,
@@ -171,6 +166,11 @@ impl LineMaker {
             },
             line: 0,
         };
+        self.on_socket.call(&socket);
+        // Nothing holds the kernel back, so memory has a limit.
+        if self.recorder.is_full() {
+            return self.recorder.count_lost();
+        }
         self.recorder.push(&Line::Socket(Box::new(socket)));
     }
 
@@ -186,11 +186,14 @@ impl LineMaker {
         let state = SocketState { origin: known.origin, dumped: known.state, is_aborted: false };
         let (rx_bytes, tx_bytes) = (counters.received(state), counters.written(known.origin));
         let now = CompactInstant::now();
+        let process = known.process.as_ref().and_then(|slot| slot.get());
         let before = known.sampled.as_ref();
         let reason = match before {
             Some(before) => {
                 let is_same = (before.rx_bytes, before.tx_bytes) == (rx_bytes, tx_bytes);
-                let is_due = now.saturating_since(before.at) >= self.settings.quiet_sample_interval;
+                let has_news = process.is_some() && !before.has_process;
+                let is_due = has_news
+                    || now.saturating_since(before.at) >= self.settings.quiet_sample_interval;
                 match (is_same && known.send_queue == 0, is_due) {
                     (true, false) => return,
                     (true, true) => SampleReason::Quiet,
@@ -206,7 +209,7 @@ impl LineMaker {
         };
         let seq = known.seq.unwrap_or_else(|| self.next_seq());
         known.seq = Some(seq);
-        let process = known.process.as_ref().and_then(|slot| slot.get());
+        let opened = known.first.as_ref().map(|first| first.unpack().decode()).filter(is_silent);
         let duration = self.epoch.unix_nanos(known.last_at).saturating_sub(known.age.opened_at);
         let sample = SocketSample {
             header: self.header(seq, known.origin, known.listener, process.map(|found| &**found)),
@@ -218,6 +221,7 @@ impl LineMaker {
                 remote_addr: known.remote,
                 rx_bytes,
                 tx_bytes,
+                lost: counters.lost(opened.as_ref().and_then(|info| info.sys_info.linux())),
                 info: Some(changes(&told.unwrap_or_default(), &sampled_keys(&info))),
             },
             delta,
@@ -227,6 +231,7 @@ impl LineMaker {
             snapshot,
             rx_bytes,
             tx_bytes,
+            has_process: process.is_some(),
             at: now,
         });
         self.recorder.push(&Line::SocketSample(Box::new(sample)));
@@ -258,4 +263,9 @@ impl LineMaker {
             process: process.cloned(),
         }
     }
+}
+
+/// Whether no data had been sent yet: what was retransmitted until then were SYNs.
+fn is_silent(info: &TcpInfo) -> bool {
+    info.sys_info.linux().is_some_and(|linux| linux.data_segs_out == Some(0))
 }

@@ -2,6 +2,7 @@
 
 use super::{Settings, Summary, WatchError};
 use crate::output::Recorder;
+use crate::record::Socket;
 
 /// Watches sockets, which this system does not support.
 #[derive(Debug)]
@@ -26,6 +27,12 @@ impl Watch {
     /// The system has no sock_diag.
     pub fn open(_settings: Settings, _recorder: Recorder) -> Result<Self, WatchError> {
         Err(WatchError::Unsupported)
+    }
+
+    /// Calls `callback` with every socket whose connection has ended.
+    #[must_use]
+    pub fn on_socket(self, _callback: impl Fn(&Socket) + Send + Sync + 'static) -> Self {
+        match self {}
     }
 
     /// Number of open sockets that the last dump has shown, and that may fit the filter.

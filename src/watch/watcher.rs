@@ -16,6 +16,7 @@ use crate::clock::{self, Epoch};
 use crate::fault::text_of;
 use crate::log_throttle::LogThrottle;
 use crate::output::Recorder;
+use crate::record::Socket;
 use crate::sockets::{DestroyEvents, Dumper, processor_time};
 
 /// Dumps take at most one part in this many of the time.
@@ -109,6 +110,15 @@ impl Watch {
             return Err(WatchError::NoCgroups);
         }
         Ok(watch)
+    }
+
+    /// Calls `callback` with every socket whose connection has ended, if [`Settings::events`] asks for
+    /// [`socket`](super::Events::socket). It is called by the thread of [`run`](Self::run), which reads no
+    /// events meanwhile, and should return soon. A panic in it ends only the callback.
+    #[must_use]
+    pub fn on_socket(mut self, callback: impl Fn(&Socket) + Send + Sync + 'static) -> Self {
+        self.lines.on_socket.set(callback);
+        self
     }
 
     /// Number of open sockets that the last dump has shown, and that may fit the filter.

@@ -23,6 +23,7 @@ const ROOMS: &[&str] = &[
     "output",
     "failure",
     "catch_panic",
+    "hook",
     "foreign",
     "socket_options",
     "relay",

@@ -51,8 +51,15 @@ fn both_ends_of_a_connection_have_a_line_when_it_has_ended() {
     accepted.write_all(b"you").unwrap();
     client.read_exact(&mut [0; 3]).unwrap();
     let ports = [port(&client), port(&accepted)];
-    // A dump has shown both.
-    assert_eq!(ports.map(|port| watch.sampled(port).reason), [SampleReason::Interval; 2]);
+    // A dump has shown both, and their program was found, which has a sample of its own.
+    for port in ports {
+        wait_until("a sample names the program", || {
+            watch.sampled(port).header.process.is_some_and(|process| process.pid.is_some())
+        });
+        let sample = watch.sampled(port);
+        assert!([SampleReason::Interval, SampleReason::Quiet].contains(&sample.reason));
+        assert_eq!(sample.socket.lost, Some(0));
+    }
     client.shutdown(Shutdown::Write).unwrap();
     accepted.read_to_end(&mut Vec::new()).unwrap();
     drop(accepted);
