@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::metrics::{Metrics, MetricsListener};
-use conniver::output::{Output, Recorder};
+use conniver::output::{Output, QueueLimit, Recorder};
 use conniver::proxy::{Events, Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown};
 
 use super::exit::{self, Failure};
@@ -363,7 +363,11 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
         }
         _ => {
             let queue = usize::try_from(args.queue.as_u64()).unwrap_or(usize::MAX);
-            let started = Recorder::start(output.clone(), queue, reader_gone);
+            let limit = QueueLimit::new(
+                queue,
+                "new connections wait, open ones continue; --queue sets the size",
+            );
+            let started = Recorder::start(output.clone(), limit, reader_gone);
             let (recorder, writer) = started.map_err(Failure::new)?;
             (recorder, Some(writer))
         }

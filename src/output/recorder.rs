@@ -13,19 +13,17 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::queue_limit::QueueLimit;
 use super::sink::{Output, Sink};
 use crate::counted::counted;
 use crate::fault::text_of;
 use crate::log_throttle::LogThrottle;
 use crate::record::{BriefLine, Line, write_json};
 
-/// Default size of the output queue: 64 MiB, some 6,000 pairs.
-pub const QUEUE: usize = 64 << 20;
-
 /// Accepts lines from any task or thread; cheap to clone. The default recorder has no output and
 /// discards them, for programs that take records by callback (`Proxy::on_close`).
 #[derive(Debug, Clone, Default)]
-pub struct Recorder(Option<Arc<Shared>>);
+pub struct Recorder(pub(super) Option<Arc<Shared>>);
 
 /// The writer thread. Dropping it finishes it, and logs how many lines were not written.
 #[derive(Debug)]
@@ -69,12 +67,12 @@ pub struct Tally {
     pub lost: u64,
 }
 
+/// The queue, as both of its ends use it.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Size of the queue, bytes.
-    most: usize,
+    limit: QueueLimit,
     /// The queue is full, or not yet half empty since it was. Changed with the queue locked.
     full: watch::Sender<bool>,
     /// Log throttle for a full queue.
@@ -125,6 +123,16 @@ const SLOW: Duration = Duration::from_millis(10);
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
 impl Shared {
+    pub(super) fn new(limit: QueueLimit) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            limit,
+            full: watch::Sender::new(false),
+            fullness: Mutex::default(),
+        })
+    }
+
     /// The queue is consistent after every statement, so a panic elsewhere does not spoil it.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -132,27 +140,21 @@ impl Shared {
 }
 
 impl Recorder {
-    /// Opens `output` and starts its writer thread. When more than `queue` bytes are queued, the
-    /// proxy accepts no connections until half of them are written; lines of open connections are
-    /// still queued. `reader_gone` is called when the reader of a pipe has closed it.
+    /// Opens `output` and starts its writer thread. `queue` is a number of bytes, or a [`QueueLimit`]. When
+    /// more is queued, a proxy accepts no connections until half of it is written, and lines of open
+    /// connections are still queued; a watch loses lines. `reader_gone` is called when the reader of a pipe has closed it.
     ///
     /// # Errors
     ///
     /// The file cannot be opened, or no thread can be started.
     pub fn start(
         output: Output,
-        queue: usize,
+        queue: impl Into<QueueLimit>,
         reader_gone: impl FnOnce() + Send + 'static,
     ) -> Result<(Self, Writer), OpenError> {
         let failed = |error| OpenError { output: output.clone(), error };
         let sink = Sink::open(output.clone()).map_err(failed)?;
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            wake: Condvar::new(),
-            most: queue,
-            full: watch::Sender::new(false),
-            fullness: Mutex::default(),
-        });
+        let shared = Shared::new(queue.into());
         let recorder = Self(Some(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -233,8 +235,7 @@ impl Writer {
 
     fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
-        self.shared.lock().finishing = Some(Instant::now());
-        self.shared.wake.notify_one();
+        self.shared.finish();
         if thread.join().is_err() {
             tracing::error!("internal error: the thread that writes records panicked");
         }
@@ -268,7 +269,7 @@ impl Shared {
         queue.pending.extend_from_slice(number.to_string().as_bytes());
         queue.pending.extend_from_slice(b"}\n");
         queue.bytes += queue.pending.len() - before;
-        let fills = queue.bytes > self.most && !self.is_full();
+        let fills = queue.bytes > self.limit.bytes && !self.is_full();
         if fills {
             self.full.send_replace(true);
         }
@@ -280,10 +281,10 @@ impl Shared {
         }
         if fills && self.fullness.lock().unwrap_or_else(PoisonError::into_inner).should_log() {
             tracing::error!(
-                "the output queue is full: {} waiting, {} at most (--queue); new connections \
-                 wait, open ones continue",
+                "the output queue is full: {} waiting, {} at most; {}",
                 counted(waiting, "line"),
-                counted(self.most as u64, "byte")
+                counted(self.limit.bytes as u64, "byte"),
+                self.limit.when_full
             );
         }
     }
@@ -293,17 +294,17 @@ impl Shared {
     }
 
     /// Counts these bytes as written.
-    fn count_written(&self, bytes: &[u8]) {
+    pub(super) fn count_written(&self, bytes: &[u8]) {
         let mut queue = self.lock();
         queue.written += lines_in(bytes);
         queue.bytes -= bytes.len();
-        let has_room = queue.bytes <= self.most / 2 && self.is_full();
+        let has_room = queue.bytes <= self.limit.bytes / 2 && self.is_full();
         if has_room {
             self.full.send_replace(false);
         }
         drop(queue);
         if has_room {
-            tracing::info!("new connections are accepted again");
+            tracing::info!("the output queue has room again");
         }
     }
 
@@ -320,26 +321,44 @@ impl Shared {
         Tally { written: queue.written, unwritten, lost: queue.lost }
     }
 
+    /// Waits for lines and takes all that are pending into `batch`. Returns whether the output is to be
+    /// reopened; `None` at the end, when there will be no more.
+    pub(super) fn take(&self, batch: &mut Vec<u8>) -> Option<bool> {
+        let mut queue = self.lock();
+        while queue.pending.is_empty() && !queue.reopen && queue.finishing.is_none() {
+            queue.idle = true;
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.idle = false;
+        if queue.pending.is_empty() && queue.finishing.is_some() {
+            return None;
+        }
+        if batch.capacity() > KEPT {
+            *batch = Vec::new();
+        }
+        batch.clear();
+        std::mem::swap(batch, &mut queue.pending);
+        Some(std::mem::take(&mut queue.reopen))
+    }
+
+    /// There will be no more lines than those that are queued.
+    pub(super) fn finish(&self) {
+        self.lock().finishing = Some(Instant::now());
+        self.wake.notify_one();
+    }
+
+    /// Nobody reads the lines any more.
+    pub(super) fn note_reader_gone(&self) {
+        let mut queue = self.lock();
+        queue.reader_gone = true;
+        queue.pending = Vec::new();
+        self.full.send_replace(false);
+    }
+
     /// The loop of the thread: takes all pending lines at once, writes them, and waits for more.
     fn run(&self, mut sink: Sink, reader_gone: impl FnOnce()) {
         let mut batch = Vec::new();
-        loop {
-            let mut queue = self.lock();
-            while queue.pending.is_empty() && !queue.reopen && queue.finishing.is_none() {
-                queue.idle = true;
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            queue.idle = false;
-            if queue.pending.is_empty() && queue.finishing.is_some() {
-                return;
-            }
-            if batch.capacity() > KEPT {
-                batch = Vec::new();
-            }
-            batch.clear();
-            std::mem::swap(&mut batch, &mut queue.pending);
-            let reopen = std::mem::take(&mut queue.reopen);
-            drop(queue);
+        while let Some(reopen) = self.take(&mut batch) {
             if reopen {
                 sink.reopen();
             }
@@ -347,11 +366,7 @@ impl Shared {
                 BatchEnd::All => self.wait_for_more_lines(),
                 BatchEnd::GivenUp => return,
                 BatchEnd::ReaderGone => {
-                    let mut queue = self.lock();
-                    queue.reader_gone = true;
-                    queue.pending = Vec::new();
-                    self.full.send_replace(false);
-                    drop(queue);
+                    self.note_reader_gone();
                     reader_gone();
                     return;
                 }
