@@ -1,15 +1,18 @@
 //! `conniver watch`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use conniver::counted::counted;
-use conniver::output::{self, Output, Recorder};
-use conniver::record::Origin;
-use conniver::watch::{Endpoint, Events, Settings, Watch};
+use conniver::output::{self, Output, QueueLimit, Recorder};
+use conniver::proxy;
+use conniver::watch::{Events, Settings, Watch};
 
 use super::exit::{self, Failure};
+use super::lines::{Format, Lines, Stream};
+use super::selection::SelectionArgs;
 use super::signals::Stopper;
 use super::{Verbosity, diagnostics, recording, service, values};
 
@@ -20,40 +23,22 @@ use super::{Verbosity, diagnostics, recording, service, values};
                   process of --pid has ended; 1 if it could not start or a record was not written; 2 for wrong usage."
 )]
 pub(crate) struct WatchArgs {
-    /// Watch only sockets that this process holds; the watch ends with it
-    #[arg(long, value_name = "PID", value_parser = values::number(1..=u32::MAX, 4711))]
-    pid: Option<u32>,
-
-    /// Watch only sockets created in this cgroup (version 2) or below it: /system.slice/x.service, or
-    /// its directory. Linux 5.9
-    #[arg(long, value_name = "PATH")]
-    cgroup: Option<PathBuf>,
-
-    /// Watch only connections to this server, at either end of the connection: HOST:PORT, HOST, :PORT
-    /// or a network; repeatable. Names are looked up once, at the start
-    #[arg(long, value_name = "ENDPOINT")]
-    to: Vec<Endpoint>,
-
-    /// Watch only connections from this client; repeatable
-    #[arg(long, value_name = "ENDPOINT")]
-    from: Vec<Endpoint>,
-
-    /// Watch only connections that a listener of this machine accepted
-    #[arg(long, conflicts_with = "outgoing")]
-    listening: bool,
-
-    /// Watch only connections that this machine opened
-    #[arg(long)]
-    outgoing: bool,
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// Interval between dumps of all sockets, and between samples of each; at least 10ms. Dumps take
     /// at most a tenth of a processor: with very many sockets they are further apart
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(Settings::SHORTEST_INTERVAL, "10ms"))]
     interval: Duration,
 
-    /// File to append records to, or '-' for standard output
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    output: PathBuf,
+    /// File to append records to, or '-' for standard output [default: -]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// What to show of ended sockets: records (ndjson), or a line for people. auto means a line on a
+    /// terminal without -o, and on standard error beside -o FILE if that is a terminal
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    format: Format,
 
     /// Permissions of a new output file, in octal, less the umask; 0640 lets its group read it.
     /// Unix
@@ -93,15 +78,7 @@ impl WatchArgs {
     /// What was typed, as what it means.
     fn settings(&self) -> Result<Settings, Failure> {
         let mut settings = Settings::default();
-        settings.filter.pid = self.pid;
-        settings.filter.cgroup.clone_from(&self.cgroup);
-        settings.filter.to = resolve(&self.to)?;
-        settings.filter.from = resolve(&self.from)?;
-        settings.filter.origin = match (self.listening, self.outgoing) {
-            (true, _) => Some(Origin::Accepted),
-            (_, true) => Some(Origin::Connected),
-            (false, false) => None,
-        };
+        settings.filter = self.selection.filter()?;
         settings.interval = self.interval;
         settings.events = Events::NONE;
         for event in &self.events {
@@ -119,21 +96,31 @@ impl WatchArgs {
         }
         Ok(settings)
     }
-}
 
-/// Looks up the names among them.
-fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, Failure> {
-    let resolve = |endpoint: &Endpoint| {
-        let name = endpoint.name().unwrap_or_default().to_owned();
-        endpoint.clone().resolve().map_err(|error| {
-            Failure::new(format!("cannot look up '{name}': {error}; give its address instead"))
-        })
-    };
-    endpoints.iter().map(resolve).collect()
+    /// Where lines for people go, if there are any.
+    fn lines(&self) -> Option<Stream> {
+        // Samples alone have no lines for people.
+        if self.format == Format::Auto && !self.events.contains(&Event::Socket) {
+            return None;
+        }
+        self.format.lines(self.output.as_deref(), self.verbosity.quiet)
+    }
+
+    fn output(&self) -> Output {
+        match &self.output {
+            Some(path) if path.as_os_str() != "-" => {
+                Output::File { path: path.clone(), mode: self.output_mode }
+            }
+            _ => Output::Stdout,
+        }
+    }
 }
 
 pub(crate) fn run(args: &WatchArgs) -> Result<(), Failure> {
-    diagnostics::start(&args.verbosity);
+    match args.lines() {
+        Some(_) => diagnostics::start_with_lines(&args.verbosity),
+        None => diagnostics::start(&args.verbosity),
+    }
     let runtime = exit::runtime()?;
     let result = runtime.block_on(watch(args));
     runtime.shutdown_background();
@@ -143,26 +130,43 @@ pub(crate) fn run(args: &WatchArgs) -> Result<(), Failure> {
 async fn watch(args: &WatchArgs) -> Result<(), Failure> {
     let settings = args.settings()?;
     let (stopper, requests) = Stopper::new();
-    let output = match args.output.as_os_str() == "-" {
-        true => Output::Stdout,
-        false => Output::File { path: args.output.clone(), mode: args.output_mode },
-    };
+    let output = args.output();
     let reader_gone = stopper.clone();
     let reader_gone = move || reader_gone.request_for_lack_of_a_reader();
-    let started = Recorder::start(output.clone(), output::QUEUE, reader_gone);
-    let (recorder, writer) = started.map_err(Failure::new)?;
+    // Of a proxy's connections there are none.
+    let lines = args
+        .lines()
+        .map(|stream| Lines::start(stream, Vec::new(), proxy::Events::NONE, reader_gone.clone()));
+    let lines = lines.transpose()?.map(Arc::new);
+    let (recorder, writer) = match args.lines() {
+        // Instead of records.
+        Some(Stream::Stdout) => (Recorder::default(), None),
+        _ => {
+            let limit = QueueLimit::new(output::QUEUE, "further lines are lost");
+            let started = Recorder::start(output.clone(), limit, reader_gone);
+            let (recorder, writer) = started.map_err(Failure::new)?;
+            (recorder, Some(writer))
+        }
+    };
     recording::listen(&recorder, &output, &stopper)?;
     let interval = settings.interval;
-    let watch = Watch::open(settings, recorder.clone()).map_err(Failure::new)?;
+    let mut watch = Watch::open(settings, recorder.clone()).map_err(Failure::new)?;
+    if let Some(lines) = lines.clone() {
+        watch = watch.on_socket(move |socket| lines.socket(socket));
+    }
     // Whoever waits for this line may connect, and may send signals.
     let open = counted(watch.open_sockets() as u64, "socket");
     exit::say(&format!("watching TCP connections: {open} open, a dump every {interval:?}"));
     service::ready();
     let stop = watch.stopper();
     let stopping = requests.clone();
+    let stopped_lines = lines.clone();
     tokio::spawn(async move {
         stopping.reach(1).await;
         service::stopping();
+        if let Some(lines) = stopped_lines {
+            lines.stopping();
+        }
         stop.stop();
     });
     let watching = tokio::task::spawn_blocking(move || watch.run());
@@ -181,5 +185,11 @@ async fn watch(args: &WatchArgs) -> Result<(), Failure> {
             counted(summary.unattributed, "socket")
         );
     }
-    exit::finish(writer, &recorder, &requests).await
+    if let Some(lines) = lines {
+        lines.finish(&requests).await;
+    }
+    match writer {
+        Some(writer) => exit::finish(writer, &recorder, &requests).await,
+        None => Ok(()),
+    }
 }

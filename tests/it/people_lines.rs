@@ -1,4 +1,4 @@
-//! Lines for people: what `proxy` and `demo` show on a terminal.
+//! Lines for people: what `proxy`, `watch` and `demo` show on a terminal.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{deaf_port, echo_server, exchange, read_until_reset, reset};
-use crate::harness::program::{BINARY, PATIENCE, closed, read_lines};
+use crate::harness::program::{BINARY, PATIENCE, closed, read_lines, wait_until};
 use crate::harness::terminal::Terminal;
 
 fn proxy(args: &[&str]) -> Command {
@@ -450,4 +450,112 @@ fn options_of_records_without_records_are_warned_of() {
             None => assert!(warnings.is_empty(), "{args:?}: {shown}"),
         }
     }
+}
+
+/// A watch of the connections to this server, with many dumps.
+fn watch(server: SocketAddr, args: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    let to = server.to_string();
+    command.args(["watch", "--interval", "20ms", "--to", &to]).args(args);
+    command
+}
+
+#[test]
+fn a_watch_shows_a_line_for_each_ended_socket() {
+    let name = "a_watch_shows_a_line_for_each_ended_socket";
+    if !has_tool("socat", name) {
+        return;
+    }
+    for width in [40, 80, 140] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let files = TempDir::new().unwrap();
+        let file = files.path().join("samples");
+        let samples = watch(server, &["--events", "socket,sample", "-o", file.to_str().unwrap()])
+            .stderr(Stdio::null())
+            .spawn();
+        let mut samples = samples.unwrap();
+        let terminal = Terminal::start(width, &mut watch(server, &[]));
+        terminal.wait_to_see("watching TCP connections");
+        let target = format!("TCP:{server}");
+        let mut socat = Command::new("socat");
+        let mut socat = socat.args(["-", &target]).stdin(Stdio::piped()).spawn().unwrap();
+        let (mut accepted, peer) = listener.accept().unwrap();
+        let is_known = |line: &Line| matches!(line, Line::SocketSample(sample) if sample.header.process.as_ref().is_some_and(|process| process.name.as_deref() == Some("socat")));
+        wait_until("its program is known", || {
+            accepted.write_all(b"hello").unwrap();
+            file.exists() && read_lines(&file).iter().any(is_known)
+        });
+        drop(socat.stdin.take());
+        accepted.read_to_end(&mut Vec::new()).unwrap();
+        drop(accepted);
+        socat.wait().unwrap();
+        terminal.wait_to_see("  fin");
+        let reset_one = connect(server);
+        let (accepted, _) = listener.accept().unwrap();
+        reset(accepted);
+        read_until_reset(&mut { reset_one });
+        terminal.wait_to_see("reset");
+        let (status, shown) = terminal.stop();
+        samples.kill().unwrap();
+        samples.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{shown}");
+        let lines: Vec<String> = shown.lines().map(plain).collect();
+        let widest = lines.iter().map(|line| line.width()).max().unwrap();
+        assert!(widest <= width.into(), "{width}: {widest}\n{shown}");
+        assert!(!shown.contains('{'), "{shown}");
+        let totals = lines.join(" ");
+        assert!(totals.contains(" failed: ") && totals.contains(" received"), "{shown}");
+        if width < 80 {
+            continue;
+        }
+        let of_socat =
+            |line: &&String| line.contains("socat") && line.contains(&format!("→ {server}"));
+        let line = lines.iter().find(of_socat).unwrap_or_else(|| panic!("{shown}"));
+        assert!(
+            line.contains("↑0 B") && line.contains("RTT ") && line.ends_with("  fin"),
+            "{line}"
+        );
+        let accepted = format!(":{} ← {peer}", server.port());
+        assert!(
+            lines.iter().any(|line| line.contains(&accepted)) || width < 100,
+            "{accepted}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn the_format_of_a_watch_is_chosen_as_that_of_a_proxy() {
+    let files = TempDir::new().unwrap();
+    let file = files.path().join("records");
+    let file = file.to_str().unwrap();
+    // On a terminal, with these options: whether lines are shown, and whether records.
+    for (args, has_lines, has_records) in [
+        (&[][..], true, false),
+        (&["--format", "line"], true, false),
+        (&["--format", "ndjson"], false, true),
+        (&["-o", "-"], false, true),
+        (&["-o", file], true, false),
+        (&["-o", file, "-q"], false, false),
+        (&["-o", file, "--format", "ndjson"], false, false),
+        (&["--events", "start"], false, false),
+    ] {
+        let echo = echo_server();
+        let terminal = Terminal::start(80, &mut watch(echo, args));
+        terminal.wait_to_see("watching TCP connections");
+        exchange(&mut connect(echo), b"hello");
+        if has_lines || has_records {
+            terminal.wait_to_see(&echo.to_string());
+        }
+        let (status, shown) = terminal.stop();
+        assert_eq!(status.code(), Some(0), "{shown}");
+        assert_eq!(
+            shown.contains(" in ") && shown.contains(" sent, "),
+            has_lines,
+            "{args:?}: {shown}"
+        );
+        assert_eq!(shown.contains("{\"event\":\"socket\""), has_records, "{args:?}: {shown}");
+    }
+    let lines = read_lines(file.as_ref());
+    assert!(lines.iter().filter(|line| matches!(line, Line::Socket(_))).count() >= 3);
 }

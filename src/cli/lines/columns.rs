@@ -8,7 +8,7 @@ use std::fmt::Write;
 use anstyle::Style;
 use conniver::columns::{beginning, columns, shorten_middle};
 
-use super::symbols::Symbols;
+use super::symbols::{Arrow, Symbols};
 use crate::cli::table::{Align, GAP, padded};
 
 /// A piece of text in a style.
@@ -24,7 +24,8 @@ pub(super) struct Line {
     /// What stands in the columns after it; empty cells keep their place, unless all are empty.
     pub(super) bytes: String,
     pub(super) connect: String,
-    pub(super) wait: String,
+    /// A wait for an answer; of a watched socket, its round-trip time.
+    pub(super) latency: String,
     pub(super) lost: Lost,
     /// The end, from the longest way to say it to the shortest. Never empty.
     pub(super) ends: Vec<Vec<Piece>>,
@@ -40,7 +41,8 @@ pub(super) struct Lost {
     pub(super) style: Style,
 }
 
-/// Whose connection it was, and where it led.
+/// Whose connection it was, and where it led. Of a watched socket, `client` is this machine's side and
+/// `target` its peer, whichever has connected.
 #[derive(Default)]
 pub(super) struct Who {
     pub(super) client: String,
@@ -50,13 +52,15 @@ pub(super) struct Who {
     pub(super) number: String,
     /// `None` while the client has not named one.
     pub(super) target: Option<String>,
+    /// From the side that has connected to the other one.
+    pub(super) arrow: Arrow,
 }
 
 const TIME: usize = 8;
 const DURATION: usize = 6;
 const BYTES: usize = 15;
 const CONNECT: usize = 14;
-const WAIT: usize = 11;
+const LATENCY: usize = 11;
 const LOST: usize = 6;
 
 /// Room for the end of a line, after all columns: for `ok`, or a short reason.
@@ -79,18 +83,18 @@ struct Layout {
     who: usize,
     bytes: bool,
     connect: bool,
-    wait: bool,
+    latency: bool,
     lost: bool,
 }
 
 impl Layout {
     fn new(width: Option<usize>) -> Self {
-        let all = Self { who: WIDEST_WHO, bytes: true, connect: true, wait: true, lost: true };
+        let all = Self { who: WIDEST_WHO, bytes: true, connect: true, latency: true, lost: true };
         let Some(width) = width else { return all };
         let always = TIME + 1 + GAP + DURATION;
         if width < NARROW {
             let who = width.saturating_sub(always + SHORT_END).max(1);
-            return Self { who, bytes: false, connect: false, wait: false, lost: false };
+            return Self { who, bytes: false, connect: false, latency: false, lost: false };
         }
         let mut room = width.saturating_sub(always + GAP + BYTES + SHORT_END);
         let mut take = |what: usize, who: usize| {
@@ -98,11 +102,11 @@ impl Layout {
             room -= if has_room { what } else { 0 };
             has_room
         };
-        let wait = take(GAP + WAIT, WHO - 4);
+        let latency = take(GAP + LATENCY, WHO - 4);
         let connect = take(GAP + CONNECT, WHO);
         take(LONG_END - SHORT_END, WHO);
         let lost = connect && take(GAP + LOST, WIDE_WHO);
-        Self { who: room.min(WIDEST_WHO), bytes: true, connect, wait, lost }
+        Self { who: room.min(WIDEST_WHO), bytes: true, connect, latency, lost }
     }
 }
 
@@ -115,7 +119,7 @@ pub(super) fn fit(line: &Line, width: Option<usize>, symbols: Symbols) -> String
     for (is_shown, text, width) in [
         (layout.bytes, &line.bytes, BYTES),
         (layout.connect, &line.connect, CONNECT),
-        (layout.wait, &line.wait, WAIT),
+        (layout.latency, &line.latency, LATENCY),
         (layout.lost, &line.lost.text, LOST),
     ] {
         if is_shown {
@@ -181,13 +185,13 @@ fn styled(pieces: &[Piece], limit: usize, symbols: Symbols) -> String {
 impl Who {
     /// In exactly `width` columns.
     fn fit(&self, width: usize, symbols: Symbols) -> String {
-        let Self { client, detail, number, target } = self;
+        let Self { client, detail, number, target, arrow } = self;
         let whole = format!("{client}{detail}{number}");
         let brief = format!("{client}{number}");
         let Some(target) = target else {
             return padded(&shorten_middle(&whole, width), width, Align::Left);
         };
-        let arrow = symbols.arrow();
+        let arrow = symbols.arrow(*arrow);
         let between = columns(arrow) + 2;
         let takes = |client: &str| columns(client) + between + columns(target);
         let client = match takes(&whole) <= width {
@@ -223,11 +227,12 @@ mod tests {
                 detail: "[9911]".to_owned(),
                 number: String::new(),
                 target: Some("api:443".to_owned()),
+                arrow: Arrow::ToTarget,
             },
             duration: "210 ms".to_owned(),
             bytes: "↑571 B  ↓3.9 kB".to_owned(),
             connect: "connect 11 ms".to_owned(),
-            wait: "wait 38 ms".to_owned(),
+            latency: "wait 38 ms".to_owned(),
             lost: Lost { text: "lost 0".to_owned(), ..Lost::default() },
             ends: end.iter().map(|end| vec![(BAD, (*end).to_owned())]).collect(),
         }
@@ -284,7 +289,7 @@ mod tests {
         let mut nowhere =
             line(&["malformed request: the request line is not an HTTP request line"]);
         nowhere.who.target = None;
-        for cell in [&mut nowhere.bytes, &mut nowhere.connect, &mut nowhere.wait] {
+        for cell in [&mut nowhere.bytes, &mut nowhere.connect, &mut nowhere.latency] {
             cell.clear();
         }
         nowhere.lost = Lost::default();

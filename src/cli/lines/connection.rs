@@ -10,11 +10,12 @@ use conniver::record::{AttemptOutcome, LimitedBy, Outcome, Process, Record, Refu
 use jiff::Timestamp;
 
 use super::columns::{Line, Lost, Piece, Who};
+use super::symbols::Arrow;
 use super::{Look, outcome};
 
-const BAD: Style = AnsiColor::Red.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default();
 const ATTENTION: Style = AnsiColor::Yellow.on_default();
-const PLAIN: Style = Style::new();
+pub(super) const PLAIN: Style = Style::new();
 
 /// The longest wait for an answer; for the upstream's first byte where requests and answers cannot be told apart. Not
 /// of an upstream that was asked nothing and said nothing.
@@ -46,17 +47,23 @@ pub(super) fn ended(look: &Look, record: &Record) -> Line {
         duration: short_time(record.duration),
         bytes: upstream.map_or_else(String::new, |leg| bytes(leg.tx_bytes, leg.rx_bytes)),
         connect: cell("connect", upstream.and(record.phases.connect)),
-        wait: cell("wait", longest_wait(record)),
-        lost: Lost {
-            text: lost.map_or_else(String::new, |count| format!("lost {count}")),
-            is_any: lost > Some(0),
-            style: if lost > Some(0) { ATTENTION } else { PLAIN },
-        },
+        latency: cell("wait", longest_wait(record)),
+        lost: lost_cell(lost),
         ends: ends(look, record),
     }
 }
 
-fn bytes(sent: u64, received: u64) -> String {
+/// Segments that were lost, where that is known.
+pub(super) fn lost_cell(lost: Option<u64>) -> Lost {
+    Lost {
+        text: lost.map_or_else(String::new, |count| format!("lost {count}")),
+        is_any: lost > Some(0),
+        style: if lost > Some(0) { ATTENTION } else { PLAIN },
+    }
+}
+
+/// Bytes that were sent and received.
+pub(super) fn bytes(sent: u64, received: u64) -> String {
     format!(
         "{:7} {}",
         format!("↑{}", short_bytes(sent)),
@@ -135,7 +142,7 @@ pub(super) fn turn(look: &Look, ended: &ClientTurn) -> Line {
         duration: short_time(turn.turn.duration),
         bytes: bytes(turn.turn.request_bytes, turn.turn.answer_bytes),
         connect: String::new(),
-        wait: format!("wait {}", short_time(turn.turn.wait)),
+        latency: format!("wait {}", short_time(turn.turn.wait)),
         lost: Lost::default(),
         ends,
     }
@@ -157,7 +164,7 @@ pub(super) fn refused(look: &Look, refused: &Refused) -> Line {
         duration: String::new(),
         bytes: String::new(),
         connect: String::new(),
-        wait: String::new(),
+        latency: String::new(),
         lost: Lost::default(),
         ends: vec![vec![(BAD, look.symbols.text(&text))]],
     }
@@ -165,7 +172,7 @@ pub(super) fn refused(look: &Look, refused: &Refused) -> Line {
 
 impl Look {
     /// The local time of day.
-    fn time(&self, at: Timestamp) -> String {
+    pub(super) fn time(&self, at: Timestamp) -> String {
         at.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
@@ -189,6 +196,7 @@ impl Look {
             detail,
             number: String::new(),
             target: target.map(|target| self.symbols.text(target)),
+            arrow: Arrow::default(),
         }
     }
 }

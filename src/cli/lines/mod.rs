@@ -1,10 +1,11 @@
-//! Lines for people: one for each connection that has ended, instead of its record.
+//! Lines for people: one for each connection or watched socket that has ended, instead of its record.
 //!
 //! A line is made where its connection ends, and written by a thread of its own.
 
 mod columns;
 mod connection;
 mod outcome;
+mod socket;
 mod symbols;
 mod totals;
 mod writer;
@@ -15,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use conniver::access::{Access, TargetRule};
 use conniver::proxy::{ClientTurn, Events};
-use conniver::record::{Record, Refused};
+use conniver::record::{Record, Refused, Socket};
 use jiff::tz::TimeZone;
 
 use super::exit::Failure;
@@ -96,7 +97,7 @@ impl Look {
     }
 }
 
-/// Lines of a running proxy, and the totals at its end.
+/// Lines of a running proxy or watch, and the totals at its end.
 pub(super) struct Lines {
     stream: Stream,
     look: Look,
@@ -126,6 +127,13 @@ impl Lines {
         if self.events.close {
             self.writer.write(self.look.connection(record, self.stream.width()));
         }
+    }
+
+    /// The connection of a watched socket has ended.
+    pub(super) fn socket(&self, ended: &Socket) {
+        self.totals().add_socket(ended);
+        let line = socket::ended(&self.look, ended);
+        self.writer.write(columns::fit(&line, self.stream.width(), self.look.symbols));
     }
 
     /// A turn has ended that was slow enough to be told.

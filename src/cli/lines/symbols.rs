@@ -13,17 +13,33 @@ pub(super) enum Symbols {
     Ascii,
 }
 
+/// Which of two sides has connected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Arrow {
+    /// The first.
+    #[default]
+    ToTarget,
+    /// The second.
+    FromTarget,
+    /// That is not known.
+    Unknown,
+}
+
 impl Symbols {
     /// As the locale tells.
     pub(super) fn of_environment() -> Self {
         if has_unicode() { Self::Unicode } else { Self::Ascii }
     }
 
-    /// Between a client and its target.
-    pub(super) fn arrow(self) -> &'static str {
-        match self {
-            Self::Unicode => "→",
-            Self::Ascii => "->",
+    /// Between two sides.
+    pub(super) fn arrow(self, arrow: Arrow) -> &'static str {
+        match (self, arrow) {
+            (Self::Unicode, Arrow::ToTarget) => "→",
+            (Self::Unicode, Arrow::FromTarget) => "←",
+            (Self::Unicode, Arrow::Unknown) => "↔",
+            (Self::Ascii, Arrow::ToTarget) => "->",
+            (Self::Ascii, Arrow::FromTarget) => "<-",
+            (Self::Ascii, Arrow::Unknown) => "<->",
         }
     }
 

@@ -1,4 +1,4 @@
-//! What all connections of a run met, in bounded memory.
+//! What all connections or sockets of a run met, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use conniver::counted::counted;
 use conniver::figures::{short_bytes, short_time};
-use conniver::record::{Outcome, Record};
+use conniver::record::{How, Outcome, Record, Socket};
 
 use super::connection::{longest_wait, lost};
 use super::symbols::Symbols;
@@ -22,6 +22,8 @@ const TARGETS: usize = 1000;
 pub(super) struct Totals {
     began: Instant,
     connections: u64,
+    /// Sockets of a watch.
+    sockets: u64,
     /// By what went wrong.
     failed: BTreeMap<&'static str, u64>,
     sent: u64,
@@ -39,6 +41,7 @@ impl Default for Totals {
         Self {
             began: Instant::now(),
             connections: 0,
+            sockets: 0,
             failed: BTreeMap::new(),
             sent: 0,
             received: 0,
@@ -58,10 +61,8 @@ impl Totals {
         if let Some(leg) = &record.upstream {
             self.sent = self.sent.saturating_add(leg.tx_bytes);
             self.received = self.received.saturating_add(leg.rx_bytes);
-            if let Some(lost) = lost(record) {
-                self.lost = Some(self.lost.unwrap_or(0).saturating_add(lost));
-            }
         }
+        self.add_lost(record.upstream.as_ref().and_then(|_| lost(record)));
         if let Some(turns) = &record.turns
             && let Some(wait) = turns.wait
         {
@@ -79,37 +80,60 @@ impl Totals {
         }
     }
 
+    fn add_lost(&mut self, lost: Option<u64>) {
+        self.lost = self.lost.into_iter().chain(lost).reduce(u64::saturating_add);
+    }
+
+    /// A watched socket.
+    pub(super) fn add_socket(&mut self, socket: &Socket) {
+        self.sockets += 1;
+        let reason = match socket.ending.how {
+            Some(How::Reset) => Some("reset"),
+            Some(How::Refused) => Some("refused"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            *self.failed.entry(reason).or_default() += 1;
+        }
+        self.sent = self.sent.saturating_add(socket.socket.tx_bytes);
+        self.received = self.received.saturating_add(socket.socket.rx_bytes);
+        self.add_lost(socket.socket.lost);
+    }
+
     /// Connections without a record of their own.
     pub(super) fn add_refused(&mut self, count: u64) {
         self.connections += count;
         *self.failed.entry("denied").or_default() += count;
     }
 
-    /// Three lines with styles; one if there were no connections.
+    /// Three lines with styles, two of sockets; one if there were no connections.
     pub(super) fn shown(&self, width: Option<usize>, symbols: Symbols) -> String {
         let ran = short_time(self.began.elapsed());
-        if self.connections == 0 {
-            return symbols.shown(&format!("no connections in {ran}")).into_owned();
-        }
-        let mut lines = [String::new(), String::new(), String::new()];
-        let connections = counted(self.connections, "connection");
-        lines[0] = format!("{connections} in {ran}, {}", self.outcomes());
+        let (count, outcomes) = match (self.connections, self.sockets) {
+            (0, 0) => return symbols.shown(&format!("no connections in {ran}")).into_owned(),
+            (0, sockets) => (counted(sockets, "socket"), self.outcomes("none failed")),
+            (connections, _) => (counted(connections, "connection"), self.outcomes("all ok")),
+        };
+        let mut lines = vec![format!("{count} in {ran}, {outcomes}")];
         let lost = match self.lost {
             Some(count) => format!(", {} lost", counted(count, "segment")),
             None => String::new(),
         };
         let (sent, received) = (short_bytes(self.sent), short_bytes(self.received));
-        lines[1] = format!("{sent} sent, {received} received{lost}");
-        lines[2] = self.waited(symbols);
+        lines.push(format!("{sent} sent, {received} received{lost}"));
+        if self.connections > 0 {
+            lines.push(self.waited(symbols));
+        }
         let limit = width.unwrap_or(usize::MAX);
-        let lines = lines.map(|line| wrap_message(&line, limit));
+        let lines: Vec<_> = lines.iter().map(|line| wrap_message(line, limit)).collect();
         symbols.shown(&lines.join("\n")).into_owned()
     }
 
-    fn outcomes(&self) -> String {
+    /// What failed; `good` if nothing did.
+    fn outcomes(&self, good: &str) -> String {
         let failed: u64 = self.failed.values().sum();
         if failed == 0 {
-            return "all ok".to_owned();
+            return good.to_owned();
         }
         let mut reasons: Vec<_> = self.failed.iter().collect();
         reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
