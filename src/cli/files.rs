@@ -10,6 +10,25 @@ pub(super) fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
+/// Whether standard input is a pipe or a file: not a terminal, and not `/dev/null`, which services have there.
+#[cfg(unix)]
+pub(super) fn is_piped_in() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let kind = stdin.and_then(|stdin| stdin.metadata()).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| !kind.is_char_device())
+}
+
+/// Whether standard input is a pipe or a file.
+#[cfg(not(unix))]
+pub(super) fn is_piped_in() -> bool {
+    use std::io::IsTerminal;
+
+    !io::stdin().is_terminal()
+}
+
 /// How messages name a file.
 pub(super) fn name(file: &Path) -> String {
     match is_stdin(file) {

@@ -176,7 +176,16 @@ const PAGES: &[Page] = &[
             ("Selection", &["pid", "cgroup", "to", "from", "listening", "outgoing"]),
             (
                 "Output",
-                &["output", "output_mode", "interval", "events", "label", "host", "no_process"],
+                &[
+                    "output",
+                    "format",
+                    "output_mode",
+                    "interval",
+                    "events",
+                    "label",
+                    "host",
+                    "no_process",
+                ],
             ),
         ],
         short: &[
@@ -192,6 +201,7 @@ const PAGES: &[Page] = &[
             "quiet",
         ],
         examples: &[
+            ("Show a line when a connection of this machine ends", "conniver watch"),
             (
                 "Show which programs lose packets, and to whom",
                 "conniver watch | jq -c 'select(.socket.lost > 0) | [.process.name, .socket.remoteAddr, .socket.lost]'",
@@ -248,9 +258,17 @@ const PAGES: &[Page] = &[
     },
     Page {
         command: "top",
-        headings: &[],
+        headings: &[
+            ("Sockets", &["pid", "cgroup", "to", "from", "listening", "outgoing"]),
+            ("Screen", &["count", "interval", "sort", "reverse", "filter"]),
+        ],
         short: &[],
         examples: &[
+            ("Show this machine's connections", "conniver top"),
+            (
+                "Show the connections that a service has accepted",
+                "conniver top --listening --to :8080",
+            ),
             ("Watch the file of a proxy that writes samples", "conniver top records.ndjson"),
             (
                 "Watch a proxy without a file",

@@ -26,6 +26,7 @@ mod report;
 mod requirements;
 mod rules;
 mod run;
+mod selection;
 mod service;
 mod signals;
 #[cfg(feature = "stat")]
@@ -68,7 +69,7 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Report on files of records: totals, slow and failed connections, findings in words
     Report(Box<report::ReportArgs>),
-    /// Show the connections of a running proxy live: rates, round-trip times, who waits for whom
+    /// Show this machine's TCP connections live, or those of a running proxy and who waits for whom
     Top(top::TopArgs),
     /// Check files of records for truncated, missing and duplicate lines, and for unclosed
     /// connections

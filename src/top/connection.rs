@@ -1,10 +1,12 @@
-//! What is known of one open connection: bytes, rates, round-trip times, and who is waited for.
+//! What is known of one open connection, or of one watched socket: bytes, rates, round-trip times, and who is
+//! waited for.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::line::{SeenInfo, SeenLeg, SeenLine, SeenProcess, SeenReason};
-use crate::record::{Awaited, LimitedBy, Mode, Printable, WaitingFor};
+use crate::record::{Awaited, LimitedBy, Mode, Origin, Printable, WaitingFor};
 
 /// How many samples a connection keeps for its sparklines.
 const HISTORY: usize = 60;
@@ -31,7 +33,10 @@ pub(super) struct Connection {
     /// When its latest line was made.
     pub(super) last_line_at: i64,
     pub(super) client: Leg,
+    /// Of a watched socket: that socket.
     pub(super) upstream: Leg,
+    /// What else is known of a watched socket. `None` of a proxy's connection.
+    pub(super) socket: Option<WatchedSocket>,
     /// Who is waited for, by the latest sample.
     waiting: Option<WaitingFor>,
     /// When bytes moved last, as far as samples tell.
@@ -39,8 +44,8 @@ pub(super) struct Connection {
     /// Since when `unmeasured` bytes are counted.
     measured_at: i64,
     unmeasured: Rates,
-    /// The rates of the latest interval, and when that ended.
-    rates: Option<(i64, Rates)>,
+    /// When the latest interval ended, and its rates, where they are known.
+    rates: Option<(i64, Option<Rates>)>,
     pub(super) history: VecDeque<Point>,
     pub(super) turns: VecDeque<SeenTurn>,
     /// How it ended; `None` while it is open.
@@ -54,6 +59,17 @@ pub(super) struct Key {
     pub(super) seq: u64,
 }
 
+/// A socket that was watched without a proxy.
+#[derive(Debug, Clone)]
+pub(super) struct WatchedSocket {
+    pub(super) local: Box<str>,
+    pub(super) remote: Box<str>,
+    /// Which side opened the connection. `None` until it is known.
+    pub(super) origin: Option<Origin>,
+    /// It is older than the watch: nobody knows by how much.
+    pub(super) is_older: bool,
+}
+
 /// One of its sockets.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Leg {
@@ -61,7 +77,7 @@ pub(super) struct Leg {
     pub(super) tx_bytes: u64,
     /// Time in which bytes waited for this socket to become writable, ns.
     pub(super) write_blocked: Option<u64>,
-    /// Known at the end.
+    /// Known at the end; of a watched socket, so far.
     pub(super) lost: Option<u64>,
     pub(super) info: SeenInfo,
 }
@@ -126,6 +142,7 @@ impl Connection {
             last_line_at: now,
             client: Leg::default(),
             upstream: Leg::default(),
+            socket: None,
             waiting: None,
             moved_at: None,
             measured_at: opened_at,
@@ -157,10 +174,45 @@ impl Connection {
             let address = if is_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
             self.client_address = Some(printable(&address));
         }
-        for (leg, seen) in [(&mut self.client, &line.client), (&mut self.upstream, &line.upstream)]
+        let upstream = line.upstream.as_ref().or(line.socket.as_ref());
+        for (leg, seen) in
+            [(&mut self.client, line.client.as_ref()), (&mut self.upstream, upstream)]
         {
             if let Some(seen) = seen {
                 leg.update(seen);
+            }
+        }
+        if let Some(seen) = &line.socket {
+            let address =
+                |seen: Option<SocketAddr>| seen.map_or("-".into(), |seen| seen.to_string().into());
+            let socket = self.socket.get_or_insert_with(|| WatchedSocket {
+                local: address(seen.local_addr),
+                remote: address(seen.remote_addr),
+                origin: None,
+                is_older: line.seen_after.is_none(),
+            });
+            socket.origin = line.origin.or(socket.origin);
+        }
+    }
+
+    /// The first sample of a watched socket, which has all its bytes. Returns whether there is more to take from it.
+    fn begin_socket(&mut self, line: &SeenLine) -> bool {
+        let Some(seen) = line.socket.as_ref().filter(|_| self.rates.is_none()) else { return true };
+        let now = line.made_at();
+        match line.seen_after {
+            // They have come since the dump before.
+            Some(before) => {
+                self.measured_at = self.opened_at.saturating_sub_unsigned(before);
+                true
+            }
+            // Nobody knows in which time.
+            None => {
+                let ages = seen.info.as_ref().map(|info| [info.last_tx_at, info.last_rx_at]);
+                let age = ages.into_iter().flatten().flatten().min();
+                self.moved_at = age.map(|age| now.saturating_sub_unsigned(age));
+                self.measured_at = now;
+                self.rates = Some((now, None));
+                false
             }
         }
     }
@@ -168,14 +220,17 @@ impl Connection {
     /// What a sample tells beyond that. `interval` is how long the latest interval was, if the run's
     /// samples have shown it.
     pub(super) fn sample(&mut self, line: &SeenLine, interval: Option<Duration>) {
+        if !self.begin_socket(line) {
+            return;
+        }
         let now = line.made_at();
         self.waiting = line.waiting_for;
         let delta = line.delta.unwrap_or_default();
-        if delta.to_upstream + delta.to_client > 0 {
+        if delta.sent() + delta.received() > 0 {
             self.moved_at = Some(now);
         }
-        self.unmeasured.to_upstream += delta.to_upstream as f64;
-        self.unmeasured.to_client += delta.to_client as f64;
+        self.unmeasured.to_upstream += delta.sent() as f64;
+        self.unmeasured.to_client += delta.received() as f64;
         if line.reason == Some(SeenReason::Between) {
             return;
         }
@@ -197,7 +252,7 @@ impl Connection {
             to_client: rates.to_client,
             rtt: self.rtt(),
         });
-        self.rates = Some((now, rates));
+        self.rates = Some((now, Some(rates)));
         self.measured_at = now;
         self.unmeasured = Rates::default();
     }
@@ -216,7 +271,12 @@ impl Connection {
         });
     }
 
-    /// Round-trip time to the upstream, ns. `None` without a sample of the kernel's.
+    /// The target, or the peer of a watched socket.
+    pub(super) fn target_or_peer(&self) -> Option<&str> {
+        self.target.as_deref().or_else(|| self.socket.as_ref().map(|socket| &*socket.remote))
+    }
+
+    /// Round-trip time to the upstream or the peer, ns. `None` without a sample of the kernel's.
     pub(super) fn rtt(&self) -> Option<u64> {
         self.upstream.info.rtt
     }
@@ -233,11 +293,12 @@ impl Connection {
     }
 
     /// The rates now: 0 when the next sample is overdue, because a connection whose bytes move is sampled
-    /// at every interval. `None` before the first sample.
+    /// at every interval. `None` before the first sample, and until the second one of a socket that is older than
+    /// its watch.
     pub(super) fn rates(&self, now: i64, interval: Option<Duration>) -> Option<Rates> {
         let (at, rates) = self.rates?;
         let is_fresh = between(at, now) <= freshness(interval);
-        Some(if is_fresh { rates } else { Rates::default() })
+        if is_fresh { rates } else { Some(Rates::default()) }
     }
 
     pub(super) fn activity(&self, now: i64, interval: Option<Duration>) -> Activity {
@@ -246,7 +307,7 @@ impl Connection {
                 Activity::Idle(between(since, now))
             }
             Some(WaitingFor { who, since, .. }) => Activity::WaitsFor(who, between(since, now)),
-            None if self.rates.is_none() => Activity::Unknown,
+            None if self.rates.is_none() && self.moved_at.is_none() => Activity::Unknown,
             None => match self.moved_at {
                 Some(at) if between(at, now) <= freshness(interval) => Activity::Moves,
                 at => Activity::Quiet(between(at.unwrap_or(self.opened_at), now)),
@@ -275,6 +336,7 @@ impl Leg {
             rx_window: news.rx_window.or(known.rx_window),
             tx_c_window_segs: news.tx_c_window_segs.or(known.tx_c_window_segs),
             retransmits: news.retransmits.or(known.retransmits),
+            ..SeenInfo::default()
         };
     }
 }

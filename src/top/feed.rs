@@ -193,6 +193,11 @@ impl Feed {
         lock(&self.state).error.take()
     }
 
+    /// Whether no line was read yet.
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.state).model.lines == 0
+    }
+
     /// When the newest line was read.
     pub(super) fn newest_read_at(&self) -> Option<Instant> {
         lock(&self.state).clock.newest.map(|(_, at)| at)

@@ -3,13 +3,14 @@
 //! `record::BriefLine` has it as well, but its tag and its flattened header make serde build every line
 //! twice: 1,000 lines a second would take several times the processor time. Unknown events and keys are skipped.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::record::{Delta, LimitedBy, Mode, Outcome, WaitingFor, time};
+use crate::record::{How, LimitedBy, Mode, Origin, Outcome, WaitingFor, time};
 use crate::tcp_info::State;
 
 /// A line, as far as the screen shows it. Keys that its event does not have are `None` or 0.
@@ -30,7 +31,12 @@ pub(super) struct SeenLine {
     pub(super) process: Option<SeenProcess>,
     pub(super) client: Option<SeenLeg>,
     pub(super) upstream: Option<SeenLeg>,
-    pub(super) delta: Option<Delta>,
+    /// Of a watched socket.
+    pub(super) socket: Option<SeenLeg>,
+    pub(super) origin: Option<Origin>,
+    /// How long a watched socket can have been open before `duration`, ns. `None` if it is older than the watch.
+    pub(super) seen_after: Option<u64>,
+    pub(super) delta: Option<SeenDelta>,
     pub(super) reason: Option<SeenReason>,
     pub(super) waiting_for: Option<WaitingFor>,
     pub(super) outcome: Option<Outcome>,
@@ -41,8 +47,12 @@ pub(super) struct SeenLine {
     pub(super) request_bytes: u64,
     pub(super) answer_bytes: u64,
     pub(super) limited_by: Option<LimitedBy>,
+    /// Of `start` lines; a watch has none.
+    pub(super) listeners: Option<Vec<serde::de::IgnoredAny>>,
     /// Of `refused` lines: how many connections.
     pub(super) count: u64,
+    /// Of `overflow` lines: how often the kernel has dropped events in this run.
+    pub(super) overflows: u64,
 }
 
 /// The kind of a line.
@@ -55,6 +65,10 @@ pub(super) enum Event {
     Turn,
     Close,
     Refused,
+    /// The connection of a watched socket has ended.
+    Socket,
+    SocketSample,
+    Overflow,
     Stop,
     #[default]
     #[serde(other)]
@@ -72,7 +86,29 @@ pub(super) enum SeenReason {
     Between,
 }
 
-/// The local program that is the client.
+/// Bytes since the line before: of a connection, or of a watched socket.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct SeenDelta {
+    to_upstream: u64,
+    to_client: u64,
+    tx: u64,
+    rx: u64,
+}
+
+impl SeenDelta {
+    /// Bytes sent to the upstream or the peer.
+    pub(super) fn sent(self) -> u64 {
+        self.to_upstream + self.tx
+    }
+
+    /// Bytes received from it.
+    pub(super) fn received(self) -> u64 {
+        self.to_client + self.rx
+    }
+}
+
+/// The local program that is the client, or has the watched socket.
 #[derive(Debug, Deserialize)]
 pub(super) struct SeenProcess {
     pub(super) pid: Option<u32>,
@@ -83,6 +119,8 @@ pub(super) struct SeenProcess {
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SeenLeg {
+    pub(super) local_addr: Option<SocketAddr>,
+    pub(super) remote_addr: Option<SocketAddr>,
     pub(super) rx_bytes: u64,
     pub(super) tx_bytes: u64,
     pub(super) write_blocked: Option<u64>,
@@ -103,6 +141,9 @@ pub(super) struct SeenInfo {
     pub(super) rx_window: Option<u64>,
     pub(super) tx_c_window_segs: Option<u64>,
     pub(super) retransmits: Option<u64>,
+    /// Ages of the last data, ns.
+    pub(super) last_tx_at: Option<u64>,
+    pub(super) last_rx_at: Option<u64>,
 }
 
 /// How a connection ended.
@@ -110,6 +151,10 @@ pub(super) struct SeenInfo {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SeenEnding {
     pub(super) error_code: Option<String>,
+    /// Of a watched socket.
+    pub(super) how: Option<How>,
+    /// Of a watched socket: its state in the last dump that showed it.
+    pub(super) state: Option<State>,
 }
 
 impl SeenLine {

@@ -1,4 +1,5 @@
-//! The live screen of `conniver top`: what is happening on the connections of a proxy, from its records.
+//! The live screen of `conniver top`: what is happening on the connections of a proxy, or on the sockets of a
+//! machine, from the lines of `proxy` or `watch`.
 //!
 //! Not part of the library's interface: the program uses it.
 

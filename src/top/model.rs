@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::connection::{Connection, Key, between, printable};
 use super::line::{Event, SeenLine, SeenReason};
-use crate::record::Outcome;
+use crate::record::{How, Outcome};
 
 /// Connections beyond these are not shown.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -47,6 +47,10 @@ pub(super) struct Model {
     has_samples: bool,
     /// Whether a turn was among the lines.
     pub(super) has_turns: bool,
+    has_pairs: bool,
+    has_sockets: bool,
+    /// When a watch last told that the kernel had dropped events, and how often until then.
+    overflow: Option<(i64, u64)>,
     /// A connection ended that should have had an `open` line or a sample.
     lacks_samples: bool,
     /// The connection to keep beyond its end.
@@ -96,18 +100,23 @@ impl Model {
             Event::Open => {
                 self.connection(line);
             }
-            Event::Sample => self.sample(line),
+            Event::Sample | Event::SocketSample => self.sample(line),
             Event::Turn => {
                 self.has_turns = true;
                 if let Some(connection) = self.connection(line) {
                     connection.turn(line);
                 }
             }
-            Event::Close => self.close(line),
+            Event::Close | Event::Socket => self.close(line),
+            Event::Overflow => self.overflow = Some((now, line.overflows)),
             Event::Refused => self.count_failures(now, line.count),
             Event::Stop => {
                 self.connections.retain(|key, _| key.run != line.run_id);
                 self.runs.remove(&line.run_id);
+            }
+            // Until its first line, a run without listeners is known as a watch.
+            Event::Start if line.listeners.as_ref().is_some_and(Vec::is_empty) => {
+                self.has_sockets = true;
             }
             Event::Start | Event::Other => {}
         }
@@ -115,6 +124,7 @@ impl Model {
 
     /// The line's connection, after what every line tells. `None` if there are too many.
     fn connection(&mut self, line: &SeenLine) -> Option<&mut Connection> {
+        self.note_kind(line);
         let key = Key { run: line.run_id, seq: line.seq };
         if self.connections.len() >= MAX_CONNECTIONS && !self.connections.contains_key(&key) {
             self.unshown += 1;
@@ -144,21 +154,36 @@ impl Model {
         }
     }
 
+    fn note_kind(&mut self, line: &SeenLine) {
+        match line.socket {
+            Some(_) => self.has_sockets = true,
+            None => self.has_pairs = true,
+        }
+    }
+
     fn close(&mut self, line: &SeenLine) {
         self.closed += 1;
+        self.note_kind(line);
         let key = Key { run: line.run_id, seq: line.seq };
         let known = self.connections.remove(&key);
         let opened_at = line.made_at().saturating_sub_unsigned(line.duration);
-        let was_relayed = line.upstream.as_ref().is_some_and(|leg| leg.rx_bytes + leg.tx_bytes > 0);
+        let ending = line.ending.as_ref();
+        // What has samples, if samples are written: what was relayed, and a socket that a dump has shown.
+        let is_sampled = match &line.socket {
+            Some(_) => ending.is_some_and(|ending| ending.state.is_some()),
+            None => line.upstream.as_ref().is_some_and(|leg| leg.rx_bytes + leg.tx_bytes > 0),
+        };
         self.lacks_samples |= match &known {
-            None => was_relayed && self.oldest.is_some_and(|oldest| opened_at > oldest),
+            None => is_sampled && self.oldest.is_some_and(|oldest| opened_at > oldest),
             Some(known) => {
-                was_relayed && known.history.is_empty() && line.age() > Duration::from_secs(5)
+                is_sampled && known.history.is_empty() && line.age() > Duration::from_secs(5)
             }
         };
-        let outcome =
-            line.outcome.map_or_else(|| "closed".to_owned(), |outcome| outcome.to_string());
-        let code = line.ending.as_ref().and_then(|ending| ending.error_code.as_deref());
+        let how = ending.and_then(|ending| ending.how);
+        let outcome = line.outcome.map(|outcome| outcome.to_string());
+        let outcome = outcome.or_else(|| how.map(|how| how.to_string()));
+        let outcome = outcome.unwrap_or_else(|| "closed".to_owned());
+        let code = ending.and_then(|ending| ending.error_code.as_deref());
         let what = match code {
             Some(code) if line.outcome != Some(Outcome::Ok) => {
                 printable(&format!("{outcome} {code}"))
@@ -168,10 +193,14 @@ impl Model {
         let mut connection = known.unwrap_or_else(|| Connection::new(line));
         connection.update(line);
         connection.ended = Some(what.clone());
-        if line.outcome.is_some_and(|outcome| !matches!(outcome, Outcome::Ok | Outcome::Shutdown)) {
+        let is_failed = match line.outcome {
+            Some(outcome) => !matches!(outcome, Outcome::Ok | Outcome::Shutdown),
+            None => matches!(how, Some(How::Reset | How::Refused)),
+        };
+        if is_failed {
             self.add_failure(Failure {
                 at: line.made_at(),
-                target: connection.target.clone(),
+                target: connection.target_or_peer().map(Into::into),
                 program: connection.program.clone(),
                 what,
             });
@@ -207,6 +236,7 @@ impl Model {
         while self.uncounted.front().is_some_and(|&(at, _)| is_old(at)) {
             self.uncounted.pop_front();
         }
+        self.overflow.take_if(|&mut (at, _)| is_old(at));
         let Self { connections, runs, lacks_samples, has_samples, .. } = self;
         connections.retain(|key, connection| {
             let silence = between(connection.last_line_at, now);
@@ -265,7 +295,17 @@ impl Model {
         groups
     }
 
-    /// Whether the proxy writes no samples, as far as that shows.
+    /// Whether all that is known are sockets that were watched without a proxy.
+    pub(super) fn has_only_sockets(&self) -> bool {
+        self.has_sockets && !self.has_pairs
+    }
+
+    /// How often the kernel has dropped events of ended sockets in a run, if it did in the last minute.
+    pub(super) fn overflows(&self) -> Option<u64> {
+        self.overflow.map(|(_, count)| count)
+    }
+
+    /// Whether the proxy or the watch writes no samples, as far as that shows.
     pub(super) fn lacks_samples(&self) -> bool {
         self.lacks_samples && !self.has_samples
     }

@@ -15,7 +15,7 @@ pub enum Sort {
     Worst,
     /// By program.
     Program,
-    /// By target.
+    /// By target, or by the peer of a watched socket.
     Target,
     /// The oldest first.
     Age,
@@ -27,11 +27,13 @@ pub enum Sort {
     Rtt,
     /// The most retransmitted segments first.
     Retransmits,
+    /// The most lost segments first; of a connection of a proxy, they are not known while it is open.
+    Lost,
 }
 
 impl Sort {
     /// In the order in which a key steps through them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Worst,
         Self::Program,
         Self::Target,
@@ -40,6 +42,7 @@ impl Sort {
         Self::Down,
         Self::Rtt,
         Self::Retransmits,
+        Self::Lost,
     ];
 
     /// Its name on the command line and on the screen.
@@ -53,6 +56,7 @@ impl Sort {
             Self::Down => "down",
             Self::Rtt => "rtt",
             Self::Retransmits => "retr",
+            Self::Lost => "lost",
         }
     }
 
@@ -81,6 +85,8 @@ pub(super) struct Totals {
     pub(super) client: usize,
     pub(super) network: usize,
     pub(super) idle: usize,
+    /// How many move data.
+    pub(super) moving: usize,
 }
 
 /// The connections that are listed, in order, and the sums over all.
@@ -123,7 +129,8 @@ impl Totals {
             Activity::WaitsFor(Awaited::Client, _) => self.client += 1,
             Activity::WaitsFor(..) => self.network += 1,
             Activity::Idle(_) => self.idle += 1,
-            Activity::Moves | Activity::Quiet(_) | Activity::Unknown => {}
+            Activity::Moves => self.moving += 1,
+            Activity::Quiet(_) | Activity::Unknown => {}
         }
     }
 }
@@ -134,7 +141,9 @@ impl Row<'_> {
         let connection = self.connection;
         let has =
             |text: Option<&str>| text.is_some_and(|text| text.to_lowercase().contains(filter));
-        has(connection.target.as_deref())
+        let socket = connection.socket.as_ref();
+        has(connection.target_or_peer())
+            || has(socket.map(|socket| &*socket.local))
             || has(connection.program.as_deref())
             || has(connection.client_address.as_deref())
             || has(Some(self.activity.word()))
@@ -150,13 +159,18 @@ impl Row<'_> {
                 Sort::Down => rates.to_client,
                 Sort::Rtt => connection.rtt().map_or(-1.0, |rtt| rtt as f64),
                 Sort::Retransmits => connection.retransmits().map_or(-1.0, |count| count as f64),
+                Sort::Lost => connection.upstream.lost.map_or(-1.0, |count| count as f64),
                 Sort::Worst | Sort::Program | Sort::Target => 0.0,
             }
         };
         match sort {
             Sort::Worst => other.badness().partial_cmp(&self.badness()).unwrap_or(Ordering::Equal),
-            Sort::Program => by_name(&self.connection.program, &other.connection.program),
-            Sort::Target => by_name(&self.connection.target, &other.connection.target),
+            Sort::Program => {
+                by_name(self.connection.program.as_deref(), other.connection.program.as_deref())
+            }
+            Sort::Target => {
+                by_name(self.connection.target_or_peer(), other.connection.target_or_peer())
+            }
             _ => key(other).total_cmp(&key(self)),
         }
     }
@@ -175,8 +189,8 @@ impl Row<'_> {
 }
 
 /// Unknown names last.
-fn by_name(one: &Option<Box<str>>, two: &Option<Box<str>>) -> Ordering {
-    one.is_none().cmp(&two.is_none()).then_with(|| one.cmp(two))
+fn by_name(one: Option<&str>, two: Option<&str>) -> Ordering {
+    one.is_none().cmp(&two.is_none()).then_with(|| one.cmp(&two))
 }
 
 impl Activity {

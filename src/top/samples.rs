@@ -82,6 +82,48 @@ pub(super) fn close(seq: u64, seconds: f64, outcome: &str, code: Option<&str>) -
     line("close", seq, seconds, &more)
 }
 
+/// A sample of a watched socket, which it opened or accepted: bytes sent and received since the one before.
+pub(super) fn socket_sample(
+    seq: u64,
+    seconds: f64,
+    origin: Option<&str>,
+    seen_after: Option<f64>,
+    [sent, received]: [u64; 2],
+) -> SeenLine {
+    let more = json!({
+        // One that is not older than the watch was seen at once.
+        "duration": seen_after.map_or(nanos(Duration::from_secs_f64(seconds)), |_| 0),
+        "mode": null, "target": null, "reason": "interval", "origin": origin,
+        "seenAfter": seen_after.map(|seconds| nanos(Duration::from_secs_f64(seconds))), "listener": null,
+        "process": {"pid": 4711, "name": format!("program-{seq}")},
+        "socket": {
+            "localAddr": "192.168.1.10:40000", "remoteAddr": format!("192.0.2.{seq}:443"),
+            "rxBytes": received, "txBytes": sent, "lost": seq,
+            "info": {"rtt": 250_000, "retransmits": 2 * seq, "lastTxAt": 3_000_000_000_u64, "lastRxAt": 9_000_000_000_u64},
+        },
+        "delta": {"tx": sent, "rx": received},
+    });
+    line("socketSample", seq, seconds, &more)
+}
+
+/// The line of a watched socket that has ended like this; a dump has shown it in `state`.
+pub(super) fn socket_end(
+    seq: u64,
+    seconds: f64,
+    how: Option<&str>,
+    state: Option<&str>,
+) -> SeenLine {
+    let more = json!({
+        "duration": 1_000_000_000, "mode": null, "target": null, "origin": "connected",
+        "seenAfter": 1_000_000_000, "process": null,
+        "ending": {"how": how, "state": state, "finSent": null, "finReceived": null},
+        "socket": {"localAddr": "192.168.1.10:40000", "remoteAddr": format!("192.0.2.{seq}:443"),
+            "rxBytes": 1, "txBytes": 1, "lost": 0, "closedInfo": {"rtt": 250_000}},
+        "delta": {"tx": 1, "rx": 1},
+    });
+    line("socket", seq, seconds, &more)
+}
+
 /// What is known after these lines.
 pub(super) fn model(lines: &[SeenLine]) -> Model {
     let mut model = Model::default();

@@ -112,7 +112,8 @@ impl<'o> Screen<'o> {
                     self.repaint()?;
                     repaint_due = Instant::now() + interval;
                 }
-                due = Instant::now() + interval;
+                // The first lines are shown when they come.
+                due = Instant::now() + if self.feed.is_empty() { PACE } else { interval };
             }
             let wait = due.saturating_duration_since(Instant::now()).min(PACE);
             let mut is_ready = event::poll(wait)?;

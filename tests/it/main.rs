@@ -75,6 +75,7 @@ mod stat;
 mod stopping;
 mod streaming;
 mod top;
+mod top_live;
 mod turn_lines;
 mod unwritable;
 mod verdict;

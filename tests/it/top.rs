@@ -423,7 +423,7 @@ fn what_is_wrong_is_said() {
         ),
         (&[directory], 1, "give a file in it"),
         (&["-i", "1ms", "x"], 2, "100ms"),
-        (&["--sort", "size", "x"], 2, "worst, program, target, age, up, down, rtt, retr"),
+        (&["--sort", "size", "x"], 2, "worst, program, target, age, up, down, rtt, retr, lost"),
     ] {
         let output = top(args, b"");
         let said = String::from_utf8(output.stderr).unwrap();
@@ -435,7 +435,7 @@ fn what_is_wrong_is_said() {
     let output = top(&["-"], b"GET / HTTP/1.1\r\nHost: x\r\n");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("2 lines read, none of them a record"), "{text}");
-    let Some(terminal) = Terminal::new("top without records", (80, 24), &[]) else { return };
-    terminal.run(&format!("{BINARY} top"));
-    terminal.wait_for("it needs the records of a proxy");
+    let Some(terminal) = Terminal::new("top of a terminal", (80, 24), &[]) else { return };
+    terminal.run(&format!("{BINARY} top -"));
+    terminal.wait_for("standard input is a terminal");
 }

@@ -2,7 +2,9 @@ use super::*;
 use crate::record::Awaited;
 use crate::top::connection::{Activity, Rates};
 use crate::top::order::{Sort, Totals, rows};
-use crate::top::samples::{RUN, at, close, line, model, open, sample, sample_for};
+use crate::top::samples::{
+    RUN, at, close, line, model, open, sample, sample_for, socket_end, socket_sample,
+};
 
 fn activity(model: &Model, seq: u64, seconds: f64) -> Activity {
     let (rows, _) = rows(model, at(seconds), Sort::Worst, false, "");
@@ -195,4 +197,78 @@ fn memory_is_bounded() {
     let long = serde_json::json!({"target": long});
     let long = model(&[line("open", 1, 0.0, &long)]);
     assert!(long.connections().all(|known| known.target.as_ref().unwrap().len() < 300));
+}
+
+#[test]
+fn the_first_sample_of_a_socket_tells_its_rates_if_its_age_is_known() {
+    // It has come since the dump a second before.
+    let new = socket_sample(1, 0.0, None, Some(1.0), [50_000, 1_000]);
+    let known = model(&[new]);
+    assert_eq!(rates(&known, 1, 0.0), Rates { to_upstream: 50_000.0, to_client: 1_000.0 });
+    assert_eq!(activity(&known, 1, 0.0), Activity::Moves);
+
+    // Older than the watch: these are the bytes of its whole life.
+    let mut known = model(&[socket_sample(1, 10.0, None, None, [1 << 40, 1 << 40])]);
+    let row = |known: &Model, seconds| rows(known, at(seconds), Sort::Worst, false, "").0[0].rates;
+    assert_eq!(row(&known, 10.0), None);
+    // The kernel tells that it sent three seconds ago.
+    assert_eq!(activity(&known, 1, 11.0), Activity::Quiet(Duration::from_secs(4)));
+    known.apply(&socket_sample(1, 11.0, None, None, [3_000, 0]));
+    assert_eq!(row(&known, 11.0), Some(Rates { to_upstream: 3_000.0, to_client: 0.0 }));
+    // Without a sample nothing has moved.
+    assert_eq!(
+        row(&model(&[socket_sample(1, 10.0, None, None, [9, 9])]), 14.0),
+        Some(Rates::default())
+    );
+}
+
+#[test]
+fn sockets_are_sorted_filtered_and_told_apart_from_connections() {
+    let connected = Some("connected");
+    let mut known = model(&[
+        socket_sample(1, 9.0, connected, Some(1.0), [0, 10]),
+        socket_sample(2, 9.0, connected, Some(1.0), [90_000, 0]),
+        socket_sample(3, 9.0, Some("accepted"), None, [1, 1]),
+    ]);
+    assert!(known.has_only_sockets());
+    assert_eq!(order(&known, Sort::Worst, "")[0], 2);
+    assert_eq!(order(&known, Sort::Lost, ""), [3, 2, 1]);
+    assert_eq!(order(&known, Sort::Retransmits, ""), [3, 2, 1]);
+    assert_eq!(order(&known, Sort::Target, ""), [1, 2, 3]);
+    assert_eq!(order(&known, Sort::Target, "192.0.2.2"), [2]);
+    assert_eq!(order(&known, Sort::Target, ":40000"), [1, 2, 3]);
+    known.apply(&sample(4, 9.0, [1, 1], None));
+    assert!(!known.has_only_sockets());
+    assert_eq!(order(&known, Sort::Target, "host-4"), [4]);
+}
+
+#[test]
+fn ended_sockets_are_counted_and_resets_and_refusals_are_failures() {
+    let mut known = model(&[
+        socket_sample(1, 0.0, None, Some(1.0), [1, 1]),
+        socket_end(1, 1.0, Some("fin"), Some("ESTABLISHED")),
+        socket_end(2, 2.0, Some("reset"), None),
+        socket_end(3, 2.0, Some("refused"), None),
+        socket_end(4, 2.0, None, None),
+    ]);
+    assert_eq!((known.connections().count(), known.closed, known.failure_count()), (0, 4, 2));
+    assert_eq!(known.failures()[0].latest.target.as_deref(), Some("192.0.2.3:443"));
+    assert!(!known.lacks_samples());
+
+    known.apply(&line("overflow", 0, 3.0, &serde_json::json!({"overflows": 7})));
+    known.forget_old(at(60.0));
+    assert_eq!(known.overflows(), Some(7));
+    known.forget_old(at(64.0));
+    assert_eq!(known.overflows(), None);
+}
+
+#[test]
+fn missing_samples_of_a_watch_are_noticed() {
+    let start = || line("start", 0, 0.0, &serde_json::json!({"listeners": []}));
+    assert!(model(&[start()]).has_only_sockets());
+    // No dump has shown it: it has no sample in any case.
+    assert!(!model(&[start(), socket_end(1, 5.0, Some("fin"), None)]).lacks_samples());
+    assert!(
+        model(&[start(), socket_end(1, 5.0, Some("fin"), Some("ESTABLISHED"))]).lacks_samples()
+    );
 }

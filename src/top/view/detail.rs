@@ -8,9 +8,10 @@ use ratatui::layout::{Rect, Rows};
 use ratatui::style::Style;
 
 use super::{Scene, Theme, list, part, put};
-use crate::top::connection::{Connection, Key, Leg};
+use crate::record::Origin;
+use crate::top::connection::{Connection, Key, Leg, WatchedSocket};
 use crate::top::order::Row;
-use crate::top::text::{age, amount, brief_time, shorten, sparkline};
+use crate::top::text::{amount, brief_time, shorten, sparkline};
 
 /// Where sparklines begin, and the room after them for the figure.
 const LABEL: usize = 5;
@@ -19,6 +20,8 @@ const FIGURE: usize = 28;
 /// Widths of the columns of the two sockets.
 const NAME: usize = 16;
 const SOCKET: usize = 20;
+
+const WRITE_BLOCKED: &str = "write blocked";
 
 /// Writes one line after another.
 struct Lines<'b> {
@@ -54,15 +57,7 @@ pub(super) fn draw(scene: &Scene<'_>, key: Key, area: Rect, buffer: &mut Buffer)
     let Some(connection) = scene.model.get(key) else {
         return lines.line("the connection has ended", theme.dim());
     };
-    let name = |name: &Option<Box<str>>| name.as_deref().unwrap_or("-").to_owned();
-    let pid = connection.pid.map_or_else(String::new, |pid| format!(" (PID {pid})"));
-    let arrow = if theme.has_unicode { "→" } else { "->" };
-    let client = match (&connection.program, &connection.client_address) {
-        (Some(program), Some(address)) => format!("{program}{pid} {address}"),
-        (Some(program), None) => format!("{program}{pid}"),
-        (None, address) => name(address),
-    };
-    lines.line(&format!("{client} {arrow} {}", name(&connection.target)), theme.title());
+    lines.line(&title(connection, theme), theme.title());
 
     let interval = scene.model.interval(key.run);
     let row = Row {
@@ -74,17 +69,44 @@ pub(super) fn draw(scene: &Scene<'_>, key: Key, area: Rect, buffer: &mut Buffer)
     let (state, style) = match &connection.ended {
         Some(ended) => (format!("ended: {ended}"), theme.notice()),
         None => {
-            (format!("waiting for: {}", list::waiting(&row, theme)), theme.activity(row.activity))
+            let what = if connection.socket.is_some() { "activity" } else { "waiting for" };
+            (format!("{what}: {}", list::waiting(&row, theme)), theme.activity(row.activity))
         }
     };
-    let open = age(connection.age(scene.now));
+    let open = list::open_for(connection, scene.now);
     lines.line(&format!("{state}  (open {open}{mode})"), style);
     lines.line("", Style::new());
     draw_history(&mut lines, scene, &row);
     lines.line("", Style::new());
     draw_legs(&mut lines, connection);
-    lines.line("", Style::new());
-    draw_turns(&mut lines, connection, scene.model.has_turns);
+    if connection.socket.is_none() {
+        lines.line("", Style::new());
+        draw_turns(&mut lines, connection, scene.model.has_turns);
+    }
+}
+
+/// Who is connected to whom: the side that has connected first.
+fn title(connection: &Connection, theme: Theme) -> String {
+    let arrow = if theme.has_unicode { "→" } else { "->" };
+    let pid = connection.pid.map_or_else(String::new, |pid| format!(" (PID {pid})"));
+    let program = connection.program.as_ref().map(|program| format!("{program}{pid}"));
+    let at = |address: &str| match &program {
+        Some(program) => format!("{program} {address}"),
+        None => address.to_owned(),
+    };
+    if let Some(WatchedSocket { local, remote, origin, .. }) = &connection.socket {
+        return match origin {
+            Some(Origin::Accepted) => format!("{remote} {arrow} {}", at(local)),
+            Some(Origin::Connected) => format!("{} {arrow} {remote}", at(local)),
+            _ => format!("{} and {remote}", at(local)),
+        };
+    }
+    let client = match (&program, &connection.client_address) {
+        (_, Some(address)) => at(address),
+        (Some(program), None) => program.clone(),
+        (None, None) => "-".to_owned(),
+    };
+    format!("{client} {arrow} {}", connection.target.as_deref().unwrap_or("-"))
 }
 
 fn draw_history(lines: &mut Lines<'_>, scene: &Scene<'_>, row: &Row<'_>) {
@@ -99,7 +121,11 @@ fn draw_history(lines: &mut Lines<'_>, scene: &Scene<'_>, row: &Row<'_>) {
     };
     let time = |time: Option<u64>| time_or_dash(time, theme);
     let sent = rate(row.rates.map(|rates| rates.to_upstream), connection.upstream.tx_bytes);
-    let received = rate(row.rates.map(|rates| rates.to_client), connection.client.tx_bytes);
+    let received = match connection.socket {
+        Some(_) => connection.upstream.rx_bytes,
+        None => connection.client.tx_bytes,
+    };
+    let received = rate(row.rates.map(|rates| rates.to_client), received);
     for (label, values, figure) in
         [(up, to_upstream, sent), (down, to_client, received), ("RTT", rtt, time(connection.rtt()))]
     {
@@ -137,9 +163,18 @@ type SocketRow<'f> = (&'f str, &'f dyn Fn(&Leg) -> String);
 
 fn draw_legs(lines: &mut Lines<'_>, connection: &Connection) {
     let theme = lines.theme;
-    let heading =
-        [(0, NAME, "socket to"), (NAME, SOCKET, "client"), (NAME + SOCKET, SOCKET, "upstream")];
-    lines.cells(&heading, theme.title());
+    let legs: &[(&str, &Leg)] = match &connection.socket {
+        Some(_) => &[("peer", &connection.upstream)],
+        None => &[("client", &connection.client), ("upstream", &connection.upstream)],
+    };
+    let mut draw = |name: &str, cells: Vec<String>, style: Style| {
+        let mut all = vec![(0, NAME, name)];
+        let places = (NAME..).step_by(SOCKET);
+        all.extend(cells.iter().zip(places).map(|(cell, place)| (place, SOCKET, &**cell)));
+        lines.cells(&all, style);
+    };
+    let heads = legs.iter().map(|(name, _)| (*name).to_owned()).collect();
+    draw("socket to", heads, theme.title());
     let bytes = |bytes: u64| format!("{}B", amount(bytes as f64));
     let count =
         |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
@@ -159,13 +194,12 @@ fn draw_legs(lines: &mut Lines<'_>, connection: &Connection) {
             format!("{}, {}", count(leg.info.tx_c_window_segs), time(leg.info.rto))
         }),
         ("receive window", &|leg| leg.info.rx_window.map_or_else(|| "-".to_owned(), bytes)),
-        ("write blocked", &|leg| time(leg.write_blocked)),
+        (WRITE_BLOCKED, &|leg| time(leg.write_blocked)),
     ];
-    for (name, value) in rows {
-        let [client, upstream] = [&connection.client, &connection.upstream].map(value);
-        let cells =
-            [(0, NAME, name), (NAME, SOCKET, &*client), (NAME + SOCKET, SOCKET, &*upstream)];
-        lines.cells(&cells, Style::new());
+    // Only a proxy knows how long bytes wait.
+    let known = rows.iter().filter(|(name, _)| legs.len() > 1 || *name != WRITE_BLOCKED);
+    for (name, value) in known {
+        draw(name, legs.iter().map(|(_, leg)| value(leg)).collect(), Style::new());
     }
 }
 

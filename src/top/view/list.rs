@@ -6,6 +6,8 @@ use ratatui::style::Style;
 use unicode_width::UnicodeWidthStr;
 
 use super::{Scene, Theme, part, put};
+use crate::record::Origin;
+use crate::top::connection::{Connection, WatchedSocket};
 use crate::top::controls::Controls;
 use crate::top::order::{Row, Sort};
 use crate::top::text::{age, amount, brief_time, shorten};
@@ -14,45 +16,99 @@ use crate::top::text::{age, amount, brief_time, shorten};
 enum Column {
     Program,
     Target,
+    Local,
+    Remote,
     Age,
     Up,
     Down,
     Rtt,
     Retransmits,
+    Lost,
     Waiting,
+    Activity,
 }
 
-/// In the order in which they stand.
-const COLUMNS: [Column; 8] = [
-    Column::Program,
-    Column::Target,
-    Column::Age,
-    Column::Up,
-    Column::Down,
-    Column::Rtt,
-    Column::Retransmits,
-    Column::Waiting,
-];
+/// Which columns there are.
+struct Columns {
+    /// In the order in which they stand.
+    all: &'static [Column],
+    /// Those that are left out on narrow screens, the first ones first.
+    dispensable: &'static [Column],
+    /// The one that takes the room that is left.
+    flexible: Column,
+}
 
-/// Columns that are left out on narrow screens, the first ones first.
-const DISPENSABLE: [Column; 6] =
-    [Column::Retransmits, Column::Rtt, Column::Up, Column::Down, Column::Program, Column::Age];
+/// Of a proxy's connections, also if there are watched sockets among them.
+const OF_CONNECTIONS: Columns = Columns {
+    all: &[
+        Column::Program,
+        Column::Target,
+        Column::Age,
+        Column::Up,
+        Column::Down,
+        Column::Rtt,
+        Column::Retransmits,
+        Column::Waiting,
+    ],
+    dispensable: &[
+        Column::Retransmits,
+        Column::Rtt,
+        Column::Up,
+        Column::Down,
+        Column::Program,
+        Column::Age,
+    ],
+    flexible: Column::Target,
+};
+
+/// Of watched sockets.
+const OF_SOCKETS: Columns = Columns {
+    all: &[
+        Column::Program,
+        Column::Local,
+        Column::Remote,
+        Column::Age,
+        Column::Up,
+        Column::Down,
+        Column::Rtt,
+        Column::Lost,
+        Column::Activity,
+    ],
+    dispensable: &[
+        Column::Activity,
+        Column::Lost,
+        Column::Rtt,
+        Column::Local,
+        Column::Up,
+        Column::Down,
+        Column::Program,
+        Column::Age,
+    ],
+    flexible: Column::Remote,
+};
 
 /// A target is not shortened to less than this while there are columns to leave out.
 const ENOUGH_OF_A_TARGET: usize = 18;
 
-/// From this width on, programs have more room.
+/// From this width on, programs and own addresses have more room.
 const WIDE: usize = 100;
 
+/// Room for a port, and for an IPv4 address with its port.
+const PORT: usize = 6;
+const ADDRESS: usize = 21;
+
 impl Column {
-    /// Its width. The target takes what is left.
+    /// Its width. The flexible one takes what is left.
     fn width(self, total: usize, theme: Theme) -> usize {
         match self {
             Self::Program if total >= WIDE => 15,
             Self::Program => 10,
-            Self::Target => 0,
+            Self::Target | Self::Remote => 0,
+            Self::Local if total >= WIDE => ADDRESS,
+            Self::Local => PORT,
             Self::Age | Self::Rtt | Self::Up | Self::Down => 5,
-            Self::Retransmits => 5,
+            Self::Retransmits | Self::Lost => 5,
+            Self::Activity => 10,
             Self::Waiting if theme.has_unicode => 15,
             Self::Waiting => 16,
         }
@@ -63,41 +119,52 @@ impl Column {
         match self {
             Self::Program => "program".to_owned(),
             Self::Target => "target".to_owned(),
+            Self::Local => "local".to_owned(),
+            Self::Remote => "remote".to_owned(),
             Self::Age => "age".to_owned(),
             Self::Up => format!("{up}B/s"),
             Self::Down => format!("{down}B/s"),
             Self::Rtt => "RTT".to_owned(),
             Self::Retransmits => "retr".to_owned(),
+            Self::Lost => "lost".to_owned(),
             Self::Waiting => "waiting for".to_owned(),
+            Self::Activity => "activity".to_owned(),
         }
     }
 
     fn is_number(self) -> bool {
-        !matches!(self, Self::Program | Self::Target | Self::Waiting)
+        matches!(
+            self,
+            Self::Age | Self::Up | Self::Down | Self::Rtt | Self::Retransmits | Self::Lost
+        )
     }
 
     fn is_sorted_by(self, sort: Sort) -> bool {
         match self {
             Self::Program => sort == Sort::Program,
-            Self::Target => sort == Sort::Target,
+            Self::Target | Self::Remote => sort == Sort::Target,
+            Self::Local => false,
             Self::Age => sort == Sort::Age,
             Self::Up => sort == Sort::Up,
             Self::Down => sort == Sort::Down,
             Self::Rtt => sort == Sort::Rtt,
             Self::Retransmits => sort == Sort::Retransmits,
-            Self::Waiting => sort == Sort::Worst,
+            Self::Lost => sort == Sort::Lost,
+            Self::Waiting | Self::Activity => sort == Sort::Worst,
         }
     }
 
-    fn cell(self, row: &Row<'_>, now: i64, theme: Theme) -> String {
+    fn cell(self, row: &Row<'_>, width: usize, now: i64, theme: Theme) -> String {
         let connection = row.connection;
-        let name =
-            |name: &Option<Box<str>>| theme.text(name.as_deref().unwrap_or("-")).into_owned();
+        let socket = connection.socket.as_ref();
+        let name = |name: Option<&str>| theme.text(name.unwrap_or("-")).into_owned();
         let count = |count: Option<f64>| count.map_or_else(|| "-".to_owned(), amount);
         match self {
-            Self::Program => name(&connection.program),
-            Self::Target => name(&connection.target),
-            Self::Age => age(connection.age(now)),
+            Self::Program => name(connection.program.as_deref()),
+            Self::Target => name(connection.target_or_peer()),
+            Self::Local => local(socket.map_or("-", |socket| &socket.local), width),
+            Self::Remote => socket.map_or_else(|| "-".to_owned(), |socket| remote(socket, theme)),
+            Self::Age => open_for(connection, now),
             Self::Up => count(row.rates.map(|rates| rates.to_upstream)),
             Self::Down => count(row.rates.map(|rates| rates.to_client)),
             Self::Rtt => connection.rtt().map_or_else(
@@ -105,9 +172,35 @@ impl Column {
                 |rtt| brief_time(std::time::Duration::from_nanos(rtt), theme.has_unicode),
             ),
             Self::Retransmits => count(connection.retransmits().map(|count| count as f64)),
-            Self::Waiting => waiting(row, theme),
+            Self::Lost => count(connection.upstream.lost.map(|count| count as f64)),
+            Self::Waiting | Self::Activity => waiting(row, theme),
         }
     }
+}
+
+/// An own address: on narrow screens its port alone.
+fn local(address: &str, width: usize) -> String {
+    let port = address.rfind(':').and_then(|at| address.get(at..));
+    port.filter(|_| width < ADDRESS).unwrap_or(address).to_owned()
+}
+
+/// A peer, with an arrow from the side that has connected.
+fn remote(socket: &WatchedSocket, theme: Theme) -> String {
+    let arrow = match (socket.origin, theme.has_unicode) {
+        (Some(Origin::Connected), true) => "→",
+        (Some(Origin::Connected), false) => "->",
+        (Some(Origin::Accepted), true) => "←",
+        (Some(Origin::Accepted), false) => "<-",
+        (_, true) => " ",
+        (_, false) => "  ",
+    };
+    format!("{arrow} {}", socket.remote)
+}
+
+/// The age; `>` of a socket that is older than its watch.
+pub(super) fn open_for(connection: &Connection, now: i64) -> String {
+    let is_older = connection.socket.as_ref().is_some_and(|socket| socket.is_older);
+    format!("{}{}", if is_older { ">" } else { "" }, age(connection.age(now)))
 }
 
 /// `server 312ms`, `network ↑ 3.1s`, `idle 12m`.
@@ -120,26 +213,27 @@ pub(super) fn waiting(row: &Row<'_>, theme: Theme) -> String {
 }
 
 /// The columns that there is room for, with their places and widths.
-fn layout(total: usize, theme: Theme) -> Vec<(Column, usize, usize)> {
-    let mut columns = COLUMNS.to_vec();
-    let mut dispensable = DISPENSABLE.iter();
-    let target = loop {
+fn layout(columns: &Columns, total: usize, theme: Theme) -> Vec<(Column, usize, usize)> {
+    let flexible = columns.flexible;
+    let mut dispensable = columns.dispensable.iter();
+    let mut columns = columns.all.to_vec();
+    let rest = loop {
         let taken: usize = columns.iter().map(|column| column.width(total, theme) + 1).sum();
         // The last column has no gap after it.
-        let target = (total + 1).saturating_sub(taken);
-        if target >= ENOUGH_OF_A_TARGET {
-            break target;
+        let rest = (total + 1).saturating_sub(taken);
+        if rest >= ENOUGH_OF_A_TARGET {
+            break rest;
         }
         match dispensable.next() {
             Some(column) => columns.retain(|kept| kept != column),
-            None => break target,
+            None => break rest,
         }
     };
     let mut place = 0;
     columns
         .into_iter()
         .map(|column| {
-            let width = if column == Column::Target { target } else { column.width(total, theme) };
+            let width = if column == flexible { rest } else { column.width(total, theme) };
             let start = place;
             place += width + 1;
             (column, start, width)
@@ -156,7 +250,8 @@ pub(super) fn draw(
     buffer: &mut Buffer,
 ) {
     let theme = scene.theme;
-    let columns = layout(area.width.into(), theme);
+    let columns = if scene.model.has_only_sockets() { &OF_SOCKETS } else { &OF_CONNECTIONS };
+    let columns = layout(columns, area.width.into(), theme);
     let mut lines = area.rows();
     let Some(heading) = lines.next() else { return };
     buffer.set_style(heading, theme.heading());
@@ -197,10 +292,10 @@ pub(super) fn draw(
         for &(column, start, width) in &columns {
             let style = match column {
                 _ if is_selected => Style::new(),
-                Column::Waiting => theme.activity(row.activity),
+                Column::Waiting | Column::Activity => theme.activity(row.activity),
                 _ => Style::new(),
             };
-            let text = column.cell(row, scene.now, theme);
+            let text = column.cell(row, width, scene.now, theme);
             put_cell(buffer, part(line, start, width), &text, column, theme, style);
         }
         if is_selected {

@@ -152,10 +152,17 @@ fn draw_totals(
     let rates =
         format!("{up} {}B/s {down} {}B/s", amount(rates.to_upstream), amount(rates.to_client));
     let (server, client, network) = (totals.server, totals.client, totals.network);
-    let waiting = format!("waiting: {server} server, {network} network, {client} client");
+    let only_sockets = scene.model.has_only_sockets();
+    let waiting = match only_sockets {
+        true => format!("{} with data", totals.moving),
+        false => format!("waiting: {server} server, {network} network, {client} client"),
+    };
     let open = format!("{} open", totals.open);
     let closed = format!("{} closed", scene.model.closed);
-    let short = format!("waiting: {}", server + client + network);
+    let short = match only_sockets {
+        true => waiting.clone(),
+        false => format!("waiting: {}", server + client + network),
+    };
     // The longest that fits.
     let parts = |parts: &[&str]| {
         let parts: Vec<&str> = parts.iter().copied().chain(failed.as_deref()).collect();
@@ -176,15 +183,22 @@ fn notices(scene: &Scene<'_>, controls: &Controls, listed: usize) -> Vec<String>
     let model = scene.model;
     let mut notices = Vec::new();
     if model.lacks_samples() {
-        notices.push(
-            "no samples: add --events open,sample,close --sample-interval 1s to the proxy"
+        notices.push(match model.has_only_sockets() {
+            true => "no samples: add --events socket,sample to conniver watch".to_owned(),
+            false => "no samples: add --events open,sample,close --sample-interval 1s to the proxy"
                 .to_owned(),
-        );
+        });
+    }
+    if let Some(overflows) = model.overflows() {
+        notices.push(format!(
+            "the kernel dropped events of ended sockets, {} so far: closed counts too few",
+            counted(overflows, "time")
+        ));
     }
     if model.bad_lines > 0 {
         let lines = counted(model.bad_lines, "line");
         notices.push(match model.lines {
-            0 => format!("{lines} read, none of them a record of conniver proxy or run"),
+            0 => format!("{lines} read, none of them a record of conniver"),
             _ => format!("{lines} could not be read"),
         });
     }

@@ -3,7 +3,7 @@ use ratatui::backend::TestBackend;
 
 use super::*;
 use crate::top::order::Sort;
-use crate::top::samples::{at, close, line, model, open, sample};
+use crate::top::samples::{at, close, line, model, open, sample, socket_end, socket_sample};
 
 const PLAIN: Theme = Theme { has_colours: false, has_unicode: true };
 const COLOURS: Theme = Theme { has_colours: true, has_unicode: true };
@@ -213,4 +213,66 @@ fn order_selection_and_pause_are_seen() {
     let selected = &terminal.backend().buffer()[(0, 4)];
     assert!(text[4].starts_with("program-3"), "{text:#?}");
     assert_eq!(selected.style().add_modifier, ratatui::style::Modifier::REVERSED);
+}
+
+/// Sockets of a watch: one that was accepted, a download, one that is quiet and older than the watch, a reset.
+fn sockets() -> Model {
+    model(&[
+        socket_sample(1, 9.0, Some("accepted"), Some(1.0), [12_000, 0]),
+        socket_sample(2, 9.5, Some("connected"), Some(1.0), [0, 3_000_000]),
+        socket_sample(3, 9.0, None, None, [100, 100]),
+        socket_end(4, 9.0, Some("reset"), None),
+    ])
+}
+
+#[test]
+fn sockets_have_columns_of_their_own() {
+    let narrow = drawn(&sockets(), PLAIN, (80, 24));
+    let expected = "\
+conniver top: records.ndjson                              by worst  00:00:10 UTC
+3 open  2 with data  ↑ 12kB/s ↓ 3.0MB/s  1 closed
+program    local  remote                  age  ↑B/s  ↓B/s   RTT  lost activity▾
+program-2  :40000 → 192.0.2.2:443          0s     0  3.0M 250µs     2 data
+program-1  :40000 ← 192.0.2.1:443          1s   12k     0 250µs     1 data
+program-3  :40000   192.0.2.3:443        >10s     -     - 250µs     3 quiet 4.0s";
+    for (line, expected) in narrow.iter().zip(expected.lines()) {
+        assert_eq!(line, expected, "\n{}", narrow.join("\n"));
+    }
+    assert_eq!(narrow[22], "00:00:09  reset  192.0.2.4:443");
+    let wide = drawn(&sockets(), PLAIN, (120, 24));
+    assert!(
+        wide[4].starts_with("program-1       192.168.1.10:40000    ← 192.0.2.1:443"),
+        "{}",
+        wide[4]
+    );
+    let ascii = drawn(&sockets(), ASCII, (80, 24));
+    assert!(ascii.concat().is_ascii() && ascii[3].contains("-> 192.0.2.2:443"), "{ascii:#?}");
+    // With a proxy's connections among them they have the columns of those.
+    let mut mixed = sockets();
+    mixed.apply(&sample(5, 9.0, [0, 0], Some(("upstream", 8.0))));
+    let mixed = drawn(&mixed, PLAIN, (80, 24));
+    assert!(mixed[2].ends_with("waiting for▾"), "{}", mixed[2]);
+    assert!(mixed[4].starts_with("program-2  192.0.2.2:443"), "{mixed:#?}");
+    assert!(mixed[4].ends_with("data"), "{mixed:#?}");
+    for width in [1, 3, 10, 30, 55, 79, 200] {
+        assert_eq!(drawn(&sockets(), PLAIN, (width, 5)).len(), 5);
+    }
+}
+
+#[test]
+fn the_detail_of_a_socket_has_what_one_socket_shows() {
+    let known = sockets();
+    let mut controls = Controls { page: Page::Detail(key(&known, 1)), ..Controls::default() };
+    let drawn = lines(&screen(&known, PLAIN, &mut controls, (80, 24))).join("\n");
+    for words in [
+        "192.0.2.1:443 → program-1 (PID 4711) 192.168.1.10:40000",
+        "activity: data  (open 1s)",
+        "socket to       peer\nreceived, sent  0B, 12kB\n",
+        "retransmitted   2, 1 lost",
+    ] {
+        assert!(drawn.contains(words), "{words}:\n{drawn}");
+    }
+    for words in ["write blocked", "turn", "waiting for"] {
+        assert!(!drawn.contains(words), "{words}:\n{drawn}");
+    }
 }

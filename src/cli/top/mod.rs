@@ -1,4 +1,6 @@
-//! `conniver top`: a live screen over the records of a running proxy.
+//! `conniver top`: a live screen over this machine's connections, or over the records of a running proxy.
+
+mod live;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,11 @@ use clap::builder::PossibleValue;
 use conniver::top::{self, Ended, Options, Sort, Source, Theme, Times};
 
 use super::exit::{self, Failure};
+use super::selection::SelectionArgs;
 use super::signals::{self, Handlers, Stopper};
 use super::usage::wrong_usage;
-use super::{terminal, values};
+use super::{files, terminal, values};
+use live::Live;
 
 /// Columns of what is printed where standard output is no terminal.
 const PRINTED_WIDTH: u16 = 120;
@@ -21,20 +25,23 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// File that the proxy writes its records to, also while it is rotated; '-' for standard input,
-    /// the default if that is a pipe
+    /// File that a proxy or a watch writes its records to, also while it is rotated; '-' for standard
+    /// input, the default if records are piped in. Without it, show this machine's connections (Linux)
     file: Option<PathBuf>,
 
+    #[command(flatten)]
+    selection: SelectionArgs,
+
     /// Print the screen COUNT times, an interval apart, and exit. Without it, and if standard output
-    /// is not a terminal, print once when the records have been read
+    /// is not a terminal, print once, when the records have been read
     #[arg(short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
 
-    /// Time between updates, at least 100ms
+    /// Time between updates, and between dumps of this machine's sockets; at least 100ms
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = values::duration_from(SHORTEST_INTERVAL, "100ms"))]
     interval: Duration,
 
-    /// Order of the connections: worst is by the longest wait
+    /// Order of the connections: worst is by the longest wait, then by the rate
     #[arg(short, long, value_name = "COLUMN", default_value = "worst")]
     sort: SortArg,
 
@@ -42,7 +49,7 @@ pub(crate) struct TopArgs {
     #[arg(short, long)]
     reverse: bool,
 
-    /// Show connections whose program, target, client or state contains TEXT
+    /// Show connections whose program, target, addresses or state contain TEXT
     #[arg(short, long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
 }
@@ -71,13 +78,26 @@ impl clap::ValueEnum for SortArg {
 
 pub(crate) fn run(args: TopArgs) -> Result<(), Failure> {
     let is_terminal = io::stdout().is_terminal();
+    let is_live = is_live(&args);
     let times = match args.count {
         Some(count) => Some(Times::Count(count)),
         None if is_terminal => None,
+        // A live source has no end.
+        None if is_live => Some(Times::Count(1)),
         None => Some(Times::AtEnd),
     };
-    let is_once = matches!(times, Some(Times::AtEnd | Times::Count(1)));
-    let source = source(args.file, is_once)?;
+    let (source, live) = match is_live {
+        true => {
+            // What is printed has the rates of a second dump.
+            let interval = if times.is_some() { args.interval / 2 } else { args.interval };
+            let (source, live) = live::start(&args.selection, interval)?;
+            (source, Some(live))
+        }
+        false => {
+            let is_once = matches!(times, Some(Times::AtEnd | Times::Count(1)));
+            (recorded(args.file, is_once)?, None)
+        }
+    };
     let options = Options {
         sort: args.sort.0,
         is_reversed: args.reverse,
@@ -87,23 +107,32 @@ pub(crate) fn run(args: TopArgs) -> Result<(), Failure> {
     };
     match times {
         Some(times) => print(source, &options, times),
-        None => show(source, &options),
+        None => show(source, &options, live),
     }
 }
 
-/// Where the records come from.
-fn source(file: Option<PathBuf>, is_once: bool) -> Result<Source, Failure> {
-    let is_piped = !io::stdin().is_terminal();
+/// Whether to show this machine's connections: no records are named or piped in.
+fn is_live(args: &TopArgs) -> bool {
+    let is_live = args.file.is_none() && !files::is_piped_in();
+    if let Some(option) = args.selection.given().filter(|_| !is_live) {
+        wrong_usage(
+            &["top"],
+            &format!(
+                "{option} selects sockets of this machine, but there is a file or a pipe of records; \
+                 --filter selects among those"
+            ),
+        );
+    }
+    is_live
+}
+
+/// Records of a proxy or a watch, from a file or from standard input.
+fn recorded(file: Option<PathBuf>, is_once: bool) -> Result<Source, Failure> {
     match file {
-        Some(file) if file.as_os_str() != "-" => {
+        Some(file) if !files::is_stdin(&file) => {
             Source::file(&file, is_once).map_err(|error| unread(&file, &error))
         }
-        None if !is_piped => wrong_usage(
-            &["top"],
-            "it needs the records of a proxy: give the FILE of conniver proxy -o FILE, or pipe them: \
-             conniver proxy --events open,sample,close -o - ... | conniver top",
-        ),
-        Some(_) if !is_piped => wrong_usage(
+        Some(_) if io::stdin().is_terminal() => wrong_usage(
             &["top"],
             "standard input is a terminal: give a FILE, or pipe the records of conniver proxy -o -",
         ),
@@ -136,7 +165,7 @@ fn print(source: Source, options: &Options, times: Times) -> Result<(), Failure>
     }
 }
 
-fn show(source: Source, options: &Options) -> Result<(), Failure> {
+fn show(source: Source, options: &Options, live: Option<Live>) -> Result<(), Failure> {
     let runtime = exit::runtime()?;
     let (stopper, requests) = Stopper::new();
     {
@@ -153,7 +182,8 @@ fn show(source: Source, options: &Options) -> Result<(), Failure> {
         Ok(Ended::Quit) => Ok(()),
         Ok(Ended::Records(last, error)) => {
             exit::print(last.trim_end())?;
-            error.map_or(Ok(()), |error| Err(Failure::new(error)))
+            let failure = error.map(Failure::new).or_else(|| live.and_then(Live::failure));
+            failure.map_or(Ok(()), Err)
         }
         Err(error) => Err(Failure::new(format!(
             "cannot use the terminal: {error}; conniver top -n 1 needs none"
