@@ -43,15 +43,17 @@ impl Transfer {
         self.program.wait().unwrap();
     }
 
-    /// The row of the side that sends, if it has a program and a rate.
-    fn row(&self, screen: &str) -> Option<String> {
-        let mut rows = screen.lines().filter(|line| line.starts_with("socat "));
-        let is_it = |row: &&str| {
-            let peer = format!("→ 127.0.0.1:{}", self.port);
-            let rate = row.split_whitespace().nth(5).unwrap_or_default();
-            row.contains(&peer) && rate.ends_with(['k', 'M', 'G'])
-        };
-        rows.find(is_it).map(str::to_owned)
+    /// The row of the side that sends: its peer is the server.
+    fn row<'s>(&self, screen: &'s str) -> Option<&'s str> {
+        let peer = format!(" 127.0.0.1:{} ", self.port);
+        screen.lines().find(|row| row.contains(&peer))
+    }
+
+    /// Whether that row has its program and a rate.
+    fn is_shown(&self, screen: &str) -> bool {
+        let rate = |row: &str| row.split_whitespace().nth_back(4).unwrap_or_default().to_owned();
+        self.row(screen)
+            .is_some_and(|row| row.starts_with("socat ") && rate(row).ends_with(['k', 'M', 'G']))
     }
 }
 
@@ -72,7 +74,7 @@ fn a_transfer_of_another_program_is_shown_with_its_rate() {
     let Some(terminal) = Terminal::new(what, (80, 24), &[]) else { return };
     let mut transfer = Transfer::start(&[]);
     terminal.run(&format!("{BINARY} top -i 100ms {}", transfer.only()));
-    let screen = terminal.wait_until("the transfer", |screen| transfer.row(screen).is_some());
+    let screen = terminal.wait_until("the transfer", |screen| transfer.is_shown(screen));
     for words in ["conniver top: this machine's TCP connections", "2 open  2 with data", "lost"] {
         assert!(screen.contains(words), "{words}:\n{screen}");
     }
@@ -83,15 +85,18 @@ fn a_transfer_of_another_program_is_shown_with_its_rate() {
         "{screen}"
     );
 
-    terminal.press(&["/", "s", "o", "c", "a", "t", "Enter", "j", "Enter"]);
+    terminal.press(&["/", "s", "o", "c", "a", "t", "Enter"]);
+    terminal.wait_for("filter: socat (1 shown)");
+    terminal.press(&["j", "Enter"]);
     let screen = terminal.wait_for("socket to       peer");
     let pid = format!("socat (PID {}) 127.0.0.1:", transfer.program.id());
     assert!(screen.contains(&pid) && screen.contains("B in all"), "{screen}");
     assert!(!screen.contains("waiting for") && !screen.contains("write blocked"), "{screen}");
     transfer.end();
     terminal.wait_for("ended: ");
-    terminal.press(&["Escape", "Escape", "Escape"]);
-    terminal.wait_for("no open connections");
+    terminal.press(&["Escape"]);
+    terminal.wait_for("no connection matches the filter");
+    terminal.wait_for("0 open  0 with data");
     terminal.wait_for("2 closed");
     terminal.press(&["q"]);
     terminal.wait_until("the shell", |screen| !screen.contains("closed"));
@@ -113,10 +118,11 @@ fn an_ordinary_user_sees_connections_and_its_own_programs() {
         other.only()
     ));
     let screen = terminal.wait_until("both", |screen| {
-        own.row(screen).is_some() && screen.contains("4 open  4 with data")
+        own.is_shown(screen)
+            && other.row(screen).is_some()
+            && screen.contains("4 open  4 with data")
     });
-    let peer = format!("→ 127.0.0.1:{}", other.port);
-    let row = screen.lines().find(|line| line.contains(&peer)).unwrap();
+    let row = other.row(&screen).unwrap();
     assert!(row.starts_with("- "), "another user's program is not known: {screen}");
 }
 
@@ -130,7 +136,7 @@ fn it_ends_with_the_process_whose_sockets_it_shows() {
     let mut transfer = Transfer::start(&[]);
     let pid = transfer.program.id();
     terminal.run(&format!("{BINARY} top -i 100ms --pid {pid}; echo status $?"));
-    let screen = terminal.wait_until("the transfer", |screen| transfer.row(screen).is_some());
+    let screen = terminal.wait_until("the transfer", |screen| transfer.is_shown(screen));
     assert!(screen.contains("1 open"), "its own end alone: {screen}");
     transfer.end();
     let screen = terminal.wait_for("status 0");
@@ -151,7 +157,7 @@ fn lines_of_a_watch_are_shown_from_a_pipe_and_from_a_file() {
     terminal.run(&format!(
         "{BINARY} watch {only} --interval 100ms --events socket,sample | {BINARY} top -i 100ms"
     ));
-    let screen = terminal.wait_until("the transfer", |screen| transfer.row(screen).is_some());
+    let screen = terminal.wait_until("the transfer", |screen| transfer.is_shown(screen));
     assert!(screen.contains("conniver top: standard input"), "{screen}");
     terminal.press(&["q"]);
 
@@ -159,16 +165,7 @@ fn lines_of_a_watch_are_shown_from_a_pipe_and_from_a_file() {
     let args = [&only[..], &["--interval", "20ms", "--events", "socket,sample"]].concat();
     let watch = Watching::start(&args);
     terminal.run(&format!("clear; {BINARY} top -i 100ms {}", watch.file().display()));
-    terminal.wait_until("the transfer", |screen| transfer.row(screen).is_some());
-    drop(watch);
-
-    // Without samples only what has ended is known.
-    let watch =
-        Watching::start(&[&only[..], &["--interval", "20ms", "--events", "start,socket"]].concat());
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    drop(listener);
-    let text = printed(&["-n", "1", watch.file().to_str().unwrap()], Stdio::null());
-    assert!(text.contains("0 open  0 with data"), "{text}");
+    terminal.wait_until("the transfer", |screen| transfer.is_shown(screen));
 }
 
 fn top(args: &[&str], input: Stdio) -> Output {
