@@ -60,6 +60,8 @@ pub struct Builder {
     selection: Selection,
     totals: Totals,
     groups: Groups,
+    sockets: Totals,
+    socket_groups: Groups,
     findings: Findings,
     hosts: Vec<String>,
     more_hosts: bool,
@@ -83,7 +85,9 @@ pub struct Lines {
     pub read: u64,
     /// Connections that are in the report.
     pub selected: u64,
-    /// Connections that were left out by `--where`, `--since` or `--until`.
+    /// Sockets of `conniver watch` that are in the report.
+    pub sockets: u64,
+    /// Connections and sockets that were left out by `--where`, `--since` or `--until`.
     pub left_out: u64,
     /// `open` lines.
     pub open: u64,
@@ -153,6 +157,12 @@ pub struct Summary {
     pub groups: Vec<Group>,
     /// Connections in further groups.
     pub others: Option<Totals>,
+    /// All sockets of `conniver watch` together. Of each, the figures of one socket are known.
+    pub sockets: Totals,
+    /// Their groups, as those of connections.
+    pub socket_groups: Vec<Group>,
+    /// Sockets in further groups.
+    pub other_sockets: Option<Totals>,
     /// Findings: failures first, and among them those in most connections.
     pub findings: Vec<Finding>,
     /// Connections to targets that no finding can be on, because there are too many.
@@ -181,7 +191,9 @@ impl Builder {
         Self {
             selection: options.selection,
             totals: Totals::default(),
-            groups: Groups::new(options.by),
+            groups: Groups::new(options.by.clone()),
+            sockets: Totals::default(),
+            socket_groups: Groups::new(options.by),
             findings: Findings::default(),
             hosts: Vec::new(),
             more_hosts: false,
@@ -239,7 +251,13 @@ impl Builder {
                     self.add(&connection, text);
                     also(&connection, text);
                 }
-                Parsed::Close(_) => self.lines.left_out += 1,
+                Parsed::Socket(mut socket) if self.selection.has(&socket) => {
+                    if let Some(redactor) = &mut self.redactor {
+                        redactor.redact(&mut socket);
+                    }
+                    self.add_socket(&socket);
+                }
+                Parsed::Close(_) | Parsed::Socket(_) => self.lines.left_out += 1,
                 Parsed::Other(Other::Open) => self.lines.open += 1,
                 Parsed::Other(Other::Stat) => self.lines.stat += 1,
                 Parsed::Other(Other::Any) => {}
@@ -281,12 +299,7 @@ impl Builder {
         self.totals.add(connection);
         self.groups.add(connection);
         self.findings.see(connection);
-        if !self.hosts.contains(&connection.host) {
-            match self.hosts.len() < MAX_HOSTS {
-                true => self.hosts.push(connection.host.clone()),
-                false => self.more_hosts = true,
-            }
-        }
+        self.note_host(connection);
         let keep = || Kept { connection: connection.clone(), line: line.into() };
         let active = connection.verdict.as_ref().map_or(connection.duration, |v| v.active);
         self.slowest.offer(nanos(active), keep);
@@ -309,10 +322,27 @@ impl Builder {
         }
     }
 
+    fn add_socket(&mut self, socket: &Connection) {
+        self.lines.sockets += 1;
+        self.sockets.add(socket);
+        self.socket_groups.add(socket);
+        self.note_host(socket);
+    }
+
+    fn note_host(&mut self, connection: &Connection) {
+        if !self.hosts.contains(&connection.host) {
+            match self.hosts.len() < MAX_HOSTS {
+                true => self.hosts.push(connection.host.clone()),
+                false => self.more_hosts = true,
+            }
+        }
+    }
+
     /// The report on what was read.
     pub fn finish(self) -> Summary {
         let by = self.groups.by().clone();
         let (groups, others) = self.groups.finish();
+        let (socket_groups, other_sockets) = self.socket_groups.finish();
         let (findings, without_findings) = self.findings.finish();
         Summary {
             selection: self.selection,
@@ -322,6 +352,9 @@ impl Builder {
             by,
             groups,
             others,
+            sockets: self.sockets,
+            socket_groups,
+            other_sockets,
             findings,
             without_findings,
             slowest: self.slowest.finish(),

@@ -38,6 +38,13 @@ pub struct SummaryFigures<'s> {
     pub groups: &'s [Group],
     /// Connections in further groups. Null without any.
     pub others: Option<&'s Totals>,
+    /// All sockets of `conniver watch` together: `connections` is their number, `rtt`, `lost` and
+    /// `retransmits` are of the socket. Null without any.
+    pub sockets: Option<&'s Totals>,
+    /// Their groups, those with most sockets first, at most 500.
+    pub socket_groups: &'s [Group],
+    /// Sockets in further groups. Null without any.
+    pub other_sockets: Option<&'s Totals>,
     /// Findings: failures first, and among them those in most connections.
     pub findings: &'s [Finding],
     /// Connections to targets for which no findings were sought, because there are too many targets.
@@ -119,6 +126,9 @@ impl Summary {
             by: self.by.to_string(),
             groups: &self.groups,
             others: self.others.as_ref(),
+            sockets: Some(&self.sockets).filter(|all| all.connections > 0),
+            socket_groups: &self.socket_groups,
+            other_sockets: self.other_sockets.as_ref(),
             findings: &self.findings,
             without_findings: self.without_findings,
             slowest: self.slowest.iter().map(|Kept { connection, .. }| connection.into()).collect(),

@@ -30,6 +30,7 @@ mod selection;
 mod shorten;
 mod socket;
 mod totals;
+mod watched;
 
 pub use build::{Builder, FileRead, Lines, Options, SlowTurn, Summary};
 pub use compare::{Change, Comparison, Measure, Observation};

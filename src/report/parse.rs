@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::connection::Connection;
 use super::shorten::shorten;
+use super::watched::WatchedSocket;
 use crate::record::{Blocks, Compression, ReadError};
 
 /// Most threads that parse.
@@ -21,6 +22,8 @@ const QUEUED: usize = 2;
 pub(super) enum Parsed {
     /// A connection.
     Close(Box<Connection>),
+    /// A socket that was watched without a proxy.
+    Socket(Box<Connection>),
     /// A line that is no connection.
     Other(Other),
     /// Connections that were refused without lines of their own.
@@ -167,6 +170,7 @@ fn parse(line: &[u8], short: &mut Vec<u8>) -> Parsed {
     match serde_json::from_slice::<Event<'_>>(line) {
         Ok(Event { event, count }) => match &*event {
             "close" => parse_close(line),
+            "socket" => parse_socket(line),
             "open" => Parsed::Other(Other::Open),
             "stat" => Parsed::Other(Other::Stat),
             "refused" => Parsed::Refused(count),
@@ -179,6 +183,13 @@ fn parse(line: &[u8], short: &mut Vec<u8>) -> Parsed {
 fn parse_close(line: &[u8]) -> Parsed {
     match serde_json::from_slice(line) {
         Ok(connection) => Parsed::Close(Box::new(connection)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn parse_socket(line: &[u8]) -> Parsed {
+    match serde_json::from_slice::<WatchedSocket>(line) {
+        Ok(socket) => Parsed::Socket(Box::new(socket.into())),
         Err(error) => failed(&error),
     }
 }

@@ -3,6 +3,7 @@
 mod findings;
 mod html;
 mod page;
+mod sockets;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -6,7 +6,7 @@ use super::Look;
 use super::columns::{Line, Piece, Who};
 use super::connection::{BAD, PLAIN, bytes, lost_cell};
 use super::symbols::Arrow;
-use crate::cli::units::{short_bytes, short_time};
+use conniver::figures::{short_bytes, short_time};
 
 /// A socket whose connection has ended.
 pub(super) fn ended(look: &Look, socket: &Socket) -> Line {

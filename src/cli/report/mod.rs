@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use conniver::counted::counted;
 use conniver::report::{
     Builder, Comparison, Condition, Connection, GroupBy, Options, Pictures, Selection, Summary,
 };
@@ -153,6 +154,16 @@ fn summarize(
     let is_whole = read == args.file.len() && before_read == args.against.len();
     if read == 0 || (before_read == 0 && !args.against.is_empty()) {
         return (Ok(String::new()), false);
+    }
+    if page.is_some() && summary.totals.connections == 0 && summary.sockets.connections > 0 {
+        let sockets = counted(summary.sockets.connections, "socket");
+        return (
+            Err(Failure::new(format!(
+                "cannot draw a page: there are no connections of a proxy, but {sockets} of conniver watch; \
+                 without --html the report has these"
+            ))),
+            false,
+        );
     }
     if let (Some(page), Some(pictures)) = (page, pictures) {
         let is_stdout = page.is_stdout();

@@ -50,9 +50,15 @@ pub(super) fn show(
     }
     progress.finish();
     let text = match &found[..] {
-        [] => Err(Failure::new(format!(
-            "there is no connection with the id '{id}'; conniver report lists the slowest ones with their ids"
-        ))),
+        [] => {
+            let advice = match builder.finish().lines.sockets {
+                0 => "conniver report lists the slowest ones with their ids".to_owned(),
+                _ => format!(
+                    "of sockets of conniver watch there is no timeline, but their lines: jq 'select(.id == \"{id}\")'"
+                ),
+            };
+            Err(Failure::new(format!("there is no connection with the id '{id}'; {advice}")))
+        }
         [one] => {
             let width = terminal::width(io::stdout()).unwrap_or(terminal::USUAL_WIDTH);
             Ok(screen(one, width))

@@ -6,7 +6,7 @@ use conniver::counted::counted;
 use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{
-    Comparison, Connection, FileRead, Finding, Kept, Quantiles, SlowTurn, Summary, Totals,
+    Comparison, Connection, FileRead, Finding, Group, Kept, Quantiles, SlowTurn, Summary, Totals,
 };
 
 use super::style::{heading, wrong};
@@ -29,13 +29,20 @@ pub(super) fn page(
     against: Option<(&Summary, &Comparison)>,
     width: usize,
 ) -> String {
-    let mut parts = vec![headline(summary, width)];
+    let mut parts = Vec::new();
+    if summary.totals.connections > 0 || summary.sockets.connections == 0 {
+        parts.push(headline(summary, width));
+    }
     if summary.totals.connections > 0 {
         parts.extend(against.map(|(before, changes)| changes::section(before, changes, width)));
         parts.push(groups(summary, width));
         parts.push(findings(summary, width));
         parts.extend(slowest(&summary.slowest, width));
         parts.extend(turns(&summary.turns, width));
+    }
+    if summary.sockets.connections > 0 {
+        parts.push(sockets_headline(summary, width));
+        parts.push(socket_groups(summary, width));
     }
     parts.extend(notes(summary, width));
     parts.join("\n\n")
@@ -44,35 +51,14 @@ pub(super) fn page(
 fn headline(summary: &Summary, width: usize) -> String {
     let totals = &summary.totals;
     let mut lines = Vec::new();
-    let failed = match totals.failed {
-        0 => "none failed".to_owned(),
-        failed => wrong(format!("{failed} failed")),
-    };
-    let hosts = match &summary.hosts[..] {
-        [] => String::new(),
-        hosts if hosts.len() > 3 || summary.more_hosts => {
-            let more = if summary.more_hosts { "more than " } else { "" };
-            format!(", on {more}{} hosts", hosts.len())
-        }
-        hosts => format!(", on {}", Printable(hosts.join(", "))),
-    };
     let connections = heading(counted(totals.connections, "connection"));
     lines.push(match totals.connections {
         0 => heading("no connections"),
-        _ => format!("{connections}, {failed}{hosts}"),
+        _ => format!("{connections}, {}{}", failed(totals), hosts(summary)),
     });
-    if let (Some(first), Some(last)) = (totals.first_at, totals.last_at) {
-        let lasted = u64::try_from(last.saturating_sub(first)).unwrap_or_default();
-        let (span, zone) = (time::span(first, last), time::zone(first));
-        lines.push(format!("{span} ({}), {zone}", long_time(Duration::from_nanos(lasted))));
-    }
+    lines.extend(period(totals));
     lines.extend(selection(summary));
-    if totals.failed > 0 {
-        let outcomes = totals.outcomes.sorted();
-        let bad = outcomes.iter().filter(|(outcome, _)| *outcome != Outcome::Ok);
-        let bad: Vec<_> = bad.map(|(outcome, count)| format!("{count} {outcome}")).collect();
-        lines.push(format!("failed: {}", bad.join(", ")));
-    }
+    lines.extend(failures(totals));
     if totals.connections > 0 {
         lines.push(format!(
             "sent {}, received {}, {}{}",
@@ -90,6 +76,63 @@ fn headline(summary: &Summary, width: usize) -> String {
         ));
     }
     wrap(&lines.join("\n"), width)
+}
+
+/// What the sockets of `conniver watch` tell together.
+fn sockets_headline(summary: &Summary, width: usize) -> String {
+    let totals = &summary.sockets;
+    let sockets = heading(format!("{} of conniver watch", counted(totals.connections, "socket")));
+    let mut lines = vec![format!("{sockets}, {}{}", failed(totals), hosts(summary))];
+    lines.extend(period(totals));
+    if summary.totals.connections == 0 {
+        lines.extend(selection(summary));
+    }
+    lines.extend(failures(totals));
+    let count = |count: Option<u64>, what: &str| {
+        count.map_or_else(String::new, |count| format!(", {} {what}", counted(count, "segment")))
+    };
+    lines.push(format!(
+        "sent {}, received {}{}{}",
+        human_bytes(totals.sent),
+        human_bytes(totals.received),
+        count(totals.retransmits, "retransmitted"),
+        count(totals.lost, "lost"),
+    ));
+    wrap(&lines.join("\n"), width)
+}
+
+fn failed(totals: &Totals) -> String {
+    match totals.failed {
+        0 => "none failed".to_owned(),
+        failed => wrong(format!("{failed} failed")),
+    }
+}
+
+fn hosts(summary: &Summary) -> String {
+    match &summary.hosts[..] {
+        [] => String::new(),
+        hosts if hosts.len() > 3 || summary.more_hosts => {
+            let more = if summary.more_hosts { "more than " } else { "" };
+            format!(", on {more}{} hosts", hosts.len())
+        }
+        hosts => format!(", on {}", Printable(hosts.join(", "))),
+    }
+}
+
+/// When the first began and the last ended.
+fn period(totals: &Totals) -> Option<String> {
+    let (first, last) = totals.first_at.zip(totals.last_at)?;
+    let lasted = u64::try_from(last.saturating_sub(first)).unwrap_or_default();
+    let (span, zone) = (time::span(first, last), time::zone(first));
+    Some(format!("{span} ({}), {zone}", long_time(Duration::from_nanos(lasted))))
+}
+
+/// How many failed in each way.
+fn failures(totals: &Totals) -> Option<String> {
+    let outcomes = totals.outcomes.sorted();
+    let bad = outcomes.iter().filter(|(outcome, _)| *outcome != Outcome::Ok);
+    let bad: Vec<_> = bad.map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    (totals.failed > 0).then(|| format!("failed: {}", bad.join(", ")))
 }
 
 /// Which connections are in the report, if not all.
@@ -147,9 +190,7 @@ fn groups(summary: &Summary, width: usize) -> String {
     };
     let shown = summary.groups.iter().take(ROWS);
     let mut rows: Vec<_> = shown.map(|group| row(&group.name, &group.totals)).collect();
-    if summary.groups.len() > ROWS || summary.others.is_some() {
-        rows.push(row_of_others(summary));
-    }
+    rows.extend(row_of_others(&summary.groups, summary.others.as_ref(), 10));
     let heads: [&str; 10] = match width >= WIDE {
         true => [
             &by,
@@ -170,17 +211,49 @@ fn groups(summary: &Summary, width: usize) -> String {
     table(&heads, &[9], &rows, width)
 }
 
-/// How many connections the groups have that are not shown.
-fn row_of_others(summary: &Summary) -> Vec<String> {
-    let hidden = summary.groups.iter().skip(ROWS).map(|group| &group.totals);
-    let (mut connections, mut failed) = (0, 0);
-    for totals in hidden.chain(&summary.others) {
-        connections += totals.connections;
-        failed += totals.failed;
-    }
+/// How many connections the groups have that are not shown, if there are any.
+fn row_of_others(groups: &[Group], others: Option<&Totals>, columns: usize) -> Option<Vec<String>> {
+    let hidden = groups.iter().skip(ROWS).map(|group| &group.totals).chain(others);
+    let counts = hidden.map(|totals| (totals.connections, totals.failed));
+    let (connections, failed) = counts.reduce(|sum, more| (sum.0 + more.0, sum.1 + more.1))?;
     let mut row = vec!["(others)".to_owned(), connections.to_string(), failed.to_string()];
-    row.resize(10, String::new());
-    row
+    row.resize(columns, String::new());
+    Some(row)
+}
+
+/// What sockets tell; who was slow takes a proxy.
+fn socket_groups(summary: &Summary, width: usize) -> String {
+    let by = summary.by.to_string();
+    let row = |Group { name, totals, .. }: &Group| {
+        vec![
+            Printable(name).to_string(),
+            totals.connections.to_string(),
+            totals.failed.to_string(),
+            time_cell(totals.rtt.at(0.5)),
+            time_cell(totals.rtt.at(0.99)),
+            count_cell(totals.retransmits),
+            count_cell(totals.lost),
+            human_bytes(totals.sent),
+            human_bytes(totals.received),
+        ]
+    };
+    let mut rows: Vec<_> = summary.socket_groups.iter().take(ROWS).map(row).collect();
+    rows.extend(row_of_others(&summary.socket_groups, summary.other_sockets.as_ref(), 9));
+    let heads: [&str; 9] = match width >= WIDE {
+        true => [
+            &by,
+            "sockets",
+            "failed",
+            "RTT p50",
+            "p99",
+            "retransmitted",
+            "lost",
+            "sent",
+            "received",
+        ],
+        false => [&by, "socks", "fail", "RTT50", "RTT99", "retr", "lost", "sent", "recvd"],
+    };
+    table(&heads, &[], &rows, width)
 }
 
 fn findings(summary: &Summary, width: usize) -> String {
@@ -283,6 +356,13 @@ fn notes(summary: &Summary, width: usize) -> Option<String> {
     for file in &summary.files {
         notes.extend(file_notes(file));
     }
+    if lines.sockets > 0 {
+        notes.push(
+            "a socket does not show who was slow, nor who ended the connection; conniver proxy and \
+             conniver run do"
+                .to_owned(),
+        );
+    }
     if lines.refused > 0 {
         let refused = counted(lines.refused, "connection");
         notes.push(format!("{refused} more refused on arrival, without records of their own"));
@@ -297,7 +377,7 @@ fn notes(summary: &Summary, width: usize) -> Option<String> {
     }
     if lines.read == 0 {
         notes.push(
-            "no lines; records are written by conniver proxy -o FILE and conniver run -o FILE"
+            "no lines; records are written by conniver proxy, run and watch with -o FILE"
                 .to_owned(),
         );
     }
