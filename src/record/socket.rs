@@ -237,8 +237,8 @@ pub struct SampledSocket {
     pub rx_bytes: u64,
     /// Bytes written so far.
     pub tx_bytes: u64,
-    /// Segments lost so far, as in a `socket` line. It falls when the peer reports a duplicate of one
-    /// that was retransmitted.
+    /// Segments lost so far. It falls when the peer reports one that was retransmitted as a duplicate.
+    /// Null without selective acknowledgements, and where the kernel does not tell.
     pub lost: Option<u64>,
     /// Current TCP information, without `sysInfo`: the keys whose value has changed since the
     /// socket's previous sample; in the first sample, all. Null if the kernel gave none.
