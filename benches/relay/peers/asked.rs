@@ -55,8 +55,8 @@ impl Peer {
         const LOG_REQUESTS: u32 = 512;
         let address = free_addresses(1)[0];
         let config = format!(
-            "listen-address {address}\nconfdir /etc/privoxy\ndebug {LOG_REQUESTS}\nkeep-alive-timeout 300\nconnection-sharing 1\n\
-             max-client-connections 1000\n"
+            "listen-address {address}\nconfdir /etc/privoxy\ndebug {LOG_REQUESTS}\n\
+             keep-alive-timeout 300\nconnection-sharing 1\nmax-client-connections 1000\n"
         );
         let mut command = Command::new("privoxy");
         command.arg("--no-daemon").arg(written(directory, "privoxy", &config));
