@@ -80,8 +80,8 @@ const PAGES: &[Page] = &[
                 "conniver proxy -D 1080",
             ),
             (
-                "Run an HTTP and SOCKS proxy, with records in a file and metrics on port 9090",
-                "conniver proxy -D 1080 -o records.ndjson --metrics 9090",
+                "Run an HTTP and SOCKS proxy, with records in a file and metrics on port 9100",
+                "conniver proxy -D 1080 -o records.ndjson --metrics 9100",
             ),
             (
                 "Log requests that waited at least 100 ms for their answer",
@@ -132,7 +132,7 @@ const PAGES: &[Page] = &[
             ),
             (
                 "Fail if the tests lost segments or waited long for an answer",
-                "conniver run --expect lost=0 --expect turns.wait.max<=300ms -- pytest",
+                "conniver run --expect lost=0 --expect 'turns.wait.max<=300ms' -- pytest",
             ),
             (
                 "Forward the database whose URL is in DATABASE_URL",
@@ -389,8 +389,16 @@ mod tests {
     fn every_example_is_a_command_line_that_is_understood() {
         for (_, example) in PAGES.iter().flat_map(|page| page.examples) {
             let own = example.split('|').find(|part| part.trim().starts_with("conniver")).unwrap();
-            let own = own.split('>').next().unwrap();
-            let parsed = command().try_get_matches_from(own.split_whitespace());
+            let own = own.split(" >").next().unwrap();
+            // What a shell makes of them, as long as no quoted word has a blank in it.
+            let words = own.split_whitespace().map(|word| match word.strip_prefix('\'') {
+                Some(quoted) => quoted.strip_suffix('\'').unwrap(),
+                None => {
+                    assert!(!word.contains(['<', '>']), "a redirection, without quotes: {example}");
+                    word
+                }
+            });
+            let parsed = command().try_get_matches_from(words);
             let is_help = |error: &clap::Error| error.kind() == clap::error::ErrorKind::DisplayHelp;
             assert!(parsed.as_ref().map_or_else(is_help, |_| true), "{example}: {parsed:?}");
         }

@@ -109,6 +109,10 @@ impl FromStr for Endpoint {
             let port = port.parse().ok().filter(|&port: &u16| digits && port != 0);
             return Ok(Self { hosts: Hosts::All, port: Some(port.ok_or_else(error)?) });
         }
+        // The resolver would take a number for an address: 5432 for 0.0.21.56.
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(error());
+        }
         let has_port = text.contains(':');
         // Any port completes a target; it is not looked at.
         let whole = if has_port { text.to_owned() } else { format!("{text}:1") };
@@ -187,7 +191,9 @@ mod tests {
         let resolved = local.resolve().unwrap();
         assert!(resolved.contains("127.0.0.1:4".parse().unwrap()), "{resolved:?}");
         assert!(!resolved.contains("127.0.0.1:5".parse().unwrap()));
-        for text in ["", ":", ":0", ":65536", "a:b", "10.0.0.0/33", "[::1", "a b", "*.example"] {
+        for text in
+            ["", ":", ":0", ":65536", "5432", "a:b", "10.0.0.0/33", "[::1", "a b", "*.example"]
+        {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }
