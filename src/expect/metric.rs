@@ -223,21 +223,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "outcome",
         kind: Kind::EachWord {
-            words: || {
-                words(&[
-                    Outcome::Ok,
-                    Outcome::Dns,
-                    Outcome::Refused,
-                    Outcome::Unreachable,
-                    Outcome::Timeout,
-                    Outcome::Reset,
-                    Outcome::Denied,
-                    Outcome::Protocol,
-                    Outcome::Limit,
-                    Outcome::Shutdown,
-                    Outcome::Error,
-                ])
-            },
+            words: || words(Outcome::ALL),
             of: |record| match record.outcome {
                 Some(outcome) => Reading::Known(outcome.to_string()),
                 None => Reading::Unknown(NOT_ENDED),
@@ -248,17 +234,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "limitedBy",
         kind: Kind::EachWord {
-            words: || {
-                words(&[
-                    LimitedBy::Client,
-                    LimitedBy::Upstream,
-                    LimitedBy::NetworkClient,
-                    LimitedBy::NetworkUpstream,
-                    LimitedBy::Resolver,
-                    LimitedBy::Proxy,
-                    LimitedBy::None,
-                ])
-            },
+            words: || words(LimitedBy::ALL),
             of: limited_by,
             said: |record| match limited_by(record) {
                 Reading::Known(who) => format!("was limited by {who}"),

@@ -39,6 +39,23 @@ pub enum Outcome {
     Error,
 }
 
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: &[Self] = &[
+        Self::Ok,
+        Self::Dns,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Reset,
+        Self::Denied,
+        Self::Protocol,
+        Self::Limit,
+        Self::Shutdown,
+        Self::Error,
+    ];
+}
+
 #[cfg(feature = "proxy")]
 impl Outcome {
     /// The outcome for an error of a connection, by its symbol.

@@ -338,6 +338,19 @@ pub enum Mode {
     Tproxy,
 }
 
+impl Mode {
+    /// Every kind of listener.
+    pub const ALL: &[Self] = &[
+        Self::Forward,
+        Self::Connect,
+        Self::Http,
+        Self::Socks4,
+        Self::Socks5,
+        Self::Redirect,
+        Self::Tproxy,
+    ];
+}
+
 /// Implements `Display` as the word in JSON.
 macro_rules! display_as_in_json {
     ($($word:ty),+) => {$(

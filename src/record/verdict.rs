@@ -65,6 +65,17 @@ pub enum LimitedBy {
 }
 
 impl LimitedBy {
+    /// Everybody, and nobody.
+    pub const ALL: &[Self] = &[
+        Self::Client,
+        Self::Upstream,
+        Self::NetworkClient,
+        Self::NetworkUpstream,
+        Self::Resolver,
+        Self::Proxy,
+        Self::None,
+    ];
+
     /// Who it is, in a sentence: `the network to the client`.
     pub fn in_words(self) -> &'static str {
         match self {

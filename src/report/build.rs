@@ -339,7 +339,10 @@ impl Builder {
     }
 
     /// The report on what was read.
-    pub fn finish(self) -> Summary {
+    pub fn finish(mut self) -> Summary {
+        if self.redactor.is_some() {
+            self.selection.redact();
+        }
         let by = self.groups.by().clone();
         let (groups, others) = self.groups.finish();
         let (socket_groups, other_sockets) = self.socket_groups.finish();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use wildmatch::WildMatch;
 
 use super::connection::Connection;
+use crate::record::{LimitedBy, Mode, Outcome};
 
 /// Which connections are in a report. The default has all of them.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +22,11 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Hides the patterns that may have names in them. What it selects is no more known then.
+    pub(super) fn redact(&mut self) {
+        self.conditions.iter_mut().for_each(Condition::redact);
+    }
+
     /// Whether a connection is in the report. One whose line has no time is not if there is a span of time.
     pub fn has(&self, connection: &Connection) -> bool {
         let opened = || connection.opened_at().map(i128::from);
@@ -89,7 +95,8 @@ impl FromStr for Key {
             "client" => Self::Client,
             "host" => Self::Host,
             "mode" => Self::Mode,
-            "slow-by" => Self::SlowBy,
+            // The key of records has another name.
+            "slow-by" | "limitedBy" => Self::SlowBy,
             "error" => Self::Error,
             "id" => Self::Id,
             _ => match text.strip_prefix("label.") {
@@ -97,6 +104,51 @@ impl FromStr for Key {
                 _ => return Err(format!("unknown key '{text}'; give {KEYS}")),
             },
         })
+    }
+}
+
+impl Key {
+    /// The values of a key that has no others. `None` if it may have any.
+    fn words(&self) -> Option<Vec<String>> {
+        fn words(all: &[impl ToString]) -> Option<Vec<String>> {
+            Some(all.iter().map(ToString::to_string).collect())
+        }
+        match self {
+            Self::Outcome => words(Outcome::ALL),
+            Self::Mode => words(Mode::ALL),
+            Self::SlowBy => words(LimitedBy::ALL),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with a pattern, as far as it can be told: one that fits nothing would be a report
+    /// of nothing, or with `!=` of everything.
+    fn check(&self, pattern: &WildMatch, text: &str) -> Result<(), String> {
+        if let Some(words) = self.words()
+            && !words.iter().any(|word| pattern.matches(word))
+        {
+            let words = words.join(", ");
+            return Err(format!("'{text}' is not one of the values of {self}: {words}"));
+        }
+        if text.starts_with('=') {
+            return Err(format!("'={text}': one = is enough"));
+        }
+        if text.starts_with(['\'', '"']) {
+            return Err(format!("{text}: write the value without quotes"));
+        }
+        let joins = |word: &str| word.eq_ignore_ascii_case("or") || word == "&&" || word == "||";
+        if let Some(word) = text.split_whitespace().find(|word| joins(word)) {
+            return Err(format!(
+                "'{word}' is not understood; join conditions by 'and', and match several values by * \
+                 and ?"
+            ));
+        }
+        match self {
+            Self::Client if text.contains('/') => {
+                Err(format!("'{text}' is a network; write an address, or a pattern such as 127.*"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -113,6 +165,13 @@ impl Condition {
             .split(|word| word.eq_ignore_ascii_case("and"))
             .map(|words| words.join(" ").parse())
             .collect()
+    }
+
+    /// Hides the pattern, unless it is a word that says nothing of hosts, users and labels.
+    fn redact(&mut self) {
+        if self.key.words().is_none() && self.key != Key::Error {
+            self.pattern = WildMatch::new("(redacted)");
+        }
     }
 
     fn holds(&self, connection: &Connection) -> bool {
@@ -165,7 +224,9 @@ impl FromStr for Condition {
         if value.is_empty() {
             return Err(format!("'{text}' has no value"));
         }
-        Ok(Self { key: key.trim().parse()?, is_equal, pattern: WildMatch::new(value) })
+        let (key, pattern) = (key.trim().parse::<Key>()?, WildMatch::new(value));
+        key.check(&pattern, value)?;
+        Ok(Self { key, is_equal, pattern })
     }
 }
 
@@ -193,6 +254,8 @@ mod tests {
             ("process=curl", false),
             ("process!=curl", true),
             ("error=ECONN*", true),
+            ("outcome=re*", true),
+            ("limitedBy=up*", false),
         ] {
             let Ok(conditions) = Condition::parse_all(text) else {
                 assert_eq!(text, "label.other!=");
@@ -211,6 +274,14 @@ mod tests {
             ("target=", "'target=' has no value"),
             ("target=a and", "a condition is missing"),
             ("label.=a", "unknown key 'label.'"),
+            ("outcome!=okay", "'okay' is not one of the values of outcome: ok, dns, "),
+            ("slow-by=upstrem", "'upstrem' is not one of the values of slow-by: client, "),
+            ("mode=forw", "'forw' is not one of the values of mode: forward, "),
+            ("target==db", "'=db': one = is enough"),
+            ("target='db:1'", "'db:1': write the value without quotes"),
+            ("target=a or target=b", "'or' is not understood; join conditions by 'and'"),
+            ("target=a && outcome=ok", "'&&' is not understood"),
+            ("client=127.0.0.0/8", "'127.0.0.0/8' is a network"),
             ("", "a condition is missing"),
         ] {
             let error = Condition::parse_all(text).unwrap_err();

@@ -112,9 +112,10 @@ pub struct Totals {
 impl Totals {
     /// Adds a connection.
     ///
-    /// Of its waits a record has the number, median, 99th percentile, maximum and sum. Up to two turns are
-    /// counted as they were; of more, one at the maximum, half at the median, and the others at the mean
-    /// that the sum leaves for them.
+    /// Of its waits a record has the number, median, 99th percentile, maximum and sum. Those up to the median
+    /// are counted at the median, those from the 99th percentile on at that, the last at the maximum, and
+    /// the others at the mean that the sum leaves for them. So the median and the 99th percentile of one
+    /// connection are its own, by nearest rank.
     pub fn add(&mut self, connection: &Connection) {
         self.connections += 1;
         if let Some(outcome) = connection.outcome {
@@ -168,21 +169,25 @@ impl Totals {
             return;
         };
         self.turns += turns.count;
-        if let Some(TurnWait { total, p50, max, .. }) = turns.wait {
-            match turns.count {
-                0 => {}
-                1 => self.wait.add(max),
-                count => {
-                    let (at_median, others) = (count / 2, count - count / 2 - 1);
-                    let rest = total.saturating_sub(max).saturating_sub(times(p50, at_median));
-                    let others_each = u64::try_from(rest.as_nanos() / u128::from(others.max(1)))
-                        .map_or(max, Duration::from_nanos);
-                    self.wait.add_times(p50, at_median);
-                    self.wait.add_times(others_each.min(max), others);
-                    self.wait.add(max);
-                }
-            }
+        if let Some(wait) = turns.wait {
+            self.add_turn_waits(turns.count, wait);
         }
+    }
+
+    fn add_turn_waits(&mut self, count: u64, wait: TurnWait) {
+        let TurnWait { total, p50, p99, max, .. } = wait;
+        let Some(below_max) = count.checked_sub(1) else { return };
+        let at_p50 = count.div_ceil(2).min(below_max);
+        let at_p99 = (count / 100).min(below_max - at_p50);
+        let others = below_max - at_p50 - at_p99;
+        let known = [times(p50, at_p50), times(p99, at_p99), max];
+        let rest = known.into_iter().fold(total, Duration::saturating_sub);
+        let each = u64::try_from(rest.as_nanos() / u128::from(others.max(1)));
+        let each = each.map_or(p99, Duration::from_nanos);
+        self.wait.add_times(p50, at_p50);
+        self.wait.add_times(each.min(p99).max(p50), others);
+        self.wait.add_times(p99, at_p99);
+        self.wait.add(max);
     }
 
     fn add_verdict(&mut self, connection: &Connection) {
@@ -236,4 +241,32 @@ fn add_part(sum: &mut VerdictTime, who: LimitedBy, time: Duration) {
         LimitedBy::None => return,
     };
     *part = part.saturating_add(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn of_one_connection_the_waits_are_its_own(
+            mut waits in prop::collection::vec(1_000_u64..10_000_000_000, 1..500),
+        ) {
+            waits.sort_unstable();
+            let rank = |percent: usize| (waits.len() * percent).div_ceil(100) - 1;
+            let at = |percent| Duration::from_nanos(waits[rank(percent)]);
+            let total = Duration::from_nanos(waits.iter().sum());
+            let (p50, p99, max) = (at(50), at(99), at(100));
+            let mut totals = Totals::default();
+            totals.add_turn_waits(waits.len() as u64, TurnWait { total, p50, p99, max, max_at: 0 });
+            prop_assert_eq!(totals.wait.count(), waits.len() as u64);
+            prop_assert_eq!(totals.wait.max(), Some(max));
+            for (share, known) in [(0.5, p50), (0.99, p99)] {
+                let off = totals.wait.at(share).unwrap().as_secs_f64() / known.as_secs_f64();
+                prop_assert!((0.99..=1.01).contains(&off), "{} {:?}", share, known);
+            }
+        }
+    }
 }

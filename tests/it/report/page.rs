@@ -231,7 +231,9 @@ fn redacted_reports_have_stand_ins_alone() {
         record["labels"] = json!({"owner": "jane"});
     });
     let id = lines[0]["id"].as_str().unwrap();
-    let args = [&["--by", "label.owner"][..], &["--json"], &[], &["--id", id]];
+    let of_jane = ["--where", "target=*jane* and label.owner=jane and client=192.0.2.*", "--json"];
+    let args =
+        [&["--by", "label.owner"][..], &["--json"], &[], &["--id", id], &of_jane, &of_jane[..2]];
     for args in args {
         let text = page(&lines, &[&["--redact"], args].concat());
         for word in ["jane", "192.0.2"] {
