@@ -131,7 +131,7 @@ impl Key {
             return Err(format!("'{text}' is not one of the values of {self}: {words}"));
         }
         if text.starts_with('=') {
-            return Err(format!("'={text}': one = is enough"));
+            return Err(format!("'{text}': one = is enough"));
         }
         if text.starts_with(['\'', '"']) {
             return Err(format!("{text}: write the value without quotes"));

@@ -101,6 +101,10 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
         let error = || ParseEndpointError(text.to_owned());
+        // A number would be an address: 5432 for 0.0.21.56.
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(error());
+        }
         if let Ok(network) = text.parse() {
             return Ok(Self { hosts: Hosts::Networks(vec![network]), port: None });
         }
@@ -108,10 +112,6 @@ impl FromStr for Endpoint {
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
             let port = port.parse().ok().filter(|&port: &u16| digits && port != 0);
             return Ok(Self { hosts: Hosts::All, port: Some(port.ok_or_else(error)?) });
-        }
-        // The resolver would take a number for an address: 5432 for 0.0.21.56.
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(error());
         }
         let has_port = text.contains(':');
         // Any port completes a target; it is not looked at.
