@@ -1,6 +1,5 @@
 //! Charges the last wait of a pair when it ends, whoever ends it.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use super::charges::{Cause, Charges, ChargesAt};
@@ -83,7 +82,7 @@ impl LegEnd {
             ended: leg.ended.as_ref().map(|end| end.at),
             broken_at: leg.ended.as_ref().filter(|_| leg.is_broken).map(|end| end.at),
             closed,
-            info: info.map(Box::new),
+            info,
             sampled_at,
             is_undelivered: acked.is_some_and(|acked| acked < meter.tx.bytes),
             acked: acked.map(|acked| acked.min(meter.tx.bytes)),
@@ -103,12 +102,12 @@ struct EndInfos<'l> {
 }
 
 impl InfoSource for EndInfos<'_> {
-    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>> {
+    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
         let last = match peer {
             Peer::Client => self.client,
             Peer::Upstream => self.upstream,
         };
-        last.info.as_deref().map(Cow::Borrowed)
+        last.info.clone()
     }
 }
 

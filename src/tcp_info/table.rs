@@ -45,7 +45,6 @@ macro_rules! plain_values {
         impl Value for $T {
             #[cfg(feature = "schema")]
             const SCHEMA: &'static str = $schema;
-            #[inline]
             fn put<S: SerializeStruct>(value: Option<&Self>, key: &'static str, to: &mut S) -> Result<(), S::Error> {
                 to.serialize_field(key, &value)
             }
@@ -65,7 +64,6 @@ plain_values! {
 impl Value for Duration {
     #[cfg(feature = "schema")]
     const SCHEMA: &'static str = "integer";
-    #[inline]
     fn put<S: SerializeStruct>(
         value: Option<&Self>,
         key: &'static str,

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -20,12 +19,12 @@ struct Shown {
 }
 
 impl InfoSource for Shown {
-    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>> {
+    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
         let info = match peer {
             Peer::Client => &self.client,
             Peer::Upstream => &self.upstream,
         };
-        Some(Cow::Borrowed(info))
+        Some(Box::new(info.clone()))
     }
 }
 
