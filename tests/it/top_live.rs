@@ -142,7 +142,7 @@ fn it_ends_with_the_process_whose_sockets_it_shows() {
     let screen = terminal.wait_for("status 0");
     assert!(screen.contains("no open connections"), "the last screen stays: {screen}");
     terminal.run(&format!("clear; {BINARY} top --pid {pid}"));
-    terminal.wait_for("it is not running");
+    terminal.wait_for("not running");
 }
 
 #[test]
