@@ -39,11 +39,6 @@ fn mtu_black_hole_is_charged_to_the_path() {
 }
 
 #[test]
-fn reordering_is_charged_with_what_it_can_have_cost() {
-    assert_told_right("reordering, 10 % late by 2 to 4 ms, RTT 2 ms");
-}
-
-#[test]
 fn lost_requests_are_charged_to_the_path() {
     assert_told_right("every 5th request lost, RTT 4 ms");
 }
