@@ -36,8 +36,9 @@ pub(crate) fn wait_until_quiet(used: impl Fn() -> f64) {
     for _ in 0..100 {
         std::thread::sleep(PAUSE);
         let now = used();
-        // Nothing that uses CPU gives NaN, which is quiet.
-        if !(now - before > QUIET) {
+        // Without a process it is NaN, which is quiet.
+        let is_busy = now - before > QUIET;
+        if !is_busy {
             break;
         }
         before = now;
