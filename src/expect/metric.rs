@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::value::Unit;
 use crate::counted::counted;
-use crate::record::{By, LimitedBy, Outcome, Record, Report, TurnWait};
+use crate::record::{By, LimitedBy, Outcome, Record, Report, TurnWait, words};
 
 /// What can be expected.
 #[derive(Debug)]
@@ -243,10 +243,6 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
 ];
-
-fn words(values: &[impl ToString]) -> Vec<String> {
-    values.iter().map(ToString::to_string).collect()
-}
 
 fn failed(record: &Record) -> Reading<u64> {
     match record.outcome {

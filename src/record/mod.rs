@@ -364,6 +364,12 @@ macro_rules! display_as_in_json {
 
 display_as_in_json!(Mode, Outcome, By, How, LimitedBy);
 
+/// These values, each as the word in JSON.
+#[cfg(any(feature = "proxy", feature = "report"))]
+pub(crate) fn words(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
 /// The JSON Schema of one line at this level of detail, derived from these types. The schema of
 /// `full` also holds for `normal`: no key of `sysInfo` is required.
 #[cfg(feature = "schema")]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use wildmatch::WildMatch;
 
 use super::connection::Connection;
-use crate::record::{LimitedBy, Mode, Outcome};
+use crate::record::{LimitedBy, Mode, Outcome, words};
 
 /// Which connections are in a report. The default has all of them.
 #[derive(Debug, Clone, Default)]
@@ -110,15 +110,12 @@ impl FromStr for Key {
 impl Key {
     /// The values of a key that has no others. `None` if it may have any.
     fn words(&self) -> Option<Vec<String>> {
-        fn words(all: &[impl ToString]) -> Option<Vec<String>> {
-            Some(all.iter().map(ToString::to_string).collect())
-        }
-        match self {
+        Some(match self {
             Self::Outcome => words(Outcome::ALL),
             Self::Mode => words(Mode::ALL),
             Self::SlowBy => words(LimitedBy::ALL),
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 
     /// What is wrong with a pattern, as far as it can be told: one that fits nothing would be a report
