@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args};
 use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::metrics::{Metrics, MetricsListener};
-use conniver::output::{Output, QueueLimit, Recorder};
+use conniver::output::{QueueLimit, Recorder};
 use conniver::proxy::{Events, Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown};
 
 use super::exit::{self, Failure};
@@ -314,15 +314,6 @@ impl ProxyArgs {
     fn lines(&self) -> Option<Stream> {
         self.format.lines(self.output.as_deref(), self.verbosity.quiet)
     }
-
-    fn output(&self) -> Output {
-        match &self.output {
-            Some(path) if path.as_os_str() != "-" => {
-                Output::File { path: path.clone(), mode: self.output_mode }
-            }
-            _ => Output::Stdout,
-        }
-    }
 }
 
 pub(crate) fn run(args: ProxyArgs) -> Result<(), Failure> {
@@ -347,7 +338,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let mut settings = args.settings()?;
     let (stopper, requests) = Stopper::new();
     let listeners = args.listeners()?;
-    let output = args.output();
+    let output = recording::output(args.output.as_deref(), args.output_mode);
     let reader_gone = stopper.clone();
     let reader_gone = move || reader_gone.request_for_lack_of_a_reader();
     let lines = args.lines().map(|stream| {

@@ -1,10 +1,20 @@
-//! What signals do about the output of `proxy` and `watch`.
+//! The output of `proxy` and `watch`, and what signals do about it.
+
+use std::path::Path;
 
 use conniver::output::{Output, Recorder};
 
 use super::exit::Failure;
 use super::output_watch;
 use super::signals::{self, Handlers, Stopper};
+
+/// What `-o` names; without it, standard output. `mode`: `--output-mode`.
+pub(super) fn output(path: Option<&Path>, mode: u32) -> Output {
+    match path {
+        Some(path) if path.as_os_str() != "-" => Output::File { path: path.to_owned(), mode },
+        _ => Output::Stdout,
+    }
+}
 
 /// Listens for signals: they stop the command, or have a file opened anew. So does a reader of
 /// standard output that leaves. Must be called within a tokio runtime.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use conniver::counted::counted;
-use conniver::output::{self, Output, QueueLimit, Recorder};
+use conniver::output::{self, QueueLimit, Recorder};
 use conniver::proxy;
 use conniver::watch::{Events, Settings, Watch};
 
@@ -105,15 +105,6 @@ impl WatchArgs {
         }
         self.format.lines(self.output.as_deref(), self.verbosity.quiet)
     }
-
-    fn output(&self) -> Output {
-        match &self.output {
-            Some(path) if path.as_os_str() != "-" => {
-                Output::File { path: path.clone(), mode: self.output_mode }
-            }
-            _ => Output::Stdout,
-        }
-    }
 }
 
 pub(crate) fn run(args: &WatchArgs) -> Result<(), Failure> {
@@ -130,7 +121,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<(), Failure> {
 async fn watch(args: &WatchArgs) -> Result<(), Failure> {
     let settings = args.settings()?;
     let (stopper, requests) = Stopper::new();
-    let output = args.output();
+    let output = recording::output(args.output.as_deref(), args.output_mode);
     let reader_gone = stopper.clone();
     let reader_gone = move || reader_gone.request_for_lack_of_a_reader();
     // Of a proxy's connections there are none.

@@ -1,12 +1,12 @@
 //! What the line of a watched socket says, whose connection has ended.
 
+use conniver::figures::{short_bytes, short_time};
 use conniver::record::{How, Origin, Socket};
 
 use super::Look;
 use super::columns::{Line, Piece, Who};
 use super::connection::{BAD, PLAIN, bytes, lost_cell};
 use super::symbols::Arrow;
-use conniver::figures::{short_bytes, short_time};
 
 /// A socket whose connection has ended.
 pub(super) fn ended(look: &Look, socket: &Socket) -> Line {
