@@ -9,7 +9,6 @@ mod harness;
 mod access;
 mod arguments;
 mod bad_requests;
-mod causes;
 mod check;
 mod check_bounds;
 mod clients;

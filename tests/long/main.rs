@@ -47,6 +47,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("sixty_four_pairs_of_100_mib_at_once", bulk::sixty_four_pairs_of_100_mib_at_once),
     ("messages_of_random_sizes_at_random_paces", messages::of_random_sizes_at_random_paces),
     ("nine_thousand_idle_pairs", idle::nine_thousand_pairs),
+    ("causes_of_the_gate", causes::of_the_gate),
     ("causes_twenty_times_each", causes::twenty_times_each),
     ("ten_thousand_random_endings", endings::ten_thousand_random),
     ("dead_peers_found_by_keepalive", dead_peers::found_by_keepalive),

@@ -1,5 +1,6 @@
 //! What the tests share: the program under test, peers, namespaces, and skipping loudly.
 
+#[allow(dead_code, reason = "the other test target uses the rest")]
 pub(crate) mod cause;
 pub(crate) mod causes;
 pub(crate) mod clients;
