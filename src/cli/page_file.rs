@@ -1,66 +1,126 @@
 //! `--html FILE`: the report as a page.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use conniver::record::Record;
 use conniver::report::{Builder, Options, Pictures, Summary};
 use jiff::tz::TimeZone;
+use tempfile::NamedTempFile;
 
 use super::exit::Failure;
 use super::files;
+use super::usage::wrong_usage;
 
-/// The file of a page. It is opened first, so that nobody waits for a page that cannot be written.
+/// Where a page has what tells it from other files, in bytes from its beginning.
+const HEAD: u64 = 4096;
+
+/// The place of a page, which is written at the end. A file takes its name when it is whole, so that no
+/// failure leaves a part of a page, or takes an older one away.
 #[derive(Debug)]
-pub(super) struct PageFile {
-    path: PathBuf,
-    /// `None` for standard output.
-    file: Option<File>,
-}
+pub(super) struct PageFile(PathBuf);
 
 impl PageFile {
-    /// `others` are files that the page must not overwrite.
-    pub(super) fn create(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
-        let path = path.to_owned();
-        if files::is_stdin(&path) {
-            return Ok(Self { path, file: None });
+    /// Checks that the page can be written, without touching its file. `others` are files of records
+    /// of the same command line. A file that is not a page is never overwritten: it ends the program as wrong usage
+    /// of `command`.
+    ///
+    /// # Errors
+    ///
+    /// The page cannot be written.
+    pub(super) fn create(path: &Path, others: &[PathBuf], command: &str) -> Result<Self, Failure> {
+        // What a symbolic link names is replaced, and not the link.
+        let resolved = path.canonicalize().ok().filter(|_| !files::is_stdin(path));
+        let page = Self(resolved.unwrap_or_else(|| path.to_owned()));
+        if page.is_stdout() {
+            return Ok(page);
         }
-        let same = |other: &PathBuf| {
-            let paths = [&path, other].map(|path| path.canonicalize().ok());
-            matches!(paths, [Some(page), Some(records)] if page == records)
-        };
-        if others.iter().any(same) {
-            let name = path.display();
-            return Err(Failure::new(format!("--html: '{name}' has records; name another file")));
+        if let Err(error) = page.check(others).map_err(|error| unwritten(path, &error))? {
+            wrong_usage(&[command], &format!("--html: '{}' {error}", path.display()));
         }
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        // What it says of hosts and users is as private as the records.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|error| unwritten(&path, &error))?;
-        Ok(Self { path, file: Some(file) })
+        if page.is_replaced() {
+            // So that nobody waits for a page that cannot be written.
+            page.temporary().map_err(|error| unwritten(path, &error))?;
+        }
+        Ok(page)
     }
 
     pub(super) fn is_stdout(&self) -> bool {
-        self.file.is_none()
+        files::is_stdin(&self.0)
+    }
+
+    /// Whether the page takes the place of a file, and is not written into a pipe or a device.
+    fn is_replaced(&self) -> bool {
+        std::fs::metadata(&self.0).map_or(true, |metadata| metadata.is_file())
+    }
+
+    /// Whether the page may have this name; why not.
+    fn check(&self, others: &[PathBuf]) -> io::Result<Result<(), &'static str>> {
+        let page = place(&self.0);
+        if page.is_some() && others.iter().any(|other| place(other) == page) {
+            return Ok(Err("has records; name another file"));
+        }
+        match std::fs::metadata(&self.0) {
+            Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(metadata) if metadata.is_file() => {}
+            _ => return Ok(Ok(())),
+        }
+        let mut head = Vec::new();
+        File::open(&self.0)?.take(HEAD).read_to_end(&mut head)?;
+        Ok(match &head[..] {
+            [] => Ok(()),
+            head if Pictures::is_page(head) => Ok(()),
+            [b'{', ..] => Err("has records; name another file"),
+            _ => Err("exists and is not a page of conniver; name another file, or remove it"),
+        })
+    }
+
+    /// A file beside the page's place, which is removed unless it takes that place. Only its owner may
+    /// read it: what a page says of hosts and users is as private as the records.
+    fn temporary(&self) -> io::Result<NamedTempFile> {
+        let directory = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".conniver-").suffix(".html");
+        builder.tempfile_in(directory.unwrap_or(Path::new(".")))
     }
 
     /// Writes the page, with times of the local zone. A reader of standard output that has gone is no
     /// failure.
     pub(super) fn write(self, pictures: &Pictures, summary: &Summary) -> Result<(), Failure> {
         let page = pictures.page(summary, &TimeZone::system());
-        let written = match self.file {
-            Some(mut file) => file.write_all(page.as_bytes()),
-            None => match io::stdout().write_all(page.as_bytes()) {
+        let written = if self.is_stdout() {
+            match io::stdout().write_all(page.as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 written => written,
-            },
+            }
+        } else if self.is_replaced() {
+            self.replace(page.as_bytes())
+        } else {
+            let opened = OpenOptions::new().write(true).open(&self.0);
+            opened.and_then(|mut file| file.write_all(page.as_bytes()))
         };
-        written.map_err(|error| unwritten(&self.path, &error))
+        written.map_err(|error| unwritten(&self.0, &error))
     }
+
+    fn replace(&self, page: &[u8]) -> io::Result<()> {
+        let mut file = self.temporary()?;
+        file.write_all(page)?;
+        if let Ok(older) = std::fs::metadata(&self.0) {
+            file.as_file().set_permissions(older.permissions())?;
+        }
+        file.persist(&self.0).map(drop).map_err(|failed| failed.error)
+    }
+}
+
+/// The one path of a file that exists or may be created. `None` if its directory does not exist.
+fn place(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().or_else(|| {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(directory.join(path.file_name()?))
+    })
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
@@ -79,10 +139,10 @@ pub(super) struct LivePage {
 
 impl LivePage {
     /// As [`PageFile::create`].
-    pub(super) fn create(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
+    pub(super) fn create(path: &Path, others: &[PathBuf], command: &str) -> Result<Self, Failure> {
         let mut options = Options::default();
         Pictures::keep(&mut options);
-        let file = PageFile::create(path, others)?;
+        let file = PageFile::create(path, others, command)?;
         let gathered = (file, Builder::new(options), Pictures::default());
         Ok(Self { gathered: Mutex::new(Some(gathered)) })
     }

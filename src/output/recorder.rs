@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::queue_limit::QueueLimit;
-use super::sink::{Output, Sink};
+use super::sink::{Output, Sink, why_unopened};
 use crate::counted::counted;
 use crate::fault::text_of;
 use crate::log_throttle::LogThrottle;
@@ -43,7 +43,7 @@ pub struct OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = text_of(&self.error);
+        let text = why_unopened(&self.error);
         write!(f, "cannot open {} for records: {text}; choose another file with -o", self.output)
     }
 }

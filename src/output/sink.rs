@@ -3,6 +3,7 @@
 //! A line truncated by a full disk is completed when there is space. The file itself is never
 //! truncated, because other processes may append to it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,6 +22,9 @@ const LOCKED: Duration = Duration::from_secs(1);
 /// Maximum wait while the file ends with an incomplete line: its writer waits for space to complete
 /// it, and our line would end up in the middle.
 const LOCKED_IN_A_LINE: Duration = Duration::from_secs(30);
+
+/// How much of a file is read to see whether it holds records, in bytes.
+const HEAD: u64 = 64 << 10;
 
 /// An output for lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +84,7 @@ impl Sink {
         let metadata = file.metadata().ok();
         let is_plain = metadata.as_ref().is_some_and(Metadata::is_file);
         let has_name = output != Output::Stdout && metadata.as_ref().is_some_and(has_name);
-        Ok(Self {
+        let sink = Self {
             output,
             file: Some(file),
             is_plain,
@@ -89,7 +93,26 @@ impl Sink {
             end: None,
             torn: 0,
             is_overdue: false,
-        })
+        };
+        if sink.is_foreign() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(sink)
+    }
+
+    /// Whether the file holds something else than records, such as a page or a compressed file, which
+    /// lines would spoil. Of standard output the shell's user has chosen the file.
+    fn is_foreign(&self) -> bool {
+        if !self.is_plain || self.output == Output::Stdout {
+            return false;
+        }
+        // Who may only write does not learn it.
+        let Ok(file) = self.open_file_again(OpenOptions::new().read(true)) else { return false };
+        let mut head = Vec::new();
+        let read = file.take(HEAD).read_to_end(&mut head);
+        // A line that was never completed is blank; a power failure leaves zeros.
+        let first = head.iter().find(|byte| !byte.is_ascii_whitespace() && **byte != 0);
+        read.is_ok() && first.is_some_and(|byte| *byte != b'{')
     }
 
     pub(super) fn output(&self) -> &Output {
@@ -112,7 +135,7 @@ impl Sink {
                 tracing::info!("reopened {} for records", self.output);
             }
             Err(error) => {
-                let text = text_of(&error);
+                let text = why_unopened(&error);
                 tracing::error!(
                     "cannot reopen {}: {text}; records still go to the old file",
                     self.output
@@ -297,6 +320,14 @@ impl Sink {
         } else {
             Err(io::ErrorKind::NotFound.into())
         }
+    }
+}
+
+/// Why an output could not be opened.
+pub(super) fn why_unopened(error: &io::Error) -> Cow<'static, str> {
+    match error.kind() {
+        io::ErrorKind::InvalidData => "it has something else than records in it".into(),
+        _ => text_of(error),
     }
 }
 

@@ -8,6 +8,7 @@ use conniver::output::{self, Output, Recorder};
 use conniver::record::Line;
 use nix::sys::signal::Signal;
 
+use crate::arguments::unwrapped;
 use crate::harness::has_tool;
 use crate::harness::load::under_load;
 use crate::harness::peers::{echo_server, exchange};
@@ -48,6 +49,31 @@ pub(crate) fn line_number(line: &Line) -> u64 {
     match line {
         Line::Close(record) => record.line,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_of_something_else_is_not_appended_to() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("file");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(["run", "-q"]).args(args).arg("-o").arg(&file).args(["--", "true"]);
+        command.output().unwrap()
+    };
+    for content in [&b"<!DOCTYPE html>\n"[..], b"\x1f\x8b\x08\0", b"\0\0\0\x18ftyp", b"a,b\n"] {
+        for fresh in [&[][..], &["--fresh"]] {
+            std::fs::write(&file, content).unwrap();
+            let output = run(fresh);
+            assert_eq!(output.status.code(), Some(125), "{output:?}");
+            let said = unwrapped(&String::from_utf8(output.stderr).unwrap());
+            assert!(said.contains("something else than records"), "{said}");
+            assert_eq!(std::fs::read(&file).unwrap(), content, "nothing was touched");
+        }
+    }
+    for content in [&b""[..], b"{\"event\"", b"     \n{}\n", b"\0\0\0\0"] {
+        std::fs::write(&file, content).unwrap();
+        assert!(run(&[]).status.success(), "{content:?}");
     }
 }
 

@@ -139,8 +139,8 @@ fn summarize(
     if !args.against.is_empty() {
         options.observations = COMPARED;
     }
-    let page = match args.html.as_deref().map(|file| PageFile::create(file, &args.file)).transpose()
-    {
+    let page = args.html.as_deref().map(|file| PageFile::create(file, &args.file, "report"));
+    let page = match page.transpose() {
         Ok(page) => page,
         Err(failure) => return (Err(failure), false),
     };

@@ -134,8 +134,12 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     url_var::check_names(&args.url_var);
     diagnostics::start(&args.verbosity);
     let settings = args.pair.settings();
+    // Before any file is opened, let alone truncated.
+    let page =
+        args.html.as_deref().map(|file| LivePage::create(file, args.output.as_slice(), "run"));
+    let page = page.transpose().map(|page| page.map(Arc::new));
     let result = exit::runtime().and_then(|runtime| {
-        let result = runtime.block_on(serve(args, settings));
+        let result = runtime.block_on(serve(args, settings, page?));
         // A look-up that hangs in the resolver must not hold up the end.
         runtime.shutdown_background();
         result
@@ -144,7 +148,11 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
 }
 
 /// Leads the program to the proxy and runs both: the program's status.
-async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failure> {
+async fn serve(
+    args: &RunArgs,
+    mut settings: Settings,
+    page: Option<Arc<LivePage>>,
+) -> Result<ExitCode, Failure> {
     // First of all: what a signal would leave behind is taken away.
     let signals = Signals::listen()
         .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
@@ -153,7 +161,7 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
         // The program's own variables stay: what they name is a target like any other.
         let (interception, listeners) = Interception::of(&mut command).await?;
         let helper = interception.helper();
-        let result = run_around(command, helper, signals, args, settings, listeners).await;
+        let result = run_around(command, helper, signals, args, settings, listeners, page).await;
         interception.end().await;
         return result;
     }
@@ -178,7 +186,7 @@ async fn serve(args: &RunArgs, mut settings: Settings) -> Result<ExitCode, Failu
         url_var.point_at(&mut command, listener.local_addr());
         listeners.push(listener);
     }
-    run_around(command, None, signals, args, settings, listeners).await
+    run_around(command, None, signals, args, settings, listeners, page).await
 }
 
 /// Empties the file of an earlier run. Other programs' files, such as pipes, have nothing to keep.
@@ -202,14 +210,16 @@ async fn run_around(
     args: &RunArgs,
     mut settings: Settings,
     listeners: Vec<Listener>,
+    page: Option<Arc<LivePage>>,
 ) -> Result<ExitCode, Failure> {
     let (recorder, writer) = match &args.output {
         Some(file) => {
+            let started = Recorder::start(Output::file(file.clone()), output::QUEUE, || {});
+            let (recorder, writer) = started.map_err(Failure::new)?;
+            // After it was seen to hold records.
             if args.fresh {
                 truncate(file)?;
             }
-            let started = Recorder::start(Output::file(file.clone()), output::QUEUE, || {});
-            let (recorder, writer) = started.map_err(Failure::new)?;
             (recorder, Some(writer))
         }
         None => {
@@ -217,8 +227,6 @@ async fn run_around(
             (Recorder::default(), None)
         }
     };
-    let page = args.html.as_deref().map(|file| LivePage::create(file, args.output.as_slice()));
-    let page = page.transpose()?.map(Arc::new);
     for listener in &listeners {
         tracing::info!("listening on {listener}");
     }

@@ -32,10 +32,14 @@ mod waterfall;
 mod words;
 
 use jiff::tz::TimeZone;
+use memchr::memmem;
 
 use super::build::{Options, Summary};
 use super::connection::Connection;
 use series::{Distribution, Series};
+
+/// What a page has at its beginning, and no other file.
+const GENERATOR: &[u8] = br#"<meta name="generator" content="conniver">"#;
 
 /// What a page shows of all connections, in bounded memory.
 #[derive(Debug, Clone, Default)]
@@ -70,5 +74,10 @@ impl Pictures {
     /// The page, with the times of a zone. It is smaller than 2 MB.
     pub fn page(&self, summary: &Summary, zone: &TimeZone) -> String {
         template::page(self, summary, zone)
+    }
+
+    /// Whether a file with this beginning, of 4 KiB or more, is such a page.
+    pub fn is_page(head: &[u8]) -> bool {
+        memmem::find(head, GENERATOR).is_some()
     }
 }

@@ -1,12 +1,14 @@
 //! The page: one file, whatever the records say. tests/long/page.rs looks at it in a browser.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{copies, report, report_text};
+use crate::arguments::unwrapped;
 use crate::harness::peers::echo_server;
 use crate::harness::program::BINARY;
 
@@ -133,7 +135,7 @@ fn there_is_a_page_of_nothing_and_of_every_detail() {
 }
 
 #[test]
-fn the_page_is_a_file_that_must_not_be_one_of_the_records() {
+fn the_page_is_a_file_and_the_text_is_printed_as_well() {
     let directory = TempDir::new().unwrap();
     let [records, page] = ["records.ndjson", "page.html"].map(|name| directory.path().join(name));
     let line = format!("{}\n", record());
@@ -143,13 +145,6 @@ fn the_page_is_a_file_that_must_not_be_one_of_the_records() {
     let both = report(&page).unwrap();
     assert!(both.status.success() && !both.stdout.is_empty(), "the text is printed as well");
     assert!(fs::read_to_string(&page).unwrap().contains("1 connection on"));
-
-    let refused = report(&records).unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8(refused.stderr).unwrap();
-    let words: Vec<_> = said.split_whitespace().collect();
-    assert!(words.join(" ").ends_with("has records; name another file"), "{said}");
-    assert_eq!(fs::read_to_string(&records).unwrap(), line);
 
     let nowhere = report(&directory.path().join("none/page.html")).unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
@@ -175,4 +170,95 @@ fn run_writes_a_page_without_a_file_of_records() {
     assert!(output.status.success(), "{output:?}");
     let shown = fs::read_to_string(&page).unwrap();
     assert!(shown.contains("1 connection on") && shown.contains(&target.to_string()), "{shown}");
+}
+
+/// What a command says of a page that it refuses, in one line.
+fn refused(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    unwrapped(&String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_file_that_is_not_a_page_is_never_overwritten() {
+    let directory = TempDir::new().unwrap();
+    let [records, link, text, page] = ["records.ndjson", "link.ndjson", "notes.txt", "page.html"]
+        .map(|name| directory.path().join(name));
+    let line = format!("{}\n", record());
+    fs::write(&records, &line).unwrap();
+    fs::hard_link(&records, &link).unwrap();
+    fs::write(&text, "notes").unwrap();
+    let report = |page: &Path| {
+        let mut report = Command::new(BINARY);
+        report.arg("report").arg("--html").arg(page).arg(&records);
+        report
+    };
+    let run = |page: &Path, output: &Path| {
+        let mut run = Command::new(BINARY);
+        run.args(["run", "--fresh", "-o"]).arg(output).arg("--html").arg(page);
+        run.args(["--", "touch"]).arg(directory.path().join("ran"));
+        run
+    };
+    let new = directory.path().join("new");
+    for (mut command, words) in [
+        (report(&records), "has records; name another file"),
+        (report(&link), "has records; name another file"),
+        (report(&text), "is not a page of conniver; name another file, or remove it"),
+        (run(&records, &records), "has records; name another file"),
+        (run(&new, &new), "has records; name another file"),
+        (run(&text, &records), "is not a page of conniver; name another file, or remove it"),
+    ] {
+        let said = refused(&mut command);
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(fs::read_to_string(&records).unwrap(), line);
+    assert_eq!(fs::read_to_string(&text).unwrap(), "notes");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3, "nothing was created");
+
+    for _ in 0..2 {
+        assert!(report(&page).output().unwrap().status.success(), "a page replaces a page");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn a_failure_leaves_the_older_page_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = TempDir::new().unwrap();
+    let page = directory.path().join("page.html");
+    let command = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.current_dir(directory.path()).args(args);
+        command.output().unwrap()
+    };
+    fs::write(directory.path().join("records.ndjson"), format!("{}\n", record())).unwrap();
+    assert!(command(&["report", "--html", "page.html", "records.ndjson"]).status.success());
+    fs::set_permissions(&page, fs::Permissions::from_mode(0o644)).unwrap();
+    let older = fs::read_to_string(&page).unwrap();
+    for (args, status) in [
+        (&["report", "--html", "page.html", "none.ndjson"][..], 1),
+        (&["run", "--html", "page.html", "--", "/no/such/program"], 127),
+        // Of a killed program only a file beside the page may be left.
+        (&["run", "--html", "page.html", "--", "sh", "-c", "kill -9 $PPID"], -1),
+    ] {
+        assert_eq!(command(args).status.code().unwrap_or(-1), status, "{args:?}");
+        assert_eq!(fs::read_to_string(&page).unwrap(), older, "{args:?}");
+    }
+    let replaced = "rm -r build && mkdir build";
+    fs::create_dir(directory.path().join("build")).unwrap();
+    let output = command(&["run", "--html", "build/page.html", "--", "sh", "-c", replaced]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(directory.path().join("build/page.html").exists());
+
+    assert!(command(&["run", "--html", "page.html", "--", "true"]).status.success());
+    assert_ne!(fs::read_to_string(&page).unwrap(), older);
+    assert_eq!(page.metadata().unwrap().permissions().mode() & 0o777, 0o644, "as it was");
+}
+
+#[test]
+fn the_page_goes_into_a_pipe_or_device() {
+    let output = report(&[record()], &["--html", "/dev/null"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(Path::new("/dev/null").metadata().is_ok_and(|null| !null.is_file()));
 }
