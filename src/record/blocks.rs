@@ -17,6 +17,8 @@ pub struct Blocks<R> {
     /// The current line is too long: what remains of it is skipped.
     is_skipping: bool,
     is_over: bool,
+    /// Why the input ended, after the last block.
+    failed: Option<ReadError>,
 }
 
 impl<R> std::fmt::Debug for Blocks<R> {
@@ -28,38 +30,46 @@ impl<R> std::fmt::Debug for Blocks<R> {
 impl<R: Read> Blocks<R> {
     /// The blocks of `input`, which may be compressed by gzip or zstd.
     pub fn new(input: R) -> Self {
-        Self { input: Input::new(input), rest: Vec::new(), is_skipping: false, is_over: false }
+        let input = Input::new(input);
+        Self { input, rest: Vec::new(), is_skipping: false, is_over: false, failed: None }
     }
 
-    /// Appends what one read brings; returns whether there was anything.
-    fn fill(&mut self, block: &mut Vec<u8>) -> Result<bool, ReadError> {
+    /// Appends what one read brings. At the end, [`Blocks::is_over`].
+    fn fill(&mut self, block: &mut Vec<u8>) {
         let have = block.len();
         block.resize(have + BLOCK, 0);
         let read = self.input.read(block.get_mut(have..).unwrap_or_default());
         block.truncate(have + *read.as_ref().unwrap_or(&0));
-        Ok(read? > 0)
+        self.is_over = !matches!(read, Ok(1..));
+        self.failed = read.err();
     }
 
     /// Skips what remains of a line that is too long.
-    fn skip(&mut self) -> Result<(), ReadError> {
+    fn skip(&mut self) {
         while self.is_skipping && !self.is_over {
             let mut block = Vec::new();
-            self.is_over = !self.fill(&mut block)?;
+            self.fill(&mut block);
             if let Some(end) = memchr::memchr(b'\n', &block) {
                 self.is_skipping = false;
                 self.rest = block.split_off(end + 1);
             }
         }
-        Ok(())
     }
 
     fn next_block(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        self.skip()?;
+        self.skip();
         let mut block = std::mem::take(&mut self.rest);
         block.reserve((SIZE + BLOCK).saturating_sub(block.len()));
         loop {
             if self.is_over {
-                return Ok(Some(block).filter(|block| !block.is_empty()));
+                // What came before the input failed is read.
+                return match self.failed.take() {
+                    Some(error) if block.is_empty() => Err(error),
+                    failed => {
+                        self.failed = failed;
+                        Ok(Some(block).filter(|block| !block.is_empty()))
+                    }
+                };
             }
             if block.len() >= SIZE
                 && let Some(end) = memchr::memrchr(b'\n', &block)
@@ -71,7 +81,7 @@ impl<R: Read> Blocks<R> {
                 self.is_skipping = true;
                 return Err(ReadError::TooLong);
             }
-            self.is_over = !self.fill(&mut block)?;
+            self.fill(&mut block);
         }
     }
 }
@@ -80,12 +90,7 @@ impl<R: Read> Iterator for Blocks<R> {
     type Item = Result<Vec<u8>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let block = self.next_block();
-        if matches!(block, Err(ref error) if !matches!(error, ReadError::TooLong)) {
-            self.is_over = true;
-            self.is_skipping = false;
-        }
-        block.transpose()
+        self.next_block().transpose()
     }
 }
 

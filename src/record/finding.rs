@@ -161,7 +161,7 @@ pub enum BadLine {
 impl BadLine {
     /// Whether a file with this number of lines, none of them a record, and this first line, is not
     /// a file of records. A proxy that was killed at its first record leaves one incomplete line.
-    pub(super) fn is_foreign_file(self, lines: u64) -> bool {
+    pub(crate) fn is_foreign_file(self, lines: u64) -> bool {
         lines > 1 || self == Self::NoRecord
     }
 
@@ -220,6 +220,10 @@ impl fmt::Display for Finding {
                     _ => write!(f, "none of its {lines} lines is a record; line 1 ")?,
                 }
                 match first {
+                    BadLine::Torn if *lines > 1 => f.write_str(
+                        "is truncated; if it is JSON on several lines, write each object on one line: \
+                         jq -c . FILE",
+                    ),
                     BadLine::Torn => f.write_str("is truncated"),
                     BadLine::NoRecord => f.write_str("is not the JSON of a record"),
                     BadLine::TooLong => write!(f, "is longer than {MAX_LINE} bytes"),

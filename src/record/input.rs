@@ -12,14 +12,26 @@ use super::read_error::{Compression, ReadError};
 /// Size of a read, bytes.
 pub(super) const BLOCK: usize = 64 << 10;
 
-/// First bytes of unsupported compressed formats, and the program that reads them. No record begins
-/// with them.
-const UNREAD: [(&[u8], &str); 4] = [
-    (b"\xfd7zX", "xz"),
-    (b"BZh", "bzip2"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"\x1f\x9d", "uncompress"),
+/// First bytes of unsupported formats: what they are, and the command that reads them. No record begins with them.
+const UNREAD: [(&[u8], &str, &str); 7] = [
+    (b"\xfd7zX", "compressed", "xz -dc"),
+    (b"BZh", "compressed", "bzip2 -dc"),
+    (b"\x04\x22\x4d\x18", "compressed", "lz4 -dc"),
+    (b"\x1f\x9d", "compressed", "uncompress -dc"),
+    (b"PK\x03\x04", "a zip archive", "unzip -p"),
+    (b"\xff\xfe", UTF_16, ICONV),
+    (b"\xfe\xff", UTF_16, ICONV),
 ];
+
+/// As PowerShell's redirection writes it.
+const UTF_16: &str = "UTF-16 text";
+const ICONV: &str = "iconv -f UTF-16 -t UTF-8";
+
+/// Some editors write it before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What a tar archive has at its byte 257 (POSIX.1, ustar; GNU's as well).
+const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Largest supported window of a zstd frame: that of `zstd --ultra -21`. It limits the memory used.
 const MAX_WINDOW: u64 = 64 << 20;
@@ -51,7 +63,30 @@ impl<R: Read> Input<R> {
             && let Some(input) = input.take()
         {
             *self = Self::recognize(Source::new(input))?;
+            return self.read_first(buffer);
         }
+        self.decode(buffer)
+    }
+
+    /// The first bytes, without a byte order mark.
+    fn read_first(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let read = self.decode(buffer)?;
+        let begin = buffer.get(..read).unwrap_or_default();
+        let (at, magic) = TAR;
+        if begin.get(at..).is_some_and(|begin| begin.starts_with(magic)) {
+            return Err(unsupported("a tar archive", "tar -xOf"));
+        }
+        if !begin.starts_with(BYTE_ORDER_MARK) {
+            return Ok(read);
+        }
+        buffer.copy_within(BYTE_ORDER_MARK.len()..read, 0);
+        match read - BYTE_ORDER_MARK.len() {
+            0 => self.decode(buffer),
+            read => Ok(read),
+        }
+    }
+
+    fn decode(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let read = match self {
             Self::Unread(_) => Ok(0),
             Self::Plain(source) => source.read(buffer),
@@ -71,9 +106,9 @@ impl<R: Read> Input<R> {
     fn recognize(mut source: Source<R>) -> Result<Self, ReadError> {
         source.fill(MAGIC);
         let begin = source.rest();
-        if let Some((_, program)) = UNREAD.iter().find(|(magic, _)| begin.starts_with(magic)) {
-            let text = format!("it is compressed; decompress it first with {program} -dc FILE");
-            return Err(ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, text)));
+        if let Some((_, what, command)) = UNREAD.iter().find(|(magic, ..)| begin.starts_with(magic))
+        {
+            return Err(unsupported(what, command));
         }
         Ok(match begin {
             [0x1f, 0x8b, ..] => Self::Gzip(MultiGzDecoder::new(source.in_whole_blocks())),
@@ -84,6 +119,11 @@ impl<R: Read> Input<R> {
             _ => Self::Plain(source),
         })
     }
+}
+
+fn unsupported(what: &str, command: &str) -> ReadError {
+    let text = format!("it is {what}; give '-' for FILE, and pipe into it: {command} FILE |");
+    ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 /// The raw bytes. Remembers why reading ended, which decoders do not distinguish.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 /// A set of numbers, stored as ranges: numbers without a gap take no more space than one.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     /// First and last number of each range. Adjacent ranges are merged.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl Numbers {
     /// Adds a number; `false` if it is already in the set.
-    pub(super) fn insert(&mut self, number: u64) -> bool {
+    pub(crate) fn insert(&mut self, number: u64) -> bool {
         let before = self.ranges.range(..=number).next_back().map(|(&first, &last)| (first, last));
         if before.is_some_and(|(_, last)| number <= last) {
             return false;
@@ -25,32 +25,32 @@ impl Numbers {
         true
     }
 
-    pub(super) fn contains(&self, number: u64) -> bool {
+    pub(crate) fn contains(&self, number: u64) -> bool {
         self.ranges.range(..=number).next_back().is_some_and(|(_, &last)| number <= last)
     }
 
     /// How many numbers are in the set.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.ranges().map(|(first, last)| (last - first).saturating_add(1)).sum()
     }
 
     /// Number of ranges.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ranges.len()
     }
 
     /// The smallest number.
-    pub(super) fn first(&self) -> Option<u64> {
+    pub(crate) fn first(&self) -> Option<u64> {
         self.ranges.first_key_value().map(|(&first, _)| first)
     }
 
     /// First and last of each range, ascending.
-    pub(super) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ranges.iter().map(|(&first, &last)| (first, last))
     }
 
     /// First and last number of each gap between the ranges.
-    pub(super) fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
         self.ranges()
             .zip(self.ranges().skip(1))
             .map(|((_, last), (first, _))| (last + 1, first - 1))

@@ -7,11 +7,12 @@ use super::connection::Connection;
 use super::findings::{Finding, Findings};
 use super::groups::{Group, GroupBy, Groups};
 use super::kept::{Kept, Largest, sampling_rank};
-use super::parse::{self, FileEnd, Other, Parsed};
+use super::parse::{self, FileEnd, Other, Parsed, Refused};
 use super::redact::Redactor;
+use super::seen::Seen;
 use super::selection::Selection;
 use super::totals::Totals;
-use crate::record::{Compression, Record};
+use crate::record::{BadLine, Compression, Finding as FileFinding, Record};
 
 /// What a report is made of.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub struct Builder {
     findings: Findings,
     hosts: Vec<String>,
     more_hosts: bool,
+    seen: Seen,
+    refused: Seen,
     lines: Lines,
     files: Vec<FileRead>,
     slowest: Largest<u64, Kept>,
@@ -95,6 +98,10 @@ pub struct Lines {
     pub stat: u64,
     /// Connections that were refused without lines of their own.
     pub refused: u64,
+    /// Connections and sockets that were already read, as when a file is given twice: each counts once.
+    pub repeated: u64,
+    /// There were too many runs and gaps to tell all connections that were already read.
+    pub repeated_unknown: bool,
 }
 
 /// What became of a file.
@@ -110,12 +117,32 @@ pub struct FileRead {
     pub torn: u64,
     /// Lines that are no records.
     pub bad: u64,
+    /// What is wrong with the first line that is no record.
+    #[serde(skip)]
+    first_bad: Option<BadLine>,
     /// `gzip` or `zstd` if it is compressed and ends too early.
     #[serde(serialize_with = "compression")]
     pub truncated: Option<Compression>,
     /// `gzip` or `zstd` if it is compressed and damaged.
     #[serde(serialize_with = "compression")]
     pub damaged: Option<Compression>,
+}
+
+impl FileRead {
+    fn add_bad(&mut self, what: BadLine) {
+        self.first_bad.get_or_insert(what);
+        match what {
+            BadLine::Torn => self.torn += 1,
+            _ => self.bad += 1,
+        }
+    }
+
+    /// That no line of the file is a record, if that is so. An empty file has nothing wrong.
+    pub fn no_records(&self) -> Option<FileFinding> {
+        let first = self.first_bad.filter(|_| self.torn + self.bad == self.lines)?;
+        let (file, lines) = (self.name.clone(), self.lines);
+        first.is_foreign_file(lines).then_some(FileFinding::NoRecords { file, lines, first })
+    }
 }
 
 fn compression<S: serde::Serializer>(how: &Option<Compression>, s: S) -> Result<S::Ok, S::Error> {
@@ -197,6 +224,8 @@ impl Builder {
             findings: Findings::default(),
             hosts: Vec::new(),
             more_hosts: false,
+            seen: Seen::default(),
+            refused: Seen::default(),
             lines: Lines::default(),
             files: Vec::new(),
             slowest: Largest::new(options.slowest),
@@ -234,6 +263,7 @@ impl Builder {
             lines: 0,
             torn: 0,
             bad: 0,
+            first_bad: None,
             truncated: None,
             damaged: None,
         };
@@ -241,6 +271,11 @@ impl Builder {
             file.lines += 1;
             self.lines.read += 1;
             match line {
+                Parsed::Close(connection) | Parsed::Socket(connection)
+                    if !self.seen.is_new_id(&connection.id) =>
+                {
+                    self.lines.repeated += 1;
+                }
                 Parsed::Close(mut connection) if self.selection.has(&connection) => {
                     // Its strings were found to be UTF-8, and all else is ASCII.
                     let mut text = std::str::from_utf8(text).unwrap_or_default();
@@ -261,9 +296,14 @@ impl Builder {
                 Parsed::Other(Other::Open) => self.lines.open += 1,
                 Parsed::Other(Other::Stat) => self.lines.stat += 1,
                 Parsed::Other(Other::Any) => {}
-                Parsed::Refused(count) => self.lines.refused += count,
-                Parsed::Torn => file.torn += 1,
-                Parsed::Bad | Parsed::TooLong => file.bad += 1,
+                Parsed::Refused(Refused { count, run, line }) => {
+                    if self.refused.is_new(&run, line) {
+                        self.lines.refused = self.lines.refused.saturating_add(count);
+                    }
+                }
+                Parsed::Torn => file.add_bad(BadLine::Torn),
+                Parsed::Bad => file.add_bad(BadLine::NoRecord),
+                Parsed::TooLong => file.add_bad(BadLine::TooLong),
             }
         });
         match end {
@@ -338,11 +378,20 @@ impl Builder {
         }
     }
 
+    /// The files that were read.
+    pub fn files(&self) -> &[FileRead] {
+        &self.files
+    }
+
     /// The report on what was read.
     pub fn finish(mut self) -> Summary {
         if self.redactor.is_some() {
             self.selection.redact();
+            for (file, number) in self.files.iter_mut().zip(1..) {
+                file.name = format!("file-{number}");
+            }
         }
+        self.lines.repeated_unknown = self.seen.is_full();
         let by = self.groups.by().clone();
         let (groups, others) = self.groups.finish();
         let (socket_groups, other_sockets) = self.socket_groups.finish();

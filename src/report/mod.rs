@@ -26,6 +26,7 @@ mod page;
 mod parse;
 mod quantiles;
 mod redact;
+mod seen;
 mod selection;
 mod shorten;
 mod socket;

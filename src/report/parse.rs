@@ -27,13 +27,23 @@ pub(super) enum Parsed {
     /// A line that is no connection.
     Other(Other),
     /// Connections that were refused without lines of their own.
-    Refused(u64),
+    Refused(Refused),
     /// Its JSON ends too early.
     Torn,
     /// No record.
     Bad,
     /// Longer than any record.
     TooLong,
+}
+
+/// A `refused` line.
+pub(super) struct Refused {
+    /// How many connections it counts.
+    pub(super) count: u64,
+    /// The run.
+    pub(super) run: Box<str>,
+    /// Number of the line in the run.
+    pub(super) line: u64,
 }
 
 /// Lines that tell of no connection's end.
@@ -151,6 +161,10 @@ struct Event<'l> {
     event: std::borrow::Cow<'l, str>,
     #[serde(default)]
     count: u64,
+    #[serde(borrow, default, rename = "runId")]
+    run: std::borrow::Cow<'l, str>,
+    #[serde(default)]
+    line: u64,
 }
 
 /// As the lines begin that this program writes.
@@ -168,12 +182,12 @@ fn parse(line: &[u8], short: &mut Vec<u8>) -> Parsed {
         }
     }
     match serde_json::from_slice::<Event<'_>>(line) {
-        Ok(Event { event, count }) => match &*event {
+        Ok(Event { event, count, run, line }) => match &*event {
             "close" => parse_close(line),
             "socket" => parse_socket(line),
             "open" => Parsed::Other(Other::Open),
             "stat" => Parsed::Other(Other::Stat),
-            "refused" => Parsed::Refused(count),
+            "refused" => Parsed::Refused(Refused { count, run: run.into(), line }),
             _ => Parsed::Other(Other::Any),
         },
         Err(error) => failed(&error),
