@@ -101,7 +101,7 @@ struct Verbosity {
     /// Log more to standard error: -v adds informational, -vv debug messages. RUST_LOG overrides it
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Print errors only
+    /// Log errors only, and print no summary
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 }

@@ -26,7 +26,8 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
         );
         let on_input = matches!(words, ["check"])
             .then(|| format!("to check standard input: {}", unbroken("conniver check -")));
-        return on_input.or_else(|| swallowed(words)).filter(|_| is_positional);
+        let tip = on_input.or_else(|| behind_against(words)).or_else(|| swallowed(words));
+        return tip.filter(|_| is_positional);
     }
     let unknown =
         [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].map(|kind| error.get(kind));
@@ -100,6 +101,24 @@ fn similar_command(path: &[&str]) -> Option<String> {
     }
 }
 
+/// The files to report on, where all are behind `--against`.
+fn behind_against(words: &[&str]) -> Option<String> {
+    let ["report", before @ ..] = words else { return None };
+    let at = before.iter().position(|word| *word == "--against")?;
+    let (front, behind) = (before.get(..at)?, before.get(at + 1..)?);
+    let count = behind.iter().take_while(|word| !word.starts_with('-')).count();
+    let (files, rest) = behind.split_at_checked(count)?;
+    let (file, older) = match files {
+        [] => return None,
+        [only] => ("FILE", vec![*only]),
+        [older @ .., last] => (*last, older.to_vec()),
+    };
+    let line = [&["conniver", "report"][..], front, &[file, "--against"], &older, rest].concat();
+    let line: Vec<_> = line.iter().map(|word| quoted(word)).collect();
+    let line = unbroken(&line.join(" "));
+    Some(format!("--against takes all files that follow it; write: {line}"))
+}
+
 /// What is missing may have been taken for the value of an option. It may be a secret, and is not
 /// repeated.
 fn swallowed(words: &[&str]) -> Option<String> {
@@ -151,8 +170,10 @@ fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
                 let (options, rest) = words.split_at(at);
                 owned(&[&rest[..1], options, &rest[1..]].concat())
             });
-            let with = |command: &str| owned(&[&[command], words].concat());
-            behind.into_iter().chain(["proxy", "run", "stat"].map(with)).collect()
+            // Behind a subcommand, another one would take the name for a program to run.
+            let left_out = if at.is_some() { &[][..] } else { &["proxy", "run", "stat"] };
+            let with = left_out.iter().map(|command| owned(&[&[*command], words].concat()));
+            behind.into_iter().chain(with).collect()
         }
         ["proxy", rest @ ..] => {
             let Some(at) = rest.iter().position(|word| *word == unknown) else { return Vec::new() };

@@ -32,6 +32,9 @@ const PORTS: &[(&[&str], u16)] = &[
     (&["bolt"], 7687),
 ];
 
+/// Schemes of TLS, whose programs check the certificate for the URL's host.
+const WITH_TLS: [&str; 7] = ["https", "wss", "rediss", "valkeys", "amqps", "mqtts", "ldaps"];
+
 /// Schemes whose programs look in the URL's query for a server as well, and prefer it.
 const WITH_SERVERS_IN_QUERIES: [&str; 4] = ["postgres", "postgresql", "mysql", "mariadb"];
 
@@ -88,12 +91,22 @@ impl UrlVar {
     pub(super) fn of_environment(name: &str) -> Result<Self, Failure> {
         let problem = match std::env::var_os(name).map(std::ffi::OsString::into_string) {
             None => format!(
-                "it is not set; set it in conniver's environment: {}",
+                "it is not set in conniver's environment; export it, or write {}",
                 unbroken(&format!("{name}=URL conniver run --url-var {name} -- COMMAND"))
             ),
             Some(Err(_)) => "its value is not UTF-8".to_owned(),
             Some(Ok(url)) => match Server::of_url(&url) {
-                Ok(server) => return Ok(Self { name: name.to_owned(), url, server }),
+                Ok(server) => {
+                    if is_of_tls(&url) {
+                        tracing::warn!(
+                            "--url-var {name}: COMMAND connects to 127.0.0.1, for which the \
+                             certificate of {} is not valid; if COMMAND uses HTTPS_PROXY, which \
+                             run sets, omit --url-var, otherwise use --intercept",
+                            server.target.host()
+                        );
+                    }
+                    return Ok(Self { name: name.to_owned(), url, server });
+                }
                 Err(problem) => problem,
             },
         };
@@ -114,6 +127,7 @@ impl UrlVar {
 impl Server {
     /// The server of a URL, or what is wrong with the URL, and what to do.
     fn of_url(url: &str) -> Result<Self, String> {
+        check_ends(url)?;
         let no_url = || {
             "its value is not a URL (SCHEME://HOST:PORT/...); to forward a port: -L \
              PORT:HOST:HOSTPORT"
@@ -140,10 +154,13 @@ impl Server {
         check_query(base, rest)?;
         let (host, port) = split_port(server);
         let port = match port {
-            Some(port) => parse_port(port).ok_or(
-                "its port is not a number from 1 to 65535; '/', '?', '#' and '@' in a password \
-                 must be percent-encoded",
-            )?,
+            Some(port) => parse_port(port).ok_or_else(|| {
+                let advice = match rest.contains('@') {
+                    true => "; '/', '?', '#' and '@' in a password must be percent-encoded",
+                    false => "",
+                };
+                format!("its port is not a number from 1 to 65535{advice}")
+            })?,
             None => default_port(base).ok_or_else(|| {
                 format!("the default port of {base} URLs is not known; put the port into the URL")
             })?,
@@ -159,6 +176,30 @@ impl Server {
         let after = url.get(self.at.end..).unwrap_or_default();
         format!("{before}{address}{after}")
     }
+}
+
+/// Whether the value is more than a URL, such as a line of a file.
+fn check_ends(value: &str) -> Result<(), String> {
+    let ends = [("begins", value.chars().next()), ("ends", value.chars().next_back())];
+    let blank =
+        ends.into_iter().find_map(|(verb, end)| Some((verb, end.filter(|c| c.is_whitespace())?)));
+    match blank {
+        None if value.is_empty() => Err("its value is empty".to_owned()),
+        None => Ok(()),
+        Some((verb, end)) => {
+            let what = match end {
+                '\r' => "a carriage return, as lines of Windows do",
+                '\n' => "a line feed",
+                _ => "a blank",
+            };
+            Err(format!("its value {verb} with {what}; remove it"))
+        }
+    }
+}
+
+fn is_of_tls(url: &str) -> bool {
+    let scheme = url.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    WITH_TLS.contains(&scheme.split('+').next().unwrap_or_default())
 }
 
 fn check_scheme(base: &str, driver: &str) -> Result<(), String> {
@@ -295,7 +336,11 @@ mod tests {
     #[test]
     fn what_cannot_be_forwarded_is_said_without_its_password() {
         for (url, said) in [
-            ("", "is not a URL"),
+            ("", "its value is empty"),
+            (" ", "begins with a blank"),
+            ("http://db\r", "ends with a carriage return"),
+            ("http://db/\n", "ends with a line feed"),
+            ("http://s3cret:65536/", "port is not a number from 1 to 65535"),
             ("s3cret", "is not a URL"),
             ("db:5432", "-L PORT:HOST:HOSTPORT"),
             ("://db", "is not a URL"),

@@ -32,6 +32,8 @@ fn a_subcommand_that_was_left_out_is_shown() {
         );
         assert_wrong_usage(typed, &said, ANY);
     }
+    // It is no program to run.
+    assert_wrong_usage("-v report x", "unexpected argument '-v' found", ANY);
 }
 
 #[test]
