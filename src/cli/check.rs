@@ -10,8 +10,9 @@ use conniver::counted::counted;
 use conniver::record::{Check, CheckReport, Finding};
 
 use super::exit::{self, Failure};
+use super::files::{self, SOURCES};
+use super::terminal;
 use super::wrap::wrap_message;
-use super::{files, terminal};
 
 /// The exit status when something is wrong with the files.
 const NOT_WHOLE: u8 = 1;
@@ -32,6 +33,7 @@ pub(crate) struct CheckArgs {
 }
 
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
+    files::check_stdin("check", args.file.iter());
     let mut check = Check::default();
     let mut read_files = Vec::new();
     for file in &args.file {
@@ -80,9 +82,6 @@ fn print(checked: &CheckReport, read_in: &str) -> Result<(), Failure> {
     }
     print(&summary(checked, read_in))
 }
-
-/// Where records come from.
-const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE, conniver watch -o FILE and conniver stat --json";
 
 fn summary(checked: &CheckReport, read_in: &str) -> String {
     let CheckReport { lines, runs, closed, refused, found, remarks, .. } = checked;

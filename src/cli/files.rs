@@ -1,9 +1,13 @@
 //! Files of records that are named on the command line.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
+use super::usage::wrong_usage;
+
+/// Where records come from.
+pub(super) const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE, conniver watch -o FILE and conniver stat --json";
 
 /// Whether a name stands for standard input.
 pub(super) fn is_stdin(file: &Path) -> bool {
@@ -27,6 +31,14 @@ pub(super) fn is_piped_in() -> bool {
     use std::io::IsTerminal;
 
     !io::stdin().is_terminal()
+}
+
+/// Ends the program if standard input is among these files more than once: nothing would be left of
+/// it the second time.
+pub(super) fn check_stdin<'f>(command: &str, files: impl Iterator<Item = &'f PathBuf>) {
+    if files.filter(|file| is_stdin(file)).count() > 1 {
+        wrong_usage(&[command], "'-' is given twice, but standard input can be read only once");
+    }
 }
 
 /// How messages name a file.

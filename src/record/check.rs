@@ -87,6 +87,8 @@ struct Run {
     accepted: u64,
     /// `pairs` and `linesLost` of its `stop` line.
     stopped: Option<(u64, u64)>,
+    /// Pairs have `open` or `close` lines, which `--events` can leave out.
+    has_pairs: bool,
     /// The run of a proxy, which may write a `stop` line.
     is_proxy: bool,
 }
@@ -226,6 +228,7 @@ impl Run {
             return;
         }
         self.is_proxy |= !matches!(line, BriefLine::Stat(_));
+        self.has_pairs |= matches!(line, BriefLine::Open(_) | BriefLine::Close(_));
         match line {
             BriefLine::Start(_) | BriefLine::Stat(_) => {}
             BriefLine::Stop(stop) => self.stopped = Some((stop.pairs, stop.lines_lost)),
@@ -308,7 +311,9 @@ impl Run {
                 findings.push(Finding::Lost { run, lines: lost });
             }
         }
-        findings.extend(self.open.into_values().map(Finding::Open));
+        if self.has_pairs {
+            findings.extend(self.open.into_values().map(Finding::Open));
+        }
     }
 }
 

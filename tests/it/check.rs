@@ -224,6 +224,19 @@ fn what_is_torn_or_missing_or_there_twice_is_named() {
 }
 
 #[test]
+fn lines_of_turns_alone_say_nothing_of_open_connections() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--events", "turn"]);
+    exchange(&mut proxy.connect(), b"x");
+    let file = proxy.records_file();
+    wait_until("the turn is recorded", || {
+        std::fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n'))
+    });
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (status, said) = check_text(&text);
+    assert_eq!((status, said.len()), (0, 2), "{said:?}");
+}
+
+#[test]
 fn a_file_of_something_else_is_one_finding() {
     let (lines, _) = a_run();
     let not = "FILE: not a file of records:";
@@ -236,7 +249,9 @@ fn a_file_of_something_else_is_one_finding() {
         ),
         (
             "\n\nx\n".to_owned(),
-            format!("{not} none of its 3 lines is a record; line 1 is truncated"),
+            format!(
+                "{not} none of its 3 lines is a record; line 1 is truncated; if it is JSON on several lines, write each object on one line: jq -c . FILE"
+            ),
         ),
         ("nonsense".to_owned(), format!("{not} its only line {json}")),
         // A proxy that was killed at its first record.
