@@ -24,8 +24,8 @@ pub(super) struct Totals {
     connections: u64,
     /// Sockets of a watch.
     sockets: u64,
-    /// By what went wrong.
-    failed: BTreeMap<&'static str, u64>,
+    /// By outcome, in the record's words.
+    failed: BTreeMap<String, u64>,
     sent: u64,
     received: u64,
     /// Requests, and their waits for an answer all together.
@@ -55,8 +55,8 @@ impl Default for Totals {
 impl Totals {
     pub(super) fn add(&mut self, record: &Record) {
         self.connections += 1;
-        if let Some(reason) = record.outcome.and_then(reason) {
-            *self.failed.entry(reason).or_default() += 1;
+        if let Some(outcome) = record.outcome.filter(|outcome| *outcome != Outcome::Ok) {
+            *self.failed.entry(outcome.to_string()).or_default() += 1;
         }
         if let Some(leg) = &record.upstream {
             self.sent = self.sent.saturating_add(leg.tx_bytes);
@@ -88,12 +88,12 @@ impl Totals {
     pub(super) fn add_socket(&mut self, socket: &Socket) {
         self.sockets += 1;
         let reason = match socket.ending.how {
-            Some(How::Reset) => Some("reset"),
-            Some(How::Refused) => Some("refused"),
+            Some(How::Reset) => Some(Outcome::Reset),
+            Some(How::Refused) => Some(Outcome::Refused),
             _ => None,
         };
         if let Some(reason) = reason {
-            *self.failed.entry(reason).or_default() += 1;
+            *self.failed.entry(reason.to_string()).or_default() += 1;
         }
         self.sent = self.sent.saturating_add(socket.socket.tx_bytes);
         self.received = self.received.saturating_add(socket.socket.rx_bytes);
@@ -103,7 +103,7 @@ impl Totals {
     /// Connections without a record of their own.
     pub(super) fn add_refused(&mut self, count: u64) {
         self.connections += count;
-        *self.failed.entry("denied").or_default() += count;
+        *self.failed.entry(Outcome::Denied.to_string()).or_default() += count;
     }
 
     /// Three lines with styles, two of sockets; one if there were no connections.
@@ -158,21 +158,4 @@ impl Totals {
             false => format!("waited {}", waited.join(", ")),
         }
     }
-}
-
-/// What went wrong, in a word or two.
-fn reason(outcome: Outcome) -> Option<&'static str> {
-    Some(match outcome {
-        Outcome::Ok => return None,
-        Outcome::Dns => "unresolved",
-        Outcome::Refused => "refused",
-        Outcome::Unreachable => "unreachable",
-        Outcome::Timeout => "timed out",
-        Outcome::Reset => "reset",
-        Outcome::Denied => "denied",
-        Outcome::Protocol => "malformed",
-        Outcome::Limit => "over a limit",
-        Outcome::Shutdown => "cut off",
-        _ => "other errors",
-    })
 }
