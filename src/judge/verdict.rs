@@ -6,10 +6,6 @@ use super::setup::Setup;
 use crate::record::{Basis, Direction, Evidence, LimitedBy, Report, Verdict, VerdictTime};
 use crate::relay::{Cause, TimeBreakdown};
 
-/// Minimum active time for a verdict. The kernel counts in steps of 4 or 10 ms, and a busy machine
-/// delays wake-ups by as much. A short exchange without pauses stays below it.
-const ENOUGH: Duration = Duration::from_millis(50);
-
 /// Minimum certain share of the active time to be named. In experiments with one slow side, its
 /// share was at least 0.6, and nearly always more than 0.9.
 const SHARE: f64 = 0.5;
@@ -150,7 +146,7 @@ impl TimeCharges {
         let heaviest = whose.max_by_key(|&who| self.time_of(who));
         let named = heaviest.filter(|&who| {
             let certain = self.time_of(who) - self.in_doubt(who);
-            active >= ENOUGH && certain.div_duration_f64(active) >= SHARE
+            active >= LimitedBy::MIN_ACTIVE && certain.div_duration_f64(active) >= SHARE
         });
         let shown = named.and_then(|who| {
             let of = self.charges.iter().filter(|charge| charge.who == who);

@@ -12,26 +12,28 @@ use super::read_error::{Compression, ReadError};
 /// Size of a read, bytes.
 pub(super) const BLOCK: usize = 64 << 10;
 
-/// First bytes of unsupported formats: what they are, and the command that reads them. No record begins with them.
-const UNREAD: [(&[u8], &str, &str); 7] = [
-    (b"\xfd7zX", "compressed", "xz -dc"),
-    (b"BZh", "compressed", "bzip2 -dc"),
-    (b"\x04\x22\x4d\x18", "compressed", "lz4 -dc"),
-    (b"\x1f\x9d", "compressed", "uncompress -dc"),
-    (b"PK\x03\x04", "a zip archive", "unzip -p"),
-    (b"\xff\xfe", UTF_16, ICONV),
-    (b"\xfe\xff", UTF_16, ICONV),
+/// First bytes of unsupported formats: what they are, and what to do. No record begins with them.
+const UNREAD: [(&[u8], &str); 7] = [
+    (b"\xfd7zX", "compressed; decompress it first with xz -dc FILE"),
+    (b"BZh", "compressed; decompress it first with bzip2 -dc FILE"),
+    (b"\x04\x22\x4d\x18", "compressed; decompress it first with lz4 -dc FILE"),
+    (b"\x1f\x9d", "compressed; decompress it first with uncompress -dc FILE"),
+    (b"PK\x03\x04", "a zip archive; extract it first with unzip -p FILE"),
+    (b"\xff\xfe", UTF_16),
+    (b"\xfe\xff", UTF_16),
 ];
 
 /// As PowerShell's redirection writes it.
-const UTF_16: &str = "UTF-16 text";
-const ICONV: &str = "iconv -f UTF-16 -t UTF-8";
+const UTF_16: &str = "UTF-16 text; convert it first with iconv -f UTF-16 -t UTF-8 FILE";
 
 /// Some editors write it before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a tar archive has at its byte 257 (POSIX.1, ustar; GNU's as well).
 const TAR: (usize, &[u8]) = (257, b"ustar");
+
+/// The last block of a zstd frame, empty, and a checksum that is not checked (RFC 8878 section 3.1.1.2).
+const LAST_BLOCK: [u8; 7] = [1, 0, 0, 0, 0, 0, 0];
 
 /// Largest supported window of a zstd frame: that of `zstd --ultra -21`. It limits the memory used.
 const MAX_WINDOW: u64 = 64 << 20;
@@ -74,7 +76,7 @@ impl<R: Read> Input<R> {
         let begin = buffer.get(..read).unwrap_or_default();
         let (at, magic) = TAR;
         if begin.get(at..).is_some_and(|begin| begin.starts_with(magic)) {
-            return Err(unsupported("a tar archive", "tar -xOf"));
+            return Err(unsupported("a tar archive; extract it first with tar -xOf FILE"));
         }
         if !begin.starts_with(BYTE_ORDER_MARK) {
             return Ok(read);
@@ -106,9 +108,8 @@ impl<R: Read> Input<R> {
     fn recognize(mut source: Source<R>) -> Result<Self, ReadError> {
         source.fill(MAGIC);
         let begin = source.rest();
-        if let Some((_, what, command)) = UNREAD.iter().find(|(magic, ..)| begin.starts_with(magic))
-        {
-            return Err(unsupported(what, command));
+        if let Some((_, what)) = UNREAD.iter().find(|(magic, _)| begin.starts_with(magic)) {
+            return Err(unsupported(what));
         }
         Ok(match begin {
             [0x1f, 0x8b, ..] => Self::Gzip(MultiGzDecoder::new(source.in_whole_blocks())),
@@ -121,9 +122,8 @@ impl<R: Read> Input<R> {
     }
 }
 
-fn unsupported(what: &str, command: &str) -> ReadError {
-    let text = format!("it is {what}; give '-' for FILE, and pipe into it: {command} FILE |");
-    ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, text))
+fn unsupported(what: &str) -> ReadError {
+    ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, format!("it is {what}")))
 }
 
 /// The raw bytes. Remembers why reading ended, which decoders do not distinguish.
@@ -218,13 +218,47 @@ pub(super) struct Zstd<R> {
     source: Source<R>,
     decoder: FrameDecoder,
     is_in_frame: bool,
+    /// A block, with its header.
+    block: Vec<u8>,
+    /// Why there is no next block.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Zstd<R> {
     fn new(source: Source<R>) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
-        Self { source, decoder, is_in_frame: false }
+        Self { source, decoder, is_in_frame: false, block: Vec::new(), failed: None }
+    }
+
+    /// Decodes the next block of the frame. At the end of truncated input, the frame ends: the decoder keeps the
+    /// bytes that a next block may refer to, and hands them over at the end only.
+    fn next_block(&mut self) -> io::Result<()> {
+        if let Err(error) = self.read_block() {
+            self.failed = Some(error);
+            self.block.clear();
+            self.block.extend(LAST_BLOCK);
+        }
+        let mut source = self.block.as_slice().chain(&mut self.source);
+        self.decoder
+            .decode_blocks(&mut source, BlockDecodingStrategy::UptoBlocks(1))
+            .map(drop)
+            .map_err(io::Error::other)
+    }
+
+    /// Reads a whole block, still compressed (RFC 8878 section 3.1.1.2).
+    fn read_block(&mut self) -> io::Result<()> {
+        let mut header = [0; 3];
+        self.source.read_exact(&mut header)?;
+        let [low, middle, high] = header;
+        let bits = u32::from_le_bytes([low, middle, high, 0]);
+        let (kind, size) = ((bits >> 1) & 3, u64::from(bits >> 3));
+        // One byte that is repeated, or as many as it says; the decoder checks all else.
+        let size = if kind == 1 { 1 } else { size };
+        self.block.clear();
+        self.block.extend(header);
+        let read = (&mut self.source).take(size).read_to_end(&mut self.block)?;
+        if (read as u64) < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     /// Advances to the next frame; returns whether there is one.
@@ -263,15 +297,16 @@ impl<R: Read> Read for Zstd<R> {
                 return Ok(0);
             }
             self.is_in_frame = true;
-            let decoder = &mut self.decoder;
-            while decoder.can_collect() == 0 && !decoder.is_finished() {
-                decoder
-                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(io::Error::other)?;
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                self.next_block()?;
             }
+            let decoder = &mut self.decoder;
             let read = decoder.read(buffer)?;
             if read > 0 || buffer.is_empty() {
                 return Ok(read);
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
             }
             self.is_in_frame = false;
             let (said, computed) =

@@ -65,6 +65,10 @@ pub enum LimitedBy {
 }
 
 impl LimitedBy {
+    /// Minimum active time for a verdict: with less, nobody is named. The kernel counts in steps of 4 or 10 ms,
+    /// and a busy machine delays wake-ups by as much. A short exchange without pauses stays below it.
+    pub const MIN_ACTIVE: Duration = Duration::from_millis(50);
+
     /// Everybody, and nobody.
     pub const ALL: &[Self] = &[
         Self::Client,

@@ -10,7 +10,7 @@ use super::kept::{Kept, Largest, sampling_rank};
 use super::parse::{self, FileEnd, Other, Parsed, Refused};
 use super::redact::Redactor;
 use super::seen::Seen;
-use super::selection::Selection;
+use super::selection::{Condition, Selection};
 use super::totals::Totals;
 use crate::record::{BadLine, Compression, Finding as FileFinding, Record};
 
@@ -69,6 +69,7 @@ pub struct Builder {
     seen: Seen,
     refused: Seen,
     lines: Lines,
+    missed: Vec<Missed>,
     files: Vec<FileRead>,
     slowest: Largest<u64, Kept>,
     failed: Largest<u64, Kept>,
@@ -104,6 +105,19 @@ pub struct Lines {
     pub repeated_unknown: bool,
 }
 
+/// A key of a condition, and some of the values that did not match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missed {
+    /// The key.
+    pub key: String,
+    /// At most five of its values.
+    pub values: Vec<String>,
+}
+
+/// Most values that are named where no connection fits.
+const MAX_MISSED: usize = 5;
+
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,6 +131,9 @@ pub struct FileRead {
     pub torn: u64,
     /// Lines that are no records.
     pub bad: u64,
+    /// Lines that are of a later version, or no records.
+    #[serde(skip)]
+    unknown: u64,
     /// What is wrong with the first line that is no record.
     #[serde(skip)]
     first_bad: Option<BadLine>,
@@ -139,8 +156,11 @@ impl FileRead {
 
     /// That no line of the file is a record, if that is so. An empty file has nothing wrong.
     pub fn no_records(&self) -> Option<FileFinding> {
-        let first = self.first_bad.filter(|_| self.torn + self.bad == self.lines)?;
         let (file, lines) = (self.name.clone(), self.lines);
+        if lines == 0 || self.torn + self.bad + self.unknown < lines {
+            return None;
+        }
+        let first = self.first_bad.unwrap_or(BadLine::NoRecord);
         first.is_foreign_file(lines).then_some(FileFinding::NoRecords { file, lines, first })
     }
 }
@@ -208,6 +228,8 @@ pub struct Summary {
     pub observations: Vec<Observation>,
     /// Lines of all files.
     pub lines: Lines,
+    /// If no connection fits: the keys of the conditions, with values that there are.
+    pub missed: Vec<Missed>,
     /// The files.
     pub files: Vec<FileRead>,
 }
@@ -215,7 +237,10 @@ pub struct Summary {
 impl Builder {
     /// Nothing read yet.
     pub fn new(options: Options) -> Self {
+        let key = |condition: &Condition| condition.key();
+        let missed = options.selection.conditions.iter().map(key);
         Self {
+            missed: missed.map(|key| Missed { key, values: Vec::new() }).collect(),
             selection: options.selection,
             totals: Totals::default(),
             groups: Groups::new(options.by.clone()),
@@ -263,6 +288,7 @@ impl Builder {
             lines: 0,
             torn: 0,
             bad: 0,
+            unknown: 0,
             first_bad: None,
             truncated: None,
             damaged: None,
@@ -292,10 +318,14 @@ impl Builder {
                     }
                     self.add_socket(&socket);
                 }
-                Parsed::Close(_) | Parsed::Socket(_) => self.lines.left_out += 1,
+                Parsed::Close(connection) | Parsed::Socket(connection) => {
+                    self.lines.left_out += 1;
+                    self.note_missed(*connection);
+                }
                 Parsed::Other(Other::Open) => self.lines.open += 1,
                 Parsed::Other(Other::Stat) => self.lines.stat += 1,
                 Parsed::Other(Other::Any) => {}
+                Parsed::Other(Other::Unknown) => file.unknown += 1,
                 Parsed::Refused(Refused { count, run, line }) => {
                     if self.refused.is_new(&run, line) {
                         self.lines.refused = self.lines.refused.saturating_add(count);
@@ -313,6 +343,27 @@ impl Builder {
         }
         self.files.push(file);
         end.map(|_| ())
+    }
+
+    /// Notes the values of a connection that was left out, while none is in the report.
+    fn note_missed(&mut self, mut connection: Connection) {
+        let has_room = |missed: &Missed| missed.values.len() < MAX_MISSED;
+        let is_empty = self.lines.selected == 0 && self.lines.sockets == 0;
+        if !is_empty || !self.missed.iter().any(has_room) {
+            return;
+        }
+        let conditions = &self.selection.conditions;
+        let fits: Vec<_> = conditions.iter().map(|one| one.holds(&connection)).collect();
+        if let Some(redactor) = &mut self.redactor {
+            redactor.redact(&mut connection);
+        }
+        for ((condition, missed), fits) in conditions.iter().zip(&mut self.missed).zip(fits) {
+            let value = condition.value(&connection);
+            let is_known = value.is_empty() || missed.values.iter().any(|known| *known == value);
+            if !fits && !is_known && has_room(missed) {
+                missed.values.push(value.into_owned());
+            }
+        }
     }
 
     /// Adds a connection that is in no file, if it is one of those that the report is on; `also` is called
@@ -416,6 +467,7 @@ impl Builder {
             turns: self.turns.finish(),
             observations: self.observations.finish(),
             lines: self.lines,
+            missed: self.missed,
             files: self.files,
         }
     }

@@ -51,6 +51,8 @@ pub struct SummaryFigures<'s> {
     pub without_findings: u64,
     /// Connections in which somebody waited longest, the longest first.
     pub slowest: Vec<ConnectionFigures>,
+    /// Some of the failed connections, as many as of the slowest, in no order.
+    pub failed: Vec<ConnectionFigures>,
     /// The turns with the longest waits, the longest first.
     pub slowest_turns: Vec<TurnFigures>,
     /// Lines of all files.
@@ -59,7 +61,7 @@ pub struct SummaryFigures<'s> {
     pub files: &'s [FileRead],
 }
 
-/// One of the slowest connections.
+/// One of the slowest or failed connections.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -82,7 +84,7 @@ pub struct ConnectionFigures {
     #[serde(with = "nanos::option")]
     pub wait: Option<Duration>,
     /// Who was slow.
-    pub slow_by: Option<LimitedBy>,
+    pub limited_by: Option<LimitedBy>,
     /// The outcome.
     pub outcome: Option<Outcome>,
     /// Symbol of the error.
@@ -132,6 +134,7 @@ impl Summary {
             findings: &self.findings,
             without_findings: self.without_findings,
             slowest: self.slowest.iter().map(|Kept { connection, .. }| connection.into()).collect(),
+            failed: self.failed.iter().map(|Kept { connection, .. }| connection.into()).collect(),
             slowest_turns: self.turns.iter().map(TurnFigures::from).collect(),
             lines: self.lines,
             files: &self.files,
@@ -149,7 +152,7 @@ impl From<&Connection> for ConnectionFigures {
             duration: connection.duration,
             active: connection.verdict.as_ref().map(|verdict| verdict.active),
             wait: connection.longest_wait(),
-            slow_by: connection.verdict.as_ref().map(|verdict| verdict.limited_by),
+            limited_by: connection.verdict.as_ref().map(|verdict| verdict.limited_by),
             outcome: connection.outcome,
             error_code: connection.ending.as_ref().and_then(|end| end.error_code.clone()),
         }

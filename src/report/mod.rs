@@ -33,7 +33,7 @@ mod socket;
 mod totals;
 mod watched;
 
-pub use build::{Builder, FileRead, Lines, Options, SlowTurn, Summary};
+pub use build::{Builder, FileRead, Lines, Missed, Options, SlowTurn, Summary};
 pub use compare::{Change, Comparison, Measure, Observation};
 pub use connection::{
     Connection, Deliveries, Dial, End, Exchanges, HttpExchange, Judgement, PhaseTimes, Program,

@@ -53,8 +53,10 @@ pub(super) enum Other {
     Open,
     /// A `stat` line.
     Stat,
-    /// Any other.
+    /// Another one.
     Any,
+    /// Of a later version, or no record.
+    Unknown,
 }
 
 /// How a file ended.
@@ -163,8 +165,8 @@ struct Event<'l> {
     count: u64,
     #[serde(borrow, default, rename = "runId")]
     run: std::borrow::Cow<'l, str>,
-    #[serde(default)]
-    line: u64,
+    #[serde(default, rename = "line")]
+    number: u64,
 }
 
 /// As the lines begin that this program writes.
@@ -182,13 +184,14 @@ fn parse(line: &[u8], short: &mut Vec<u8>) -> Parsed {
         }
     }
     match serde_json::from_slice::<Event<'_>>(line) {
-        Ok(Event { event, count, run, line }) => match &*event {
+        Ok(Event { event, count, run, number }) => match &*event {
             "close" => parse_close(line),
             "socket" => parse_socket(line),
             "open" => Parsed::Other(Other::Open),
             "stat" => Parsed::Other(Other::Stat),
-            "refused" => Parsed::Refused(Refused { count, run: run.into(), line }),
-            _ => Parsed::Other(Other::Any),
+            "refused" => Parsed::Refused(Refused { count, run: run.into(), line: number }),
+            "start" | "stop" | "sample" | "turn" | "overflow" => Parsed::Other(Other::Any),
+            _ => Parsed::Other(Other::Unknown),
         },
         Err(error) => failed(&error),
     }

@@ -1,5 +1,6 @@
 //! Which connections are in a report: conditions on a handful of keys, and a span of time.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -55,7 +56,7 @@ enum Key {
     Client,
     Host,
     Mode,
-    SlowBy,
+    LimitedBy,
     Error,
     Id,
     Label(String),
@@ -63,7 +64,7 @@ enum Key {
 
 /// The keys that a condition may have.
 const KEYS: &str =
-    "target, process, listener, outcome, client, host, mode, slow-by, error, id or label.KEY";
+    "target, process, listener, outcome, client, host, mode, limitedBy, error, id or label.KEY";
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +76,7 @@ impl fmt::Display for Key {
             Self::Client => "client",
             Self::Host => "host",
             Self::Mode => "mode",
-            Self::SlowBy => "slow-by",
+            Self::LimitedBy => "limitedBy",
             Self::Error => "error",
             Self::Id => "id",
             Self::Label(key) => return write!(f, "label.{key}"),
@@ -95,8 +96,8 @@ impl FromStr for Key {
             "client" => Self::Client,
             "host" => Self::Host,
             "mode" => Self::Mode,
-            // The key of records has another name.
-            "slow-by" | "limitedBy" => Self::SlowBy,
+            // Tables have the second name.
+            "limitedBy" | "slow-by" => Self::LimitedBy,
             "error" => Self::Error,
             "id" => Self::Id,
             _ => match text.strip_prefix("label.") {
@@ -113,7 +114,7 @@ impl Key {
         Some(match self {
             Self::Outcome => words(Outcome::ALL),
             Self::Mode => words(Mode::ALL),
-            Self::SlowBy => words(LimitedBy::ALL),
+            Self::LimitedBy => words(LimitedBy::ALL),
             _ => return None,
         })
     }
@@ -121,12 +122,6 @@ impl Key {
     /// What is wrong with a pattern, as far as it can be told: one that fits nothing would be a report
     /// of nothing, or with `!=` of everything.
     fn check(&self, pattern: &WildMatch, text: &str) -> Result<(), String> {
-        if let Some(words) = self.words()
-            && !words.iter().any(|word| pattern.matches(word))
-        {
-            let words = words.join(", ");
-            return Err(format!("'{text}' is not one of the values of {self}: {words}"));
-        }
         if text.starts_with('=') {
             return Err(format!("'{text}': one = is enough"));
         }
@@ -140,8 +135,19 @@ impl Key {
                  and ?"
             ));
         }
+        if let Some(words) = self.words()
+            && !words.iter().any(|word| pattern.matches(word))
+        {
+            let words = words.join(", ");
+            return Err(format!("'{text}' is not one of the values of {self}: {words}"));
+        }
         match self {
-            Self::Client if text.contains('/') => {
+            // What is free text may have both.
+            Self::Process | Self::Label(_) => Ok(()),
+            _ if text.contains(',') => Err(format!(
+                "'{text}' is a list; write one pattern with * and ?, and join conditions by 'and'"
+            )),
+            Self::Client | Self::Target | Self::Listener | Self::Host if text.contains('/') => {
                 Err(format!("'{text}' is a network; write an address, or a pattern such as 127.*"))
             }
             _ => Ok(()),
@@ -171,28 +177,38 @@ impl Condition {
         }
     }
 
-    fn holds(&self, connection: &Connection) -> bool {
-        let matches = |value: &str| self.pattern.matches(value);
-        let matches_word = |value: Option<&dyn fmt::Display>| {
-            matches(&value.map_or_else(String::new, |v| v.to_string()))
-        };
+    /// The key.
+    pub(super) fn key(&self) -> String {
+        self.key.to_string()
+    }
+
+    pub(super) fn holds(&self, connection: &Connection) -> bool {
+        self.pattern.matches(&self.value(connection)) == self.is_equal
+    }
+
+    /// The value of a connection; empty if it has none.
+    pub(super) fn value<'c>(&self, connection: &'c Connection) -> Cow<'c, str> {
+        fn text(text: Option<&str>) -> Cow<'_, str> {
+            text.unwrap_or_default().into()
+        }
+        fn word(word: Option<impl fmt::Display>) -> Cow<'static, str> {
+            word.map_or_else(String::new, |word| word.to_string()).into()
+        }
         let process = connection.process.as_ref();
-        let verdict = connection.verdict.as_ref();
         let ending = connection.ending.as_ref();
-        let is_match = match &self.key {
-            Key::Target => matches(connection.target.as_deref().unwrap_or_default()),
-            Key::Process => matches(process.and_then(|p| p.name.as_deref()).unwrap_or_default()),
-            Key::Listener => matches(&connection.listener),
-            Key::Outcome => matches_word(connection.outcome.as_ref().map(|word| word as _)),
-            Key::Client => matches(connection.client_host.as_deref().unwrap_or_default()),
-            Key::Host => matches(&connection.host),
-            Key::Mode => matches_word(connection.mode.as_ref().map(|word| word as _)),
-            Key::SlowBy => matches_word(verdict.map(|verdict| &verdict.limited_by as _)),
-            Key::Error => matches(ending.and_then(|e| e.error_code.as_deref()).unwrap_or_default()),
-            Key::Id => matches(&connection.id),
-            Key::Label(key) => matches(connection.labels.get(key).map_or("", String::as_str)),
-        };
-        is_match == self.is_equal
+        match &self.key {
+            Key::Target => text(connection.target.as_deref()),
+            Key::Process => text(process.and_then(|process| process.name.as_deref())),
+            Key::Listener => text(Some(&connection.listener)),
+            Key::Outcome => word(connection.outcome),
+            Key::Client => text(connection.client_host.as_deref()),
+            Key::Host => text(Some(&connection.host)),
+            Key::Mode => word(connection.mode),
+            Key::LimitedBy => word(connection.verdict.as_ref().map(|verdict| verdict.limited_by)),
+            Key::Error => text(ending.and_then(|ending| ending.error_code.as_deref())),
+            Key::Id => text(Some(&connection.id)),
+            Key::Label(key) => text(connection.labels.get(key).map(String::as_str)),
+        }
     }
 }
 
@@ -272,12 +288,14 @@ mod tests {
             ("target=a and", "a condition is missing"),
             ("label.=a", "unknown key 'label.'"),
             ("outcome!=okay", "'okay' is not one of the values of outcome: ok, dns, "),
-            ("slow-by=server", "'server' is not one of the values of slow-by: client, "),
+            ("slow-by=upstrem", "'upstrem' is not one of the values of limitedBy: client, "),
             ("mode=forw", "'forw' is not one of the values of mode: forward, "),
             ("target==db", "'=db': one = is enough"),
             ("target='db:1'", "'db:1': write the value without quotes"),
             ("target=a or target=b", "'or' is not understood; join conditions by 'and'"),
             ("target=a && outcome=ok", "'&&' is not understood"),
+            ("target=a,b", "'a,b' is a list; write one pattern"),
+            ("target=10.0.0.0/8", "'10.0.0.0/8' is a network"),
             ("client=127.0.0.0/8", "'127.0.0.0/8' is a network"),
             ("", "a condition is missing"),
         ] {

@@ -106,7 +106,7 @@ pub struct Totals {
     /// What it was spent on. Of brief lines: the verdict's share of it.
     pub time: VerdictTime,
     /// Who took more than half of it. `None` if nobody did, and below 50 ms.
-    pub slow_by: Option<LimitedBy>,
+    pub limited_by: Option<LimitedBy>,
 }
 
 impl Totals {
@@ -204,12 +204,12 @@ impl Totals {
                 add_part(&mut self.time, verdict.limited_by, verdict.active.mul_f64(share));
             }
         }
-        self.slow_by = self.slowest_party();
+        self.limited_by = self.slowest_party();
     }
 
     fn slowest_party(&self) -> Option<LimitedBy> {
         let (who, time) = parts(&self.time).into_iter().max_by_key(|(_, time)| *time)?;
-        (self.active >= Duration::from_millis(50) && time * 2 > self.active).then_some(who)
+        (self.active >= LimitedBy::MIN_ACTIVE && time * 2 > self.active).then_some(who)
     }
 }
 

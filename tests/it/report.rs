@@ -1,5 +1,6 @@
 //! `conniver report`: its figures are those of the file, and its page fits.
 
+mod files;
 mod findings;
 mod html;
 mod page;
@@ -43,10 +44,21 @@ fn figures(lines: &[Value], args: &[&str]) -> Value {
 fn copies(record: &Value, count: u64, edit: impl Fn(&mut Value, u64)) -> Vec<Value> {
     let copy = |number: u64| {
         let mut copy = record.clone();
-        copy["id"] = format!("01a2282e-b346-77eb-b828-ce49454761db-{number}").into();
-        copy["seq"] = number.into();
+        number_as(&mut copy, number);
         edit(&mut copy, number);
         copy
     };
     (1..=count).map(copy).collect()
+}
+
+fn number_as(record: &mut Value, number: u64) {
+    record["id"] = format!("01a2282e-b346-77eb-b828-ce49454761db-{number}").into();
+    record["seq"] = number.into();
+}
+
+/// Copies of several records together, each with an id of its own.
+fn joined(copies: &[&[Value]]) -> Vec<Value> {
+    let mut lines = copies.concat();
+    lines.iter_mut().zip(1..).for_each(|(line, number)| number_as(line, number));
+    lines
 }

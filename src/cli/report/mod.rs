@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use clap::Args;
 use conniver::counted::counted;
 use conniver::report::{
-    Builder, Comparison, Condition, Connection, GroupBy, Options, Pictures, Selection, Summary,
+    Builder, Comparison, Condition, Connection, FileRead, GroupBy, Options, Pictures, Selection,
+    Summary,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -49,7 +50,7 @@ pub(crate) struct ReportArgs {
 
     /// Only connections for which all conditions hold: KEY=PATTERN or KEY!=PATTERN, joined by 'and',
     /// with * and ? in patterns. Keys: target, process, listener, outcome, client, host, mode,
-    /// slow-by, error, id, label.KEY
+    /// limitedBy, error, id, label.KEY
     #[arg(long = "where", id = "conditions", value_name = "CONDITIONS")]
     conditions: Vec<String>,
 
@@ -94,6 +95,12 @@ pub(crate) fn run(args: &ReportArgs) -> ExitCode {
         Ok(selection) => selection,
         Err(error) => wrong_usage(&["report"], &error),
     };
+    files::check_stdin("report", args.file.iter().chain(&args.against));
+    if args.json && args.html.as_deref().is_some_and(files::is_stdin) {
+        let sentence = "--json and --html - both print to standard output; give --html a file, or \
+                        omit one of them";
+        wrong_usage(&["report"], sentence);
+    }
     let progress = Progress::over(args.file.iter().chain(&args.against).map(PathBuf::as_path));
     let (text, is_whole) = match &args.id {
         Some(id) => one::show(args, id, selection, progress),
@@ -135,6 +142,7 @@ fn summarize(
     options.by = args.by.clone();
     options.selection = selection;
     options.slowest = args.slowest;
+    options.failed = args.slowest;
     options.redact = args.redact;
     if !args.against.is_empty() {
         options.observations = COMPARED;
@@ -149,7 +157,7 @@ fn summarize(
     }
     let (before, before_read) = read(&args.against, &progress, options.clone(), None);
     let mut pictures = page.is_some().then(Pictures::default);
-    let (summary, read) = read(&args.file, &progress, options, pictures.as_mut());
+    let (mut summary, read) = read(&args.file, &progress, options, pictures.as_mut());
     progress.finish();
     let is_whole = read == args.file.len() && before_read == args.against.len();
     if read == 0 || (before_read == 0 && !args.against.is_empty()) {
@@ -173,9 +181,23 @@ fn summarize(
             Err(failure) => return (Err(failure), false),
         }
     }
+    // A page has more of them.
+    summary.slowest.truncate(args.slowest);
+    summary.failed.truncate(args.slowest);
+    summary.turns.truncate(args.slowest);
+    if !args.against.is_empty() && before.totals.connections == 0 {
+        let among = match before.lines.left_out {
+            0 => String::new(),
+            left_out => format!("; {} left out", counted(left_out, "connection")),
+        };
+        let sentence = format!(
+            "there is nothing to compare with: no connections in the files of --against{among}"
+        );
+        return (Err(Failure::new(sentence)), false);
+    }
     let comparison = (!args.against.is_empty()).then(|| summary.against(&before));
     let text = match args.json {
-        true => json(&summary, comparison.as_ref()),
+        true => json(&summary, comparison.as_ref().map(|changes| Against::new(changes, &before))),
         false => {
             let width = terminal::width(io::stdout()).unwrap_or(terminal::USUAL_WIDTH);
             Ok(text::page(&summary, comparison.as_ref().map(|changes| (&before, changes)), width))
@@ -192,20 +214,40 @@ fn read(
     mut pictures: Option<&mut Pictures>,
 ) -> (Summary, usize) {
     let mut builder = Builder::new(options);
-    let mut read = 0;
+    let draw = |connection: &Connection, _: &str| {
+        if let Some(pictures) = &mut pictures {
+            pictures.add(connection);
+        }
+    };
+    let read = read_files(files, progress, &mut builder, draw);
+    (builder.finish(), read)
+}
+
+/// The same, into this builder; `also` is called with the connections.
+fn read_files(
+    files: &[PathBuf],
+    progress: &Progress,
+    builder: &mut Builder,
+    mut also: impl FnMut(&Connection, &str),
+) -> usize {
+    let (mut read, mut foreign) = (0, 0);
     for file in files {
         let input = progress.open(file);
-        let draw = |connection: &Connection, _: &str| {
-            if let Some(pictures) = &mut pictures {
-                pictures.add(connection);
-            }
-        };
-        match input.and_then(|input| builder.read_and(&display_name(file), input, draw)) {
-            Ok(()) => read += 1,
+        match input.and_then(|input| builder.read_and(&display_name(file), input, &mut also)) {
+            Ok(()) => match builder.files().last().and_then(FileRead::no_records) {
+                None => read += 1,
+                Some(finding) => {
+                    foreign += 1;
+                    Failure::new(finding).say();
+                }
+            },
             Err(error) => files::unread(file, "report", &error).say(),
         }
     }
-    (builder.finish(), read)
+    if foreign > 0 {
+        Failure::new(files::SOURCES).say();
+    }
+    read
 }
 
 fn display_name(file: &Path) -> String {
@@ -221,10 +263,24 @@ struct Json<'s> {
     #[serde(flatten)]
     summary: conniver::report::SummaryFigures<'s>,
     /// The comparison with `--against`. Null without it.
-    against: Option<&'s Comparison>,
+    against: Option<Against<'s>>,
 }
 
-fn json(summary: &Summary, against: Option<&Comparison>) -> Result<String, Failure> {
+#[derive(Serialize)]
+struct Against<'s> {
+    #[serde(flatten)]
+    comparison: &'s Comparison,
+    lines: conniver::report::Lines,
+    files: &'s [FileRead],
+}
+
+impl<'s> Against<'s> {
+    fn new(comparison: &'s Comparison, before: &'s Summary) -> Self {
+        Self { comparison, lines: before.lines, files: &before.files }
+    }
+}
+
+fn json(summary: &Summary, against: Option<Against<'_>>) -> Result<String, Failure> {
     serde_json::to_string_pretty(&Json { summary: summary.figures(), against })
         .map_err(|error| Failure::new(format!("cannot print the report: {error}")))
 }

@@ -10,10 +10,10 @@ use conniver::report::{Builder, Connection, Options, Selection, Socket};
 use super::progress::Progress;
 use super::style::{heading, wrong};
 use super::table::table;
-use super::{ReportArgs, display_name, time};
+use super::{ReportArgs, read_files, time};
 use crate::cli::exit::Failure;
+use crate::cli::terminal;
 use crate::cli::wrap::wrap;
-use crate::cli::{files, terminal};
 
 /// As many ids are named when several connections match.
 const NAMED: usize = 5;
@@ -31,23 +31,16 @@ pub(super) fn show(
     options.redact = args.redact;
     let mut builder = Builder::new(options);
     let mut found: Vec<Connection> = Vec::new();
-    let (mut matching, mut is_whole) = (0_u64, true);
-    for file in &args.file {
-        let see = |connection: &Connection, _: &str| {
-            if is_match(&connection.id, id) {
-                matching += 1;
-                if found.len() < NAMED {
-                    found.push(connection.clone());
-                }
+    let mut matching = 0_u64;
+    let see = |connection: &Connection, _: &str| {
+        if is_match(&connection.id, id) {
+            matching += 1;
+            if found.len() < NAMED {
+                found.push(connection.clone());
             }
-        };
-        let read = progress.open(file);
-        if let Err(error) = read.and_then(|input| builder.read_and(&display_name(file), input, see))
-        {
-            files::unread(file, "report", &error).say();
-            is_whole = false;
         }
-    }
+    };
+    let is_whole = read_files(&args.file, &progress, &mut builder, see) == args.file.len();
     progress.finish();
     let text = match &found[..] {
         [] => {
@@ -218,7 +211,11 @@ fn events(connection: &Connection) -> Vec<(Duration, String)> {
     if connection.attempts.is_empty()
         && let Some(connect) = phases.connect
     {
-        events.push((now + connect, format!("connected to the upstream, {}", human_time(connect))));
+        let how = match connection.upstream {
+            Some(_) => "connected to the upstream".to_owned(),
+            None => wrong("connecting to the upstream failed"),
+        };
+        events.push((now + connect, format!("{how}, {}", human_time(connect))));
     }
     let sides = [("client", Some(&connection.client)), ("upstream", connection.upstream.as_ref())];
     for (side, leg) in sides.into_iter().filter_map(|(side, leg)| Some((side, leg?))) {
@@ -297,8 +294,8 @@ fn sockets(connection: &Connection, width: usize) -> String {
         ("out of order", |leg| {
             leg.closed_info.as_ref()?.sys_info.rx_out_of_order.map(|n| n.to_string())
         }),
-        ("bytes waited", |leg| leg.write_blocked.map(human_time)),
-        ("of it, window", |leg| {
+        ("write blocked", |leg| leg.write_blocked.map(human_time)),
+        ("window limited", |leg| {
             leg.closed_info.as_ref()?.sys_info.rx_window_limited.map(human_time)
         }),
         ("MSS", |leg| leg.closed_info.as_ref()?.tx_mss.map(|mss| format!("{mss} B"))),
@@ -330,11 +327,13 @@ fn verdict(connection: &Connection) -> String {
     };
     let active = human_time(verdict.active);
     let mut text = match (verdict.limited_by, verdict.share) {
-        (LimitedBy::None, _) | (_, None) => {
-            format!(
-                "Nobody took half of the {active} in which somebody waited, or it was too short to tell."
-            )
-        }
+        (LimitedBy::None, _) | (_, None) => match verdict.active {
+            Duration::ZERO => "Nobody waited for anybody.".to_owned(),
+            short if short < LimitedBy::MIN_ACTIVE => {
+                format!("{active} in which somebody waited are too short to say for whom.")
+            }
+            _ => format!("Of the {active} in which somebody waited, nobody certainly took half."),
+        },
         (party, Some(share)) => {
             let party = heading(party.in_words());
             format!("Most of the waiting was for {party}: {:.0} % of {active}.", share * 100.0)

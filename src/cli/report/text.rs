@@ -6,7 +6,8 @@ use conniver::counted::counted;
 use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{
-    Comparison, Connection, FileRead, Finding, Group, Kept, Quantiles, SlowTurn, Summary, Totals,
+    Comparison, Connection, FileRead, Finding, Group, GroupBy, Kept, Lines, Quantiles, SlowTurn,
+    Summary, Totals,
 };
 
 use super::style::{heading, wrong};
@@ -36,7 +37,9 @@ pub(super) fn page(
     if summary.totals.connections > 0 {
         parts.extend(against.map(|(before, changes)| changes::section(before, changes, width)));
         parts.push(groups(summary, width));
+        parts.extend(failed_groups(summary, width));
         parts.push(findings(summary, width));
+        parts.extend(failed_connections(&summary.failed, width));
         parts.extend(slowest(&summary.slowest, width));
         parts.extend(turns(&summary.turns, width));
     }
@@ -44,7 +47,7 @@ pub(super) fn page(
         parts.push(sockets_headline(summary, width));
         parts.push(socket_groups(summary, width));
     }
-    parts.extend(notes(summary, width));
+    parts.extend(notes(summary, against.map(|(before, _)| before), width));
     parts.join("\n\n")
 }
 
@@ -65,7 +68,7 @@ fn headline(summary: &Summary, width: usize) -> String {
             human_bytes(totals.sent),
             human_bytes(totals.received),
             counted(totals.turns, "turn"),
-            match totals.slow_by {
+            match totals.limited_by {
                 Some(party) => format!(
                     "; of {} in which somebody waited, most for {}",
                     long_time(totals.active),
@@ -129,10 +132,31 @@ fn period(totals: &Totals) -> Option<String> {
 
 /// How many failed in each way.
 fn failures(totals: &Totals) -> Option<String> {
+    (totals.failed > 0).then(|| format!("failed: {}", outcomes(totals)))
+}
+
+fn outcomes(totals: &Totals) -> String {
     let outcomes = totals.outcomes.sorted();
     let bad = outcomes.iter().filter(|(outcome, _)| *outcome != Outcome::Ok);
     let bad: Vec<_> = bad.map(|(outcome, count)| format!("{count} {outcome}")).collect();
-    (totals.failed > 0).then(|| format!("failed: {}", bad.join(", ")))
+    bad.join(", ")
+}
+
+/// How they failed in each group, where that is not said otherwise.
+fn failed_groups(summary: &Summary, width: usize) -> Option<String> {
+    let groups = summary.groups.iter().filter(|group| group.totals.failed > 0);
+    let groups: Vec<_> = groups.collect();
+    if groups.len() < 2 || summary.by == GroupBy::Outcome {
+        return None;
+    }
+    let lines = groups.iter().take(ROWS).map(|group| {
+        wrap(&format!("  {}: {}", Printable(&group.name), outcomes(&group.totals)), width)
+    });
+    let more = groups.len().saturating_sub(ROWS);
+    let more =
+        (more > 0).then(|| format!("  and {} with failures", counted(more as u64, "more group")));
+    let lines: Vec<_> = lines.chain(more).collect();
+    Some(format!("{}\n{}", heading("Failed"), lines.join("\n")))
 }
 
 /// Which connections are in the report, if not all.
@@ -185,7 +209,7 @@ fn groups(summary: &Summary, width: usize) -> String {
             p99(&totals.wait),
             time_cell(totals.wait.max()),
             count_cell(totals.lost),
-            party(totals.slow_by, width),
+            party(totals.limited_by, width),
         ]
     };
     let shown = summary.groups.iter().take(ROWS);
@@ -307,6 +331,24 @@ fn at(time: Option<i64>) -> String {
     time.map_or_else(|| UNKNOWN.to_owned(), |at| time::clock(&time::local(at)))
 }
 
+/// A sample of the failed connections.
+fn failed_connections(failed: &[Kept], width: usize) -> Option<String> {
+    let rows = failed.iter().map(|Kept { connection, .. }| {
+        let error = connection.ending.as_ref().and_then(|end| end.error_code.as_deref());
+        vec![
+            who(connection.program(), connection.target.as_deref(), width),
+            at(connection.opened_at()),
+            time_cell(Some(connection.duration)),
+            outcome(connection),
+            Printable(error.unwrap_or(UNKNOWN)).to_string(),
+            short_id(&connection.id),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let heads = ["failed connections", "at", "lasted", "outcome", "error", "id"];
+    (!rows.is_empty()).then(|| table(&heads, &[3, 4], &rows, width))
+}
+
 fn slowest(slowest: &[Kept], width: usize) -> Option<String> {
     let rows = slowest.iter().map(|Kept { connection, .. }| {
         let verdict = connection.verdict.as_ref();
@@ -349,13 +391,15 @@ fn turns(turns: &[SlowTurn], width: usize) -> Option<String> {
     (!rows.is_empty()).then(|| table(&heads, &[6], &rows, width))
 }
 
-/// What is to be known of the files.
-fn notes(summary: &Summary, width: usize) -> Option<String> {
+/// What is to be known of the files, and of those that they are compared with.
+fn notes(summary: &Summary, before: Option<&Summary>, width: usize) -> Option<String> {
     let lines = summary.lines;
     let mut notes = Vec::new();
-    for file in &summary.files {
-        notes.extend(file_notes(file));
+    for summary in [Some(summary), before].into_iter().flatten() {
+        notes.extend(summary.files.iter().flat_map(file_notes));
+        notes.extend(repetitions(&summary.lines));
     }
+    notes.extend(missed(summary));
     if lines.sockets > 0 {
         notes.push(
             "a socket does not show who was slow, nor who ended the connection; conniver proxy and \
@@ -385,9 +429,39 @@ fn notes(summary: &Summary, width: usize) -> Option<String> {
     (!notes.is_empty()).then(|| notes.join("\n"))
 }
 
+/// Connections that are in several files, or may be.
+fn repetitions(lines: &Lines) -> Option<String> {
+    let more = match lines.repeated_unknown {
+        true => "; there may be more, but too many runs and gaps between their numbers to tell",
+        false => "",
+    };
+    let repeated = counted(lines.repeated, "line");
+    (lines.repeated > 0 || lines.repeated_unknown).then(|| {
+        format!("{repeated} of connections that were already read left out: each counts once{more}")
+    })
+}
+
+/// Where no connection fits: what could be given instead.
+fn missed(summary: &Summary) -> Option<String> {
+    if summary.lines.selected + summary.lines.sockets > 0 {
+        return None;
+    }
+    let missed = summary.missed.iter().filter(|missed| !missed.values.is_empty());
+    let missed = missed.map(|missed| {
+        let values: Vec<_> = missed.values.iter().map(|v| Printable(v).to_string()).collect();
+        format!("{} is, for example, {}", Printable(&missed.key), values.join(", "))
+    });
+    let missed: Vec<_> = missed.collect();
+    (!missed.is_empty()).then(|| format!("no connection fits; {}", missed.join("; ")))
+}
+
 fn file_notes(file: &FileRead) -> Vec<String> {
     let name = Printable(&file.name);
     let mut notes = Vec::new();
+    if file.no_records().is_some() {
+        // Said as an error.
+        return notes;
+    }
     if file.torn > 0 {
         let torn = counted(file.torn, "line");
         notes.push(format!("{name}: {torn} incomplete and left out; see conniver check"));

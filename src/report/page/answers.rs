@@ -126,7 +126,7 @@ pub(super) fn slow(summary: &Summary) -> Answer {
 pub(super) fn whose(summary: &Summary) -> Answer {
     let totals = &summary.totals;
     let active = format::time(totals.active);
-    let (figure, meaning) = match totals.slow_by {
+    let (figure, meaning) = match totals.limited_by {
         Some(who) => {
             let time = charged(totals, who);
             let share = format::percent(time.as_secs_f64(), totals.active.as_secs_f64());

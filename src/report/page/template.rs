@@ -241,7 +241,7 @@ fn group_row(group: &Group) -> GroupRow {
     };
     let received =
         Cell { value: totals.received as f64, text: format::bytes(totals.received), is_bad: false };
-    let slow_by = totals.slow_by.map_or_else(|| "–".to_owned(), |who| who.to_string());
+    let slow_by = totals.limited_by.map_or_else(|| "–".to_owned(), |who| who.to_string());
     GroupRow {
         name: format::text(&group.name),
         cells: vec![

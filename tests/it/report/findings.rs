@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Value, json};
 
-use super::{copies, figures};
+use super::{copies, figures, joined};
 use crate::harness::cause::causes;
 use crate::harness::namespace::available;
 
@@ -122,7 +122,7 @@ fn resets_are_told_of_the_side_that_reset() {
     // Three among very many are everyday.
     let target = &upstream[0]["target"];
     let others = copies(&near(), 400, |record, _| record["target"] = target.clone());
-    assert_nothing_found(&[others, upstream].concat());
+    assert_nothing_found(&joined(&[&others, &upstream]));
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn lost_syns_are_told_unless_nothing_answers_at_all() {
     let lost = copies(&far_once(), 3, second);
     let whole = copies(&far_once(), 7, |_, _| {});
     let words = ["3 SYNs to 10.2.0.", "in 3 connections (30 %", "1.1 s"];
-    assert_found(&[&lost[..], &whole].concat(), "lost-syns", &words);
-    assert_nothing_found(&[&lost[..1], &whole].concat());
+    assert_found(&joined(&[&lost, &whole]), "lost-syns", &words);
+    assert_nothing_found(&joined(&[&lost[..1], &whole]));
     let silent = copies(&far_once(), 3, |record, number| {
         second(record, number);
         set(record, "/attempts/0/outcome", "error");
@@ -217,7 +217,7 @@ fn look_ups_of_5_seconds_are_lost_queries() {
     assert!(slow["findings"][0]["usually"].as_str().unwrap().starts_with("a slow or overloaded"));
     assert_nothing_found(&took(400));
     // One of many.
-    assert_nothing_found(&[&took(5003)[..1], &[took(20), took(20), took(20)].concat()].concat());
+    assert_nothing_found(&joined(&[&took(5003)[..1], &took(20), &took(20), &took(20)]));
 }
 
 #[test]
