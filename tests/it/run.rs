@@ -484,14 +484,14 @@ fn what_held_up_the_end_is_said_with_what_to_do() {
 fn a_fresh_file_has_this_runs_records_alone() {
     let run = |options: &[&str]| {
         let run = Run::new(&[&["--events", "start"], options].concat(), &["true"]);
-        std::fs::write(run.records_file(), "earlier\n").unwrap();
+        std::fs::write(run.records_file(), "{\"earlier\":1}\n").unwrap();
         run
     };
     for (options, has_earlier) in [(&[][..], true), (&["--fresh"], false)] {
         let mut run = run(options);
         assert!(run.output().status.success());
         let written = std::fs::read_to_string(run.records_file()).unwrap();
-        assert_eq!(written.starts_with("earlier\n"), has_earlier, "{written}");
+        assert_eq!(written.starts_with("{\"earlier\":1}\n"), has_earlier, "{written}");
         assert!(written.contains("\"event\":\"start\""), "{written}");
     }
     // Neither a file that is not there, nor one that keeps nothing, is an obstacle.

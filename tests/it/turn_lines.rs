@@ -121,6 +121,9 @@ fn a_conversation_of_http_2_has_no_turn_lines() {
 #[test]
 fn check_knows_by_a_turn_line_that_a_pair_was_open() {
     let forwarding = Forwarding::new(&["--events", "start,turn,close"]);
+    // It shows that pairs have such lines.
+    drop(forwarding.pair());
+    forwarding.proxy.wait_for_records(1);
     let mut ends = forwarding.pair();
     for _ in 0..2 {
         exchange(&mut ends, [10, 10], Duration::ZERO);
