@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::build::{FileRead, Lines, SlowTurn, Summary};
+use super::build::{Lines, SlowTurn, Summary};
 use super::compare::Comparison;
 use super::connection::Connection;
+use super::file_read::FileRead;
 use super::findings::Finding;
 use super::groups::Group;
 use super::kept::Kept;

@@ -19,6 +19,7 @@ mod build;
 mod compare;
 mod connection;
 mod figures;
+mod file_read;
 mod findings;
 mod groups;
 mod kept;
@@ -33,13 +34,14 @@ mod socket;
 mod totals;
 mod watched;
 
-pub use build::{Builder, FileRead, Lines, Missed, Options, SlowTurn, Summary};
+pub use build::{Builder, Lines, Missed, Options, SlowTurn, Summary};
 pub use compare::{Change, Comparison, Measure, Observation};
 pub use connection::{
     Connection, Deliveries, Dial, End, Exchanges, HttpExchange, Judgement, PhaseTimes, Program,
     TlsFigures, Undelivered, Warning,
 };
 pub use figures::{ConnectionFigures, SummaryFigures, TurnFigures};
+pub use file_read::FileRead;
 pub use findings::{Finding, Rule};
 pub use groups::{Group, GroupBy, MAX_GROUPS};
 pub use kept::Kept;

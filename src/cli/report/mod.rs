@@ -1,6 +1,7 @@
 //! `conniver report`: what files of records tell, in a page of text.
 
 mod changes;
+mod notes;
 mod one;
 mod progress;
 mod style;

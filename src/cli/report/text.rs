@@ -6,13 +6,12 @@ use conniver::counted::counted;
 use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{
-    Comparison, Connection, FileRead, Finding, Group, GroupBy, Kept, Lines, Quantiles, SlowTurn,
-    Summary, Totals,
+    Comparison, Connection, Finding, Group, GroupBy, Kept, Quantiles, SlowTurn, Summary, Totals,
 };
 
 use super::style::{heading, wrong};
 use super::table::table;
-use super::{changes, time};
+use super::{changes, notes, time};
 use crate::cli::wrap::{unbroken, wrap};
 
 /// Groups that are shown; the others are counted.
@@ -47,7 +46,7 @@ pub(super) fn page(
         parts.push(sockets_headline(summary, width));
         parts.push(socket_groups(summary, width));
     }
-    parts.extend(notes(summary, against.map(|(before, _)| before), width));
+    parts.extend(notes::section(summary, against.map(|(before, _)| before), width));
     parts.join("\n\n")
 }
 
@@ -389,93 +388,4 @@ fn turns(turns: &[SlowTurn], width: usize) -> Option<String> {
     let rows: Vec<_> = rows.collect();
     let heads = ["slowest turns", "at", "wait", "network", "request", "answer", "slow by", "id"];
     (!rows.is_empty()).then(|| table(&heads, &[6], &rows, width))
-}
-
-/// What is to be known of the files, and of those that they are compared with.
-fn notes(summary: &Summary, before: Option<&Summary>, width: usize) -> Option<String> {
-    let lines = summary.lines;
-    let mut notes = Vec::new();
-    for summary in [Some(summary), before].into_iter().flatten() {
-        notes.extend(summary.files.iter().flat_map(file_notes));
-        notes.extend(repetitions(&summary.lines));
-    }
-    notes.extend(missed(summary));
-    if lines.sockets > 0 {
-        notes.push(
-            "a socket does not show who was slow, nor who ended the connection; conniver proxy and \
-             conniver run do"
-                .to_owned(),
-        );
-    }
-    if lines.refused > 0 {
-        let refused = counted(lines.refused, "connection");
-        notes.push(format!("{refused} more refused on arrival, without records of their own"));
-    }
-    if lines.stat > 0 {
-        let stat = counted(lines.stat, "line");
-        notes.push(format!("{stat} of conniver stat left out"));
-    }
-    if summary.without_findings > 0 {
-        let unseen = counted(summary.without_findings, "connection");
-        notes.push(format!("too many targets: no findings were sought in {unseen}"));
-    }
-    if lines.read == 0 {
-        notes.push(
-            "no lines; records are written by conniver proxy, run and watch with -o FILE"
-                .to_owned(),
-        );
-    }
-    let notes: Vec<_> = notes.iter().map(|note| wrap(&format!("note: {note}"), width)).collect();
-    (!notes.is_empty()).then(|| notes.join("\n"))
-}
-
-/// Connections that are in several files, or may be.
-fn repetitions(lines: &Lines) -> Option<String> {
-    let more = match lines.repeated_unknown {
-        true => "; there may be more, but too many runs and gaps between their numbers to tell",
-        false => "",
-    };
-    let repeated = counted(lines.repeated, "line");
-    (lines.repeated > 0 || lines.repeated_unknown).then(|| {
-        format!("{repeated} of connections that were already read left out: each counts once{more}")
-    })
-}
-
-/// Where no connection fits: what could be given instead.
-fn missed(summary: &Summary) -> Option<String> {
-    if summary.lines.selected + summary.lines.sockets > 0 {
-        return None;
-    }
-    let missed = summary.missed.iter().filter(|missed| !missed.values.is_empty());
-    let missed = missed.map(|missed| {
-        let values: Vec<_> = missed.values.iter().map(|v| Printable(v).to_string()).collect();
-        format!("{} is, for example, {}", Printable(&missed.key), values.join(", "))
-    });
-    let missed: Vec<_> = missed.collect();
-    (!missed.is_empty()).then(|| format!("no connection fits; {}", missed.join("; ")))
-}
-
-fn file_notes(file: &FileRead) -> Vec<String> {
-    let name = Printable(&file.name);
-    let mut notes = Vec::new();
-    if file.no_records().is_some() {
-        // Said as an error.
-        return notes;
-    }
-    if file.torn > 0 {
-        let torn = counted(file.torn, "line");
-        notes.push(format!("{name}: {torn} incomplete and left out; see conniver check"));
-    }
-    if file.bad > 0 {
-        let bad = counted(file.bad, "line");
-        notes.push(format!("{name}: {bad} not a record and left out; see conniver check"));
-    }
-    for (how, what) in [(file.truncated, "truncated"), (file.damaged, "damaged")] {
-        if let Some(how) = how {
-            notes.push(format!(
-                "{name}: the {how} data are {what}; what could be read is in the report"
-            ));
-        }
-    }
-    notes
 }
