@@ -383,7 +383,7 @@ mod tests {
             user in "([^/?#]{0,12}@)?",
             host in "[a-z]{1,8}(\\.[a-z]{1,8})?",
             port in proptest::option::of(1_u16..),
-            rest in "([/#?]\\PC{0,20})?",
+            rest in "([/#?](\\PC{0,19}[\\PC&&\\S])?)?",
         ) {
             let server = port.map_or(host.clone(), |port| format!("{host}:{port}"));
             let url = format!("redis://{user}{server}{rest}");
