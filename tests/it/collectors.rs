@@ -1,7 +1,7 @@
 //! The configurations of collectors in `scripts/collectors`, with the collectors that can be had.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -61,6 +61,8 @@ fn rsyslog_brings_every_line_as_it_was_written_also_through_rotation() {
         directory,
         &[("/var/log/conniver", collected.to_str().unwrap()), ("5514", &port)],
     );
+    // A sender that finds no receiver waits for half a minute, and then may send a line twice.
+    wait_until("the receiver listens", || TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
     let _sender = rsyslog(
         "rsyslog-sender.conf",
         directory,
@@ -78,8 +80,17 @@ fn rsyslog_brings_every_line_as_it_was_written_also_through_rotation() {
             exchange(&mut proxy.connect(), "grüße".as_bytes());
         }
     };
+    // At the turn of an hour there are two files; their names are in order.
+    let arrived = || {
+        let mut files = files(&collected);
+        files.sort();
+        files.iter().map(|file| written(file)).collect::<Vec<_>>().concat()
+    };
     talk();
-    wait_until("the first connections are written", || lines(&written(&records)) == 101);
+    // A file that has another name before the sender has found it is never read.
+    wait_until("the sender follows the file", || !arrived().is_empty());
+    talk();
+    wait_until("the first connections are written", || lines(&written(&records)) == 201);
     let rotated = records.with_extension("1");
     fs::rename(&records, &rotated).unwrap();
     proxy.signal(Signal::SIGHUP);
@@ -88,12 +99,6 @@ fn rsyslog_brings_every_line_as_it_was_written_also_through_rotation() {
     wait_until("the other connections are written", || lines(&written(&records)) == 100);
 
     let all = [written(&rotated), written(&records)].concat();
-    // At the turn of an hour there are two files; their names are in order.
-    let arrived = || {
-        let mut files = files(&collected);
-        files.sort();
-        files.iter().map(|file| written(file)).collect::<Vec<_>>().concat()
-    };
     wait_until("all lines have arrived", || arrived().len() >= all.len());
     assert!(arrived() == all, "what arrived is not what was written");
 }
