@@ -80,8 +80,6 @@ mod clock;
 #[doc(hidden)]
 pub mod columns;
 mod conn;
-#[doc(hidden)]
-pub mod counted;
 #[cfg(feature = "proxy")]
 mod failure;
 mod fault;
@@ -91,6 +89,8 @@ pub mod figures;
 #[cfg(feature = "proxy")]
 mod log_throttle;
 mod nanos;
+#[doc(hidden)]
+pub mod plural;
 pub mod tcp_info;
 
 #[cfg(feature = "proxy")]
@@ -101,8 +101,6 @@ mod descriptors;
 mod dial;
 #[cfg(feature = "proxy")]
 pub mod expect;
-#[cfg(feature = "proxy")]
-mod foreign;
 #[cfg(all(feature = "proxy", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -116,6 +114,8 @@ mod judge;
 pub mod metrics;
 #[cfg(feature = "proxy")]
 mod observe;
+#[cfg(feature = "proxy")]
+mod other_protocol;
 #[cfg(feature = "proxy")]
 pub mod output;
 #[cfg(feature = "proxy")]

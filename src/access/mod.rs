@@ -3,20 +3,20 @@
 mod address;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod guesses;
 mod own_user;
 mod rule;
 mod users;
+mod wrong_passwords;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use address::{Destination, is_this_machine};
 pub(crate) use address::{client_network, is_own};
-pub(crate) use guesses::PasswordGuesses;
 pub(crate) use own_user::{Owner, Owners};
 pub use rule::{Network, ParseNetworkError, ParseRuleError, TargetRule};
 pub(crate) use users::Credentials;
 pub use users::{Users, UsersError};
+pub(crate) use wrong_passwords::PasswordGuesses;
 
 use crate::conn::is_on_this_machine;
 use crate::fault::Fault;

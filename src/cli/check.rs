@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use conniver::counted::counted;
+use conniver::plural::counted;
 use conniver::record::{Check, CheckReport, Finding};
 
 use super::exit::{self, Failure};

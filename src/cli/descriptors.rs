@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use conniver::counted::counted;
+use conniver::plural::counted;
 use conniver::proxy::Limits;
 
 /// How many connections may be open at a time: as many as are asked for, or as there are

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use conniver::counted::counted;
 use conniver::output::{Recorder, Tally, Writer};
+use conniver::plural::counted;
 use conniver::record::Printable;
 
 use super::signals::StopRequests;

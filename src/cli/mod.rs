@@ -2,8 +2,8 @@
 
 mod advice;
 mod check;
-mod circles;
 mod completions;
+mod conflicts;
 mod demo;
 mod descriptors;
 mod diagnostics;

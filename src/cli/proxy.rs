@@ -20,7 +20,7 @@ use super::limits::LimitArgs;
 use super::lines::{Format, Lines, Stream};
 use super::pair::PairArgs;
 use super::signals::Stopper;
-use super::{Verbosity, circles, diagnostics, recording, service, usage, values};
+use super::{Verbosity, conflicts, diagnostics, recording, service, usage, values};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "conniver proxy [OPTIONS] <-L ...|-D ...|--redirect ...|--tproxy ...>")]
@@ -190,7 +190,7 @@ impl ProxyArgs {
     }
 
     fn check_overlaps(&self) {
-        if let Some(sentence) = circles::overlap(&self.listen_addresses()) {
+        if let Some(sentence) = conflicts::overlap(&self.listen_addresses()) {
             usage::wrong_usage(&["proxy"], &sentence);
         }
     }
@@ -225,13 +225,13 @@ impl ProxyArgs {
     /// Options with which no connection could ever succeed.
     fn check_contradictions(&self) {
         let all = self.listen_addresses();
-        let parent = self.pair.via().and_then(|via| circles::own_parent(&via, &all));
+        let parent = self.pair.via().and_then(|via| conflicts::own_parent(&via, &all));
         let mut forwards = self.forward.iter();
         let family = self.pair.family();
         let sentence = parent.or_else(|| {
             forwards.find_map(|forward| {
-                let looped = circles::own_target(forward, &all);
-                looped.or_else(|| circles::impossible_target(forward, family))
+                let looped = conflicts::own_target(forward, &all);
+                looped.or_else(|| conflicts::impossible_target(forward, family))
             })
         });
         if let Some(sentence) = sentence {
@@ -242,7 +242,7 @@ impl ProxyArgs {
     /// A rule may be one for many forwardings, and what it refuses is recorded.
     fn warn_of_denied_targets(&self) {
         for forward in &self.forward {
-            if let Some(sentence) = circles::denied_target(forward, &self.deny) {
+            if let Some(sentence) = conflicts::denied_target(forward, &self.deny) {
                 tracing::warn!("{sentence}");
             }
         }

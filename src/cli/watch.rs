@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use conniver::counted::counted;
 use conniver::output::{self, QueueLimit, Recorder};
+use conniver::plural::counted;
 use conniver::proxy;
 use conniver::watch::{Events, Settings, Watch};
 

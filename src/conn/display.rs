@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Report;
-use crate::counted::counted;
+use crate::plural::counted;
 
 /// One line: the addresses, how long the connection lasted, the bytes each way, the round-trip time with
 /// its deviation at its beginning and at its end (from before our own end of stream, which disturbs

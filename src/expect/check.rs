@@ -6,7 +6,7 @@ use std::fmt;
 use super::Expectation;
 use super::metric::{Kind, Reading, shown};
 use super::value::Unit;
-use crate::counted::counted;
+use crate::plural::counted;
 use crate::record::{Printable, Record};
 use crate::target::Target;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::value::Unit;
-use crate::counted::counted;
+use crate::plural::counted;
 use crate::record::{By, LimitedBy, Outcome, Record, Report, TurnWait, words};
 
 /// What can be expected.

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::conn::WINDOW_PROBE;
-use crate::counted::{counted, counted_were};
 use crate::ingress::HttpExchange;
 use crate::nanos;
+use crate::plural::{counted, counted_were};
 use crate::record::{
     Attempt, Delivered, Delivery, Leg, Phases, Report, Warning, WarningCode as Code,
 };

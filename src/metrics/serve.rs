@@ -23,11 +23,11 @@ use tokio::task::AbortHandle;
 use super::Metrics;
 use super::respond::Responder;
 use crate::access::Access;
-use crate::counted::counted;
 use crate::descriptors;
 use crate::fault::text_of;
 use crate::ingress::ListenAddr;
 use crate::log_throttle::LogRateLimit;
+use crate::plural::counted;
 use crate::proxy::BindError;
 
 /// Maximum lifetime of a connection, for its request and the response.

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use super::queue_limit::QueueLimit;
 use super::sink::{Output, Sink, why_unopened};
-use crate::counted::counted;
 use crate::fault::text_of;
 use crate::log_throttle::LogThrottle;
+use crate::plural::counted;
 use crate::record::{BriefLine, Line, write_json};
 
 /// Accepts lines from any task or thread; cheap to clone. The default recorder has no output and

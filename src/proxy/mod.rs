@@ -52,10 +52,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Owners, PasswordGuesses};
-use crate::counted::counted;
 use crate::dial::Dialler;
 pub use crate::dial::{Exception, Family, ParseViaError, Via};
 use crate::output::Recorder;
+use crate::plural::counted;
 use crate::process::Finder;
 use crate::record::{Line, Record, Refused, Sample};
 use crate::socket_options::Outgoing;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{BriefRecord, Compression, Header, MAX_LINE, Printable};
-use crate::counted::counted;
+use crate::plural::counted;
 
 /// Maximum number of bad lines of each kind that are reported individually for each file. Further
 /// ones are counted.

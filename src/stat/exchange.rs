@@ -26,8 +26,8 @@ use crate::conn::{Conn, Epoch};
 use crate::dial::{self, DialLog, Limits, RemoteEnd};
 use crate::failure;
 use crate::fault::Fault;
-use crate::foreign;
 use crate::judge::{Setup, SetupInput, exchange_verdict, upstream_warnings};
+use crate::other_protocol;
 use crate::record::stat::{Ending, Exchange, Header, Http, Phase, Phases, Tls};
 use crate::record::{By, How, Outcome, Report};
 use crate::relay::{StallDetector, TimeBreakdown};
@@ -335,7 +335,7 @@ impl ExchangeState {
 
     /// When the response began.
     fn first_byte(&self) -> Option<Instant> {
-        let is_other = self.status.is_none() && !foreign::is_http(&self.first.bytes());
+        let is_other = self.status.is_none() && !other_protocol::is_http(&self.first.bytes());
         self.first.at.get().copied().filter(|_| !is_other)
     }
 
@@ -349,22 +349,22 @@ impl ExchangeState {
         let is_tls_expected = self.ready.is_none();
         let (first, expected) = if is_tls_expected { (raw, "TLS") } else { (first, "HTTP") };
         let is_expected = match is_tls_expected {
-            true => foreign::protocol(&first) == Some(foreign::TLS),
-            false => foreign::is_http(&first),
+            true => other_protocol::protocol(&first) == Some(other_protocol::TLS),
+            false => other_protocol::is_http(&first),
         };
         if first.is_empty() || is_expected {
             return failure;
         }
-        let code = match foreign::protocol(&first) {
-            Some(foreign::TLS) => "TLS_EXPECTED",
-            _ if is_tls_expected && foreign::is_http(&first) => "TLS_UNEXPECTED",
+        let code = match other_protocol::protocol(&first) {
+            Some(other_protocol::TLS) => "TLS_EXPECTED",
+            _ if is_tls_expected && other_protocol::is_http(&first) => "TLS_UNEXPECTED",
             _ if is_tls_expected => "TLS_MALFORMED",
             _ => "HTTP_MALFORMED",
         };
         // Without an open tunnel, the parent proxy itself has answered.
         let is_parent = self.dial_log.via().is_some() && self.dial_log.tunnelled().is_none();
         let peer = if is_parent { dial::PARENT } else { "the server" };
-        Failure::new(Outcome::Protocol, code, foreign::describe(peer, &first, expected))
+        Failure::new(Outcome::Protocol, code, other_protocol::describe(peer, &first, expected))
     }
 
     fn phase(&self) -> Phase {

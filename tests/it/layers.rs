@@ -7,7 +7,7 @@ use std::path::Path;
 /// From the ground up. `cli` knows the library by its public interface alone.
 const ROOMS: &[&str] = &[
     "columns",
-    "counted",
+    "plural",
     "figures",
     "nanos",
     "fault",
@@ -24,7 +24,7 @@ const ROOMS: &[&str] = &[
     "failure",
     "catch_panic",
     "hook",
-    "foreign",
+    "other_protocol",
     "socket_options",
     "relay",
     "observe",

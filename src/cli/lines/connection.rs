@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use conniver::counted::counted;
 use conniver::figures::{short_bytes, short_time};
+use conniver::plural::counted;
 use conniver::proxy::ClientTurn;
 use conniver::record::{AttemptOutcome, LimitedBy, Outcome, Process, Record, Refused, Report};
 use jiff::Timestamp;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
-use conniver::counted::counted;
 use conniver::figures::{short_bytes, short_time};
+use conniver::plural::counted;
 use conniver::record::{How, Outcome, Record, Socket};
 
 use super::connection::{longest_wait, lost};

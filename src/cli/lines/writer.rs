@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
-use conniver::counted::counted;
+use conniver::plural::counted;
 use tokio::sync::oneshot;
 
 use super::Stream;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use conniver::counted::counted;
 use conniver::figures::human_time;
+use conniver::plural::counted;
 use conniver::report::{Change, Comparison, Measure, Summary};
 
 use super::style::heading;

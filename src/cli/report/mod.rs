@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use conniver::counted::counted;
+use conniver::plural::counted;
 use conniver::report::{
     Builder, Comparison, Condition, Connection, FileRead, GroupBy, Options, Pictures, Selection,
     Summary,

@@ -1,6 +1,6 @@
 //! Notes below a report: what is to be known of the files, and of what is not in it.
 
-use conniver::counted::counted;
+use conniver::plural::counted;
 use conniver::record::Printable;
 use conniver::report::{FileRead, Lines, Summary};
 

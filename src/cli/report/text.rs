@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use conniver::counted::counted;
 use conniver::figures::{human_bytes, human_time, long_time};
+use conniver::plural::counted;
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{
     Comparison, Connection, Finding, Group, GroupBy, Kept, Quantiles, SlowTurn, Summary, Totals,

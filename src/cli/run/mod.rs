@@ -30,7 +30,7 @@ use super::page_file::LivePage;
 use super::pair::PairArgs;
 use super::parent;
 use super::signals::Stopper;
-use super::{Verbosity, circles, diagnostics, usage, values};
+use super::{Verbosity, conflicts, diagnostics, usage, values};
 use findings::Findings;
 use intercept::Interception;
 use program::{Program, Signals};
@@ -120,9 +120,9 @@ impl RunArgs {
                      or use conniver proxy"
                 ));
             }
-            circles::own_target(forward, &all)
+            conflicts::own_target(forward, &all)
         };
-        let problem = self.forward.iter().find_map(problem).or_else(|| circles::overlap(&all));
+        let problem = self.forward.iter().find_map(problem).or_else(|| conflicts::overlap(&all));
         if let Some(sentence) = problem {
             usage::wrong_usage(&["run"], &sentence);
         }

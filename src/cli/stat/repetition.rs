@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use conniver::counted::counted;
+use conniver::plural::counted;
 use conniver::record::Outcome;
 use conniver::record::stat::{Exchange, Stat};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use conniver::columns::shorten_middle;
-use conniver::counted::counted;
 use conniver::figures::human_bytes;
+use conniver::plural::counted;
 use conniver::record::stat::{Certificate, Exchange, Stat, Tls};
 use conniver::record::{
     Attempt, AttemptOutcome, Basis, LimitedBy, Outcome, Printable, Report, Verdict,

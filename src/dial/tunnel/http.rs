@@ -2,8 +2,8 @@
 
 use super::{PARENT, TunnelError, TunnelStep};
 use crate::dial::via::Credentials;
-use crate::foreign;
 use crate::ingress::{Parsed, parse_status};
+use crate::other_protocol;
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
 use crate::target::Target;
@@ -27,9 +27,9 @@ pub(super) fn parse_reply(bytes: &[u8]) -> Result<TunnelStep, TunnelError> {
         Parsed::Partial => return Ok(TunnelStep::Incomplete),
         Parsed::Complete(status, used) => (status, used),
         Parsed::Bad(bad) => {
-            return Err(TunnelError::malformed(match foreign::is_http(bytes) {
+            return Err(TunnelError::malformed(match other_protocol::is_http(bytes) {
                 true => format!("invalid response from {PARENT}: {}", bad.reason()),
-                false => foreign::describe(PARENT, bytes, "HTTP"),
+                false => other_protocol::describe(PARENT, bytes, "HTTP"),
             }));
         }
     };

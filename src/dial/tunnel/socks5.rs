@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{PARENT, TunnelError, TunnelStep};
 use crate::dial::via::Credentials;
-use crate::foreign;
+use crate::other_protocol;
 use crate::record::{How, Outcome};
 use crate::secret::Secret;
 use crate::target::Target;
@@ -143,7 +143,7 @@ fn refused(code: u8) -> TunnelError {
 fn not_socks(bytes: &[u8]) -> TunnelError {
     TunnelError::malformed(match bytes.first() {
         Some(&VERSION) => "the parent proxy's answer is malformed SOCKS 5".to_owned(),
-        _ => foreign::describe(PARENT, bytes, "SOCKS 5"),
+        _ => other_protocol::describe(PARENT, bytes, "SOCKS 5"),
     })
 }
 

@@ -68,7 +68,7 @@ impl Evidence for Syns {
         let name = &of.name;
         let mut findings = Vec::new();
         if self.lost.count() >= FEW {
-            let syns = crate::counted::counted(self.syns, "SYN");
+            let syns = crate::plural::counted(self.syns, "SYN");
             let took = self.took.at(0.5).map(time).unwrap_or_default();
             let all = self.lost.count() + self.at_once;
             let seen = format!(

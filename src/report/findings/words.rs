@@ -10,5 +10,5 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 
 /// `1 connection`, `12 connections`.
 pub(super) fn connections(count: u64) -> String {
-    crate::counted::counted(count, "connection")
+    crate::plural::counted(count, "connection")
 }

@@ -21,7 +21,7 @@ use super::controls::{Controls, Page};
 use super::model::Model;
 use super::order::{self, Totals};
 use super::text::{amount, shorten};
-use crate::counted::counted;
+use crate::plural::counted;
 use crate::record::Printable;
 
 /// Everything that a screen is drawn from.

@@ -7,7 +7,7 @@ mod table;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use conniver::counted::counted;
+use conniver::plural::counted;
 use conniver::record::Record;
 
 use crate::cli::parent;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use conniver::counted::counted;
 use conniver::figures::human_time;
+use conniver::plural::counted;
 use conniver::record::{Leg, Mode, Outcome, Phase, Printable, Record, Warning, WarningCode};
 
 use super::row::target;
