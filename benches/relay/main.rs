@@ -4,8 +4,9 @@
 //! proxy and whichever peers are installed, and goes through the works in interleaved rounds:
 //! every round does each work once with each proxy that can, in turning order. It prints medians, and the
 //! ratios of this proxy to each peer, taken within rounds. `--against OLD` compares with an older
-//! build of this proxy alone, `--beside` with the same while another program runs, `--wrapper` a tokio program whose streams are wrapped with the same one
-//! whose streams are bare; of six rounds or more the median ratios get their 95 % intervals.
+//! build of this proxy alone, `--beside` with the same while another program runs, `--wrapper` a
+//! tokio program whose streams are wrapped with the same one whose streams are bare; of six rounds
+//! or more the median ratios get their 95 % intervals.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
