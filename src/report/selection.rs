@@ -288,7 +288,7 @@ mod tests {
             ("target=a and", "a condition is missing"),
             ("label.=a", "unknown key 'label.'"),
             ("outcome!=okay", "'okay' is not one of the values of outcome: ok, dns, "),
-            ("slow-by=upstrem", "'upstrem' is not one of the values of limitedBy: client, "),
+            ("slow-by=server", "'server' is not one of the values of limitedBy: client, "),
             ("mode=forw", "'forw' is not one of the values of mode: forward, "),
             ("target==db", "'=db': one = is enough"),
             ("target='db:1'", "'db:1': write the value without quotes"),
