@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS conniver.landing
     target Nullable(String),
     via Nullable(String),
     outcome LowCardinality(Nullable(String)),
-    openedAt Int64,
+    -- Brief lines have no instant but their own.
+    openedAt Int64 DEFAULT toUnixTimestamp64Micro(time) * 1000 - toInt64(duration),
     duration UInt64,
     resolveSource LowCardinality(Nullable(String)),
     -- What has keys of its own arrives as its JSON.
@@ -102,8 +103,12 @@ SELECT
     JSONExtract(upstream, 'rxBytes', 'Nullable(UInt64)') AS received,
     JSONExtract(delivery, 'toUpstream', 'undelivered', 'Nullable(UInt64)') AS undelivered_to_upstream,
     JSONExtract(delivery, 'toClient', 'undelivered', 'Nullable(UInt64)') AS undelivered_to_client,
-    JSONExtract(client, 'closedInfo', 'rtt', 'Nullable(UInt64)') AS client_rtt,
-    JSONExtract(upstream, 'closedInfo', 'rtt', 'Nullable(UInt64)') AS upstream_rtt,
+    coalesce(
+        JSONExtract(client, 'eofInfo', 'rtt', 'Nullable(UInt64)'), JSONExtract(client, 'closedInfo', 'rtt', 'Nullable(UInt64)')
+    ) AS client_rtt,
+    coalesce(
+        JSONExtract(upstream, 'eofInfo', 'rtt', 'Nullable(UInt64)'), JSONExtract(upstream, 'closedInfo', 'rtt', 'Nullable(UInt64)')
+    ) AS upstream_rtt,
     JSONExtract(client, 'lost', 'Nullable(UInt64)') AS client_lost,
     JSONExtract(upstream, 'lost', 'Nullable(UInt64)') AS upstream_lost,
     JSONExtractString(ending, 'firstBy') AS ended_by, JSONExtractString(ending, 'firstHow') AS ended_how,

@@ -10,9 +10,13 @@
 CREATE OR REPLACE MACRO instant(ns) AS make_timestamp(ns // 1000);
 CREATE OR REPLACE MACRO ms(ns) AS ns / 1e6;
 
--- Every line. What has keys of its own stays JSON; its views are below.
+-- Every line. What has keys of its own stays JSON; its views are below. Brief lines have no instants but their own.
 CREATE OR REPLACE VIEW lines AS
-SELECT * FROM read_ndjson(
+SELECT * REPLACE (
+    coalesce(openedAt, epoch_ns(time) - duration) AS openedAt,
+    coalesce(closedAt, CASE event WHEN 'close' THEN epoch_ns(time) END) AS closedAt
+)
+FROM read_ndjson(
     getvariable('records'),
     columns = {
         event: 'VARCHAR', time: 'TIMESTAMP', host: 'VARCHAR', labels: 'MAP(VARCHAR, VARCHAR)', runId: 'VARCHAR',
@@ -29,7 +33,7 @@ SELECT * FROM read_ndjson(
     maximum_object_size = 67108864
 );
 
--- Connections that have ended.
+-- Connections that have ended. What brief records do not have is null.
 CREATE OR REPLACE VIEW pairs AS
 SELECT
     id, runId AS run, seq, host, labels, mode, listener, clientHost AS client_host, clientPort AS client_port,
@@ -45,8 +49,8 @@ SELECT
     (upstream->>'rxBytes')::UBIGINT AS received,
     (delivery->>'$.toUpstream.undelivered')::UBIGINT AS undelivered_to_upstream,
     (delivery->>'$.toClient.undelivered')::UBIGINT AS undelivered_to_client,
-    ms((client->>'$.closedInfo.rtt')::BIGINT) AS client_rtt_ms,
-    ms((upstream->>'$.closedInfo.rtt')::BIGINT) AS upstream_rtt_ms,
+    ms(coalesce(client->>'$.eofInfo.rtt', client->>'$.closedInfo.rtt')::BIGINT) AS client_rtt_ms,
+    ms(coalesce(upstream->>'$.eofInfo.rtt', upstream->>'$.closedInfo.rtt')::BIGINT) AS upstream_rtt_ms,
     (client->>'lost')::UBIGINT AS client_lost,
     (upstream->>'lost')::UBIGINT AS upstream_lost,
     (client->>'$.closedInfo.retransmits')::UBIGINT AS client_retransmits,
@@ -66,7 +70,7 @@ SELECT
     ms((turns->>'$.wait.total')::BIGINT) AS wait_total_ms,
     ms((turns->>'$.wait.p50')::BIGINT) AS wait_p50_ms,
     ms((turns->>'$.wait.max')::BIGINT) AS wait_max_ms,
-    tls->>'sni' AS tls_name, http->>'method' AS http_method, (http->>'status')::USMALLINT AS http_status,
+    tls->>'serverName' AS tls_name, http->>'method' AS http_method, (http->>'status')::USMALLINT AS http_status,
     process->>'name' AS process, (process->>'pid')::UINTEGER AS pid
 FROM lines WHERE event = 'close';
 

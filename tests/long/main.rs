@@ -79,14 +79,17 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["role", name, ref args @ ..] => role::play(name, args),
-        ["soak", seconds] => println!("{}", soak::soak(seconds.parse().unwrap())),
+        ["soak", seconds] => println!("{}", soak::soak(seconds.parse().unwrap(), None)),
+        ["soak", seconds, records] => {
+            println!("{}", soak::soak(seconds.parse().unwrap(), Some(records.as_ref())));
+        }
         [name] if CHECKS.iter().any(|(check, _)| *check == name) => {
             let (_, check) = CHECKS.iter().find(|(check, _)| *check == name).unwrap();
             println!("{}", check());
         }
         _ => {
             let names = CHECKS.iter().map(|(name, _)| format!("  {name}\n")).collect::<String>();
-            let names = format!("{names}  soak SECONDS\n");
+            let names = format!("{names}  soak SECONDS [FILE]\n");
             eprint!("one of these, please, or scripts/full-check for all:\n{names}");
             std::process::exit(2);
         }

@@ -7,7 +7,9 @@ mod origin;
 mod plan;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -87,8 +89,8 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it and returns where it listens.
-    fn start(args: &[&str]) -> (Self, Vec<std::net::SocketAddr>) {
+    /// Starts it and returns where it listens. Its lines are copied to `copy` as well.
+    fn start(args: &[&str], copy: Box<dyn Write + Send>) -> (Self, Vec<std::net::SocketAddr>) {
         let mut child = Command::new(BINARY)
             .args(["proxy", "--events", "close,stop"])
             .args(args)
@@ -105,7 +107,7 @@ impl Proxy {
         std::thread::spawn(move || said.for_each(drop));
         let recorded = Arc::<Mutex<Tally>>::default();
         let (stdout, tally) = (child.stdout.take().unwrap(), Arc::clone(&recorded));
-        let reader = std::thread::spawn(move || read(stdout, &tally));
+        let reader = std::thread::spawn(move || read(stdout, &tally, copy));
         (Self { child, recorded, reader }, listeners)
     }
 
@@ -123,10 +125,12 @@ impl Proxy {
 }
 
 /// Every line, in its order.
-fn read(stdout: ChildStdout, recorded: &Mutex<Tally>) {
+fn read(stdout: ChildStdout, recorded: &Mutex<Tally>, mut copy: impl Write) {
     let mut number = 0;
     for line in BufReader::new(stdout).lines() {
-        let line: Line = serde_json::from_str(&line.unwrap()).unwrap();
+        let line = line.unwrap();
+        writeln!(copy, "{line}").unwrap();
+        let line: Line = serde_json::from_str(&line).unwrap();
         number += 1;
         match line {
             Line::Close(record) => {
@@ -140,6 +144,7 @@ fn read(stdout: ChildStdout, recorded: &Mutex<Tally>) {
             other => panic!("{other:?}"),
         }
     }
+    copy.flush().unwrap();
 }
 
 /// Pairs for so long, one after every pause; what they came to, or what went wrong with one.
@@ -177,13 +182,18 @@ async fn load(places: Places, time: Duration, pause: Duration, seed: u64) -> Res
     Ok(done)
 }
 
-/// The load, for so many seconds; the table of what it came to.
-pub(crate) fn soak(seconds: u64) -> String {
+/// The load, for so many seconds; the table of what it came to. A file for the records is made anew.
+pub(crate) fn soak(seconds: u64, records: Option<&Path>) -> String {
+    let copy: Box<dyn Write + Send> = match records {
+        Some(file) => Box::new(BufWriter::new(File::create(file).unwrap())),
+        None => Box::new(io::sink()),
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (origin, seen) = runtime.block_on(origin::start());
     let (_held, deaf) = deaf_port();
     let forwards = [origin, deaf].map(|target| format!("0:{target}"));
-    let (mut proxy, listeners) = Proxy::start(&["-L", &forwards[0], "-L", &forwards[1], "-D", "0"]);
+    let args = ["-L", &forwards[0], "-L", &forwards[1], "-D", "0"];
+    let (mut proxy, listeners) = Proxy::start(&args, copy);
     let places = Places {
         forward: listeners[0],
         forward_refused: listeners[1],
