@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from engines import SCRIPTS, ClickHouse, compare, duckdb, report
+from engines import SCRIPTS, ClickHouse, duckdb, report
 from load import connections, origin, wait_until
 
 PROXY, METRICS, PROMETHEUS = "127.0.0.1:1080", "http://127.0.0.1:9100/metrics", "http://127.0.0.1:9090"
@@ -65,7 +65,7 @@ class Page:
         client.chmod(0o755)
         self.environment = {
             name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
-        } | {"PATH": f"{programs}:{os.environ['PATH']}:/usr/sbin", "PYTHONDONTWRITEBYTECODE": "1"}
+        } | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def command(self, language, text, cluster):
         print(f"\n```{language}\n{text}```", flush=True)
@@ -86,7 +86,7 @@ class Page:
 
     def run(self):
         """All commands; what is done after those that start something is done once each."""
-        after = {"conniver proxy": self.proxy, "prometheus --config": self.prometheus, "rsyslogd": self.rsyslog}
+        after = {"conniver proxy": self.proxy, "prometheus --config": self.prometheus, "/usr/sbin/rsyslogd -f": self.rsyslog}
         for language, text, cluster in blocks():
             self.command(language, text, cluster)
             for what in [what for what in after if what in text]:

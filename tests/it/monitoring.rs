@@ -33,6 +33,19 @@ fn each_alert_fires_for_what_it_names_and_for_nothing_else() {
     assert!(promtool.status.success(), "{}", String::from_utf8_lossy(&promtool.stderr));
 }
 
+#[test]
+fn the_configuration_to_try_is_one_with_the_rules() {
+    if !has_tool("promtool", "the_configuration_to_try_is_one_with_the_rules") {
+        return;
+    }
+    let file = script("prometheus/prometheus.yml");
+    let promtool = Command::new("promtool").args(["check", "config"]).arg(&file).output().unwrap();
+    let said = String::from_utf8(promtool.stdout).unwrap();
+    assert!(promtool.status.success() && said.contains("1 rule files found"), "{said}");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains("job_name: conniver\n"), "the rules and the dashboard rest on the name");
+}
+
 /// Every query of the dashboard, for a span of time and all of its variables' values.
 fn queries_of_the_dashboard() -> Vec<String> {
     fn collect(value: &Value, queries: &mut Vec<String>) {
