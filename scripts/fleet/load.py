@@ -54,7 +54,7 @@ def brief_records(binary, file):
     proxy = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     address = re.search(r"listening on (\S+),", proxy.stderr.readline())[1]
     threading.Thread(target=proxy.stderr.read, daemon=True).start()
-    connections(address, origin(), 150)
+    connections(address, origin(), 60)
     proxy.terminate()
     proxy.wait()
     return file
