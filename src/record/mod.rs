@@ -58,7 +58,7 @@ pub use finding::{BadLine, Finding, MAX_BAD_LINES, OpenPair};
 pub use header::Header;
 #[cfg(feature = "proxy")]
 pub(crate) use json::write as write_json;
-#[cfg(feature = "cli")]
+#[cfg(feature = "report")]
 pub(crate) use numbers::Numbers;
 pub use observed::{Http, Process, Tls};
 pub use phases::{Attempt, AttemptOutcome, Phases, ResolveSource};
