@@ -13,11 +13,12 @@ use conniver::record::{By, How, Mode, Outcome};
 use tempfile::TempDir;
 
 use crate::harness::clients::{Counts, Server, assert_tls_tunnelled, assert_tunnelled, client};
+use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, far_away, noise};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, wait_until};
+use crate::harness::ssh::{SshKeys, has_sshd};
 use crate::harness::tls::{TlsServer, certificate};
-use crate::harness::{has_tool, run};
 
 /// A program that serves one connection, which it finds at its standard input and output.
 fn served_by(mut program: Command) -> Upstream<Counts> {
@@ -331,45 +332,6 @@ fn git_clones_over_http_by_requests_and_by_socks() {
     }
 }
 
-/// Keys of a host and of a user who may log in there as whoever runs the test.
-struct SshKeys(TempDir);
-
-impl SshKeys {
-    fn new() -> Self {
-        let directory = TempDir::new().unwrap();
-        for key in ["host", "user"] {
-            let file = directory.path().join(key).display().to_string();
-            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &file]);
-        }
-        let host = std::fs::read_to_string(directory.path().join("host.pub")).unwrap();
-        std::fs::write(directory.path().join("known"), format!("test {host}")).unwrap();
-        Self(directory)
-    }
-
-    /// A setting whose value is one of the files.
-    fn setting(&self, name: &str, file: &str) -> String {
-        format!("-o{name}={}", self.0.path().join(file).display())
-    }
-
-    /// A server of one connection.
-    fn sshd(&self) -> Command {
-        // It must be called by its full path.
-        let mut sshd = Command::new(run("sh", &["-c", "command -v sshd"]).trim_end());
-        sshd.args(["-i", "-e", "-f", "/dev/null", "-oStrictModes=no", "-oLogLevel=ERROR"]);
-        sshd.arg(self.setting("HostKey", "host"));
-        sshd.arg(self.setting("AuthorizedKeysFile", "user.pub"));
-        sshd
-    }
-
-    fn ssh(&self) -> Command {
-        let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "none", "-oBatchMode=yes", "-oLogLevel=ERROR", "-oHostKeyAlias=test"]);
-        ssh.arg("-oIdentitiesOnly=yes").arg(self.setting("IdentityFile", "user"));
-        ssh.arg(self.setting("UserKnownHostsFile", "known"));
-        ssh
-    }
-}
-
 /// ssh to a server of its own by this ProxyCommand, in which `{proxy}` is the proxy's port.
 fn ssh_works(keys: &SshKeys, command: &str, mode: Mode) {
     let upstream = served_by(keys.sshd());
@@ -377,7 +339,7 @@ fn ssh_works(keys: &SshKeys, command: &str, mode: Mode) {
     let proxy = Proxy::serving(&[]);
     let command = command.replace("{proxy}", &proxy.address().port().to_string());
     let sent = noise(2_000_000);
-    let file = keys.0.path().join("sent");
+    let file = keys.directory().join("sent");
     std::fs::write(&file, &sent).unwrap();
     let mut ssh = keys.ssh();
     ssh.arg(format!("-oProxyCommand={command}")).args([
@@ -390,18 +352,6 @@ fn ssh_works(keys: &SshKeys, command: &str, mode: Mode) {
     let record = proxy.the_record();
     assert_tunnelled(&record, &format!("localhost:{port}"), mode);
     assert_eq!(Counts::in_record(&record), upstream.join(), "{command}");
-}
-
-/// Whether an SSH server can run here; says so when not.
-fn has_sshd(what: &str) -> bool {
-    if !has_tool("ssh", what) || !has_tool("sshd", what) {
-        return false;
-    }
-    if nix::unistd::geteuid().is_root() {
-        // Where sshd wants it; its service makes it, where that runs.
-        std::fs::create_dir_all("/run/sshd").unwrap();
-    }
-    true
 }
 
 #[test]

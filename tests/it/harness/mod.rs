@@ -19,6 +19,7 @@ pub(crate) mod program;
 pub(crate) mod prometheus;
 pub(crate) mod queues;
 pub(crate) mod random_endings;
+pub(crate) mod ssh;
 pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod tmux;
