@@ -54,6 +54,18 @@ impl IdlePairs {
         self.0.remove(at).end(Command::Resume).await
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Waits until every pair has ended by itself.
+    pub(super) async fn all_left(&mut self) {
+        while let Some(idle) = self.0.last_mut() {
+            let _ = (&mut idle.task).await;
+            self.0.pop();
+        }
+    }
+
     /// Ends all pairs: their client's connection goes on as something else.
     pub(super) async fn end_all(&mut self) {
         for idle in self.0.drain(..) {

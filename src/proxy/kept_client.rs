@@ -167,6 +167,9 @@ impl KeptClient {
             Some(pair) if pair.is_for(next.target()) => Some(pair),
             pair => self.change_pair(pair, next.target(), &next.client.stream).await,
         };
+        if let Some(exchange) = &next.info.exchange {
+            self.note_others(exchange);
+        }
         if let Some(mut pair) = pair {
             if pair.is_upstream_quiet() {
                 return continue_with(pair, next);
@@ -174,6 +177,13 @@ impl KeptClient {
             self.end_pair(pair, RelayEnd::ByPeers, &next.client.stream);
         }
         self.begin_pair(next).await
+    }
+
+    /// Tells an exchange whether the client's connection has other upstreams.
+    fn note_others(&self, exchange: &HttpExchange) {
+        if !self.idle.is_empty() {
+            exchange.set_has_others();
+        }
     }
 
     /// Puts a pair aside for a request to another target, and takes that target's pair, if there is
@@ -237,18 +247,20 @@ impl KeptClient {
         }
     }
 
-    /// Waits for the client's next request while there is no pair. `None` when the connection has
-    /// ended.
+    /// Waits for the client's next request while no pair uses the connection. `None` when it has
+    /// ended: it also ends with the last of the pairs that wait.
     async fn wait_for_request(&mut self, stream: &TcpStream) -> Option<Box<HeldBytes>> {
         let Shared { settings, stop, draining, .. } = &*self.shared;
         let idle = clock::deadline(
             CompactInstant::now().into(),
             settings.limits.idle.unwrap_or(Duration::ZERO),
         );
+        let has_others = !self.idle.is_empty();
         loop {
             let ready = tokio::select! {
                 biased;
                 ready = stream.readable() => ready,
+                () = self.idle.all_left(), if has_others => return None,
                 () = stop.cancelled() => return None,
                 () = draining.cancelled() => return None,
                 () = tokio::time::sleep_until(idle.into()) => return None,
@@ -337,10 +349,12 @@ impl KeptClient {
     ) -> Option<NextExchange> {
         let (epoch, mut client) = self.fresh_leg(stream, CompactInstant::now());
         let exchange = Arc::new(exchange.repeated());
+        self.note_others(&exchange);
         let mut request = Request::repeated(head, target.clone(), reply_format, &exchange);
         if let Some(held) = held {
             client.state.meter.rx.count(held.bytes.len(), held.since);
             request.held = held.bytes;
+            exchange.set_has_next();
         }
         let info = RequestInfo {
             mode: Some(Mode::Http),

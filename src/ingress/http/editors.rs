@@ -32,14 +32,12 @@ fn next_after_body(body: &mut Framing) -> Next {
 #[derive(Debug)]
 pub(crate) struct RequestEditor {
     body: Framing,
-    /// The next request has begun.
-    has_next: bool,
     exchange: Arc<HttpExchange>,
 }
 
 impl RequestEditor {
     pub(crate) fn new(body: Framing, exchange: Arc<HttpExchange>) -> Self {
-        Self { body, has_next: false, exchange }
+        Self { body, exchange }
     }
 
     /// Edits received bytes of the body; what follows is edited as well.
@@ -66,11 +64,11 @@ impl RequestEditor {
         if !waits && exchange.persistence.load(Relaxed) != persistence::CLOSED {
             // Empty lines before a request are ignored (RFC 9112 section 2.2).
             let is_break = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
-            if !self.has_next {
+            if !exchange.has_next.load(Relaxed) {
                 edited.consumed = behind.iter().take_while(is_break).count();
             }
             edited.held = behind.len() - edited.consumed;
-            self.has_next |= edited.held > 0;
+            exchange.has_next.fetch_or(edited.held > 0, Relaxed);
             return edited;
         }
         if waits && !behind.is_empty() {
@@ -277,7 +275,7 @@ impl Edit for ResponseEditor {
                 None => return EditOutput::NOTHING,
             },
             Stage::Over if self.exchange.persistence.load(Relaxed) == persistence::KEPT => {
-                let next = self.exchange.after_upstream();
+                let next = self.exchange.after_close();
                 return EditOutput { next, ..EditOutput::NOTHING };
             }
             Stage::Body(_) | Stage::Over => return EditOutput::NOTHING,

@@ -18,6 +18,10 @@ pub(crate) struct HttpExchange {
     draining: CancellationToken,
     /// The connection to the upstream has carried an earlier exchange.
     pub(super) is_later: AtomicBool,
+    /// The client's connection has other upstreams as well.
+    has_others: AtomicBool,
+    /// The client has begun another request.
+    pub(super) has_next: AtomicBool,
     pub(super) upgrade: AtomicU8,
     pub(super) persistence: AtomicU8,
     /// The whole request was read.
@@ -88,6 +92,8 @@ impl HttpExchange {
             request,
             draining,
             is_later: AtomicBool::new(false),
+            has_others: AtomicBool::new(false),
+            has_next: AtomicBool::new(false),
             upgrade: AtomicU8::new(upgrade),
             persistence: AtomicU8::new(persistence),
             is_requested: AtomicBool::new(is_requested),
@@ -122,6 +128,16 @@ impl HttpExchange {
     /// Notes that the request goes to a connection that has carried an earlier exchange.
     pub(crate) fn set_later(&self) {
         self.is_later.store(true, Relaxed);
+    }
+
+    /// Notes that the client's connection has other upstreams, which wait.
+    pub(crate) fn set_has_others(&self) {
+        self.has_others.store(true, Relaxed);
+    }
+
+    /// Notes that the client has begun another request.
+    pub(crate) fn set_has_next(&self) {
+        self.has_next.store(true, Relaxed);
     }
 
     /// Whether the request may be sent again if the upstream closes its connection without a
@@ -195,6 +211,16 @@ impl HttpExchange {
     pub(super) fn after_upstream(&self) -> Next {
         if self.is_requested.load(Relaxed) {
             return Next::Detach;
+        }
+        self.close();
+        Next::Finish(None)
+    }
+
+    /// The response is over, and the upstream has closed its connection. So does the client's, as it would
+    /// without a proxy, unless it has other upstreams or another request has begun.
+    pub(super) fn after_close(&self) -> Next {
+        if self.has_others.load(Relaxed) || self.has_next.load(Relaxed) {
+            return self.after_upstream();
         }
         self.close();
         Next::Finish(None)

@@ -31,6 +31,55 @@ fn an_upstream_that_closes_while_idle_ends_its_pair_alone() {
 }
 
 #[test]
+fn a_clients_connection_ends_with_its_only_upstream() {
+    let (a, proxy) = (Origin::new("A"), Proxy::serving(&[]));
+    let mut client = Client::of(&proxy);
+    assert_eq!(client.ask(&a.get("/", "")), "A 1.1 /");
+    // No field says that it will close, and there is no other request: a client that reads to the
+    // end is not kept waiting.
+    assert_eq!(client.ask(&a.get("/then-close", "")), "A 1.2 /then-close");
+    assert_eq!(client.read_to_end(), "");
+    drop(client);
+    let record = proxy.the_record();
+    assert_eq!((record.outcome, turns(&record)), (Some(Outcome::Ok), 2));
+    assert_eq!(first_end(&record), (By::Upstream, How::Fin));
+    assert_is_whole(&record);
+
+    // A request that has come already is answered.
+    let mut client = Client::of(&proxy);
+    client.send(&[a.get("/then-close", ""), a.get("/next", "")].concat());
+    assert_eq!(
+        (client.read().1, client.read().1),
+        ("A 2.1 /then-close".into(), "A 3.1 /next".into())
+    );
+}
+
+#[test]
+fn a_clients_connection_ends_with_the_last_of_its_upstreams() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap();
+    let (b, proxy) = (Origin::new("B"), Proxy::serving(&[]));
+    let mut client = Client::of(&proxy);
+    client.send(&format!("GET http://{address}/ HTTP/1.1\r\nHost: x\r\n\r\n"));
+    let mut origin = Client::on(busy.accept().unwrap().0);
+    origin.read_head();
+    origin.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.read().1, "ok");
+    assert_eq!(client.ask(&b.get("/then-close", "")), "B 1.1 /then-close");
+    assert_eq!(proxy.the_record().target, b.target());
+    // The other upstream keeps it open.
+    assert_eq!(client.ask(&b.get("/then-close", "")), "B 2.1 /then-close");
+    proxy.wait_for_records(2);
+    drop(origin);
+    assert_eq!(client.read_to_end(), "");
+    drop(client);
+    for record in proxy.wait_for_records(3) {
+        assert_eq!(record.outcome, Some(Outcome::Ok));
+        assert_eq!(first_end(&record), (By::Upstream, How::Fin));
+    }
+}
+
+#[test]
 fn a_waiting_pair_ends_when_its_upstream_closes() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap();
