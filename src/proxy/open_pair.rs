@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::time::Instant;
 
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::connection_log::ConnectionLog;
 use super::relaying::record_relayed;
+use super::sampler::sample_waiting;
 use crate::clock::CompactInstant;
 use crate::conn::OtherPairs;
 use crate::relay::{Leg, LegState, RelayEnd, TurnTracker};
@@ -89,11 +91,20 @@ impl OpenPair {
         false
     }
 
-    /// Waits until the upstream's connection can carry no other exchange.
+    /// Waits until the upstream's connection can carry no other exchange; meanwhile, takes samples.
     pub(super) async fn upstream_leaves(&mut self) {
         loop {
+            let sample_due = self.sample_due();
             let stream = &self.upstream.stream;
-            let read = match stream.readable().await {
+            let ready = tokio::select! {
+                biased;
+                ready = stream.readable() => ready,
+                () = wait_until(sample_due) => {
+                    self.sample();
+                    continue;
+                }
+            };
+            let read = match ready {
                 Ok(()) => stream.try_io(Interest::READABLE, || read_unasked(stream)),
                 Err(error) => Err(error),
             };
@@ -103,6 +114,19 @@ impl OpenPair {
         }
     }
 
+    /// When the next sample is due. `None` if no samples are written.
+    fn sample_due(&self) -> Option<Instant> {
+        let meters = [&self.client.meter, &self.upstream.state.meter];
+        let state = self.conn_log.sampler.as_ref()?;
+        Some(state.next_due(self.conn_log.has_new_data(meters)))
+    }
+
+    /// Writes the samples that are due, without the client's socket.
+    fn sample(&mut self) {
+        let meters = [&self.client.meter, &self.upstream.state.meter];
+        sample_waiting(&mut self.conn_log, meters, &self.upstream.stream, &self.turns);
+    }
+
     /// Ends the pair, and writes its record. The client's socket has been released.
     pub(super) fn end(self, end: RelayEnd) {
         let Self { mut conn_log, mut client, upstream, turns, .. } = self;
@@ -110,6 +134,14 @@ impl OpenPair {
         conn_log.client_stays = true;
         let upstream = upstream.close(!matches!(end, RelayEnd::ByPeers | RelayEnd::Switched));
         record_relayed(&mut conn_log, end, &client, &upstream, turns);
+    }
+}
+
+/// Waits until a time; forever if there is none.
+async fn wait_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

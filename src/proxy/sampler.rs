@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connection_log::ConnectionLog;
@@ -74,13 +75,19 @@ impl<'p> Sampler<'p> {
         self.timer.as_mut().reset(at.into());
     }
 
-    /// Writes the samples that are due, and sets the time of the next check.
-    fn sample(&mut self, client: &Side<'_>, upstream: &Side<'_>, turns: &TurnTracker) {
+    /// Writes the samples that are due, and sets the time of the next check. The client's socket is
+    /// `None` while another pair uses it.
+    fn sample(
+        &mut self,
+        meters: [&Meter; 2],
+        client: Option<&TcpStream>,
+        upstream: &TcpStream,
+        turns: &TurnTracker,
+    ) {
         let now = Instant::now();
         let raw = self.conn_log.shared.settings.raw;
-        let infos = [client, upstream].map(|side| snapshot(side, raw));
+        let infos = [client, Some(upstream)].map(|stream| snapshot(stream?, raw));
         let [client_info, upstream_info] = &infos;
-        let meters = [&client.state.meter, &upstream.state.meter];
 
         let of_client = self.state.client.detect(client_info.as_ref(), now).into_iter();
         let of_upstream = self.state.upstream.detect(upstream_info.as_ref(), now).into_iter();
@@ -106,11 +113,10 @@ impl<'p> Sampler<'p> {
         self.is_quiet = false;
         if is_moving || is_waiting {
             self.wake_at(clock::after(now, self.interval.min(PACE)));
-        } else if self.conn_log.has_new_data(meters) {
-            self.wake_at(self.state.due);
         } else {
-            self.is_quiet = true;
-            self.wake_at(self.state.quiet_due);
+            let has_new_data = self.conn_log.has_new_data(meters);
+            self.is_quiet = !has_new_data;
+            self.wake_at(self.state.next_due(has_new_data));
         }
     }
 
@@ -148,9 +154,23 @@ impl Monitor for Sampler<'_> {
             self.wake_at(clock::after(Instant::now(), self.interval.min(PACE)));
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            self.sample(client, upstream, turns);
+            let meters = [&client.state.meter, &upstream.state.meter];
+            self.sample(meters, Some(client.stream), upstream.stream, turns);
         }
     }
+}
+
+/// Writes the samples that are due of a pair that waits, whose client's socket is used by another.
+pub(super) fn sample_waiting(
+    conn_log: &mut ConnectionLog,
+    meters: [&Meter; 2],
+    upstream: &TcpStream,
+    turns: &TurnTracker,
+) {
+    let mut sampler = Sampler::new(conn_log, meters);
+    sampler.sample(meters, None, upstream, turns);
+    let state = sampler.into_state();
+    conn_log.sampler = Some(state);
 }
 
 fn linux(info: &Option<TcpInfo>) -> Option<&LinuxInfo> {
@@ -161,8 +181,8 @@ fn passed(client: &Meter, upstream: &Meter) -> ByteCounts {
     [client.rx.bytes, client.tx.bytes, upstream.rx.bytes, upstream.tx.bytes]
 }
 
-fn snapshot(side: &Side<'_>, raw: bool) -> Option<TcpInfo> {
-    let snapshot = Snapshot::structure(side.stream).ok()?;
+fn snapshot(stream: &TcpStream, raw: bool) -> Option<TcpInfo> {
+    let snapshot = Snapshot::structure(stream).ok()?;
     let mut info = snapshot.decode();
     info.sys_info_raw = raw.then(|| snapshot.hex());
     Some(info)

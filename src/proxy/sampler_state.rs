@@ -35,6 +35,14 @@ pub(super) struct SampledSocket {
     is_stalled: bool,
 }
 
+impl SamplerState {
+    /// When the next sample is due of a pair that waits for nothing. `has_new_data`: bytes have
+    /// passed since the last one.
+    pub(super) fn next_due(&self, has_new_data: bool) -> Instant {
+        if has_new_data { self.due } else { self.quiet_due }
+    }
+}
+
 impl From<&Meter> for SampledSocket {
     fn from(meter: &Meter) -> Self {
         let opened = meter.open_snapshot.as_ref().map(|snapshot| snapshot.unpack().decode());
@@ -55,7 +63,10 @@ impl SampledSocket {
     /// What has begun since the last check.
     pub(super) fn detect(&mut self, info: Option<&TcpInfo>, now: Instant) -> Vec<SampleReason> {
         let mut begun = Vec::new();
-        let Some(linux) = info.and_then(|info| info.sys_info.linux()) else { return begun };
+        let Some(linux) = info.and_then(|info| info.sys_info.linux()) else {
+            self.is_waiting = false;
+            return begun;
+        };
 
         let has_zero_window = linux.tx_window == Some(0);
         if has_zero_window && !self.has_zero_window {

@@ -133,7 +133,8 @@ pub struct SampledLeg {
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub write_blocked: Option<Duration>,
     /// Current TCP information, without `sysInfo`: the keys whose value has changed since the
-    /// pair's previous sample; in the first sample, all. Null if the kernel gave none.
+    /// pair's previous sample; in the first sample, all. Null if the kernel gave none, and for a
+    /// client whose connection another pair uses (`previous`).
     #[cfg_attr(feature = "schema", schemars(schema_with = "changed_info"))]
     pub info: Option<Map<String, Value>>,
 }

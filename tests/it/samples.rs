@@ -1,12 +1,12 @@
 //! Open pairs are seen by their samples.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use conniver::proxy::Settings;
+use conniver::proxy::{Listener, Settings};
 use conniver::record::{Awaited, Leg, Line, Record, Sample, SampleReason, WarningCode};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -18,7 +18,8 @@ use crate::harness::noise::{Noise, receive, send};
 use crate::harness::peers::{self, noise};
 use crate::harness::program::{BINARY, PATIENCE, Proxy, read_lines, wait_until};
 use crate::harness::run;
-use crate::harness::within::lines_within;
+use crate::harness::within::{lines_of, lines_within};
+use crate::http_kept::origin::{Client, Origin};
 
 const SAMPLE: &str = "event schema time host labels runId seq id mode listener target duration reason leg process \
     client upstream waitingFor delta line";
@@ -317,6 +318,39 @@ async fn a_quiet_pair_is_sampled_no_more_often_than_a_busy_one() {
     let quiet = quiet_ones(&lines);
     assert_apart(&quiet, INTERVAL);
     assert!(quiet[0].duration >= INTERVAL, "{:?}", quiet[0].duration);
+}
+
+#[tokio::test]
+async fn a_pair_that_waits_for_its_clients_return_is_sampled_without_its_clients_socket() {
+    let mut settings = Settings::default();
+    settings.events.sample = true;
+    settings.sample_interval = Duration::from_millis(10);
+    settings.quiet_sample_interval = Duration::from_millis(20);
+    let listener = Listener::proxy(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let without_client = |lines: &[Line]| {
+        let samples = of_pair(lines, 1).0.into_iter();
+        let waiting = samples.filter(|sample| sample.client.info.is_none());
+        waiting.cloned().collect::<Vec<_>>()
+    };
+    let work = move |proxy, file: &Path| {
+        let (a, b) = (Origin::new("A"), Origin::new("B"));
+        let mut client = Client::on(TcpStream::connect(proxy).unwrap());
+        client.ask(&a.get("/", ""));
+        client.ask(&b.get("/", ""));
+        wait_until("the first pair is sampled while it waits", || {
+            without_client(&read_lines(file)).len() >= 2
+        });
+        assert_eq!(client.ask(&a.get("/", "")), "A 1.2 /");
+    };
+    let (lines, _) = lines_of(listener, settings, |proxy| proxy, work).await;
+    let waiting = without_client(&lines);
+    let quiet = waiting.last().unwrap();
+    assert_eq!((quiet.reason, quiet.leg), (SampleReason::Quiet, None));
+    assert!(quiet.upstream.info.is_some());
+    let (samples, closed) = of_pair(&lines, 1);
+    let told: u64 = samples.iter().map(|sample| sample.delta.to_client).sum();
+    let closed = closed.unwrap();
+    assert_eq!(told + closed.delta.to_client, closed.client.tx_bytes);
 }
 
 #[test]

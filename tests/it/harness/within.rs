@@ -19,12 +19,22 @@ pub(crate) async fn lines_within(
     configure: impl FnOnce(Proxy) -> Proxy,
     work: impl FnOnce(SocketAddr, &Path) + Send + 'static,
 ) -> (Vec<Line>, Tally) {
+    let listen = (Ipv4Addr::LOCALHOST, 0).into();
+    let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
+    lines_of(listener, settings, configure, work).await
+}
+
+/// The same, of a proxy with this listener.
+pub(crate) async fn lines_of(
+    listener: Listener,
+    settings: Settings,
+    configure: impl FnOnce(Proxy) -> Proxy,
+    work: impl FnOnce(SocketAddr, &Path) + Send + 'static,
+) -> (Vec<Line>, Tally) {
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("records.ndjson");
     let (recorder, writer) =
         Recorder::start(Output::file(file.clone()), output::QUEUE, || {}).unwrap();
-    let listen = (Ipv4Addr::LOCALHOST, 0).into();
-    let listener = Listener::forward(&Forward { listen, target: echo_server().into() }).unwrap();
     let address = listener.local_addr();
     let proxy = configure(Proxy::new(settings, recorder, vec![listener]));
     let (done, stop) = oneshot::channel::<()>();

@@ -1,7 +1,7 @@
 //! Several requests on one client connection in http mode: requests to one target share a pair, and
 //! another target has a pair of its own.
 
-mod origin;
+pub(crate) mod origin;
 mod programs;
 mod upstreams;
 

@@ -10,8 +10,8 @@ use crate::harness::program::{PATIENCE, Proxy};
 
 /// Answers every request with its name, the number of the connection, the number of the request on
 /// it, and the path. Some paths make it do something else.
-pub(super) struct Origin {
-    pub(super) address: SocketAddr,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
@@ -24,11 +24,11 @@ struct Request {
 }
 
 impl Origin {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), name)
     }
 
-    pub(super) fn on(listener: TcpListener, name: &'static str) -> Self {
+    pub(crate) fn on(listener: TcpListener, name: &'static str) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&connections);
@@ -42,20 +42,20 @@ impl Origin {
         Self { address, connections }
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// A request for a path, with these fields.
-    pub(super) fn get(&self, path: &str, fields: &str) -> String {
+    pub(crate) fn get(&self, path: &str, fields: &str) -> String {
         format!("GET {} HTTP/1.1\r\nHost: x\r\n{fields}\r\n", self.url(path))
     }
 
-    pub(super) fn target(&self) -> Option<String> {
+    pub(crate) fn target(&self) -> Option<String> {
         Some(self.address.to_string())
     }
 }
@@ -140,25 +140,25 @@ fn read_request(reader: &mut impl BufRead, mut stream: &TcpStream) -> Option<Req
 }
 
 /// A client that keeps its connection to a proxy.
-pub(super) struct Client(pub(super) BufReader<TcpStream>);
+pub(crate) struct Client(pub(crate) BufReader<TcpStream>);
 
 impl Client {
-    pub(super) fn of(proxy: &Proxy) -> Self {
+    pub(crate) fn of(proxy: &Proxy) -> Self {
         Self::on(proxy.connect())
     }
 
-    pub(super) fn on(stream: TcpStream) -> Self {
+    pub(crate) fn on(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(BufReader::new(stream))
     }
 
-    pub(super) fn send(&mut self, request: &str) {
+    pub(crate) fn send(&mut self, request: &str) {
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
     }
 
     /// The head and the body of the next response that has a body by its fields.
-    pub(super) fn read(&mut self) -> (String, String) {
+    pub(crate) fn read(&mut self) -> (String, String) {
         let head = self.read_head();
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
         let mut body = String::new();
@@ -175,7 +175,7 @@ impl Client {
         (head, body)
     }
 
-    pub(super) fn read_head(&mut self) -> String {
+    pub(crate) fn read_head(&mut self) -> String {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             assert!(self.0.read_line(&mut head).unwrap() > 0, "the head ends early: {head}");
@@ -184,7 +184,7 @@ impl Client {
     }
 
     /// The body of the response to a request.
-    pub(super) fn ask(&mut self, request: &str) -> String {
+    pub(crate) fn ask(&mut self, request: &str) -> String {
         self.send(request);
         let (head, body) = self.read();
         assert!(!head.to_ascii_lowercase().contains("connection:"), "{head}");
@@ -192,7 +192,7 @@ impl Client {
     }
 
     /// What comes until the proxy ends the connection.
-    pub(super) fn read_to_end(&mut self) -> String {
+    pub(crate) fn read_to_end(&mut self) -> String {
         let mut rest = String::new();
         self.0.read_to_string(&mut rest).unwrap();
         rest
