@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -20,8 +21,9 @@ use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{deaf_port, reset};
 use crate::harness::postgres::{self, Postgres};
 use crate::harness::program::BINARY;
+use crate::harness::ssh::{SshKeys, has_sshd};
 use crate::harness::tls::certificate;
-use crate::harness::{has_tool, skip};
+use crate::harness::{has_tool, output, skip};
 
 const NAME: &str = "the_page_has_what_programs_see_with_and_without_run";
 const PAGE: &str = "docs/run.md";
@@ -41,14 +43,18 @@ enum Case {
 const CASES: [Case; 5] =
     [Case::Success, Case::Refused, Case::UnknownName, Case::Reset, Case::Untrusted];
 
-/// A program, and how it is run with a URL in $URL and a directory of its own as its home and current one. It prints
-/// the class of its error, if it has one.
+/// A program, and how it is run with a URL in $URL and a directory of its own as the current one. It prints the class of
+/// its error, if it has one.
 struct Program {
     name: &'static str,
     /// Each must be successful for the program to be there.
     needs: &'static [&'static str],
     /// Prints the version last in its first line.
     version: &'static str,
+    /// A file of source that `make` needs, and its text.
+    source: (&'static str, &'static str),
+    /// Makes what all runs need, in the directory that they find in $MADE.
+    make: &'static str,
     script: &'static str,
     /// Added to `$URL` for a server whose certificate is not trusted: to trust any.
     trust: &'static str,
@@ -58,6 +64,18 @@ struct Program {
 /// Programs that take seconds: of their errors there is one.
 const SLOW: [&str; 2] = ["npm", "pip"];
 
+/// What most programs need beside.
+const PLAIN: Program = Program {
+    name: "",
+    needs: &[],
+    version: "",
+    source: ("", ""),
+    make: "",
+    script: "",
+    trust: "",
+    schemes: &["http"],
+};
+
 const PROGRAMS: &[Program] = &[
     Program {
         name: "curl",
@@ -66,6 +84,7 @@ const PROGRAMS: &[Program] = &[
         script: "curl -sS -m 20 $TRUST -o one $URL -o two $URL",
         trust: "-k",
         schemes: &["http", "https"],
+        ..PLAIN
     },
     Program {
         name: "wget",
@@ -74,6 +93,7 @@ const PROGRAMS: &[Program] = &[
         script: "wget -q -T 20 -t 1 $TRUST -O one $URL $URL",
         trust: "--no-check-certificate",
         schemes: &["http", "https"],
+        ..PLAIN
     },
     Program {
         name: "Python urllib.request",
@@ -89,6 +109,7 @@ except Exception as error:
     sys.exit(print(type(error).__name__) or 1)'"#,
         trust: "any",
         schemes: &["http", "https"],
+        ..PLAIN
     },
     Program {
         name: "Python requests",
@@ -104,6 +125,7 @@ except Exception as error:
     sys.exit(print(type(error).__name__) or 1)'"#,
         trust: "any",
         schemes: &["http", "https"],
+        ..PLAIN
     },
     Program {
         name: "Python urllib3",
@@ -117,8 +139,7 @@ try:
         pool.request("GET", os.environ["URL"])
 except Exception as error:
     sys.exit(print(type(error).__name__) or 1)'"#,
-        trust: "",
-        schemes: &["http"],
+        ..PLAIN
     },
     Program {
         name: "Node.js fetch",
@@ -128,14 +149,65 @@ except Exception as error:
 (async () => {
     for (let n = 0; n < 2; n++) await (await fetch(process.env.URL)).text();
 })().catch(error => { console.log(error.cause?.code ?? error.name); process.exitCode = 1; })'"#,
-        trust: "",
-        schemes: &["http"],
+        ..PLAIN
     },
     Program {
         name: "Java HttpClient",
         needs: &["command -v javac", "command -v java"],
         version: "java --version | head -1 | cut -d' ' -f1,2",
-        script: r#"cat >Client.java <<'END'
+        source: ("Client.java", JAVA),
+        make: "javac Client.java",
+        script: "exec java -cp $MADE Client",
+        ..PLAIN
+    },
+    Program {
+        name: "Go net/http",
+        needs: &["command -v go"],
+        version: "go version | sed s/go1/1/",
+        source: ("client.go", GO),
+        make: "GOCACHE=$PWD/cache go build client.go",
+        // It uses no proxy for what is called localhost.
+        script: "URL=$(echo $URL | sed s/localhost/LOCALHOST/) exec $MADE/client",
+        trust: "any",
+        schemes: &["http", "https"],
+    },
+    Program {
+        name: "git ls-remote",
+        needs: &["command -v git"],
+        version: "git --version",
+        script: "GIT_TERMINAL_PROMPT=0 git $TRUST ls-remote $URL",
+        trust: "-c http.sslVerify=false",
+        schemes: &["http", "https"],
+        ..PLAIN
+    },
+    Program {
+        name: "pip",
+        needs: &["command -v pip"],
+        version: "pip --version | cut -d' ' -f1,2",
+        script: "PIP_CONFIG_FILE=/dev/null PIP_NO_INPUT=1 PIP_FIND_LINKS= PIP_CERT= pip --retries 0 --timeout 20 \
+                 index versions --disable-pip-version-check --trusted-host no-such-host.invalid \
+                 -i $URL x",
+        ..PLAIN
+    },
+    Program {
+        name: "npm",
+        needs: &["command -v npm"],
+        version: "npm --version",
+        script: "npm view x version --registry $URL --fetch-retries 0 --no-update-notifier --cache cache \
+                 --userconfig none --globalconfig no",
+        ..PLAIN
+    },
+    Program {
+        name: "redis-cli",
+        needs: &["command -v redis-cli"],
+        version: "redis-cli --version",
+        script: "redis-cli -u $URL ping",
+        schemes: &["redis"],
+        ..PLAIN
+    },
+];
+
+const JAVA: &str = r#"
 import java.net.URI;
 import java.net.http.*;
 public class Client {
@@ -150,47 +222,51 @@ public class Client {
         }
     }
 }
-END
-javac Client.java && exec java Client"#,
-        trust: "",
-        schemes: &["http"],
-    },
-    Program {
-        name: "git ls-remote",
-        needs: &["command -v git"],
-        version: "git --version",
-        script: "GIT_TERMINAL_PROMPT=0 git $TRUST ls-remote $URL",
-        trust: "-c http.sslVerify=false",
-        schemes: &["http", "https"],
-    },
-    Program {
-        name: "pip",
-        needs: &["command -v pip"],
-        version: "pip --version | cut -d' ' -f1,2",
-        script: "PIP_CONFIG_FILE=/dev/null PIP_NO_INPUT=1 PIP_FIND_LINKS= PIP_CERT= pip --retries 0 --timeout 20 \
-                 index versions --disable-pip-version-check --trusted-host no-such-host.invalid \
-                 -i $URL x",
-        trust: "",
-        schemes: &["http"],
-    },
-    Program {
-        name: "npm",
-        needs: &["command -v npm"],
-        version: "npm --version",
-        script: "npm view x version --registry $URL --fetch-retries 0 --no-update-notifier --cache cache \
-                 --userconfig none --globalconfig no",
-        trust: "",
-        schemes: &["http"],
-    },
-    Program {
-        name: "redis-cli",
-        needs: &["command -v redis-cli"],
-        version: "redis-cli --version",
-        script: "redis-cli -u $URL ping",
-        trust: "",
-        schemes: &["redis"],
-    },
-];
+"#;
+
+const GO: &str = r#"
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	trust := &tls.Config{InsecureSkipVerify: os.Getenv("TRUST") != ""}
+	http.DefaultTransport.(*http.Transport).TLSClientConfig = trust
+	for n := 0; n < 2; n++ {
+		response, err := http.Get(os.Getenv("URL"))
+		if err != nil {
+			fmt.Println(class(err))
+			os.Exit(1)
+		}
+		io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+	}
+}
+
+// The innermost error: its type, or the name of an errno.
+func class(err error) string {
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	switch err {
+	case syscall.ECONNREFUSED:
+		return "ECONNREFUSED"
+	case syscall.ECONNRESET:
+		return "ECONNRESET"
+	}
+	name := strings.Split(fmt.Sprintf("%T", err), ".")
+	return name[len(name)-1]
+}
+"#;
 
 /// What programs ask for, in one text: a list of Git's, a page of links, a package.
 const PAGE_OF_LINKS: &str = "<!doctype html><a href='x-1.0.tar.gz'>x-1.0.tar.gz</a>";
@@ -244,6 +320,14 @@ fn tls() -> Arc<ServerConfig> {
     Arc::new(config.with_single_cert(vec![certificate], key).unwrap())
 }
 
+/// What a site speaks, beside what `serve` knows.
+#[derive(Clone)]
+enum Wrapping {
+    Nothing,
+    Tls(Arc<ServerConfig>),
+    Ssh(Arc<SshKeys>),
+}
+
 /// Where a program is sent, and how many connections came there.
 struct Site {
     authority: String,
@@ -252,7 +336,7 @@ struct Site {
 }
 
 impl Site {
-    fn new(case: Case, scheme: &str, bind: impl FnOnce() -> TcpListener) -> Self {
+    fn new(case: Case, wrapping: Wrapping, bind: impl FnOnce() -> TcpListener) -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
         let mut site = Self { authority: String::new(), connections, _held: None };
         match case {
@@ -263,32 +347,35 @@ impl Site {
                 site.authority = format!("localhost:{}", address.port());
             }
             Case::Success | Case::Reset | Case::Untrusted => {
-                let tls = (scheme == "https" && case != Case::Reset).then(tls);
                 let listener = bind();
                 site.authority = format!("localhost:{}", listener.local_addr().unwrap().port());
-                site.listen(listener, case, tls);
+                site.listen(listener, case, wrapping);
             }
         }
         site
     }
 
-    fn listen(&self, listener: TcpListener, case: Case, tls: Option<Arc<ServerConfig>>) {
+    fn listen(&self, listener: TcpListener, case: Case, wrapping: Wrapping) {
         let connections = Arc::clone(&self.connections);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 connections.fetch_add(1, SeqCst);
-                let tls = tls.clone();
-                std::thread::spawn(move || match (case, tls) {
+                let wrapping = wrapping.clone();
+                std::thread::spawn(move || match (case, wrapping) {
                     (Case::Reset, _) => {
                         let _ = (&stream).read(&mut [0; 1000]);
                         reset(stream);
                     }
                     // A client may end before it has read all.
-                    (_, Some(tls)) => {
+                    (_, Wrapping::Nothing) => _ = serve(&stream),
+                    (_, Wrapping::Tls(tls)) => {
                         let session = ServerConnection::new(tls).unwrap();
                         _ = serve(StreamOwned::new(session, stream));
                     }
-                    _ => _ = serve(&stream),
+                    (_, Wrapping::Ssh(keys)) => {
+                        let end = || OwnedFd::from(stream.try_clone().unwrap());
+                        keys.sshd().stdin(end()).stdout(end()).status().unwrap();
+                    }
                 });
             }
         });
@@ -317,7 +404,7 @@ fn see(
     let before = site.connections.load(SeqCst);
     if with {
         command.arg(BINARY).args(["run", "-q", "--drain", "0", "-o"]).arg(&records);
-        if !url.starts_with("http") {
+        if url.contains("://") && !url.starts_with("http") {
             command.args(["--url-var", "URL"]);
         }
         command.arg("--");
@@ -375,8 +462,19 @@ fn row(name: String, seen: &[Option<(Seen, Seen)>]) -> (String, String) {
     (name, line)
 }
 
+fn loopback() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
 fn rows_of(program: &Program) -> Vec<(String, String)> {
     let version = version(program);
+    let made = TempDir::new().unwrap();
+    let (file, text) = program.source;
+    if !file.is_empty() {
+        std::fs::write(made.path().join(file), text).unwrap();
+        let mut make = Command::new("sh");
+        output(make.args(["-c", program.make]).current_dir(made.path()));
+    }
     let rows = program.schemes.iter().map(|scheme| {
         let seen = CASES.map(|case| {
             let is_left_out = SLOW.contains(&program.name) && case != Case::Refused;
@@ -384,10 +482,17 @@ fn rows_of(program: &Program) -> Vec<(String, String)> {
             {
                 return None;
             }
-            let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
-            let site = Site::new(case, scheme, bind);
+            let wrapping = match *scheme {
+                "https" => Wrapping::Tls(tls()),
+                _ => Wrapping::Nothing,
+            };
+            let site = Site::new(case, wrapping, loopback);
             let url = format!("{scheme}://{}/", site.authority);
-            let see = |with| see(Command::new("env"), program, case, &url, &site, with);
+            let see = |with| {
+                let mut command = Command::new("env");
+                command.env("MADE", made.path());
+                see(command, program, case, &url, &site, with)
+            };
             Some((see(false), see(true)))
         });
         let of_scheme =
@@ -405,11 +510,10 @@ fn rows_of_psql() -> Vec<(String, String)> {
     }
     let psql = Program {
         name: "psql",
-        needs: &[],
         version: "psql --version",
         script: "psql -X -q -At \"$URL\" -c 'select 1' >/dev/null",
-        trust: "",
         schemes: &["postgres"],
+        ..PLAIN
     };
     let namespace = Namespace::new();
     let _server = Postgres::start(&namespace);
@@ -417,7 +521,7 @@ fn rows_of_psql() -> Vec<(String, String)> {
         if case == Case::Untrusted {
             return None;
         }
-        let site = Site::new(case, "postgres", || {
+        let site = Site::new(case, Wrapping::Nothing, || {
             namespace.enter(|| TcpListener::bind("127.0.0.1:0").unwrap())
         });
         let authority = if case == Case::Success { Postgres::ADDRESS } else { &site.authority };
@@ -426,6 +530,34 @@ fn rows_of_psql() -> Vec<(String, String)> {
         Some((see(false), see(true)))
     });
     vec![row(format!("psql {}", version(&psql)), &seen)]
+}
+
+/// ssh, whose ProxyCommand takes the proxy from the environment.
+fn rows_of_ssh() -> Vec<(String, String)> {
+    if !has_sshd(NAME) || !has_tool("nc.openbsd", NAME) {
+        return Vec::new();
+    }
+    let ssh = Program {
+        version: "ssh -V 2>&1 | sed 's/OpenSSH_\\([^ ,p]*\\).*/\\1/'",
+        script: "ssh $OPTIONS -o ProxyCommand='if [ \"$http_proxy\" ]
+                 then exec nc.openbsd -X connect -x \"${http_proxy#http://}\" %h %p
+                 else exec nc.openbsd %h %p; fi' -p ${URL#*:} ${URL%:*} true",
+        ..PLAIN
+    };
+    let keys = Arc::new(SshKeys::new());
+    let seen = CASES.map(|case| {
+        if case == Case::Untrusted {
+            return None;
+        }
+        let site = Site::new(case, Wrapping::Ssh(Arc::clone(&keys)), loopback);
+        let see = |with| {
+            let mut command = Command::new("env");
+            command.env("OPTIONS", keys.client_options().join(" "));
+            see(command, &ssh, case, &site.authority, &site, with)
+        };
+        Some((see(false), see(true)))
+    });
+    vec![row(format!("ssh {} by ProxyCommand", version(&ssh)), &seen)]
 }
 
 fn page() -> PathBuf {
@@ -459,7 +591,7 @@ fn the_page_has_what_programs_see_with_and_without_run() {
     let found = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let rows = rows_of_psql();
+            let rows = [rows_of_psql(), rows_of_ssh()].concat();
             found.lock().unwrap().extend(rows);
         });
         for _ in 0..3 {
