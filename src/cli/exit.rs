@@ -77,11 +77,27 @@ pub(crate) fn say_styled(lines: &str) {
 /// done in the kernel. So it takes half of the processors.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads((processors / 2).max(1))
-        .enable_all()
-        .build()
+    has_descriptors()
+        .and_then(|()| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads((processors / 2).max(1))
+                .enable_all()
+                .build()
+        })
         .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))
+}
+
+/// Whether the process may open what a runtime consists of: without descriptors for its signals, tokio panics.
+#[cfg(unix)]
+fn has_descriptors() -> io::Result<()> {
+    // Six, and one for what a library opens meanwhile.
+    let pairs = [(); 4].map(|()| std::os::unix::net::UnixStream::pair());
+    pairs.into_iter().try_for_each(|pair| pair.map(drop))
+}
+
+#[cfg(not(unix))]
+fn has_descriptors() -> io::Result<()> {
+    Ok(())
 }
 
 /// Prints to standard output; a reader that has gone (`| head -1`) is no failure.

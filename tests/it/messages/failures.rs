@@ -437,3 +437,18 @@ fn without_descriptors_it_says_what_to_raise() {
          descriptors (ulimit -n)\n",
     );
 }
+
+#[test]
+fn any_number_of_descriptors_is_enough_or_an_error() {
+    for limit in 4..40 {
+        for args in ["run -q -- true", "stat http://127.0.0.1:9/", "watch --pid 1 -o /no/such/file"]
+        {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" {args}"), BINARY]);
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code().is_some(), "{limit}, {args}: {said}");
+            assert!(!said.contains("panicked"), "{limit}, {args}: {said}");
+        }
+    }
+}
