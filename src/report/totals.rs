@@ -103,7 +103,7 @@ pub struct Totals {
     /// Time in which somebody waited.
     #[serde(with = "nanos")]
     pub active: Duration,
-    /// What it was spent on. Of brief lines: the verdict's share of it.
+    /// What it was spent on, and the idle time beside it. Of brief lines: the verdict's share of it.
     pub time: VerdictTime,
     /// Who took more than half of it. `None` if nobody did, and below 50 ms.
     pub limited_by: Option<LimitedBy>,
@@ -198,6 +198,7 @@ impl Totals {
                 for (who, time) in parts(time) {
                     add_part(&mut self.time, who, time);
                 }
+                self.time.idle = self.time.idle.saturating_add(time.idle);
             }
             None => {
                 let share = verdict.share.unwrap_or_default().clamp(0.0, 1.0);

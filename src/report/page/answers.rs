@@ -51,12 +51,18 @@ pub(super) fn failed(summary: &Summary) -> Answer {
         };
         format!("{of} to {}: {}", format::text(&group.name), outcomes(totals))
     });
+    let mut details: Vec<_> = details.collect();
+    if let Some(rest) = groups.get(NAMED..).filter(|rest| !rest.is_empty()) {
+        let connections = rest.iter().map(|group| group.totals.failed).sum();
+        let rows = format::counted(rest.len() as u64, "other row");
+        details.push(format!("{} in {rows} of the table", format::count(connections)));
+    }
     Answer {
         question: "What failed",
         figure: if failed == 0 { "nothing".to_owned() } else { format::count(failed) },
         is_bad: failed > 0,
         meaning: if failed == 0 { of_all } else { format!("{of_all} ({share})") },
-        details: details.collect(),
+        details,
     }
 }
 
@@ -135,12 +141,17 @@ pub(super) fn whose(summary: &Summary) -> Answer {
         None if totals.active.is_zero() => ("–", "nobody waited".to_owned()),
         None => ("nobody’s", format!("in particular, of the {active} in which somebody waited")),
     };
+    let idle = totals.time.idle;
+    let details = match idle.is_zero() {
+        true => Vec::new(),
+        false => vec![format!("idle, between requests, for {} more", format::time(idle))],
+    };
     Answer {
         question: "Whose time it was",
         figure: figure.to_owned(),
         is_bad: false,
         meaning,
-        details: Vec::new(),
+        details,
     }
 }
 

@@ -68,6 +68,8 @@ fn sums_are_those_of_the_lines_at_every_detail() {
         let waits = closed.iter().filter_map(|line| line["turns"]["wait"]["max"].as_u64());
         assert_eq!(totals["wait"]["max"], waits.max().unwrap());
         assert_eq!(totals["wait"]["count"], 4);
+        let idle = closed.iter().filter_map(|line| line["verdict"]["time"]["idle"].as_u64());
+        assert_eq!(totals["time"]["idle"], idle.sum::<u64>());
         assert_eq!(report["hosts"], json!(["lab"]));
         let groups = report["groups"].as_array().unwrap();
         let counts: Vec<_> =
