@@ -159,7 +159,7 @@ impl WarningList {
         self.count(Code::BytesAfterResponse, Some(exchange.discarded_of_upstream()), "bytes", text);
         let bad = u64::from(exchange.has_bad_response());
         self.count(Code::ResponseNotHttp, Some(bad), "responses", |_| {
-            "the response is malformed or ambiguous HTTP/1; the client got a 502".to_owned()
+            "no response that can be forwarded came; the client got a 502".to_owned()
         });
     }
 

@@ -84,7 +84,7 @@ pub enum WarningCode {
     /// In http mode, the upstream sent bytes that answer no request; they were discarded, and its
     /// connection was closed.
     BytesAfterResponse,
-    /// In http mode, what the upstream sent has no HTTP/1 head that can be read in one way only; the
-    /// client got the proxy's own 502 instead. `ending.error` says why.
+    /// In http mode, the upstream closed its connection without a response, or sent no HTTP/1 head that
+    /// can be read in one way only; the client got the proxy's own 502 instead. `ending.error` says why.
     ResponseNotHttp,
 }
