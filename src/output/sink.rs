@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::file_lock::FileLock;
 use crate::fault::text_of;
+use crate::record::may_hold_records;
 
 /// Longer than any write takes.
 const ONE_WRITE: Duration = Duration::from_millis(50);
@@ -100,8 +101,8 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Whether the file holds something else than records, such as a page or a compressed file, which
-    /// lines would spoil. Of standard output the shell's user has chosen the file.
+    /// Whether the file holds something else than records, such as a page, a compressed file or another
+    /// program's log, which lines would spoil. Of standard output the shell's user has chosen the file.
     fn is_foreign(&self) -> bool {
         if !self.is_plain || self.output == Output::Stdout {
             return false;
@@ -110,9 +111,7 @@ impl Sink {
         let Ok(file) = self.open_file_again(OpenOptions::new().read(true)) else { return false };
         let mut head = Vec::new();
         let read = file.take(HEAD).read_to_end(&mut head);
-        // A line that was never completed is blank; a power failure leaves zeros.
-        let first = head.iter().find(|byte| !byte.is_ascii_whitespace() && **byte != 0);
-        read.is_ok() && first.is_some_and(|byte| *byte != b'{')
+        read.is_ok() && !may_hold_records(&head)
     }
 
     pub(super) fn output(&self) -> &Output {

@@ -23,6 +23,8 @@ mod phases;
 mod printable;
 mod read_error;
 mod reader;
+#[cfg(feature = "proxy")]
+mod recognise;
 mod refused;
 mod remark;
 mod sample;
@@ -67,6 +69,8 @@ pub use read_error::{Compression, MAX_LINE, ReadError};
 #[cfg(feature = "cli")]
 pub(crate) use reader::read_as;
 pub use reader::{read, read_brief};
+#[cfg(feature = "proxy")]
+pub(crate) use recognise::may_hold_records;
 pub use refused::{Refused, RefusedClients, RefusedReason};
 pub use remark::Remark;
 pub use sample::{Awaited, Sample, SampleReason, SampledLeg, SampledProcess, WaitingFor};

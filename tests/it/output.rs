@@ -61,7 +61,15 @@ fn a_file_of_something_else_is_not_appended_to() {
         command.args(["run", "-q"]).args(args).arg("-o").arg(&file).args(["--", "true"]);
         command.output().unwrap()
     };
-    for content in [&b"<!DOCTYPE html>\n"[..], b"\x1f\x8b\x08\0", b"\0\0\0\x18ftyp", b"a,b\n"] {
+    for content in [
+        &b"<!DOCTYPE html>\n"[..],
+        b"\x1f\x8b\x08\0",
+        b"\0\0\0\x18ftyp",
+        b"a,b\n",
+        b"{\n  \"name\": \"app\"\n}\n",
+        b"{\"log\":{\"entries\":[]}}",
+        b"{\"event\":\"start\",\"time\":1}\n{\"event\":\"stop\",\"time\":2}\n",
+    ] {
         for fresh in [&[][..], &["--fresh"]] {
             std::fs::write(&file, content).unwrap();
             let output = run(fresh);
@@ -71,9 +79,14 @@ fn a_file_of_something_else_is_not_appended_to() {
             assert_eq!(std::fs::read(&file).unwrap(), content, "nothing was touched");
         }
     }
-    for content in [&b""[..], b"{\"event\"", b"     \n{}\n", b"\0\0\0\0"] {
-        std::fs::write(&file, content).unwrap();
-        assert!(run(&[]).status.success(), "{content:?}");
+    // A record that was cut short by a kill, a full disk or a power failure.
+    let torn = b"{\"event\":\"close\",\"schema\":1,\"ti";
+    for content in [&b""[..], b"{\"event\"", torn, b"     \n", b"\0\0\0\0"] {
+        for fresh in [&[][..], &["--fresh"]] {
+            std::fs::write(&file, content).unwrap();
+            let output = run(fresh);
+            assert!(output.status.success(), "{content:?}: {output:?}");
+        }
     }
 }
 
