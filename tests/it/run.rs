@@ -482,17 +482,24 @@ fn what_held_up_the_end_is_said_with_what_to_do() {
 
 #[test]
 fn a_fresh_file_has_this_runs_records_alone() {
-    let run = |options: &[&str]| {
-        let run = Run::new(&[&["--events", "start"], options].concat(), &["true"]);
-        std::fs::write(run.records_file(), "{\"earlier\":1}\n").unwrap();
+    let earlier = "{\"event\":\"close\",\"schema\":1,\"time\":\"2026-01-01T00:00:00Z\"}\n";
+    let run = |options: &[&str], command: &str| {
+        let run = Run::new(&[&["--events", "start"], options].concat(), &[command]);
+        std::fs::write(run.records_file(), earlier).unwrap();
         run
     };
     for (options, has_earlier) in [(&[][..], true), (&["--fresh"], false)] {
-        let mut run = run(options);
+        let mut run = run(options, "true");
         assert!(run.output().status.success());
         let written = std::fs::read_to_string(run.records_file()).unwrap();
-        assert_eq!(written.starts_with("{\"earlier\":1}\n"), has_earlier, "{written}");
+        assert_eq!(written.starts_with(earlier), has_earlier, "{written}");
         assert!(written.contains("\"event\":\"start\""), "{written}");
+    }
+    // What cannot be run takes nothing away.
+    for (command, status) in [("/no/such/program", 127), ("/dev/null", 126)] {
+        let mut run = run(&["--fresh"], command);
+        assert_eq!(run.output().status.code(), Some(status));
+        assert_eq!(std::fs::read_to_string(run.records_file()).unwrap(), earlier);
     }
     // Neither a file that is not there, nor one that keeps nothing, is an obstacle.
     assert!(Run::new(&["--fresh"], &["true"]).output().status.success());

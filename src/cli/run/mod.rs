@@ -12,6 +12,8 @@ mod summary;
 mod url_var;
 
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,7 +72,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE", value_parser = parse_output)]
     output: Option<PathBuf>,
 
-    /// Truncate FILE at the start
+    /// Truncate FILE when COMMAND has started
     #[arg(long)]
     fresh: bool,
 
@@ -189,16 +191,16 @@ async fn serve(
     run_around(command, None, signals, args, settings, listeners, page).await
 }
 
-/// Empties the file of an earlier run. Other programs' files, such as pipes, have nothing to keep.
-fn truncate(file: &Path) -> Result<(), Failure> {
-    let is_file = std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file());
-    let truncated = match is_file {
-        true => std::fs::OpenOptions::new().write(true).truncate(true).open(file).map(drop),
-        false => Ok(()),
-    };
-    truncated.map_err(|error| {
-        Failure::new(format!("cannot truncate '{}' (--fresh): {error}", file.display()))
-    })
+/// The file of an earlier run, open for truncating; `None` for a pipe or a device, which keep nothing.
+fn open_to_truncate(path: &Path) -> Result<Option<File>, Failure> {
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(None);
+    }
+    OpenOptions::new().write(true).open(path).map(Some).map_err(|error| untruncated(path, &error))
+}
+
+fn untruncated(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot truncate '{}' (--fresh): {error}", path.display()))
 }
 
 /// Runs the program to its end, and the proxy to the end of its last pair: the program's status.
@@ -212,13 +214,14 @@ async fn run_around(
     listeners: Vec<Listener>,
     page: Option<Arc<LivePage>>,
 ) -> Result<ExitCode, Failure> {
+    let mut earlier = None;
     let (recorder, writer) = match &args.output {
-        Some(file) => {
-            let started = Recorder::start(Output::file(file.clone()), output::QUEUE, || {});
+        Some(path) => {
+            let started = Recorder::start(Output::file(path.clone()), output::QUEUE, || {});
             let (recorder, writer) = started.map_err(Failure::new)?;
             // After it was seen to hold records.
             if args.fresh {
-                truncate(file)?;
+                earlier = open_to_truncate(path)?.map(|file| (path, file));
             }
             (recorder, Some(writer))
         }
@@ -235,6 +238,12 @@ async fn run_around(
         Ok(program) => program,
         Err(status) => return Ok(status),
     };
+    // Not before COMMAND runs: a misspelt one takes nothing away. Until the proxy runs, no line is written.
+    if let Some((path, file)) = earlier
+        && let Err(error) = file.set_len(0)
+    {
+        untruncated(path, &error).say();
+    }
 
     let findings = Arc::new(Mutex::new(Findings::new(args.expect.clone())));
     let (in_pairs, has_via) = (Arc::clone(&findings), args.pair.via().is_some());
