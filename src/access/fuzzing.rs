@@ -5,16 +5,17 @@ use crate::target::Target;
 
 /// Checks that a rule spelled like the target names it, whoever resolves it.
 pub(crate) fn check_rules(target: &Target) {
-    let host = match target.host() {
-        host if host.contains(':') => format!("[{host}]"),
-        host => host,
-    };
-    if host.contains('*') {
+    if target.host().contains('*') {
         // The rule would name more than one target.
         return;
     }
-    let rule: Result<TargetRule, _> = format!("{host}:{}", target.port()).parse();
-    assert!(rule.is_ok(), "{host}");
+    // In the usual spelling: rules do not take every short one.
+    let usual = match target.literal() {
+        Some(address) => address.to_string(),
+        None => format!("{}:{}", target.host(), target.port()),
+    };
+    let rule: Result<TargetRule, _> = usual.parse();
+    assert!(rule.is_ok(), "{usual}");
     let Ok(rule) = rule else { return };
     let denying = Access { deny: vec![rule.clone()], ..Access::default() };
     let allowing = Access { allow: vec![rule], ..Access::default() };

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::target::{Target, parse_address};
+use crate::target::{Target, parse_address, unclear_address};
 
 /// A network, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,9 @@ pub struct ParseNetworkError(String);
 
 impl fmt::Display for ParseNetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = unclear_address(&self.0, None) {
+            return write!(f, "'{}' {problem}", self.0);
+        }
         let several = several(&self.0);
         write!(
             f,
@@ -38,18 +41,9 @@ impl FromStr for Network {
     type Err = ParseNetworkError;
 
     fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
-        let network = match text.split_once('/') {
-            None => parse_address(text).map(IpNet::from),
-            Some((address, length)) => {
-                let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-                let length = length.parse().ok().filter(|_| is_number);
-                parse_address(address)
-                    .zip(length)
-                    .and_then(|(ip, length)| IpNet::new(ip, length).ok())
-            }
-        };
-        let network = network.ok_or_else(|| ParseNetworkError(text.to_owned()))?;
-        Ok(Self(canonical(network)))
+        let is_clear = unclear_address(text, None).is_none();
+        let network = Self::read(text).filter(|_| is_clear);
+        network.ok_or_else(|| ParseNetworkError(text.to_owned()))
     }
 }
 
@@ -68,6 +62,21 @@ impl From<IpAddr> for Network {
 }
 
 impl Network {
+    /// The network of a text that may be meant otherwise ([`unclear_address`]).
+    fn read(text: &str) -> Option<Self> {
+        let network = match text.split_once('/') {
+            None => parse_address(text).map(IpNet::from),
+            Some((address, length)) => {
+                let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
+                let length = length.parse().ok().filter(|_| is_number);
+                parse_address(address)
+                    .zip(length)
+                    .and_then(|(ip, length)| IpNet::new(ip, length).ok())
+            }
+        };
+        network.map(canonical).map(Self)
+    }
+
     /// Whether it has this address, which is no IPv4-mapped one.
     pub(crate) fn contains(&self, canonical: IpAddr) -> bool {
         self.0.contains(&canonical)
@@ -114,6 +123,9 @@ pub struct ParseRuleError(String);
 
 impl fmt::Display for ParseRuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = unclear_address(&self.0, Some("*:")) {
+            return write!(f, "'{}' {problem}", self.0);
+        }
         let problem = match self.0.contains("://") {
             true => "is a URL; a rule has only a host and optionally a port",
             false => "is not a valid rule",
@@ -135,7 +147,10 @@ impl FromStr for TargetRule {
 
     fn from_str(text: &str) -> Result<Self, ParseRuleError> {
         let error = || ParseRuleError(text.to_owned());
-        if let Ok(network) = text.parse() {
+        if unclear_address(text, Some("*:")).is_some() {
+            return Err(error());
+        }
+        if let Some(network) = Network::read(text) {
             return Ok(Self { hosts: Hosts::Network(network), port: None });
         }
         let (hosts, port) = match text.rsplit_once(':') {
@@ -146,12 +161,12 @@ impl FromStr for TargetRule {
         };
         let bracketed = hosts.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let hosts = if let Some(inner) = bracketed {
-            Hosts::Network(inner.parse().map_err(|_| error())?)
+            Hosts::Network(Network::read(inner).ok_or_else(error)?)
         } else if hosts.contains(':') {
             return Err(error());
         } else if hosts == "*" {
             Hosts::All
-        } else if let Ok(network) = hosts.parse() {
+        } else if let Some(network) = Network::read(hosts) {
             Hosts::Network(network)
         } else {
             // The same names are valid as in a target. Addresses have been read above.
@@ -250,7 +265,6 @@ mod tests {
             "a b",
             "a.*",
             "*.*.b",
-            "::/0:80",
             "http://host",
             "user@host",
             ".example.com",
@@ -262,7 +276,7 @@ mod tests {
             let error = text.parse::<TargetRule>().expect_err(text).to_string();
             assert!(error.contains("expected a network"), "{error}");
         }
-        for text in ["10.0.0.0/33", "host", "", "10.0.0.1:80"] {
+        for text in ["10.0.0.0/33", "host", "", "10.0.0.1:80", "10", "10/8", "::1:22"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }
@@ -278,8 +292,11 @@ mod tests {
             ("::ffff:10.0.0.1", network("10.0.0.1/32"), None),
             ("[::1]", network("::1/128"), None),
             ("0x7f.1", network("127.0.0.1/32"), None),
-            ("2130706433:80", network("127.0.0.1/32"), Some(80)),
-            ("127.1/8", network("127.0.0.1/8"), None),
+            ("0x7f000001:80", network("127.0.0.1/32"), Some(80)),
+            ("0x7f.1/8", network("127.0.0.1/8"), None),
+            ("::1:22/128", network("::1:22/128"), None),
+            ("[::1:22]", network("::1:22/128"), None),
+            ("[::1:22]:80", network("::1:22/128"), Some(80)),
             ("127.0.0.1.", network("127.0.0.1/32"), None),
             ("::ffff:10.0.0.0/104", network("10.0.0.0/8"), None),
             ("64:ff9b::/96", network("64:ff9b::/96"), None),

@@ -15,7 +15,7 @@ use super::{Forward, ListenAddr, Parsed, Target};
 use crate::access::{self, Network, TargetRule};
 use crate::record::Http;
 use crate::relay::{Edit, EditOutput, Next};
-use crate::target::parse_address;
+use crate::target::{parse_address, unclear_address};
 
 /// A message is complete at its end and not before.
 fn check<T, B>(parse: impl Fn(&[u8]) -> Parsed<T, B>, bytes: &[u8]) -> Option<T> {
@@ -108,7 +108,7 @@ pub fn target(bytes: &[u8]) {
     if let Some(address) = parse_address(text) {
         let target = Target::new(text, 80).map(|target| target.literal());
         assert_eq!(target, Ok(Some(SocketAddr::new(address, 80))));
-        assert!(text.parse::<Network>().is_ok());
+        assert!(unclear_address(text, None).is_some() || text.parse::<Network>().is_ok());
     }
     let _ = text.parse::<Forward>();
     let _ = text.parse::<ListenAddr>();

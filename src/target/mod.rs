@@ -1,6 +1,7 @@
 //! The target of a connection: a host and a port, before any look-up.
 
 mod spelling;
+mod unclear;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use spelling::parse_address;
 use spelling::{ends_in_number, parse_in_brackets};
+pub(crate) use unclear::unclear_address;
 
 /// A target as requested, `host:port`, with IPv6 addresses in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::access::Network;
 use crate::record::Origin;
-use crate::target::Target;
+use crate::target::{Target, unclear_address};
 
 /// Selects sockets. All conditions must hold; the default has none.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +85,9 @@ pub struct ParseEndpointError(String);
 
 impl fmt::Display for ParseEndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = unclear_address(&self.0, Some(":")) {
+            return write!(f, "'{}' {problem}", self.0);
+        }
         write!(
             f,
             "'{}' is not an endpoint; expected HOST:PORT, HOST, :PORT or a network such as \
@@ -101,8 +104,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
         let error = || ParseEndpointError(text.to_owned());
-        // A number would be an address: 5432 for 0.0.21.56.
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        if unclear_address(text, Some(":")).is_some() {
             return Err(error());
         }
         if let Ok(network) = text.parse() {
@@ -181,7 +183,7 @@ mod tests {
             ("[::1]:4", "[::1]:4", true),
             ("::1", "[::1]:4", true),
             ("2001:db8::/32", "[2001:db8::1]:4", true),
-            ("127.1:4", "127.0.0.1:4", true),
+            ("0x7f.1:4", "127.0.0.1:4", true),
             ("localhost:4", "127.0.0.1:4", false),
         ] {
             assert_eq!(endpoint(text).contains(address.parse().unwrap()), fits, "{text}");
@@ -191,9 +193,20 @@ mod tests {
         let resolved = local.resolve().unwrap();
         assert!(resolved.contains("127.0.0.1:4".parse().unwrap()), "{resolved:?}");
         assert!(!resolved.contains("127.0.0.1:5".parse().unwrap()));
-        for text in
-            ["", ":", ":0", ":65536", "5432", "a:b", "10.0.0.0/33", "[::1", "a b", "*.example"]
-        {
+        for text in [
+            "",
+            ":",
+            ":0",
+            ":65536",
+            "5432",
+            "192.168",
+            "::1:4",
+            "a:b",
+            "10.0.0.0/33",
+            "[::1",
+            "a b",
+            "*.example",
+        ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

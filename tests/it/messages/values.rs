@@ -147,6 +147,28 @@ fn addresses_say_the_form_that_is_expected() {
 }
 
 #[test]
+fn addresses_that_can_be_read_in_two_ways_are_told_with_each() {
+    let two = "can be an address, or an address and a port; write ::1:8899/128 or";
+    for (typed, option, forms) in [
+        ("proxy -D 0 --deny ::1:8899", "--deny <RULE>", &format!("{two} [::1]:8899")),
+        ("proxy -D 0 --allow ::1:8899", "--allow <RULE>", &format!("{two} [::1]:8899")),
+        (
+            "proxy -D 0 --allow-from ::1:8899",
+            "--allow-from <CIDR>",
+            &format!("{two} ::1 without a port"),
+        ),
+        ("watch --to ::1:8899", "--to <ENDPOINT>", &format!("{two} [::1]:8899")),
+        ("top --from ::1:8899", "--from <ENDPOINT>", &format!("{two} [::1]:8899")),
+    ] {
+        assert_expected(typed, option, &format!("'::1:8899' {forms}"));
+    }
+    let short = "'10' is short for 0.0.0.10; write 0.0.0.10 or 10.0.0.0/8";
+    assert_expected("proxy -D 0 --allow-from 10", "--allow-from <CIDR>", short);
+    assert_expected("proxy -D 0 --deny 10", "--deny <RULE>", &format!("{short} or *:10"));
+    assert_expected("watch --to 10", "--to <ENDPOINT>", &format!("{short} or :10"));
+}
+
+#[test]
 fn times_say_which_ones_are_expected() {
     for option in [
         "request-timeout",
