@@ -73,6 +73,14 @@ impl<'r> Failed<'r> {
     }
 }
 
+/// The parent proxy, as a URL, through which a connection failed. `None` of others, and of what this proxy itself
+/// refused or ended.
+pub(super) fn failed_via(record: &Record) -> Option<&str> {
+    let failed = Failed::in_record(record)?;
+    let by_proxy = record.ending.as_ref().is_some_and(|ending| ending.first_by == By::Proxy);
+    Some(failed.via).filter(|_| !by_proxy || record.outcome == Some(Outcome::Timeout))
+}
+
 /// What a record says of a connection that failed on the way through a parent proxy, which an option
 /// named or else the environment. `None` of others.
 pub(super) fn failure(record: &Record, is_named_by_option: bool) -> Option<String> {

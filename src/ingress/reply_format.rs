@@ -42,8 +42,13 @@ impl ReplyFormat {
         }
     }
 
-    /// The reply when the target was not reached; `None` for a reset.
-    pub(crate) fn failure_reply(self, target: &Target, failure: &Failure) -> Option<Vec<u8>> {
+    /// The reply when the target was not reached, or not through this parent proxy; `None` for a reset.
+    pub(crate) fn failure_reply(
+        self,
+        target: &Target,
+        via: Option<&str>,
+        failure: &Failure,
+    ) -> Option<Vec<u8>> {
         let (minor, to_head) = match self {
             Self::Silent => return None,
             Self::Connect { minor } => (minor, false),
@@ -51,8 +56,12 @@ impl ReplyFormat {
             Self::Socks4 => return Some(socks::reply_4(false)),
             Self::Socks5 => return Some(socks::reply_5(socks::Reply::for_failure(failure), None)),
         };
+        let through =
+            via.map_or_else(String::new, |via| format!(" through the parent proxy {via}"));
         let why = match &failure.fault {
-            Some(fault) => format!("cannot reach {target}: {} ({})", fault.text, fault.code),
+            Some(fault) => {
+                format!("cannot reach {target}{through}: {} ({})", fault.text, fault.code)
+            }
             None => format!("cannot reach {target}: the proxy is shutting down"),
         };
         Some(http::response_to_failure(Status::for_failure(failure), failure, &why, minor, to_head))

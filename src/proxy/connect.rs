@@ -17,7 +17,7 @@ use crate::dial::{self, DialledStream, RemoteEnd, Via, hops_so_far, write_to_pee
 use crate::failure::Failure;
 use crate::ingress::{Editors, Endpoints, Refusal, Request, RequestInfo};
 use crate::observe::{ClientObserver, Observations, UpstreamObserver};
-use crate::record::{By, Mode, Phase};
+use crate::record::{By, Mode, Outcome, Phase};
 use crate::relay::{Half, Halves, Leg, ObservingEditor, TurnTracker};
 use crate::target::Target;
 
@@ -133,7 +133,15 @@ pub(super) async fn connect_request(
             false => failure,
         };
         let gone = failure.by == By::Client;
-        let reply = if gone { None } else { request.reply_format.failure_reply(target, &failure) };
+        // What a rule refuses was never asked of the parent.
+        let via = conn_log
+            .dial_log
+            .via()
+            .filter(|_| failure.outcome != Outcome::Denied || failure.by != By::Proxy);
+        let reply = match gone {
+            true => None,
+            false => request.reply_format.failure_reply(target, via.as_deref(), &failure),
+        };
         ConnectError { refusal: Refusal { failure, reply }, connected }
     };
     let UpstreamConnection { leg: mut upstream, parent } = with_header.map_err(to_error)?;

@@ -185,6 +185,21 @@ fn a_refusing_target_is_a_502_with_the_reason_that_the_record_has() {
 }
 
 #[test]
+fn a_parent_that_refuses_is_named_in_the_502() {
+    let (_held, parent) = deaf_port();
+    let proxy = Proxy::serving(&["--via", &format!("http://{parent}")]);
+    for request in ["CONNECT name.invalid:80 HTTP/1.1", "GET http://name.invalid/ HTTP/1.1"] {
+        let request = format!("{request}\r\nHost: name.invalid\r\nConnection: close\r\n\r\n");
+        let answer = refused(&proxy, request.as_bytes());
+        let reason = format!(
+            "cannot reach name.invalid:80 through the parent proxy http://{parent}: Connection \
+             refused (ECONNREFUSED)\n"
+        );
+        assert!(answer.ends_with(&format!("Reason: {reason}")), "{answer}");
+    }
+}
+
+#[test]
 fn a_name_that_does_not_resolve_is_a_502_of_the_resolvers() {
     let proxy = Proxy::serving(&[]);
     let answer = refused(&proxy, b"CONNECT no-such-host.invalid:1 HTTP/1.1\r\n\r\n");

@@ -121,6 +121,16 @@ fn proxy_shows_a_line_per_connection_and_totals_on_a_terminal() {
 }
 
 #[test]
+fn a_parent_that_refuses_is_named_in_the_line() {
+    let (_held, parent) = deaf_port();
+    let via = format!("http://{parent}");
+    let terminal = Terminal::start(200, &mut proxy(&["-D", "0", "--via", &via]));
+    drop(socks(terminal.address(), b"name.invalid", 443));
+    terminal.wait_to_see(&format!("parent proxy {via}: refused"));
+    terminal.stop();
+}
+
+#[test]
 fn what_is_right_of_the_target_stands_in_columns() {
     let terminal = Terminal::start(140, &mut proxy(&DENY));
     mixed(terminal.address());

@@ -4,6 +4,8 @@ use conniver::access::Access;
 use conniver::ingress::Target;
 use conniver::record::{By, Ending, Outcome, Phase, Record};
 
+use crate::cli::parent;
+
 /// Why a connection failed, and who ended it. `None` of one that is ok. `denying` has the proxy's `--deny` rules.
 pub(super) fn failure(record: &Record, denying: &Access) -> Option<String> {
     let outcome = record.outcome.filter(|outcome| *outcome != Outcome::Ok)?;
@@ -11,8 +13,9 @@ pub(super) fn failure(record: &Record, denying: &Access) -> Option<String> {
     let error = ending.error.as_deref().unwrap_or_default();
     let code = ending.error_code.as_deref().unwrap_or_default();
     let by = ending.first_by;
-    if let Some(error) = error.strip_prefix("the parent proxy: ") {
-        return Some(format!("parent proxy: {}", lower(error)));
+    let via = parent::failed_via(record);
+    if let (Some(via), Some(error)) = (via, parent::own_error(error)) {
+        return Some(format!("parent proxy {via}: {}", lower(error)));
     }
     let words = match code {
         "EAI_NONAME" => "no such name".to_owned(),
@@ -44,6 +47,10 @@ pub(super) fn failure(record: &Record, denying: &Access) -> Option<String> {
             outcome if error.is_empty() => format!("{outcome}, by the {}", by),
             _ => format!("{}, by the {}", lower(error), by),
         },
+    };
+    let words = match via {
+        Some(via) => format!("parent proxy {via}: {words}"),
+        None => words,
     };
     let tried = record.attempts.iter().filter(|attempt| attempt.error.is_some()).count();
     match ending.phase {

@@ -187,6 +187,7 @@ fn a_parent_of_the_environment_that_fails_is_said_with_the_variable() {
         ("ALL_PROXY", "https://name.invalid", "name.invalid:443"),
     ] {
         let said = said_with(variable, deaf, &["run", "--", "curl", "-s", "-o", "/dev/null", url]);
+        assert!(said.contains("parent proxy: refused (ECONNREFUSED)"), "{said}");
         let last = said.lines().last().unwrap();
         assert_eq!(
             last,

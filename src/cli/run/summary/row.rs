@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use conniver::record::{LimitedBy, Outcome, Printable, Record, Report};
 
+use crate::cli::parent;
+
 /// So many connections' medians are kept of a target; further ones do not change its median.
 const MEDIANS: usize = 1000;
 
@@ -124,7 +126,10 @@ impl From<&Record> for Row {
             lost: of_upstream.and_then(|n| Some(n + lost(&record.client)?)),
             verdicts: Verdicts::of(record),
             failed: u64::from(record.outcome != Some(Outcome::Ok)),
-            ended: record.ended_in_words(),
+            ended: match parent::failed_via(record) {
+                Some(_) => format!("parent proxy: {}", record.ended_in_words()),
+                None => record.ended_in_words(),
+            },
         }
     }
 }
