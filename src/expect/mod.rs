@@ -15,6 +15,7 @@
 
 mod check;
 mod metric;
+mod mistakes;
 mod value;
 
 use std::fmt;
@@ -87,6 +88,9 @@ impl FromStr for Expectation {
             )
             .into());
         };
+        if let Some(mistake) = mistakes::mistake(text) {
+            return Err(mistake.into());
+        }
         let (what, rest) = text.split_at(at);
         let end = rest.find(|c| !Operator::is_part(c)).unwrap_or(rest.len());
         let (operator, value) = rest.split_at(end);

@@ -48,6 +48,34 @@ fn what_is_no_expectation_says_what_is_wrong_and_what_there_is() {
     }
 }
 
+#[test]
+fn what_was_probably_meant_is_shown_as_it_is_written() {
+    let two = "several expectations in it; write --expect 'lost=0' --expect 'resets=0'";
+    let of_target = "write --expect 'db:1 lost=0' --expect 'db:1 connect.max<5ms'";
+    for (text, said) in [
+        ("lost=0 and resets=0", two),
+        ("lost=0,resets=0", two),
+        ("lost=0, resets=0", two),
+        ("lost = 0 resets = 0", two),
+        ("lost=0 && resets=0", two),
+        ("db:1 lost=0 and connect.max<5ms", of_target),
+        ("db:1 lost=0, db:1 connect.max<5ms", of_target),
+        ("lost=0 and los=0", "several expectations in it; repeat --expect for each"),
+        (
+            "*:8800 lost=0",
+            "'*:8800' is not one target: write HOST:PORT as COMMAND requests it, an --expect for each, or only 'lost=0' for all",
+        ),
+        ("*.example:443 lost=0", "'*.example:443' is not one target"),
+        ("https://api.example/x?a=b lost=0", "not a URL; write 'api.example:443 lost=0'"),
+        ("http://me:s3cret@[::1]:81 lost = 0", "not a URL; write '[::1]:81 lost = 0'"),
+        ("http://[::1]/ lost=0", "write '[::1]:80 lost=0'"),
+        ("postgres://db/x lost=0", "write 'db:PORT lost=0'"),
+    ] {
+        let problem = problem(text);
+        assert!(problem.contains(said) && !problem.contains("s3cret"), "{text}: {problem}");
+    }
+}
+
 /// A text that is an expectation on this metric.
 fn written(metric: &'static Metric) -> impl Strategy<Value = (Operator, String)> {
     let operators = OPERATORS.map(|(operator, _)| operator);
