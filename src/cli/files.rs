@@ -1,4 +1,4 @@
-//! Files of records that are named on the command line.
+//! Files that are named on the command line, most of them of records.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,15 @@ pub(super) fn check_stdin<'f>(command: &str, files: impl Iterator<Item = &'f Pat
     if files.filter(|file| is_stdin(file)).count() > 1 {
         wrong_usage(&[command], "'-' is given twice, but standard input can be read only once");
     }
+}
+
+/// The one path of a file that exists or may be created. `None` if its directory does not exist.
+pub(super) fn place(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().or_else(|| {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        Some(directory.join(path.file_name()?))
+    })
 }
 
 /// How messages name a file.

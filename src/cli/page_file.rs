@@ -20,7 +20,12 @@ const HEAD: u64 = 4096;
 /// The place of a page, which is written at the end. A file takes its name when it is whole, so that no
 /// failure leaves a part of a page, or takes an older one away.
 #[derive(Debug)]
-pub(super) struct PageFile(PathBuf);
+pub(super) struct PageFile {
+    /// As it was named.
+    named: PathBuf,
+    /// What is replaced: not a symbolic link, but what that names.
+    path: PathBuf,
+}
 
 impl PageFile {
     /// Checks that the page can be written, without touching its file. `others` are files of records
@@ -31,9 +36,9 @@ impl PageFile {
     ///
     /// The page cannot be written.
     pub(super) fn create(path: &Path, others: &[PathBuf], command: &str) -> Result<Self, Failure> {
-        // What a symbolic link names is replaced, and not the link.
+        let named = path.to_owned();
         let resolved = path.canonicalize().ok().filter(|_| !files::is_stdin(path));
-        let page = Self(resolved.unwrap_or_else(|| path.to_owned()));
+        let page = Self { path: resolved.unwrap_or_else(|| named.clone()), named };
         if page.is_stdout() {
             return Ok(page);
         }
@@ -48,27 +53,27 @@ impl PageFile {
     }
 
     pub(super) fn is_stdout(&self) -> bool {
-        files::is_stdin(&self.0)
+        files::is_stdin(&self.named)
     }
 
     /// Whether the page takes the place of a file, and is not written into a pipe or a device.
     fn is_replaced(&self) -> bool {
-        std::fs::metadata(&self.0).map_or(true, |metadata| metadata.is_file())
+        std::fs::metadata(&self.path).map_or(true, |metadata| metadata.is_file())
     }
 
     /// Whether the page may have this name; why not.
     fn check(&self, others: &[PathBuf]) -> io::Result<Result<(), &'static str>> {
-        let page = place(&self.0);
-        if page.is_some() && others.iter().any(|other| place(other) == page) {
+        let page = files::place(&self.path);
+        if page.is_some() && others.iter().any(|other| files::place(other) == page) {
             return Ok(Err("has records; name another file"));
         }
-        match std::fs::metadata(&self.0) {
+        match std::fs::metadata(&self.path) {
             Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Ok(metadata) if metadata.is_file() => {}
             _ => return Ok(Ok(())),
         }
         let mut head = Vec::new();
-        File::open(&self.0)?.take(HEAD).read_to_end(&mut head)?;
+        File::open(&self.path)?.take(HEAD).read_to_end(&mut head)?;
         Ok(match &head[..] {
             [] => Ok(()),
             head if Pictures::is_page(head) => Ok(()),
@@ -80,7 +85,7 @@ impl PageFile {
     /// A file beside the page's place, which is removed unless it takes that place. Only its owner may
     /// read it: what a page says of hosts and users is as private as the records.
     fn temporary(&self) -> io::Result<NamedTempFile> {
-        let directory = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
         builder.prefix(".conniver-").suffix(".html");
         builder.tempfile_in(directory.unwrap_or(Path::new(".")))
@@ -98,32 +103,26 @@ impl PageFile {
         } else if self.is_replaced() {
             self.replace(page.as_bytes())
         } else {
-            let opened = OpenOptions::new().write(true).open(&self.0);
+            let opened = OpenOptions::new().write(true).open(&self.path);
             opened.and_then(|mut file| file.write_all(page.as_bytes()))
         };
-        written.map_err(|error| unwritten(&self.0, &error))
+        written.map_err(|error| unwritten(&self.named, &error))
     }
 
     fn replace(&self, page: &[u8]) -> io::Result<()> {
         let mut file = self.temporary()?;
         file.write_all(page)?;
-        if let Ok(older) = std::fs::metadata(&self.0) {
+        if let Ok(older) = std::fs::metadata(&self.path) {
             file.as_file().set_permissions(older.permissions())?;
         }
-        file.persist(&self.0).map(drop).map_err(|failed| failed.error)
+        file.persist(&self.path).map(drop).map_err(|failed| failed.error)
     }
 }
 
-/// The one path of a file that exists or may be created. `None` if its directory does not exist.
-fn place(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok().or_else(|| {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new(".")).canonicalize().ok()?;
-        Some(directory.join(path.file_name()?))
-    })
-}
-
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    // tempfile adds the name of its file, which nobody has given.
+    let error = error.to_string();
+    let error = error.split(" at path ").next().unwrap_or_default();
     match files::is_stdin(path) {
         true => Failure::new(format!("cannot write the page to standard output: {error}")),
         false => Failure::new(format!("cannot write the page to '{}': {error}", path.display())),

@@ -326,8 +326,8 @@ impl ExchangeState {
             let frame = frame.map_err(|error| from_http_error(&error))?;
             let Some(data) = frame.data_ref() else { continue };
             self.body_bytes += data.len() as u64;
-            if let Some(file) = &mut file {
-                file.write_all(data).map_err(|error| Failure::from(&error))?;
+            if let (Some(file), Some(path)) = (&mut file, &self.saved_to) {
+                file.write_all(data).map_err(|error| save::unwritten(path, &error))?;
             }
         }
         Ok(())

@@ -37,12 +37,23 @@ pub(super) fn open(
     };
     match file {
         Ok(file) => Ok(Some((file, path))),
-        Err(error) => {
-            let Failure { outcome, fault } = Failure::from(&error);
-            let text = format!("cannot open '{}' for the body: {}", path.display(), fault.text);
-            Err(Failure { outcome, fault: Fault { text: text.into(), ..fault } })
-        }
+        Err(error) => Err(failure(&error, |why| {
+            format!("cannot open '{}' for the body: {why}", path.display())
+        })),
     }
+}
+
+/// Why a part of the body could not be written to this file.
+pub(super) fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    failure(error, |why| {
+        format!("cannot write the body to '{}', which is incomplete: {why}", path.display())
+    })
+}
+
+fn failure(error: &io::Error, sentence: impl FnOnce(&str) -> String) -> Failure {
+    let Failure { outcome, fault } = Failure::from(error);
+    let text = sentence(&fault.text).into();
+    Failure { outcome, fault: Fault { text, ..fault } }
 }
 
 /// Checks that the file for the body can be opened, without creating or truncating it, so that a

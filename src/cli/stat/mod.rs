@@ -7,7 +7,7 @@ mod report;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::exit::{self, Failure};
 use super::pair::ViaArg;
 use super::signals::{self, Handlers, Stopper};
 use super::terminal::{USUAL_WIDTH, width};
-use super::{Verbosity, diagnostics, parent, usage, values};
+use super::{Verbosity, diagnostics, files, parent, usage, values};
 use repetition::Repetitions;
 
 #[derive(Debug, Args)]
@@ -169,9 +169,30 @@ fn read(file: &str) -> io::Result<Vec<u8>> {
 }
 
 impl StatArgs {
+    /// Ends the program if the body would be written over a file that is read.
+    fn check_output(&self) {
+        let Some(output) = self.output.as_deref().and_then(files::place) else { return };
+        let body = self.data.as_deref().and_then(|data| data.strip_prefix('@')).map(Path::new);
+        let read =
+            [("-d", body), ("--cacert", self.cacert.as_deref()), ("--cert", self.cert.as_deref())];
+        let is_output = |file: &&Path| files::place(file).as_ref() == Some(&output);
+        for (option, file) in read {
+            if let Some(file) = file.filter(is_output) {
+                let file = file.display();
+                usage::wrong_usage(
+                    &["stat"],
+                    &format!(
+                        "-o would overwrite '{file}', which {option} reads; choose another file"
+                    ),
+                );
+            }
+        }
+    }
+
     /// What was typed, as what it means.
     fn settings(&self) -> Result<Settings, Failure> {
         let url = self.url.0.clone().unwrap_or_else(|error| usage::invalid_value("URL", error));
+        self.check_output();
         let mut settings = Settings::new(url);
         settings.method = if self.head { Some(Method::HEAD) } else { self.request.clone() };
         let headers = self.header.iter().map(|HeaderArg(header)| {

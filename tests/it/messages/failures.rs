@@ -1,6 +1,7 @@
 //! What is said when something fails at run time.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 use crate::arguments::{refused, unwrapped};
 use crate::harness::clients::without_proxies;
 use crate::harness::has_tool;
+use crate::harness::peers::Upstream;
 use crate::harness::program::BINARY;
 use crate::harness::tls::certificate;
 use crate::run::as_nobody;
@@ -257,6 +259,38 @@ fn an_output_of_stat_is_tried_before_the_request_and_left_as_it_is() {
     }
     assert_eq!(std::fs::read(&old).unwrap(), b"x");
     assert!(!new.exists());
+}
+
+#[test]
+fn a_body_that_does_not_fit_is_told_with_its_file() {
+    let server = Upstream::once(|mut stream| {
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    });
+    let url = format!("http://{}/", server.address);
+    let said = format!(
+        "conniver: transfer of {url} failed: cannot write the body to '/dev/full', which is \
+         incomplete: No space left on device\n"
+    );
+    assert_fails(Command::new(BINARY).args(["stat", "-q", "-o", "/dev/full", &url]), 1, &said);
+    server.join();
+}
+
+#[test]
+fn a_body_is_not_written_over_a_file_that_stat_reads() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let [file, link] = [&file, &link].map(|path| path.to_str().unwrap());
+    for [option, read] in [["-d", &format!("@{file}")], ["--cacert", file], ["--cert", file]] {
+        let (status, said) = refused(&["stat", option, read, "-o", link, "http://h.invalid"]);
+        assert_eq!(status, Some(2), "{said}");
+        let why = format!("-o would overwrite '{file}', which {option} reads; choose another file");
+        assert!(said.contains(&why), "{said}");
+        assert_eq!(std::fs::read(file).unwrap(), b"x");
+    }
 }
 
 /// What it says on standard error, whatever it prints.

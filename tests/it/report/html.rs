@@ -146,10 +146,12 @@ fn the_page_is_a_file_and_the_text_is_printed_as_well() {
     assert!(both.status.success() && !both.stdout.is_empty(), "the text is printed as well");
     assert!(fs::read_to_string(&page).unwrap().contains("1 connection on"));
 
-    let nowhere = report(&directory.path().join("none/page.html")).unwrap();
+    let page = directory.path().join("none/page.html");
+    let nowhere = report(&page).unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
-    let said = String::from_utf8(nowhere.stderr).unwrap();
-    assert!(said.starts_with("conniver: cannot write the page to"), "{said}");
+    let said = unwrapped(&String::from_utf8(nowhere.stderr).unwrap());
+    let why = "No such file or directory";
+    assert_eq!(said, format!("conniver: cannot write the page to '{}': {why}\n", page.display()));
 }
 
 #[test]
