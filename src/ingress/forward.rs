@@ -22,6 +22,8 @@ pub struct Forward {
 pub enum ParseForwardError {
     /// There are too few parts or too many.
     Parts,
+    /// There are commas, as between several.
+    Several,
     /// An IPv6 address has no brackets; the corrected text.
     Brackets(String),
     /// The address or port to listen on is invalid.
@@ -38,6 +40,9 @@ impl fmt::Display for ParseForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parts => f.write_str("a part is missing, or an IPv6 address has no brackets"),
+            Self::Several => {
+                f.write_str("it is one forwarding, without commas; repeat the option for each")
+            }
             Self::Listen(error) => f.write_str(&error.problem()),
             Self::Target(error) => write!(f, "{}", error.problem()),
             Self::Brackets(meant) => {
@@ -61,6 +66,9 @@ impl FromStr for Forward {
         }
         if text.contains('/') {
             return Err(ParseForwardError::Path);
+        }
+        if text.contains(',') {
+            return Err(ParseForwardError::Several);
         }
         let in_parts = || match with_brackets::<Self>(text) {
             Some(meant) => ParseForwardError::Brackets(meant),
@@ -118,6 +126,7 @@ mod tests {
             "8080:host:0",
             "8080::80",
             "8080:http://example.com:80",
+            "8080:a:1,8081:b:2",
         ] {
             let error = text.parse::<Forward>().expect_err(text).to_string();
             assert!(error.contains("expected [BIND:]PORT:HOST:HOSTPORT"), "{error}");

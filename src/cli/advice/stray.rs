@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use conniver::ingress::{Forward, ListenAddr};
+
 /// Of HTTP (RFC 9110 section 9, RFC 5789).
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -17,6 +19,7 @@ pub(super) fn guesses(words: &[&str], unknown: &str) -> Vec<Line> {
         guesses.extend(with_option(words, at));
         guesses.extend(with_method(words, at));
         guesses.extend(joined(words, at));
+        guesses.extend(repeated(words, at));
     }
     guesses
 }
@@ -90,6 +93,18 @@ fn with_method(words: &[&str], at: usize) -> Option<Line> {
     let is_method = METHODS.contains(method);
     let option: &[&str] = if *method == "HEAD" { &["-I"] } else { &["-X", method] };
     (before.first() == Some(&"stat") && is_method).then(|| line(&[before, option, rest]))
+}
+
+/// A port or a forwarding behind another one: each needs the option.
+fn repeated(words: &[&str], at: usize) -> Option<Line> {
+    let (before, [word, rest @ ..]) = words.split_at_checked(at)? else { return None };
+    let [.., option, value] = before else { return None };
+    let has_form = |text: &str| match *option {
+        "-D" | "--redirect" | "--tproxy" => text.parse::<ListenAddr>().is_ok(),
+        "-L" => text.parse::<Forward>().is_ok(),
+        _ => false,
+    };
+    (has_form(value) && has_form(word)).then(|| line(&[before, &[*option, *word], rest]))
 }
 
 /// The word and some that follow as one with the word before: `5 min`, `open close`, `HOST 80`.

@@ -78,6 +78,8 @@ fn a_stray_word_is_shown_in_its_place() {
             PROXY,
         ),
         ("proxy -L 8080 host 80", "host", proxy("-L 8080:host:80"), PROXY),
+        ("proxy -D 1080 1081 -v", "1081", proxy("-D 1080 -D 1081 -v"), PROXY),
+        ("proxy -L 8080:a:1 8081:b:2", "8081:b:2", proxy("-L 8080:a:1 -L 8081:b:2"), PROXY),
         ("stat h 9", "9", "stat h:9".to_owned(), STAT),
         ("stat GET http://h", "http://h", "stat -X GET http://h".to_owned(), STAT),
         ("stat HEAD http://h -v", "http://h", "stat -I http://h -v".to_owned(), STAT),
