@@ -11,8 +11,23 @@ use super::signals::{self, Handlers, Stopper};
 /// What `-o` names; without it, standard output. `mode`: `--output-mode`.
 pub(super) fn output(path: Option<&Path>, mode: u32) -> Output {
     match path {
-        Some(path) if path.as_os_str() != "-" => Output::File { path: path.to_owned(), mode },
+        Some(path) if path.as_os_str() != "-" => {
+            warn_of_compressed_name(path);
+            Output::File { path: path.to_owned(), mode }
+        }
         _ => Output::Stdout,
+    }
+}
+
+/// Warns of a file whose name promises compression.
+pub(super) fn warn_of_compressed_name(path: &Path) {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if ["gz", "zst", "bz2", "xz", "zip"].iter().any(|of| extension.eq_ignore_ascii_case(of)) {
+        tracing::warn!(
+            "records are not compressed: '{}' will be plain text; choose a name without .{extension}, and compress \
+             the file later",
+            path.display()
+        );
     }
 }
 

@@ -200,7 +200,7 @@ impl Listener {
     }
 
     /// Where a forwarding listener listens, and its target. `None` of others.
-    pub(super) fn forwards_to(&self) -> Option<(SocketAddr, Target)> {
+    pub fn forwards_to(&self) -> Option<(SocketAddr, Target)> {
         match &self.entry.kind {
             ListenerKind::Forward(target) => Some((self.address, target.clone())),
             ListenerKind::Proxy | ListenerKind::Redirect | ListenerKind::Tproxy => None,

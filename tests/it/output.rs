@@ -91,6 +91,19 @@ fn a_file_of_something_else_is_not_appended_to() {
 }
 
 #[test]
+fn a_name_that_promises_compression_is_told_that_there_is_none() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("records.GZ");
+    let mut run = Command::new(BINARY);
+    run.args(["run", "--events", "start", "-o"]).arg(&file).args(["--", "true"]);
+    let output = run.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let warning = format!("records are not compressed: '{}' will be plain text", file.display());
+    assert!(said.contains(&warning), "{said}");
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("{\"event\":\"start\""));
+}
+
+#[test]
 fn a_reader_that_leaves_ends_the_program_quietly() {
     let echo = echo_server();
     let mut proxy = Command::new(BINARY)

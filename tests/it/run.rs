@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::arguments::unwrapped;
 use crate::harness::clients::without_proxies;
 use crate::harness::peers::{Upstream, deaf_port, noise, sha256};
 use crate::harness::program::{
@@ -241,12 +242,19 @@ fn what_failed_stands_in_the_table_with_its_reason_and_quiet_shows_none() {
 
 #[test]
 fn without_connections_the_table_says_so_and_why_that_may_be() {
-    let output = Run::new(&[], &["true"]).output();
-    let said = stderr(&output);
-    assert!(
-        said.starts_with("conniver: no connections\n") && said.contains("http_proxy"),
-        "{said}"
-    );
+    let said = |options: &[&str], command: &str| {
+        unwrapped(&stderr(&Run::new(options, &[command]).output()))
+    };
+    let none = "conniver: no connections\n";
+    let hint = "conniver: programs that ignore http_proxy and https_proxy bypass the proxy; see -L, \
+                --url-var and --intercept\n";
+    assert_eq!(said(&[], "true"), format!("{none}{hint}"));
+    // What failed may have failed before.
+    assert_eq!(said(&[], "false"), none);
+    let mut run = Run::new(&["--url-var", "DB"], &["true"]).env("DB", "postgres://db.invalid/x");
+    let said = unwrapped(&stderr(&run.output()));
+    let nobody = said.strip_prefix(&format!("{none}conniver: nobody connected to 127.0.0.1:"));
+    assert!(nobody.unwrap_or_default().ends_with(", the listener for db.invalid:5432\n"), "{said}");
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn a_variable_that_cannot_be_forwarded_is_said_without_its_value() {
     for (args, said) in [
         (&["--url-var", "postgres://me:s3cret@db/x"][..], "expected the name of an environment"),
         (&["--url-var", "DATABASE_URL=s3cret"], "expected the name of an environment"),
+        (&["--url-var", "A,B"], "repeat it for each: --url-var A --url-var B"),
         (&["--url-var", "https_proxy"], "gets the proxy's own address"),
         (&["--url-var", "A", "--url-var", "A"], "--url-var A is given twice"),
         (&["-L", "0:db:5432"], "choose one, or use --url-var"),

@@ -1,8 +1,10 @@
 //! What is learnt of the connections, and said at the end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use conniver::expect::{Expectation, Expectations};
+use conniver::ingress::Target;
 use conniver::record::Record;
 
 use super::summary::Summary;
@@ -28,16 +30,28 @@ impl Findings {
     }
 
     /// Says what the connections met. `drained` is how long the end took after COMMAND's.
-    pub(super) fn say_summary(&self, drained: Duration, is_intercepted: bool) {
+    pub(super) fn say_summary(&self, drained: Duration) {
         let width = terminal::width(std::io::stderr()).unwrap_or(terminal::USUAL_WIDTH);
         exit::say_styled(&self.summary.shown(width, drained));
         if let Some(sentence) = self.summary.parent_failed() {
             Failure::new(sentence).say();
         }
-        if self.summary.is_empty() && !is_intercepted {
+    }
+
+    /// Says why a COMMAND that succeeded may have made no connections. `forwards`: where listeners forward which
+    /// target.
+    pub(super) fn say_why_none(&self, forwards: &[(SocketAddr, Target)]) {
+        if !self.summary.is_empty() {
+            return;
+        }
+        for (address, target) in forwards {
+            let sentence = format!("nobody connected to {address}, the listener for {target}");
+            Failure::new(sentence).say();
+        }
+        if forwards.is_empty() {
             Failure::new(
-                "programs that ignore http_proxy and https_proxy bypass the proxy; see --url-var \
-                 and --intercept",
+                "programs that ignore http_proxy and https_proxy bypass the proxy; see -L, \
+                 --url-var and --intercept",
             )
             .say();
         }

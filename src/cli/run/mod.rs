@@ -4,6 +4,7 @@ mod environment;
 mod findings;
 #[cfg_attr(not(target_os = "linux"), path = "no_intercept.rs")]
 mod intercept;
+mod misplaced;
 #[cfg_attr(not(target_os = "linux"), path = "no_orphans.rs")]
 mod orphans;
 mod program;
@@ -32,7 +33,7 @@ use super::page_file::LivePage;
 use super::pair::PairArgs;
 use super::parent;
 use super::signals::Stopper;
-use super::{Verbosity, conflicts, diagnostics, usage, values};
+use super::{Verbosity, conflicts, diagnostics, recording, usage, values};
 use findings::Findings;
 use intercept::Interception;
 use program::{Program, Signals};
@@ -135,6 +136,10 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
     args.check_forwards();
     url_var::check_names(&args.url_var);
     diagnostics::start(&args.verbosity);
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    if let Some(note) = misplaced::note(&typed, &args.command) {
+        tracing::warn!("{note}");
+    }
     let settings = args.pair.settings();
     // Before any file is opened, let alone truncated.
     let page =
@@ -217,6 +222,7 @@ async fn run_around(
     let mut earlier = None;
     let (recorder, writer) = match &args.output {
         Some(path) => {
+            recording::warn_of_compressed_name(path);
             let started = Recorder::start(Output::file(path.clone()), output::QUEUE, || {});
             let (recorder, writer) = started.map_err(Failure::new)?;
             // After it was seen to hold records.
@@ -233,6 +239,7 @@ async fn run_around(
     for listener in &listeners {
         tracing::info!("listening on {listener}");
     }
+    let forwards: Vec<_> = listeners.iter().filter_map(Listener::forwards_to).collect();
 
     let mut program = match Program::start(command, &args.command) {
         Ok(program) => program,
@@ -287,7 +294,12 @@ async fn run_around(
 
     let findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
     if !args.verbosity.quiet {
-        findings.say_summary(drained, args.intercept);
+        findings.say_summary(drained);
+        // One that failed has said why itself.
+        let has_succeeded = matches!(&status, Some(Ok(status)) if *status == ExitCode::SUCCESS);
+        if has_succeeded && !args.intercept {
+            findings.say_why_none(&forwards);
+        }
     }
     let is_as_expected = findings.meet_expectations();
     let written = written.and(page.map_or(Ok(()), |page| page.write()));

@@ -246,3 +246,18 @@ fn options_without_an_effect_are_wrong_usage_and_say_what_they_need() {
         assert_wrong_usage(typed, &format!("{option} has no effect without {needs}"), usage);
     }
 }
+
+#[test]
+fn own_options_behind_the_command_are_noted() {
+    let said = |words: &[&str]| {
+        let output = Command::new(BINARY).arg("run").args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let note = "--fresh behind true is an argument of true; options of conniver go before it: \
+                conniver run --fresh … -- true …";
+    let noted = said(&["true", "--fresh"]);
+    assert!(noted.contains(note), "{noted}");
+    let separated = said(&["--", "true", "--fresh"]);
+    assert!(!separated.contains("--fresh"), "{separated}");
+}
