@@ -35,25 +35,34 @@ fn port_without_brackets(text: &str, ports: Option<&str>) -> Option<String> {
     })
 }
 
-/// An IPv4 address of less than four decimal numbers.
+/// An IPv4 address of less than four decimal numbers which may be meant as a network, or as a port.
 fn short_address(text: &str, ports: Option<&str>) -> Option<String> {
     let end = text.find(['/', ':']).unwrap_or(text.len());
-    // Two colons are an IPv6 address's.
-    let (host, rest) = text.split_at_checked(end).filter(|_| text.matches(':').count() < 2)?;
+    let (host, rest) = text.split_at_checked(end)?;
+    if !rest.is_empty() && !rest.get(1..).is_some_and(is_number) {
+        return None;
+    }
     let parts: Vec<_> = host.split('.').collect();
     if parts.len() > 3 || !parts.iter().all(|part| is_number(part)) {
         return None;
     }
     let Some(IpAddr::V4(address)) = parse_address(host) else { return None };
-    let mut forms = vec![format!("{address}{rest}")];
-    if parts.iter().all(|part| part.parse::<u8>().is_ok()) {
+    // 127.1 is what people write for 127.0.0.1, and 0 for 0.0.0.0.
+    if address.is_loopback() || address.is_unspecified() {
+        return None;
+    }
+    let network = parts.iter().all(|part| part.parse::<u8>().is_ok()).then(|| {
         let zeros = ".0".repeat(4 - parts.len());
         let length =
             if rest.starts_with('/') { String::new() } else { format!("/{}", 8 * parts.len()) };
-        forms.push(format!("{host}{zeros}{length}{rest}"));
+        format!("{host}{zeros}{length}{rest}")
+    });
+    let port = ports.filter(|_| is_port(text)).map(|before| format!("{before}{text}"));
+    if network.is_none() && port.is_none() && !is_port(text) {
+        return None;
     }
-    forms.dedup();
-    forms.extend(ports.filter(|_| is_port(text)).map(|before| format!("{before}{text}")));
+    let forms = [Some(format!("{address}{rest}")), network, port];
+    let forms: Vec<_> = forms.into_iter().flatten().collect();
     Some(format!("is short for {address}{rest}; write {}", forms.join(" or ")))
 }
 
@@ -79,12 +88,10 @@ mod tests {
             ("2001:db8::/32:443", "[2001:db8::/32]:443"),
             ("10", "0.0.0.10 or 10.0.0.0/8 or *:10"),
             ("8080", "0.0.31.144 or *:8080"),
-            ("2130706433:80", "127.0.0.1:80"),
             ("10/8", "0.0.0.10/8 or 10.0.0.0/8"),
             ("10.1/16", "10.0.0.1/16 or 10.1.0.0/16"),
             ("192.168", "192.0.0.168 or 192.168.0.0/16"),
             ("192.168:80", "192.0.0.168:80 or 192.168.0.0/16:80"),
-            ("0/0", "0.0.0.0/0"),
         ] {
             let told = unclear_address(text, Some("*:")).expect(text);
             assert!(told.ends_with(&format!("; write {forms}")), "{text} {told}");
@@ -105,12 +112,22 @@ mod tests {
             "2001:db8:1:2:3:4:5:6",
             "2001:db8::/32",
             "::1:22/128",
+            "64:ff9b::/96",
             "[::1:22]",
             "[::1]:22",
             "::ffff:10.0.0.1",
             "10.0.0.1",
             "10.0.0.0/8",
             "10.0.0.1:80",
+            "127.1",
+            "127.1/8",
+            "127.1:80",
+            "0",
+            "0/0",
+            "2130706433",
+            "2130706433:80",
+            "167772161",
+            "10.65536",
             "0x7f.1",
             "0177.0.0.1",
             "host:80",

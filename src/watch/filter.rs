@@ -183,7 +183,7 @@ mod tests {
             ("[::1]:4", "[::1]:4", true),
             ("::1", "[::1]:4", true),
             ("2001:db8::/32", "[2001:db8::1]:4", true),
-            ("0x7f.1:4", "127.0.0.1:4", true),
+            ("127.1:4", "127.0.0.1:4", true),
             ("localhost:4", "127.0.0.1:4", false),
         ] {
             assert_eq!(endpoint(text).contains(address.parse().unwrap()), fits, "{text}");
