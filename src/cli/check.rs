@@ -34,6 +34,7 @@ pub(crate) struct CheckArgs {
 
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     files::check_stdin("check", args.file.iter());
+    files::check_names("check", args.file.iter());
     let mut check = Check::default();
     let mut read_files = Vec::new();
     for file in &args.file {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::advice::typography;
 use super::exit::Failure;
 use super::usage::wrong_usage;
 
@@ -48,6 +49,15 @@ pub(super) fn place(path: &Path) -> Option<PathBuf> {
         let directory = directory.unwrap_or(Path::new(".")).canonicalize().ok()?;
         Some(directory.join(path.file_name()?))
     })
+}
+
+/// Ends the program if one of these is no file, but what a word processor or a web page made of an
+/// option or of quotes.
+pub(super) fn check_names<'f>(command: &str, files: impl Iterator<Item = &'f PathBuf>) {
+    let missing = files.filter(|file| !is_stdin(file) && !file.exists());
+    if let Some(tip) = missing.filter_map(|file| typography(&[file.to_str()?])).next() {
+        wrong_usage(&[command], &tip);
+    }
 }
 
 /// How messages name a file.

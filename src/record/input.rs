@@ -13,7 +13,7 @@ use super::read_error::{Compression, ReadError};
 pub(super) const BLOCK: usize = 64 << 10;
 
 /// First bytes of unsupported formats: what they are, and what to do. No record begins with them.
-const UNREAD: [(&[u8], &str); 7] = [
+const UNREAD: [(&[u8], &str); 11] = [
     (b"\xfd7zX", "compressed; decompress it first with xz -dc FILE"),
     (b"BZh", "compressed; decompress it first with bzip2 -dc FILE"),
     (b"\x04\x22\x4d\x18", "compressed; decompress it first with lz4 -dc FILE"),
@@ -21,7 +21,14 @@ const UNREAD: [(&[u8], &str); 7] = [
     (b"PK\x03\x04", "a zip archive; extract it first with unzip -p FILE"),
     (b"\xff\xfe", UTF_16),
     (b"\xfe\xff", UTF_16),
+    (b"\xd4\xc3\xb2\xa1", CAPTURE),
+    (b"\xa1\xb2\xc3\xd4", CAPTURE),
+    (b"\x4d\x3c\xb2\xa1", CAPTURE),
+    (b"\x0a\x0d\x0d\x0a", CAPTURE),
 ];
+
+/// pcap in both byte orders and with nanoseconds, and pcapng.
+const CAPTURE: &str = "a capture of packets, which has no records; read it with tcpdump -r FILE";
 
 /// As PowerShell's redirection writes it.
 const UTF_16: &str = "UTF-16 text; convert it first with iconv -f UTF-16 -t UTF-8 FILE";
@@ -78,6 +85,9 @@ impl<R: Read> Input<R> {
         if begin.get(at..).is_some_and(|begin| begin.starts_with(magic)) {
             return Err(unsupported("a tar archive; extract it first with tar -xOf FILE"));
         }
+        if let Some(what) = wrapping(begin) {
+            return Err(unsupported(&what));
+        }
         if !begin.starts_with(BYTE_ORDER_MARK) {
             return Ok(read);
         }
@@ -124,6 +134,45 @@ impl<R: Read> Input<R> {
 
 fn unsupported(what: &str) -> ReadError {
     ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, format!("it is {what}")))
+}
+
+/// As records begin.
+const RECORD: &[u8] = br#"{"event":"#;
+
+/// The same within a string of JSON.
+const QUOTED_RECORD: &[u8] = br#""{\"event\":"#;
+
+/// What stands around the records of this text, and how to remove it: other words before each, as `docker
+/// compose logs` and syslog write them, the JSON of a log, or an array. `None` if there is nothing.
+fn wrapping(text: &[u8]) -> Option<String> {
+    let lines = || text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
+    let is_behind_words = |line: &[u8]| {
+        let record = memchr::memchr(b'{', line).and_then(|begin| line.get(begin..));
+        record.is_some_and(|record| record.len() < line.len() && record.starts_with(RECORD))
+    };
+    let array = text.trim_ascii_start().strip_prefix(b"[");
+    if array.is_some_and(|elements| elements.trim_ascii_start().starts_with(b"{")) {
+        return Some("a JSON array; write each element on one line: jq -c '.[]' FILE".to_owned());
+    }
+    if lines().any(|line| line.starts_with(RECORD)) {
+        return None;
+    }
+    if lines().any(is_behind_words) {
+        let what = "text with other words before each record; remove these first with \
+                    sed -n 's/^[^{]*{/{/p' FILE";
+        return Some(what.to_owned());
+    }
+    let key = lines().find_map(key_of_record)?;
+    Some(format!("JSON with the records in strings; take these out first with jq -r .{key} FILE"))
+}
+
+/// The key of the string of this line that is a record, as `"log"` in Docker's files, or `"MESSAGE"` of
+/// journald.
+fn key_of_record(line: &[u8]) -> Option<&str> {
+    let before = line.get(..memchr::memmem::find(line, QUOTED_RECORD)?)?;
+    let before = before.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+    let key = before.strip_suffix(b"\"")?.rsplit(|byte| *byte == b'"').next()?;
+    std::str::from_utf8(key).ok().filter(|key| key.chars().all(|c| c.is_alphanumeric() || c == '_'))
 }
 
 /// The raw bytes. Remembers why reading ended, which decoders do not distinguish.

@@ -71,6 +71,7 @@ pub struct Builder {
     refused: Seen,
     lines: Lines,
     missed: Vec<Missed>,
+    left_out_at: Option<(i64, i64)>,
     files: Vec<FileRead>,
     slowest: Largest<u64, Kept>,
     failed: Largest<u64, Kept>,
@@ -96,6 +97,10 @@ pub struct Lines {
     pub left_out: u64,
     /// `open` lines.
     pub open: u64,
+    /// `turn` lines.
+    pub turns: u64,
+    /// `sample` and `socketSample` lines.
+    pub samples: u64,
     /// `stat` lines, which are in no report.
     pub stat: u64,
     /// Connections that were refused without lines of their own.
@@ -177,6 +182,9 @@ pub struct Summary {
     pub lines: Lines,
     /// If no connection fits: the keys of the conditions, with values that there are.
     pub missed: Vec<Missed>,
+    /// When the first and the last of the connections that were left out were accepted, Unix ns. `None` without
+    /// any.
+    pub left_out_at: Option<(i64, i64)>,
     /// The files.
     pub files: Vec<FileRead>,
 }
@@ -199,6 +207,7 @@ impl Builder {
             seen: Seen::default(),
             refused: Seen::default(),
             lines: Lines::default(),
+            left_out_at: None,
             files: Vec::new(),
             slowest: Largest::new(options.slowest),
             failed: Largest::new(options.failed),
@@ -258,9 +267,12 @@ impl Builder {
                 }
                 Parsed::Close(connection) | Parsed::Socket(connection) => {
                     self.lines.left_out += 1;
+                    self.note_left_out(&connection);
                     self.note_missed(*connection);
                 }
                 Parsed::Other(Other::Open) => self.lines.open += 1,
+                Parsed::Other(Other::Turn) => self.lines.turns += 1,
+                Parsed::Other(Other::Sample) => self.lines.samples += 1,
                 Parsed::Other(Other::Stat) => self.lines.stat += 1,
                 Parsed::Other(Other::Any) => {}
                 Parsed::Other(Other::Unknown) => file.unknown += 1,
@@ -281,6 +293,14 @@ impl Builder {
         }
         self.files.push(file);
         end.map(|_| ())
+    }
+
+    /// Notes when a connection that was left out was accepted.
+    fn note_left_out(&mut self, connection: &Connection) {
+        if let Some(at) = connection.opened_at() {
+            let (first, last) = self.left_out_at.unwrap_or((at, at));
+            self.left_out_at = Some((first.min(at), last.max(at)));
+        }
     }
 
     /// Notes the values of a connection that was left out, while none is in the report.
@@ -406,6 +426,7 @@ impl Builder {
             observations: self.observations.finish(),
             lines: self.lines,
             missed: self.missed,
+            left_out_at: self.left_out_at,
             files: self.files,
         }
     }

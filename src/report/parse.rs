@@ -51,6 +51,10 @@ pub(super) struct Refused {
 pub(super) enum Other {
     /// An `open` line.
     Open,
+    /// A `turn` line.
+    Turn,
+    /// A `sample` or a `socketSample` line.
+    Sample,
     /// A `stat` line.
     Stat,
     /// Another one.
@@ -188,9 +192,11 @@ fn parse(line: &[u8], short: &mut Vec<u8>) -> Parsed {
             "close" => parse_close(line),
             "socket" => parse_socket(line),
             "open" => Parsed::Other(Other::Open),
+            "turn" => Parsed::Other(Other::Turn),
+            "sample" | "socketSample" => Parsed::Other(Other::Sample),
             "stat" => Parsed::Other(Other::Stat),
             "refused" => Parsed::Refused(Refused { count, run: run.into(), line: number }),
-            "start" | "stop" | "sample" | "turn" | "overflow" => Parsed::Other(Other::Any),
+            "start" | "stop" | "overflow" => Parsed::Other(Other::Any),
             _ => Parsed::Other(Other::Unknown),
         },
         Err(error) => failed(&error),

@@ -100,12 +100,42 @@ impl FromStr for Key {
             "limitedBy" | "slow-by" => Self::LimitedBy,
             "error" => Self::Error,
             "id" => Self::Id,
+            "label" | "labels" => {
+                return Err(format!("'{text}' has no KEY; write label.KEY=PATTERN"));
+            }
             _ => match text.strip_prefix("label.") {
                 Some(label) if !label.is_empty() => Self::Label(label.to_owned()),
-                _ => return Err(format!("unknown key '{text}'; give {KEYS}")),
+                _ => {
+                    return Err(match meant_key(text) {
+                        Some(key) => format!("unknown key '{text}'; the key is {key}"),
+                        None => format!("unknown key '{text}'; give {KEYS}"),
+                    });
+                }
             },
         })
     }
+}
+
+/// The key that somebody means who writes another word for it.
+fn meant_key(text: &str) -> Option<String> {
+    if let Some(label) = text.strip_prefix("labels.") {
+        return Some(format!("label.{label}"));
+    }
+    let lower = text.to_ascii_lowercase().replace(['-', '_'], "");
+    let key = match &*lower {
+        "target" | "server" | "upstream" | "dst" | "dest" | "destination" | "to" => "target",
+        "process" | "program" | "command" | "comm" | "processname" => "process",
+        "listener" | "listen" => "listener",
+        "outcome" | "status" | "result" | "state" => "outcome",
+        "client" | "src" | "source" | "clienthost" | "from" => "client",
+        "host" | "hostname" | "machine" => "host",
+        "mode" => "mode",
+        "limitedby" | "slowby" | "slow" => "limitedBy",
+        "error" | "errorcode" | "code" => "error",
+        "id" | "connection" => "id",
+        _ => return None,
+    };
+    Some(key.to_owned())
 }
 
 impl Key {
@@ -121,11 +151,11 @@ impl Key {
 
     /// What is wrong with a pattern, as far as it can be told: one that fits nothing would be a report
     /// of nothing, or with `!=` of everything.
-    fn check(&self, pattern: &WildMatch, text: &str) -> Result<(), String> {
+    fn check(&self, pattern: &WildMatch, is_equal: bool, text: &str) -> Result<(), String> {
         if text.starts_with('=') {
             return Err(format!("'{text}': one = is enough"));
         }
-        if text.starts_with(['\'', '"']) {
+        if text.starts_with(['\'', '"', '“', '”', '„', '‘', '’', '«']) {
             return Err(format!("{text}: write the value without quotes"));
         }
         let joins = |word: &str| word.eq_ignore_ascii_case("or") || word == "&&" || word == "||";
@@ -138,21 +168,94 @@ impl Key {
         if let Some(words) = self.words()
             && !words.iter().any(|word| pattern.matches(word))
         {
+            let meant = self.meant(is_equal, text, &words);
+            let meant = meant.map_or_else(String::new, |meant| format!("; write {meant}"));
             let words = words.join(", ");
-            return Err(format!("'{text}' is not one of the values of {self}: {words}"));
+            return Err(format!("'{text}' is not one of the values of {self}: {words}{meant}"));
         }
         match self {
-            // What is free text may have both.
+            // What is free text may have all of these.
             Self::Process | Self::Label(_) => Ok(()),
+            _ if let Some(word) =
+                text.split_whitespace().skip(1).find(|word| is_condition(word)) =>
+            {
+                Err(format!("'{word}' is within a value; join conditions by 'and'"))
+            }
+            Self::Id if is_end_of_id(text) => Err(format!(
+                "'{text}' is no whole id; write id=*{text} for one that ends so, or use --id {text}"
+            )),
+            _ if is_regular_expression(text) => Err(format!(
+                "'{text}' is a regular expression; write a pattern with * and ?, such as {self}=*{}*",
+                text.trim_matches(['/', '~', '^', '$', '.', '*', ' '])
+            )),
             _ if text.contains(',') => Err(format!(
                 "'{text}' is a list; write one pattern with * and ?, and join conditions by 'and'"
             )),
             Self::Client | Self::Target | Self::Listener | Self::Host if text.contains('/') => {
-                Err(format!("'{text}' is a network; write an address, or a pattern such as 127.*"))
+                Err(match pattern_of_network(text) {
+                    Some(pattern) => format!("'{text}' is a network; write {self}={pattern}"),
+                    None => format!(
+                        "'{text}' is a network; write an address, or a pattern such as 127.*"
+                    ),
+                })
             }
             _ => Ok(()),
         }
     }
+
+    /// The condition that somebody means who writes another word for a value.
+    fn meant(&self, is_equal: bool, text: &str, words: &[String]) -> Option<String> {
+        let operator = if is_equal { "=" } else { "!=" };
+        if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+            return Some(format!("{self}{operator}{word}"));
+        }
+        let lower = text.to_ascii_lowercase().replace([' ', '-', '_'], "");
+        let value = match (self, &*lower) {
+            (Self::Outcome, "failed" | "fail" | "failure" | "failures" | "bad" | "notok") => {
+                return Some(format!("outcome{}ok", if is_equal { "!=" } else { "=" }));
+            }
+            (Self::Outcome, "success" | "succeeded" | "closed" | "good" | "fin") => "ok",
+            (Self::Outcome, "timedout" | "etimedout") => "timeout",
+            (Self::Outcome, "rst" | "econnreset") => "reset",
+            (Self::Outcome, "econnrefused") => "refused",
+            (Self::LimitedBy, "server" | "target") => "upstream",
+            (Self::LimitedBy, "network" | "net") => "network*",
+            _ => return None,
+        };
+        Some(format!("{self}{operator}{value}"))
+    }
+}
+
+/// Whether a word could be a condition by itself.
+fn is_condition(word: &str) -> bool {
+    let key = word.split_once('=').map(|(key, _)| key.trim_end_matches('!'));
+    key.is_some_and(|key| key.parse::<Key>().is_ok())
+}
+
+/// Whether this is a part of an id, which is a UUID, a hyphen and a number.
+fn is_end_of_id(text: &str) -> bool {
+    let is_part = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let is_whole = text.rsplit_once('-').is_some_and(|(run, _)| run.parse::<uuid::Uuid>().is_ok());
+    is_part && !is_whole
+}
+
+fn is_regular_expression(text: &str) -> bool {
+    let is_between_slashes = text.len() > 1 && text.starts_with('/') && text.ends_with('/');
+    is_between_slashes || text.starts_with(['~', '^']) || text.ends_with('$')
+}
+
+/// The pattern of an IPv4 network that ends at a dot.
+fn pattern_of_network(text: &str) -> Option<String> {
+    let (network, length) = text.split_once('/')?;
+    let network: std::net::Ipv4Addr = network.parse().ok()?;
+    let count = match length {
+        "8" => 1,
+        "16" => 2,
+        "24" => 3,
+        _ => return None,
+    };
+    let octets: Vec<_> = network.octets().iter().take(count).map(ToString::to_string).collect();
+    Some(format!("{}.*", octets.join(".")))
 }
 
 impl Condition {
@@ -226,19 +329,26 @@ impl FromStr for Condition {
         if text.is_empty() {
             return Err("a condition is missing".to_owned());
         }
-        let (key, value) = text.split_once('=').ok_or_else(|| {
-            format!("'{text}' has no '=' or '!='; write, for example, target=db* and outcome!=ok")
+        let (key, value) = text.split_once('=').ok_or_else(|| match text.parse::<Key>() {
+            Ok(key) => format!(
+                "'{text}' has no '=' or '!=' with a value; write {key}=PATTERN, or {key}=?* for any value"
+            ),
+            Err(_) => format!(
+                "'{text}' has no '=' or '!='; write, for example, target=db* and outcome!=ok"
+            ),
         })?;
         let (key, is_equal) = match key.strip_suffix('!') {
             Some(key) => (key, false),
             None => (key, true),
         };
-        let value = value.trim();
+        let (key, value) = (key.trim().parse::<Key>()?, value.trim());
         if value.is_empty() {
-            return Err(format!("'{text}' has no value"));
+            return Err(format!(
+                "'{text}' has no value; write {key}=?* for those that have one, {key}!=?* for those without"
+            ));
         }
-        let (key, pattern) = (key.trim().parse::<Key>()?, WildMatch::new(value));
-        key.check(&pattern, value)?;
+        let pattern = WildMatch::new(value);
+        key.check(&pattern, is_equal, value)?;
         Ok(Self { key, is_equal, pattern })
     }
 }
@@ -298,10 +408,45 @@ mod tests {
             ("target=10.0.0.0/8", "'10.0.0.0/8' is a network"),
             ("client=127.0.0.0/8", "'127.0.0.0/8' is a network"),
             ("", "a condition is missing"),
+            ("Target=a", "unknown key 'Target'; the key is target"),
+            ("labels.env=a", "unknown key 'labels.env'; the key is label.env"),
+            ("label=a", "'label' has no KEY; write label.KEY=PATTERN"),
+            (
+                "label.env",
+                "'label.env' has no '=' or '!=' with a value; write label.env=PATTERN, or ",
+            ),
+            ("label.env=", "'label.env=' has no value; write label.env=?* for those that have one"),
+            ("target=a outcome=ok", "'outcome=ok' is within a value; join conditions by 'and'"),
+            ("id=61db-7", "'61db-7' is no whole id; write id=*61db-7 for one that ends so"),
+            (
+                "target=/db/",
+                "'/db/' is a regular expression; write a pattern with * and ?, such as target=*db*",
+            ),
+            ("client=~127", "'~127' is a regular expression; "),
+            ("client=10.1.0.0/16", "'10.1.0.0/16' is a network; write client=10.1.*"),
         ] {
             let error = Condition::parse_all(text).unwrap_err();
             assert!(error.starts_with(words), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn another_word_for_a_value_is_answered_with_the_value() {
+        for (text, words) in [
+            ("outcome=failed", "; write outcome!=ok"),
+            ("outcome!=failed", "; write outcome=ok"),
+            ("outcome=OK", "; write outcome=ok"),
+            ("outcome!=timed-out", "; write outcome!=timeout"),
+            ("limitedBy=server", "; write limitedBy=upstream"),
+            ("slow-by=network", "; write limitedBy=network*"),
+        ] {
+            let error = Condition::parse_all(text).unwrap_err();
+            assert!(error.ends_with(words), "{text}: {error}");
+            let meant = error.rsplit("write ").next().unwrap();
+            assert!(Condition::parse_all(meant).is_ok(), "{meant}");
+        }
+        let whole = "id=01a2282e-b346-77eb-b828-ce49454761db-7";
+        assert!(["id=*-7", whole].iter().all(|text| Condition::parse_all(text).is_ok()));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Options whose hyphens were made dashes, as word processors and web pages do.
+//! Options whose hyphens were made dashes, and quotes that are no quotes of a shell, as word processors and
+//! web pages make them.
 
 use clap::CommandFactory;
 
@@ -10,6 +11,26 @@ const DASHES: [char; 7] =
 
 /// What two hyphens become.
 const EM_DASH: char = '\u{2014}';
+
+/// Quotes that a shell takes for letters.
+const QUOTES: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '‚', '«'];
+
+/// What to write in place of the first of these words that has such a dash or such quotes.
+pub(in crate::cli) fn typography(words: &[&str]) -> Option<String> {
+    with_hyphens(words).or_else(|| with_plain_quotes(words))
+}
+
+/// What to write in place of the first of these words that begins a value, or ends it, by such a quote.
+fn with_plain_quotes(words: &[&str]) -> Option<String> {
+    let mut own = words.iter().take_while(|word| **word != "--");
+    let found = own.find_map(|word| {
+        let value = word.rsplit('=').next().unwrap_or(word);
+        let edges = [word.chars().next(), value.chars().next(), word.chars().last()];
+        edges.into_iter().flatten().find(|edge| QUOTES.contains(edge))
+    });
+    // The word may be a secret.
+    found.map(|quote| format!("{quote} is a typographic quote; write ' or \""))
+}
 
 /// What to write in place of the first of these words that begins with such a dash.
 pub(in crate::cli) fn with_hyphens(words: &[&str]) -> Option<String> {

@@ -14,7 +14,7 @@ use conniver::record::Printable;
 
 use super::usage::{end, usage_error};
 use super::{Cli, Command, help, requirements};
-pub(super) use dashes::with_hyphens;
+pub(super) use dashes::{typography, with_hyphens};
 pub(super) use meant::quoted;
 
 /// The command line of this process, as what it means. Help, and wrong usage with what was probably
@@ -64,8 +64,13 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
         // That an option may be a value, behind `--`, is hardly ever what was meant.
         error.remove(ContextKind::Suggested);
     }
-    if let Some(words) = words.filter(|_| is_unknown || is_missing || is_conflict)
-        && let Some(tip) = meant::tip(&error, &words)
+    let is_invalid = matches!(kind, ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    if let Some(words) = words
+        && let Some(tip) = match is_invalid {
+            true => typography(&words),
+            false if is_unknown || is_missing || is_conflict => meant::tip(&error, &words),
+            false => None,
+        }
     {
         // What clap finds similar is further away.
         error.remove(ContextKind::SuggestedArg);

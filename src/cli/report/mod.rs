@@ -8,6 +8,7 @@ mod style;
 mod table;
 mod text;
 mod time;
+mod unquoted;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use conniver::report::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::advice::typography;
 use super::exit::Failure;
 use super::page_file::PageFile;
 use super::usage::wrong_usage;
@@ -55,17 +57,17 @@ pub(crate) struct ReportArgs {
     #[arg(long = "where", id = "conditions", value_name = "CONDITIONS")]
     conditions: Vec<String>,
 
-    /// Only connections accepted at or after TIME: local time (14:00, '2026-11-29 14:00'), or RFC
-    /// 3339
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    /// Only connections accepted at or after TIME: local time (14:00, '2026-11-29 14:00'), how long
+    /// ago (10m, 2h), RFC 3339, or Unix time in seconds, ms or ns
+    #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     since: Option<Timestamp>,
 
     /// Only connections accepted before TIME
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     until: Option<Timestamp>,
 
     /// Number of the slowest connections, and of the slowest turns, to list
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_slowest)]
     slowest: usize,
 
     /// Show one connection: its timeline, both sockets, verdict and warnings. ID may be the end of
@@ -91,7 +93,14 @@ fn parse_by(text: &str) -> Result<GroupBy, String> {
     text.parse()
 }
 
+fn parse_slowest(text: &str) -> Result<usize, String> {
+    let expected = "expected a whole number such as 20; to list all, give a large one";
+    text.parse().map_err(|_| expected.to_owned())
+}
+
 pub(crate) fn run(args: &ReportArgs) -> ExitCode {
+    unquoted::check();
+    files::check_names("report", args.file.iter().chain(&args.against));
     let selection = match selection(args) {
         Ok(selection) => selection,
         Err(error) => wrong_usage(&["report"], &error),
@@ -121,8 +130,9 @@ pub(crate) fn run(args: &ReportArgs) -> ExitCode {
 fn selection(args: &ReportArgs) -> Result<Selection, String> {
     let mut selection = Selection::default();
     for text in &args.conditions {
-        let conditions = Condition::parse_all(text);
-        selection.conditions.extend(conditions.map_err(|error| format!("--where: {error}"))?);
+        let conditions = Condition::parse_all(text)
+            .map_err(|error| format!("--where: {}", typography(&[text]).unwrap_or(error)));
+        selection.conditions.extend(conditions?);
     }
     (selection.since, selection.until) = (args.since, args.until);
     if let (Some(since), Some(until)) = (args.since, args.until)

@@ -4,6 +4,7 @@ use conniver::plural::counted;
 use conniver::record::Printable;
 use conniver::report::{FileRead, Lines, Summary};
 
+use super::time;
 use crate::cli::wrap::wrap;
 
 /// What is to be known of the files, and of those that they are compared with.
@@ -28,8 +29,12 @@ pub(super) fn section(summary: &Summary, before: Option<&Summary>, width: usize)
     }
     if lines.stat > 0 {
         let stat = counted(lines.stat, "line");
-        notes.push(format!("{stat} of conniver stat left out"));
+        notes.push(format!(
+            "{stat} of conniver stat left out: a report is of connections of conniver proxy, run and watch; \
+             each of those lines is the measurement of one request, to be read with jq"
+        ));
     }
+    notes.extend(none_ended(&lines));
     if summary.without_findings > 0 {
         let unseen = counted(summary.without_findings, "connection");
         notes.push(format!("too many targets: no findings were sought in {unseen}"));
@@ -56,18 +61,40 @@ fn repetitions(lines: &Lines) -> Option<String> {
     })
 }
 
+/// That there are lines of open connections alone.
+fn none_ended(lines: &Lines) -> Option<String> {
+    let (open, turns) = (counted(lines.open, "open line"), counted(lines.turns, "turn line"));
+    let samples = counted(lines.samples, "sample");
+    let parts = [(lines.open, open), (lines.turns, turns), (lines.samples, samples)];
+    let parts: Vec<_> = parts.into_iter().filter(|(count, _)| *count > 0).collect();
+    let parts: Vec<_> = parts.into_iter().map(|(_, text)| text).collect();
+    let ended = lines.selected + lines.sockets + lines.left_out + lines.repeated;
+    (ended == 0 && !parts.is_empty()).then(|| {
+        format!(
+            "no connection has ended yet, or --events leaves out the close lines of a proxy and the socket \
+             lines of a watch: the files have {}; conniver top FILE shows open connections",
+            parts.join(", ")
+        )
+    })
+}
+
 /// Where no connection fits: what could be given instead.
 fn missed(summary: &Summary) -> Option<String> {
     if summary.lines.selected + summary.lines.sockets > 0 {
         return None;
     }
+    let selection = &summary.selection;
+    let has_span = selection.since.is_some() || selection.until.is_some();
+    let accepted = summary.left_out_at.filter(|_| has_span).map(|(first, last)| {
+        format!("the files have connections of {}, {}", time::span(first, last), time::zone(first))
+    });
     let missed = summary.missed.iter().filter(|missed| !missed.values.is_empty());
     let missed = missed.map(|missed| {
         let values: Vec<_> = missed.values.iter().map(|v| Printable(v).to_string()).collect();
         format!("{} is, for example, {}", Printable(&missed.key), values.join(", "))
     });
-    let missed: Vec<_> = missed.collect();
-    (!missed.is_empty()).then(|| format!("no connection fits; {}", missed.join("; ")))
+    let reasons: Vec<_> = accepted.into_iter().chain(missed).collect();
+    (!reasons.is_empty()).then(|| format!("no connection fits; {}", reasons.join("; ")))
 }
 
 fn file_notes(file: &FileRead) -> Vec<String> {

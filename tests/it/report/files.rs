@@ -142,6 +142,73 @@ fn a_file_of_something_else_is_an_error_and_the_others_are_read() {
 }
 
 #[test]
+fn what_stands_around_records_is_said_with_what_removes_it() {
+    let directory = TempDir::new().unwrap();
+    // As it is written: a Value has its keys in another order.
+    let demo = Command::new(BINARY).arg("demo").output().unwrap();
+    let line = String::from_utf8(demo.stdout).unwrap().trim().to_owned();
+    let compose = format!("web-1  | conniver: a diagnostic\nweb-1  | {line}\nweb-1  | {line}\n");
+    let docker = json!({"log": format!("{line}\n"), "stream": "stdout"}).to_string();
+    let capture = &b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00"[..];
+    for (file, text, words) in [
+        ("compose", compose.as_bytes(), "remove these first with sed -n 's/^[^{]*{/{/p' FILE"),
+        ("docker", docker.as_bytes(), "take these out first with jq -r .log FILE"),
+        ("array", format!("[{line}]").as_bytes(), "it is a JSON array; "),
+        ("capture", capture, "it is a capture of packets, "),
+    ] {
+        fs::write(directory.path().join(file), text).unwrap();
+        for (command, status) in [("report", 1), ("check", 2), ("top", 1)] {
+            let mut program = Command::new(BINARY);
+            let output = program.current_dir(&directory).args([command, file]).output().unwrap();
+            let said = stderr(&output);
+            assert_eq!((output.status.code(), stdout(&output)), (Some(status), String::new()));
+            assert!(said.contains(words), "{command} {file}: {said}");
+        }
+    }
+    if has_tool("sed", "what_stands_around_records_is_said_with_what_removes_it") {
+        let plain = filtered("sed", &["-n", "s/^[^{]*{/{/p"], compose.as_bytes());
+        assert_eq!(String::from_utf8(plain).unwrap(), format!("{line}\n{line}\n"));
+    }
+}
+
+#[test]
+fn lines_of_open_connections_alone_are_said_to_be_that() {
+    let line = |event: &str| json!({"event": event, "schema": 1});
+    for (events, words) in [
+        (&["start", "open", "open", "turn"][..], "the files have 2 open lines, 1 turn line; "),
+        (&["socketSample"], "the files have 1 sample; "),
+    ] {
+        let lines: Vec<_> = events.iter().map(|event| line(event)).collect();
+        let output = report(&lines, &[]);
+        let text = stdout(&output);
+        assert!(output.status.success(), "{output:?}");
+        assert!(text.contains("note: no connection has ended yet, or --events leaves"), "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    let text = stdout(&report(&[line("stat")], &[]));
+    assert!(text.contains("note: 1 line of conniver stat left out: a report is of "), "{text}");
+}
+
+#[test]
+fn a_span_without_connections_is_answered_with_theirs() {
+    let mut line = record();
+    line["acceptedAt"] = 1_764_417_600_000_000_000_i64.into();
+    line["openedAt"] = 1_764_417_600_000_000_000_i64.into();
+    let text = stdout(&report(&[line], &["--since", "10m"]));
+    let words = "note: no connection fits; the files have connections of 2025-11-29 12:00:00, UTC";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
+fn a_pipe_without_a_hyphen_is_answered_with_it() {
+    let mut command = Command::new(BINARY);
+    command.args(["report", "--slowest", "1"]).stdin(Stdio::piped());
+    let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = stderr(&output.wait_with_output().unwrap());
+    assert!(said.contains("to report on standard input: conniver report - --slowest 1"), "{said}");
+}
+
+#[test]
 fn what_would_print_or_read_a_stream_twice_is_wrong_usage() {
     for (args, words) in [
         (&["report", "-", "--against", "-"][..], "'-' is given twice"),
