@@ -1,6 +1,7 @@
 //! Reads the records, on a thread of its own: reading goes on whatever the screen does, so that the proxy
 //! never waits for it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::connection::{between, nanos};
 use super::line::SeenLine;
 use super::model::Model;
 use super::tail::Tail;
-use crate::record::{ReadError, read_as};
+use crate::record::{BadLine, Finding, ReadError, read_as};
 
 /// The newest line of a file may be so old while its proxy runs: connections without data are sampled
 /// once a minute.
@@ -23,6 +24,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 pub struct Source {
     name: String,
     reader: Box<dyn Read + Send>,
+    is_recorded: bool,
     progress: Arc<Progress>,
 }
 
@@ -31,13 +33,35 @@ pub struct Source {
 struct Progress {
     /// A file was read to its end for the first time.
     is_caught_up: AtomicBool,
+    /// The same; it stays so.
+    was_caught_up: AtomicBool,
     is_ended: AtomicBool,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// Reading has failed.
+    Read(ReadError),
+    /// What was read are no records.
+    NoRecords(Finding),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::NoRecords(finding) => finding.fmt(f),
+        }
+    }
 }
 
 /// The records as read so far.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) name: String,
+    /// The records are of a file or a pipe, rather than of this machine now.
+    pub(super) is_recorded: bool,
     state: Arc<Mutex<State>>,
     progress: Arc<Progress>,
 }
@@ -46,6 +70,8 @@ pub(super) struct Feed {
 struct State {
     model: Model,
     clock: Clock,
+    /// What is wrong with the first line that is no record.
+    first_bad: Option<BadLine>,
     error: Option<ReadError>,
 }
 
@@ -56,13 +82,21 @@ struct Clock {
     newest: Option<(i64, Instant)>,
     /// How old the newest line was when a file had been read to its end.
     lag: Duration,
+    /// The same, if it is older than of a running proxy.
+    silence: Option<Duration>,
 }
 
 impl Source {
     /// A stream of records, which ends.
     pub fn stream(name: &str, reader: impl Read + Send + 'static) -> Self {
         let progress = Arc::default();
-        Self { name: name.to_owned(), reader: Box::new(reader), progress }
+        let (name, reader) = (name.to_owned(), Box::new(reader));
+        Self { name, reader, is_recorded: true, progress }
+    }
+
+    /// The lines of a watch in this process.
+    pub fn live(name: &str, reader: impl Read + Send + 'static) -> Self {
+        Self { is_recorded: false, ..Self::stream(name, reader) }
     }
 
     /// A file of records that grows and is rotated; with `is_once`, as it is now.
@@ -76,6 +110,7 @@ impl Source {
         let told = Arc::clone(&progress);
         let at_end = move || {
             told.is_caught_up.store(true, Ordering::Release);
+            told.was_caught_up.store(true, Ordering::Release);
             !is_once
         };
         let kind = std::fs::metadata(path)?;
@@ -84,7 +119,7 @@ impl Source {
             // A named pipe.
             false => Box::new(File::open(path)?),
         };
-        Ok(Self { name, reader, progress })
+        Ok(Self { name, reader, is_recorded: true, progress })
     }
 
     /// Begins to read.
@@ -93,9 +128,10 @@ impl Source {
     ///
     /// There is no thread for it.
     pub(super) fn start(self) -> io::Result<Feed> {
-        let Self { name, reader, progress } = self;
+        let Self { name, reader, is_recorded, progress } = self;
         let state = Arc::new(Mutex::new(State::default()));
-        let feed = Feed { name, state: Arc::clone(&state), progress: Arc::clone(&progress) };
+        let (told, read) = (Arc::clone(&state), Arc::clone(&progress));
+        let feed = Feed { name, is_recorded, state: told, progress: read };
         let thread = std::thread::Builder::new().name("records".to_owned());
         thread.spawn(move || {
             let _ended = EndGuard { state: Arc::clone(&state), progress };
@@ -103,7 +139,9 @@ impl Source {
                 let mut state = lock(&state);
                 match line {
                     Ok(line) => state.apply(&line),
-                    Err(ReadError::Line(_) | ReadError::TooLong) => state.model.bad_line(),
+                    Err(ReadError::Line(error)) if error.is_eof() => state.bad_line(BadLine::Torn),
+                    Err(ReadError::Line(_)) => state.bad_line(BadLine::NoRecord),
+                    Err(ReadError::TooLong) => state.bad_line(BadLine::TooLong),
                     Err(error) => state.error = Some(error),
                 }
             }
@@ -140,6 +178,11 @@ impl State {
             self.clock.line(newest, Instant::now());
         }
     }
+
+    fn bad_line(&mut self, what: BadLine) {
+        self.model.bad_line();
+        self.first_bad.get_or_insert(what);
+    }
 }
 
 impl Clock {
@@ -147,6 +190,7 @@ impl Clock {
         if self.newest.is_none_or(|(before, _)| before < newest) {
             self.newest = Some((newest, at));
             self.lag = Duration::ZERO;
+            self.silence = None;
         }
     }
 
@@ -163,21 +207,36 @@ impl Clock {
     fn set(&mut self, wall: i64, at: Instant) {
         let now = self.now(at);
         let lag = between(now, wall);
-        if lag < LONGEST_SILENCE {
-            self.lag += lag;
+        match self.newest {
+            _ if lag < LONGEST_SILENCE => self.lag += lag,
+            Some(_) => self.silence = Some(lag),
+            // Nothing is known that could be old.
+            None => {}
         }
     }
 }
 
 impl Feed {
-    /// What is known now, and what time it is: Unix ns.
-    pub(super) fn with<T>(&self, show: impl FnOnce(&mut Model, i64) -> T) -> T {
+    /// How old the newest line of a file is, if that is more than of a running proxy.
+    pub(super) fn silence(&self) -> Option<Duration> {
         let mut state = lock(&self.state);
-        let State { model, clock, .. } = &mut *state;
+        self.set_clock(&mut state.clock);
+        state.clock.silence
+    }
+
+    /// Takes the wall clock's time when a file was read to its end.
+    fn set_clock(&self, clock: &mut Clock) {
         if self.progress.is_caught_up.swap(false, Ordering::AcqRel) {
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
             clock.set(wall, Instant::now());
         }
+    }
+
+    /// What is known now, and what time it is: Unix ns.
+    pub(super) fn with<T>(&self, show: impl FnOnce(&mut Model, i64) -> T) -> T {
+        let mut state = lock(&self.state);
+        let State { model, clock, .. } = &mut *state;
+        self.set_clock(clock);
         let now = clock.now(Instant::now());
         model.forget_old(now);
         show(model, now)
@@ -188,9 +247,35 @@ impl Feed {
         self.progress.is_ended.load(Ordering::Acquire)
     }
 
-    /// Why reading ended before the records did.
-    pub(super) fn take_error(&self) -> Option<ReadError> {
-        lock(&self.state).error.take()
+    /// Why reading ended before the records did, or that there were none.
+    pub(super) fn take_error(&self) -> Option<Unreadable> {
+        if let Some(error) = lock(&self.state).error.take() {
+            return Some(Unreadable::Read(error));
+        }
+        self.no_records().map(Unreadable::NoRecords)
+    }
+
+    /// Whether there is nothing to show, but a reason to say.
+    pub(super) fn has_nothing(&self) -> bool {
+        let state = lock(&self.state);
+        let has_failed = state.error.is_some() && state.model.lines == 0;
+        drop(state);
+        has_failed || self.no_records().is_some()
+    }
+
+    /// That no line was a record, if that is so and all that was there has been read.
+    fn no_records(&self) -> Option<Finding> {
+        let is_read = self.is_ended() || self.progress.was_caught_up.load(Ordering::Acquire);
+        let state = lock(&self.state);
+        let lines = state.model.lines + state.model.bad_lines;
+        let first = state.first_bad.unwrap_or(BadLine::NoRecord);
+        let is_foreign = is_read && lines > 0 && state.model.records == 0;
+        let file = self.name.clone();
+        (is_foreign && first.is_foreign_file(lines)).then_some(Finding::NoRecords {
+            file,
+            lines,
+            first,
+        })
     }
 
     /// Whether no line was read yet.

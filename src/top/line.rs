@@ -70,6 +70,8 @@ pub(super) enum Event {
     SocketSample,
     Overflow,
     Stop,
+    /// Of `conniver stat`.
+    Stat,
     #[default]
     #[serde(other)]
     Other,

@@ -19,7 +19,7 @@ mod view;
 
 use std::time::Duration;
 
-pub use feed::Source;
+pub use feed::{Source, Unreadable};
 pub use order::Sort;
 pub use print::{Times, print};
 pub use screen::{Ended, show};

@@ -41,6 +41,12 @@ pub(super) struct Model {
     pub(super) bad_lines: u64,
     /// Lines read, except bad ones.
     pub(super) lines: u64,
+    /// Lines that are records of this version.
+    pub(super) records: u64,
+    /// Lines of `conniver stat`.
+    pub(super) stat_lines: u64,
+    /// Whether a line was of an open connection.
+    has_open: bool,
     /// The time of the newest line.
     pub(super) newest: Option<i64>,
     oldest: Option<i64>,
@@ -93,6 +99,7 @@ impl Model {
         self.lines += 1;
         let now = line.made_at();
         if line.event != Event::Other {
+            self.records += 1;
             self.newest = self.newest.max(Some(now));
             self.oldest = self.oldest.or(Some(now));
         }
@@ -118,6 +125,7 @@ impl Model {
             Event::Start if line.listeners.as_ref().is_some_and(Vec::is_empty) => {
                 self.has_sockets = true;
             }
+            Event::Stat => self.stat_lines += 1,
             Event::Start | Event::Other => {}
         }
     }
@@ -125,6 +133,7 @@ impl Model {
     /// The line's connection, after what every line tells. `None` if there are too many.
     fn connection(&mut self, line: &SeenLine) -> Option<&mut Connection> {
         self.note_kind(line);
+        self.has_open = true;
         let key = Key { run: line.run_id, seq: line.seq };
         if self.connections.len() >= MAX_CONNECTIONS && !self.connections.contains_key(&key) {
             self.unshown += 1;
@@ -298,6 +307,11 @@ impl Model {
     /// Whether all that is known are sockets that were watched without a proxy.
     pub(super) fn has_only_sockets(&self) -> bool {
         self.has_sockets && !self.has_pairs
+    }
+
+    /// Whether all that is known are connections that have ended, so that open ones cannot be known.
+    pub(super) fn has_only_ended(&self) -> bool {
+        self.closed > 0 && !self.has_open
     }
 
     /// How often the kernel has dropped events of ended sockets in a run, if it did in the last minute.

@@ -9,9 +9,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::Options;
 use super::controls::{Controls, Page};
-use super::feed::{Feed, Source};
+use super::feed::{Feed, Source, Unreadable};
 use super::view::{self, Scene};
-use crate::record::ReadError;
 
 /// Most connections that are printed.
 const MAX_ROWS: u16 = 10_000;
@@ -31,7 +30,7 @@ pub enum Times {
     Count(u32),
 }
 
-/// Prints the screen in lines of `width` columns. Returns why reading failed, if it did.
+/// Prints the screen in lines of `width` columns. Returns why reading failed, if it did, or that there were no records.
 ///
 /// # Errors
 ///
@@ -42,7 +41,7 @@ pub fn print(
     times: Times,
     width: u16,
     output: &mut impl Write,
-) -> io::Result<Option<ReadError>> {
+) -> io::Result<Option<Unreadable>> {
     let feed = source.start()?;
     let count = match times {
         Times::AtEnd => 1,
@@ -50,9 +49,13 @@ pub fn print(
     };
     for number in 0..count {
         wait(&feed, times, options.interval);
+        if feed.has_nothing() {
+            break;
+        }
+        let silence = feed.silence();
         let text = feed.with(|model, now| {
-            let (name, theme) = (&*feed.name, options.theme);
-            let scene = Scene { model, now, name, theme, is_printed: true };
+            let (name, theme, is_recorded) = (&*feed.name, options.theme, feed.is_recorded);
+            let scene = Scene { model, now, name, theme, silence, is_recorded, is_printed: true };
             text(&scene, &mut Controls::from(options), width, u16::MAX)
         });
         let separator = if number == 0 { "" } else { "\n" };

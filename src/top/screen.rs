@@ -11,11 +11,10 @@ use ratatui::crossterm::event::{self, Event};
 
 use super::Options;
 use super::controls::{Controls, Page};
-use super::feed::{Feed, Source};
+use super::feed::{Feed, Source, Unreadable};
 use super::model::Model;
 use super::print;
 use super::view::{self, Scene, Shown};
-use crate::record::ReadError;
 
 /// Longest wait for a key: the end of the records and a request to stop are noticed after it.
 const PACE: Duration = Duration::from_millis(100);
@@ -25,8 +24,8 @@ const PACE: Duration = Duration::from_millis(100);
 pub enum Ended {
     /// By a key, or by a request to stop.
     Quit,
-    /// The records ended: the last screen as text, and why reading failed, if it did.
-    Records(String, Option<ReadError>),
+    /// The records ended, or there are none: the last screen as text, and why reading failed, if it did.
+    Records(String, Option<Unreadable>),
 }
 
 /// A thread has panicked: ratatui's hook has restored the terminal before the message. To restore it again
@@ -102,7 +101,8 @@ impl<'o> Screen<'o> {
             if should_stop() {
                 return Ok(true);
             }
-            let is_ended = self.feed.is_ended() && !self.controls.is_paused;
+            let has_nothing = self.feed.has_nothing();
+            let is_ended = (self.feed.is_ended() || has_nothing) && !self.controls.is_paused;
             if is_ended || IS_RESTORED.load(Ordering::Acquire) {
                 return Ok(false);
             }
@@ -141,11 +141,13 @@ impl<'o> Screen<'o> {
             (false, Some(_)) => *frozen = None,
             _ => {}
         }
-        let (name, theme) = (&*feed.name, options.theme);
+        let (name, theme, is_recorded) = (&*feed.name, options.theme, feed.is_recorded);
+        let silence = feed.silence();
         let frame = terminal.draw(|frame| {
             let buffer = frame.buffer_mut();
             let mut draw = |model: &Model, now| {
-                let scene = Scene { model, now, name, theme, is_printed: false };
+                let scene =
+                    Scene { model, now, name, theme, silence, is_recorded, is_printed: false };
                 view::draw(&scene, controls, buffer)
             };
             *shown = match frozen.as_deref() {
@@ -172,12 +174,18 @@ impl<'o> Screen<'o> {
     fn last_text(&mut self) -> io::Result<String> {
         let size = self.terminal.size()?;
         let height = size.height.saturating_sub(1);
+        if self.feed.has_nothing() {
+            return Ok(String::new());
+        }
+        let silence = self.feed.silence();
         Ok(self.feed.with(|model, now| {
             let scene = Scene {
                 model,
                 now,
                 name: &self.feed.name,
                 theme: self.options.theme,
+                silence,
+                is_recorded: self.feed.is_recorded,
                 is_printed: true,
             };
             print::text(&scene, &mut self.controls, size.width, height)

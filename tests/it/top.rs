@@ -433,9 +433,39 @@ fn what_is_wrong_is_said() {
     }
     // A file that has no records.
     let output = top(&["-"], b"GET / HTTP/1.1\r\nHost: x\r\n");
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("2 lines read, none of them a record"), "{text}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{text}");
+    assert!(text.contains("none of its 2 lines is a record"), "{text}");
     let Some(terminal) = Terminal::new("top of a terminal", (80, 24), &[]) else { return };
     terminal.run(&format!("{BINARY} top -"));
     terminal.wait_for("standard input is a terminal");
+}
+
+#[test]
+fn what_a_file_without_open_connections_holds_is_said() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("records.ndjson");
+    let top = |text: &[u8]| {
+        fs::write(&file, text).unwrap();
+        let output = Command::new(BINARY).arg("top").arg(&file).output().unwrap();
+        let [said, printed] =
+            [output.stderr, output.stdout].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), printed, said)
+    };
+    let demo = Command::new(BINARY).arg("demo").output().unwrap().stdout;
+    let (status, printed, _) = top(&demo);
+    assert!(
+        printed.contains("ended connections only, none open; conniver report shows them"),
+        "{printed}"
+    );
+    assert!(status == Some(0) && !printed.contains("the newest line is"), "{printed}");
+    let time = demo.windows(7).position(|window| window == br#""time":"#).unwrap();
+    let old = [&demo[..time + 8], b"2025", &demo[time + 12..]].concat();
+    let (_, printed, _) = top(&old);
+    assert!(printed.contains("the newest line is "), "{printed}");
+    for foreign in [&b"a,b\n1,2\n"[..], b"{\"a\":1}\n{\"a\":2}\n"] {
+        let (status, printed, said) = top(foreign);
+        assert_eq!((status, &*printed), (Some(1), ""), "{said}");
+        assert!(said.contains("not a file of records: none of its 2 lines"), "{said}");
+    }
 }

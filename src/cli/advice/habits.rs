@@ -87,6 +87,76 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         "use the exit status, and redirect the output to /dev/null",
     ),
     ("check", &["-v", "--verbose"], "omit it: all findings are printed"),
+    // top's.
+    ("top", &["-p", "--process"], "show the sockets of one process with --pid PID"),
+    ("top", &["-d", "--delay"], "set the time between updates with -i TIME"),
+    ("top", &["-b", "--batch", "--once"], "print once and exit with -n 1"),
+    ("top", &["-o"], "set the order with -s COLUMN"),
+    (
+        "top",
+        &["-u", "-U", "--user"],
+        "connections cannot be selected by user, but with --pid PID, --cgroup PATH, --to or --from",
+    ),
+    ("top", &["-H", "-c", "-t", "-a", "--tcp", "--all"], "omit it: all TCP connections are shown"),
+    ("top", &["--port", "-P", "--target"], "select connections with --to HOST:PORT or --to :PORT"),
+    ("top", &["--where", "--process-name"], "select connections with -f TEXT"),
+    // watch's, ss's, tcpdump's, tail's.
+    (
+        "watch",
+        &["-n"],
+        "set the interval with --interval TIME; for a screen that is updated, use conniver top",
+    ),
+    ("watch", &["-d", "--differences"], "for a screen that is updated, use conniver top"),
+    ("watch", &["-p", "--process"], "select the sockets of one process with --pid PID"),
+    (
+        "watch",
+        &["-u", "-U", "--user"],
+        "sockets cannot be selected by user, but with --pid PID, --cgroup PATH, --to or --from",
+    ),
+    ("watch", &["-f", "-F", "--follow"], "omit it: conniver watch goes on until it is stopped"),
+    ("watch", &["-t", "-a", "-e", "--tcp", "--all"], "omit it: all TCP sockets are watched"),
+    ("watch", &["-l"], "select accepted connections with --listening"),
+    (
+        "watch",
+        &["-i", "--iface"],
+        "set the interval with --interval TIME; all interfaces are watched",
+    ),
+    ("watch", &["-w", "--write"], "write records (lines of JSON) to a file with -o FILE"),
+    ("watch", &["-j", "--json"], "print records (lines of JSON) with --format ndjson"),
+    ("watch", &["--port", "--target"], "select connections with --to HOST:PORT or --to :PORT"),
+    // tail's, sort's, top's, jq's.
+    (
+        "report",
+        &["-f", "-F", "--follow"],
+        "a report is on what the file has now; to follow the file, use conniver top FILE",
+    ),
+    (
+        "report",
+        &["-s", "--sort", "-r", "--reverse"],
+        "the slowest connections are listed first, more of them with --slowest N; to sort by other \
+         values, print JSON with --json",
+    ),
+    ("report", &["-n", "--top", "--limit", "--lines"], "set how many are listed with --slowest N"),
+    (
+        "report",
+        &["-o", "--output"],
+        "redirect the report with > FILE, or write it as a page with --html FILE",
+    ),
+    ("report", &["-j", "--format"], "print JSON with --json"),
+    ("report", &["-g", "--group", "--group-by"], "group the connections with --by PROPERTY"),
+    (
+        "report",
+        &["-p", "--port", "--target", "--to", "--pid", "--process", "--client"],
+        "choose connections with --where, such as --where target=*:5432",
+    ),
+    (
+        "report",
+        &["--filter", "--grep", "-e", "--failed", "--errors", "--outcome"],
+        "choose connections with --where, such as --where outcome!=ok",
+    ),
+    ("report", &["--from", "--start"], "choose connections by time with --since TIME"),
+    ("report", &["--end", "--before"], "choose connections by time with --until TIME"),
+    ("report", &["-v", "--verbose", "-q", "--quiet"], "omit it: the report is always the same"),
     ("demo", &["-o", "--output", "--json"], "redirect the record (JSON) with > FILE"),
     (
         "demo",

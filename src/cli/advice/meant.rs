@@ -1,14 +1,17 @@
 //! What was probably meant: command lines near the one that was typed, of which those are shown that
 //! are understood.
 
+use std::path::Path;
+
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use conniver::ingress::{Forward, Target};
 
-use super::dashes::{with_hyphens, with_two_hyphens};
+use super::dashes::{typography, with_two_hyphens};
 use super::habits::{COMMANDS, CONFLICTS, HABITS};
 use super::without_credentials;
 use crate::cli::Cli;
+use crate::cli::files::is_piped_in;
 use crate::cli::wrap::unbroken;
 
 /// What to do instead of what was typed.
@@ -16,7 +19,7 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     if error.kind() == ErrorKind::ArgumentConflict {
         return conflict(error).map(str::to_owned);
     }
-    if let Some(tip) = with_hyphens(words) {
+    if let Some(tip) = typography(words) {
         return Some(tip);
     }
     if error.kind() == ErrorKind::MissingRequiredArgument {
@@ -24,9 +27,7 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
             error.get(ContextKind::InvalidArg),
             Some(ContextValue::Strings(missing)) if missing.iter().all(|what| what.starts_with('<'))
         );
-        let on_input = matches!(words, ["check"])
-            .then(|| format!("to check standard input: {}", unbroken("conniver check -")));
-        let tip = on_input.or_else(|| behind_against(words)).or_else(|| swallowed(words));
+        let tip = on_input(words).or_else(|| behind_against(words)).or_else(|| swallowed(words));
         return tip.filter(|_| is_positional);
     }
     let unknown =
@@ -99,6 +100,20 @@ fn similar_command(path: &[&str]) -> Option<String> {
         ContextValue::Strings(names) => names.first().cloned(),
         _ => None,
     }
+}
+
+/// How standard input is read.
+fn on_input(words: &[&str]) -> Option<String> {
+    let (command, rest) = words.split_first()?;
+    let is_short = rest.is_empty() && *command == "check";
+    let reads = matches!(*command, "check" | "report") && !rest.contains(&"--against");
+    // A file would be the value of the option before it.
+    let is_piped = is_piped_in() && !rest.last().is_some_and(|last| Path::new(last).is_file());
+    (reads && (is_short || is_piped)).then(|| {
+        let rest = rest.iter().map(|word| format!(" {}", quoted(word))).collect::<String>();
+        let what = if *command == "check" { "check" } else { "report on" };
+        format!("to {what} standard input: {}", unbroken(&format!("conniver {command} -{rest}")))
+    })
 }
 
 /// The files to report on, where all are behind `--against`.

@@ -35,6 +35,10 @@ pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
         }
         ["rules", "redirect" | "tproxy", ..] => "give the proxy's port with --port PORT",
         ["rules", ..] => "choose one: conniver rules redirect, or conniver rules tproxy",
+        ["watch", ..] => {
+            "select connections with --to HOST:PORT or --pid PID; to repeat a command, use watch(1)"
+        }
+        ["top", ..] => "give one FILE; select connections with -f TEXT",
         ["demo", ..] => "give the size in MiB with --size 8",
         ["schema", ..] => "the output is JSON; choose --detail LEVEL or --markdown",
         _ => "",
@@ -62,6 +66,12 @@ fn line(parts: &[&[&str]]) -> Line {
 fn with_option(words: &[&str], at: usize) -> Option<Line> {
     let (before, rest) = words.split_at_checked(at)?;
     match before {
+        ["watch", ..] => {
+            let word = rest.first()?;
+            let option = if word.parse::<u32>().is_ok() { "--pid" } else { "--to" };
+            let is_selection = option == "--pid" || word.contains([':', '/']);
+            is_selection.then(|| line(&[before, &[option], rest]))
+        }
         ["demo", ..] => Some(line(&[before, &["--size"], rest])),
         ["schema", ..] => Some(line(&[before, &["--detail"], rest])),
         ["rules", ..] => Some(line(&[before, &["--port"], rest, own_mark(words)])),

@@ -38,7 +38,7 @@ pub(super) fn start(
         ended
     });
     let thread = thread.map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
-    Ok((Source::stream("this machine's TCP connections", lines), Live(thread)))
+    Ok((Source::live("this machine's TCP connections", lines), Live(thread)))
 }
 
 impl Live {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValue;
 use conniver::top::{self, Ended, Options, Sort, Source, Theme, Times};
+use conniver::watch::Endpoint;
 
 use super::exit::{self, Failure};
 use super::selection::SelectionArgs;
@@ -34,7 +35,7 @@ pub(crate) struct TopArgs {
 
     /// Print the screen COUNT times, an interval apart, and exit. Without it, and if standard output
     /// is not a terminal, print once, when the records have been read
-    #[arg(short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'n', value_name = "COUNT", value_parser = values::number(1..=u32::MAX, 1))]
     count: Option<u32>,
 
     /// Time between updates, and between dumps of this machine's sockets; at least 100ms
@@ -78,6 +79,7 @@ impl clap::ValueEnum for SortArg {
 
 pub(crate) fn run(args: TopArgs) -> Result<(), Failure> {
     let is_terminal = io::stdout().is_terminal();
+    files::check_names("top", args.file.iter());
     let is_live = is_live(&args);
     let times = match args.count {
         Some(count) => Some(Times::Count(count)),
@@ -143,9 +145,15 @@ fn recorded(file: Option<PathBuf>, is_once: bool) -> Result<Source, Failure> {
 fn unread(file: &Path, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         io::ErrorKind::IsADirectory => "; give a file in it",
-        io::ErrorKind::NotFound => {
-            "; check the name, or start the proxy first: conniver proxy -o FILE"
-        }
+        io::ErrorKind::NotFound => match file.to_str() {
+            Some(text) if text.parse::<u32>().is_ok() => {
+                &format!("; to show the sockets of a process: conniver top --pid {text}")
+            }
+            Some(text) if text.contains(':') && text.parse::<Endpoint>().is_ok() => {
+                &format!("; to select connections: conniver top --to {text}")
+            }
+            _ => "; check the name, or start the proxy first: conniver proxy -o FILE",
+        },
         io::ErrorKind::PermissionDenied => {
             "; run top as the proxy's user, or see conniver proxy --output-mode"
         }
@@ -181,7 +189,9 @@ fn show(source: Source, options: &Options, live: Option<Live>) -> Result<(), Fai
     match ended {
         Ok(Ended::Quit) => Ok(()),
         Ok(Ended::Records(last, error)) => {
-            exit::print(last.trim_end())?;
+            if !last.is_empty() {
+                exit::print(last.trim_end())?;
+            }
             let failure = error.map(Failure::new).or_else(|| live.and_then(Live::failure));
             failure.map_or(Ok(()), Err)
         }

@@ -8,6 +8,8 @@ mod list;
 mod tests;
 mod theme;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -21,6 +23,7 @@ use super::controls::{Controls, Page};
 use super::model::Model;
 use super::order::{self, Totals};
 use super::text::{amount, shorten};
+use crate::figures::long_time;
 use crate::plural::counted;
 use crate::record::Printable;
 
@@ -33,6 +36,10 @@ pub(super) struct Scene<'s> {
     /// Where the records come from.
     pub(super) name: &'s str,
     pub(super) theme: Theme,
+    /// How old the newest line of a file is, if that is more than of a running proxy.
+    pub(super) silence: Option<Duration>,
+    /// The lines are of a file or a pipe, rather than of this machine now.
+    pub(super) is_recorded: bool,
     /// There are no keys: it is printed.
     pub(super) is_printed: bool,
 }
@@ -182,6 +189,15 @@ fn draw_totals(
 fn notices(scene: &Scene<'_>, controls: &Controls, listed: usize) -> Vec<String> {
     let model = scene.model;
     let mut notices = Vec::new();
+    if let Some(silence) = scene.silence {
+        notices.push(format!(
+            "the newest line is {} old: this is how it was then; conniver report has the totals",
+            long_time(silence)
+        ));
+    }
+    if model.has_only_ended() && scene.is_recorded {
+        notices.push("ended connections only, none open; conniver report shows them".to_owned());
+    }
     if model.lacks_samples() {
         notices.push(match model.has_only_sockets() {
             true => "no samples: add --events socket,sample to conniver watch".to_owned(),
@@ -201,6 +217,11 @@ fn notices(scene: &Scene<'_>, controls: &Controls, listed: usize) -> Vec<String>
             0 => format!("{lines} read, none of them a record of conniver"),
             _ => format!("{lines} could not be read"),
         });
+    }
+    if model.stat_lines > 0 && model.stat_lines == model.records {
+        let lines = counted(model.stat_lines, "line");
+        notices
+            .push(format!("{lines} of conniver stat, which are not of connections to be watched"));
     }
     if model.unshown > 0 {
         notices.push("too many connections: not all are shown".to_owned());

@@ -17,8 +17,15 @@ fn screen(
     (width, height): (u16, u16),
 ) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let scene =
-        Scene { model: known, now: at(10.0), name: "records.ndjson", theme, is_printed: false };
+    let scene = Scene {
+        model: known,
+        now: at(10.0),
+        name: "records.ndjson",
+        theme,
+        silence: None,
+        is_recorded: true,
+        is_printed: false,
+    };
     terminal.draw(|frame| _ = draw(&scene, controls, frame.buffer_mut())).unwrap();
     terminal
 }

@@ -370,3 +370,45 @@ fn an_unknown_option_before_the_command_is_wrong_usage() {
         assert_wrong_usage(&format!("run {option} true"), &said, RUN);
     }
 }
+
+#[test]
+fn habits_of_top_watch_tail_and_ss_are_answered() {
+    for (typed, said) in [
+        ("top -p 1", "show the sockets of one process with --pid PID"),
+        ("top -n 0", "expected a whole number from 1 to 4294967295, such as 1"),
+        ("watch -n 1", "set the interval with --interval TIME"),
+        ("watch -i eth0", "all interfaces are watched"),
+        ("watch :443", "did you mean: conniver watch --to :443"),
+        ("watch 4711", "did you mean: conniver watch --pid 4711"),
+        ("watch ss -t", "to repeat a command, use watch(1)"),
+        ("report -f x", "to follow the file, use conniver top FILE"),
+        ("report --sort wait x", "the slowest connections are listed first"),
+        ("report x --slowest all", "expected a whole number such as 20"),
+        ("report x --where target=a and outcome=ok", "quote it: --where 'target=a and outcome=ok'"),
+        ("report x --where outcome=failed", "write outcome!=ok"),
+    ] {
+        let words: Vec<_> = typed.split(' ').collect();
+        let (status, text) = crate::arguments::refused(&words);
+        assert_eq!(status, Some(2), "{typed}: {text}");
+        assert!(text.contains(said), "{typed}: {text}");
+    }
+}
+
+#[test]
+fn typographic_quotes_and_dashes_are_named() {
+    for (typed, said) in [
+        (
+            "report x \u{2013}slowest 3",
+            "'\u{2013}slowest' begins with a typographic dash; write --slowest",
+        ),
+        ("report x --where \u{201c}outcome=ok\u{201d}", "--where: \u{201c} is a typographic quote"),
+        ("report x --since \u{201c}14:00\u{201d}", "tip: \u{201c} is a typographic quote"),
+        ("check \u{201c}x\u{201d}", "\u{201c} is a typographic quote"),
+        ("top \u{2018}x\u{2019}", "\u{2018} is a typographic quote"),
+    ] {
+        let words: Vec<_> = typed.split(' ').collect();
+        let (status, text) = crate::arguments::refused(&words);
+        assert_eq!(status, Some(2), "{typed}: {text}");
+        assert!(text.contains(said), "{typed}: {text}");
+    }
+}
