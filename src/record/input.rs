@@ -85,7 +85,7 @@ impl<R: Read> Input<R> {
         if begin.get(at..).is_some_and(|begin| begin.starts_with(magic)) {
             return Err(unsupported("a tar archive; extract it first with tar -xOf FILE"));
         }
-        if let Some(what) = wrapping(begin) {
+        if let Some(what) = wrapping(begin.strip_prefix(BYTE_ORDER_MARK).unwrap_or(begin)) {
             return Err(unsupported(&what));
         }
         if !begin.starts_with(BYTE_ORDER_MARK) {
