@@ -136,28 +136,29 @@ fn unsupported(what: &str) -> ReadError {
     ReadError::Io(io::Error::new(io::ErrorKind::Unsupported, format!("it is {what}")))
 }
 
-/// As records begin.
-const RECORD: &[u8] = br#"{"event":"#;
+/// What every record has. Programs between may have changed the order of its keys.
+const KEY_OF_RECORDS: &[u8] = br#""event":"#;
 
 /// The same within a string of JSON.
-const QUOTED_RECORD: &[u8] = br#""{\"event\":"#;
+const QUOTED_KEY: &[u8] = br#"\"event\":"#;
 
 /// What stands around the records of this text, and how to remove it: other words before each, as `docker
 /// compose logs` and syslog write them, the JSON of a log, or an array. `None` if there is nothing.
 fn wrapping(text: &[u8]) -> Option<String> {
-    let lines = || text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
-    let is_behind_words = |line: &[u8]| {
-        let record = memchr::memchr(b'{', line).and_then(|begin| line.get(begin..));
-        record.is_some_and(|record| record.len() < line.len() && record.starts_with(RECORD))
-    };
     let array = text.trim_ascii_start().strip_prefix(b"[");
     if array.is_some_and(|elements| elements.trim_ascii_start().starts_with(b"{")) {
         return Some("a JSON array; write each element on one line: jq -c '.[]' FILE".to_owned());
     }
-    if lines().any(|line| line.starts_with(RECORD)) {
+    let lines = || text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
+    // Where its object begins, of a line that has a record.
+    let begin = |line: &[u8]| {
+        let begin = memchr::memchr(b'{', line)?;
+        memchr::memmem::find(line.get(begin..)?, KEY_OF_RECORDS).map(|_| begin)
+    };
+    if lines().any(|line| begin(line) == Some(0)) {
         return None;
     }
-    if lines().any(is_behind_words) {
+    if lines().any(|line| begin(line).is_some()) {
         let what = "text with other words before each record; remove these first with \
                     sed -n 's/^[^{]*{/{/p' FILE";
         return Some(what.to_owned());
@@ -169,7 +170,13 @@ fn wrapping(text: &[u8]) -> Option<String> {
 /// The key of the string of this line that is a record, as `"log"` in Docker's files, or `"MESSAGE"` of
 /// journald.
 fn key_of_record(line: &[u8]) -> Option<&str> {
-    let before = line.get(..memchr::memmem::find(line, QUOTED_RECORD)?)?;
+    let before = line.get(..memchr::memmem::find(line, QUOTED_KEY)?)?;
+    let before = before.get(
+        ..memchr::memmem::rfind(before, br#""{\""#).or_else(|| {
+            // It is the first key.
+            before.strip_suffix(br#""{"#).map(<[u8]>::len)
+        })?,
+    )?;
     let before = before.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
     let key = before.strip_suffix(b"\"")?.rsplit(|byte| *byte == b'"').next()?;
     std::str::from_utf8(key).ok().filter(|key| key.chars().all(|c| c.is_alphanumeric() || c == '_'))

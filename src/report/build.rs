@@ -97,6 +97,8 @@ pub struct Lines {
     pub left_out: u64,
     /// `open` lines.
     pub open: u64,
+    /// `start`, `stop` and `overflow` lines.
+    pub runs: u64,
     /// `turn` lines.
     pub turns: u64,
     /// `sample` and `socketSample` lines.
@@ -274,7 +276,7 @@ impl Builder {
                 Parsed::Other(Other::Turn) => self.lines.turns += 1,
                 Parsed::Other(Other::Sample) => self.lines.samples += 1,
                 Parsed::Other(Other::Stat) => self.lines.stat += 1,
-                Parsed::Other(Other::Any) => {}
+                Parsed::Other(Other::Any) => self.lines.runs += 1,
                 Parsed::Other(Other::Unknown) => file.unknown += 1,
                 Parsed::Refused(Refused { count, run, line }) => {
                     if self.refused.is_new(&run, line) {

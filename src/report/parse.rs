@@ -57,7 +57,7 @@ pub(super) enum Other {
     Sample,
     /// A `stat` line.
     Stat,
-    /// Another one.
+    /// Another one: of a run, not of a connection.
     Any,
     /// Of a later version, or no record.
     Unknown,

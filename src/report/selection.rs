@@ -181,9 +181,13 @@ impl Key {
             {
                 Err(format!("'{word}' is within a value; join conditions by 'and'"))
             }
-            Self::Id if is_end_of_id(text) => Err(format!(
-                "'{text}' is no whole id; write id=*{text} for one that ends so, or use --id {text}"
-            )),
+            Self::Id if is_end_of_id(text) => {
+                // The number of another connection may end so.
+                let hyphen = if text.contains('-') { "" } else { "-" };
+                Err(format!(
+                    "'{text}' is no whole id; write id=*{hyphen}{text} for one that ends so, or use --id {text}"
+                ))
+            }
             _ if is_regular_expression(text) => Err(format!(
                 "'{text}' is a regular expression; write a pattern with * and ?, such as {self}=*{}*",
                 text.trim_matches(['/', '~', '^', '$', '.', '*', ' '])
@@ -418,6 +422,7 @@ mod tests {
             ("label.env=", "'label.env=' has no value; write label.env=?* for those that have one"),
             ("target=a outcome=ok", "'outcome=ok' is within a value; join conditions by 'and'"),
             ("id=61db-7", "'61db-7' is no whole id; write id=*61db-7 for one that ends so"),
+            ("id=7", "'7' is no whole id; write id=*-7 for one that ends so"),
             (
                 "target=/db/",
                 "'/db/' is a regular expression; write a pattern with * and ?, such as target=*db*",

@@ -69,11 +69,16 @@ fn none_ended(lines: &Lines) -> Option<String> {
     let parts: Vec<_> = parts.into_iter().filter(|(count, _)| *count > 0).collect();
     let parts: Vec<_> = parts.into_iter().map(|(_, text)| text).collect();
     let ended = lines.selected + lines.sockets + lines.left_out + lines.repeated;
-    (ended == 0 && !parts.is_empty()).then(|| {
+    let is_said = ended + lines.refused + lines.stat > 0;
+    let has_lines = lines.runs > 0 || !parts.is_empty();
+    let found = match parts.is_empty() {
+        true => String::new(),
+        false => format!(": the files have {}", parts.join(", ")),
+    };
+    (!is_said && has_lines).then(|| {
         format!(
             "no connection has ended yet, or --events leaves out the close lines of a proxy and the socket \
-             lines of a watch: the files have {}; conniver top FILE shows open connections",
-            parts.join(", ")
+             lines of a watch{found}; conniver top FILE shows open connections"
         )
     })
 }

@@ -149,10 +149,15 @@ fn what_stands_around_records_is_said_with_what_removes_it() {
     let line = String::from_utf8(demo.stdout).unwrap().trim().to_owned();
     let compose = format!("web-1  | conniver: a diagnostic\nweb-1  | {line}\nweb-1  | {line}\n");
     let docker = json!({"log": format!("{line}\n"), "stream": "stdout"}).to_string();
+    let [sorted, quoted] =
+        [record(), json!({"log": record().to_string()})].map(|line| format!("{line}\n"));
+    let sorted = format!("Nov 29 14:00:00 web1 conniver[7]: {sorted}");
     let capture = &b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00"[..];
     for (file, text, words) in [
         ("compose", compose.as_bytes(), "remove these first with sed -n 's/^[^{]*{/{/p' FILE"),
         ("docker", docker.as_bytes(), "take these out first with jq -r .log FILE"),
+        ("sorted", sorted.as_bytes(), "remove these first with sed -n 's/^[^{]*{/{/p' FILE"),
+        ("sorted in docker", quoted.as_bytes(), "take these out first with jq -r .log FILE"),
         ("array", format!("[{line}]").as_bytes(), "it is a JSON array; "),
         ("capture", capture, "it is a capture of packets, "),
     ] {
@@ -177,6 +182,7 @@ fn lines_of_open_connections_alone_are_said_to_be_that() {
     for (events, words) in [
         (&["start", "open", "open", "turn"][..], "the files have 2 open lines, 1 turn line; "),
         (&["socketSample"], "the files have 1 sample; "),
+        (&["start", "stop"], "lines of a watch; conniver top FILE shows open connections"),
     ] {
         let lines: Vec<_> = events.iter().map(|event| line(event)).collect();
         let output = report(&lines, &[]);
