@@ -13,7 +13,7 @@ use super::connection::{between, nanos};
 use super::line::SeenLine;
 use super::model::Model;
 use super::tail::Tail;
-use crate::record::{BadLine, Finding, ReadError, read_as};
+use crate::record::{BadLine, Finding, Printable, ReadError, read_as};
 
 /// The newest line of a file may be so old while its proxy runs: connections without data are sampled
 /// once a minute.
@@ -23,6 +23,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 #[expect(missing_debug_implementations, reason = "a reader has none")]
 pub struct Source {
     name: String,
+    /// As it was given.
+    path: String,
     reader: Box<dyn Read + Send>,
     is_recorded: bool,
     progress: Arc<Progress>,
@@ -42,7 +44,12 @@ struct Progress {
 #[derive(Debug)]
 pub enum Unreadable {
     /// Reading has failed.
-    Read(ReadError),
+    Read {
+        /// Where the records come from.
+        source: String,
+        /// Why.
+        error: ReadError,
+    },
     /// What was read are no records.
     NoRecords(Finding),
 }
@@ -50,7 +57,10 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => error.fmt(f),
+            Self::Read { source, error: ReadError::Io(error) } => {
+                write!(f, "cannot read records from {}: {error}", Printable(source))
+            }
+            Self::Read { source, error } => write!(f, "{}: {error}", Printable(source)),
             Self::NoRecords(finding) => finding.fmt(f),
         }
     }
@@ -60,6 +70,7 @@ impl fmt::Display for Unreadable {
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) name: String,
+    path: String,
     /// The records are of a file or a pipe, rather than of this machine now.
     pub(super) is_recorded: bool,
     state: Arc<Mutex<State>>,
@@ -90,8 +101,8 @@ impl Source {
     /// A stream of records, which ends.
     pub fn stream(name: &str, reader: impl Read + Send + 'static) -> Self {
         let progress = Arc::default();
-        let (name, reader) = (name.to_owned(), Box::new(reader));
-        Self { name, reader, is_recorded: true, progress }
+        let (path, reader) = (name.to_owned(), Box::new(reader));
+        Self { name: path.clone(), path, reader, is_recorded: true, progress }
     }
 
     /// The lines of a watch in this process.
@@ -119,7 +130,8 @@ impl Source {
             // A named pipe.
             false => Box::new(File::open(path)?),
         };
-        Ok(Self { name, reader, is_recorded: true, progress })
+        let path = path.display().to_string();
+        Ok(Self { name, path, reader, is_recorded: true, progress })
     }
 
     /// Begins to read.
@@ -128,10 +140,10 @@ impl Source {
     ///
     /// There is no thread for it.
     pub(super) fn start(self) -> io::Result<Feed> {
-        let Self { name, reader, is_recorded, progress } = self;
+        let Self { name, path, reader, is_recorded, progress } = self;
         let state = Arc::new(Mutex::new(State::default()));
         let (told, read) = (Arc::clone(&state), Arc::clone(&progress));
-        let feed = Feed { name, is_recorded, state: told, progress: read };
+        let feed = Feed { name, path, is_recorded, state: told, progress: read };
         let thread = std::thread::Builder::new().name("records".to_owned());
         thread.spawn(move || {
             let _ended = EndGuard { state: Arc::clone(&state), progress };
@@ -250,7 +262,7 @@ impl Feed {
     /// Why reading ended before the records did, or that there were none.
     pub(super) fn take_error(&self) -> Option<Unreadable> {
         if let Some(error) = lock(&self.state).error.take() {
-            return Some(Unreadable::Read(error));
+            return Some(Unreadable::Read { source: self.path.clone(), error });
         }
         self.no_records().map(Unreadable::NoRecords)
     }
@@ -270,7 +282,7 @@ impl Feed {
         let lines = state.model.lines + state.model.bad_lines;
         let first = state.first_bad.unwrap_or(BadLine::NoRecord);
         let is_foreign = is_read && lines > 0 && state.model.records == 0;
-        let file = self.name.clone();
+        let file = self.path.clone();
         (is_foreign && first.is_foreign_file(lines)).then_some(Finding::NoRecords {
             file,
             lines,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValue;
-use conniver::top::{self, Ended, Options, Sort, Source, Theme, Times};
+use conniver::top::{self, Ended, Options, Sort, Source, Theme, Times, Unreadable};
 use conniver::watch::Endpoint;
 
 use super::exit::{self, Failure};
@@ -167,10 +167,19 @@ fn print(source: Source, options: &Options, times: Times) -> Result<(), Failure>
     let width = width.unwrap_or(PRINTED_WIDTH);
     match top::print(source, options, times, width, &mut io::stdout()) {
         Ok(None) => Ok(()),
-        Ok(Some(error)) => Err(Failure::new(error)),
+        Ok(Some(unreadable)) => Err(unreadable_failure(&unreadable)),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
     }
+}
+
+/// Says what is no file of records, as report does; what is left to say is where records come from.
+fn unreadable_failure(unreadable: &Unreadable) -> Failure {
+    if let Unreadable::NoRecords(_) = unreadable {
+        Failure::new(unreadable).say();
+        return Failure::new(files::SOURCES);
+    }
+    Failure::new(unreadable)
 }
 
 fn show(source: Source, options: &Options, live: Option<Live>) -> Result<(), Failure> {
@@ -192,7 +201,8 @@ fn show(source: Source, options: &Options, live: Option<Live>) -> Result<(), Fai
             if !last.is_empty() {
                 exit::print(last.trim_end())?;
             }
-            let failure = error.map(Failure::new).or_else(|| live.and_then(Live::failure));
+            let failure = error.map(|error| unreadable_failure(&error));
+            let failure = failure.or_else(|| live.and_then(Live::failure));
             failure.map_or(Ok(()), Err)
         }
         Err(error) => Err(Failure::new(format!(

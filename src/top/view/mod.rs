@@ -191,14 +191,16 @@ fn notices(scene: &Scene<'_>, controls: &Controls, listed: usize) -> Vec<String>
     let mut notices = Vec::new();
     if let Some(silence) = scene.silence {
         notices.push(format!(
-            "the newest line is {} old: this is how it was then; conniver report has the totals",
+            "the newest line is {} old: this is how it was then",
             long_time(silence)
         ));
     }
     if model.has_only_ended() && scene.is_recorded {
         notices.push("ended connections only, none open; conniver report shows them".to_owned());
     }
-    if model.lacks_samples() {
+    // Nobody would add anything to a run that is over.
+    let may_go_on = scene.is_recorded && scene.silence.is_none();
+    if model.lacks_samples() || model.has_only_ended() && may_go_on {
         notices.push(match model.has_only_sockets() {
             true => "no samples: add --events socket,sample to conniver watch".to_owned(),
             false => "no samples: add --events open,sample,close --sample-interval 1s to the proxy"
@@ -220,8 +222,9 @@ fn notices(scene: &Scene<'_>, controls: &Controls, listed: usize) -> Vec<String>
     }
     if model.stat_lines > 0 && model.stat_lines == model.records {
         let lines = counted(model.stat_lines, "line");
-        notices
-            .push(format!("{lines} of conniver stat, which are not of connections to be watched"));
+        notices.push(format!(
+            "{lines} of conniver stat, a request each: there is nothing to be watched"
+        ));
     }
     if model.unshown > 0 {
         notices.push("too many connections: not all are shown".to_owned());

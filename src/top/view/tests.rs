@@ -193,8 +193,9 @@ fn what_the_figures_lack_is_said() {
     known.bad_line();
     let text = drawn(&known, PLAIN, (80, 24)).join("\n");
     for words in [
-        "no samples: add --events open,sample,close --sample-interval 1s to the proxy",
-        "1 line could not be read",
+        "ended connections only, none open; conniver report shows them\n",
+        "no samples: add --events open,sample,close --sample-interval 1s to the proxy\n",
+        "1 line could not be read\n",
         "no open connections",
     ] {
         assert!(text.contains(words), "{words}:\n{text}");
