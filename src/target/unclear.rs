@@ -20,7 +20,12 @@ pub(crate) fn unclear_address(text: &str, ports: Option<&str>) -> Option<String>
 fn port_without_brackets(text: &str, ports: Option<&str>) -> Option<String> {
     let (hosts, port) = text.rsplit_once(':').filter(|(_, port)| is_port(port))?;
     let (address, length) = hosts.split_once('/').unwrap_or((hosts, ""));
-    if address.parse::<Ipv6Addr>().is_err() || !is_number(length) && !length.is_empty() {
+    if !is_number(length) && !length.is_empty() {
+        return None;
+    }
+    let address: Ipv6Addr = address.parse().ok()?;
+    // Short groups at the end are usual in addresses.
+    if port.len() < 3 && !address.is_loopback() && text.parse::<Ipv6Addr>().is_ok() {
         return None;
     }
     let with_port = match ports {
@@ -82,7 +87,8 @@ mod tests {
     fn what_can_be_read_in_two_ways_is_told_with_each() {
         for (text, forms) in [
             ("::1:8899", "::1:8899/128 or [::1]:8899"),
-            ("2001:db8::1:22", "2001:db8::1:22/128 or [2001:db8::1]:22"),
+            ("2001:db8::1:443", "2001:db8::1:443/128 or [2001:db8::1]:443"),
+            ("::1:22", "::1:22/128 or [::1]:22"),
             ("::1:18899", "[::1]:18899"),
             ("2001:db8:1:2:3:4:5:6:80", "[2001:db8:1:2:3:4:5:6]:80"),
             ("2001:db8::/32:443", "[2001:db8::/32]:443"),
@@ -112,6 +118,7 @@ mod tests {
             "2001:db8:1:2:3:4:5:6",
             "2001:db8::/32",
             "::1:22/128",
+            "2001:db8::1:22",
             "64:ff9b::/96",
             "[::1:22]",
             "[::1]:22",
