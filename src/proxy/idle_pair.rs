@@ -105,6 +105,8 @@ async fn wait(
         biased;
         command = commands => match command {
             Ok(Command::Resume) => return Some(pair),
+            // The pair that used the connection may have reached the limit in the same moment.
+            Ok(Command::ClientEnded(None)) if Instant::now() >= idle => RelayEnd::Idle,
             Ok(Command::ClientEnded(end)) => {
                 let ended = &mut pair.client.ended;
                 *ended = ended.take().or(end);
