@@ -18,6 +18,13 @@ impl From<&io::Error> for Fault {
     }
 }
 
+/// The directory that a file would be in, if it does not exist: why the file cannot be created.
+#[cfg(any(feature = "proxy", feature = "stat"))]
+pub fn missing_directory(file: &std::path::Path) -> Option<&std::path::Path> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty())?;
+    (!directory.exists()).then_some(directory)
+}
+
 /// The error's symbol: the name of its errno, or one for its kind where it has none.
 pub(crate) fn code_of(error: &io::Error) -> Cow<'static, str> {
     match error.raw_os_error() {

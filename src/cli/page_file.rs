@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use conniver::output::missing_directory;
 use conniver::record::Record;
 use conniver::report::{Builder, Options, Pictures, Summary};
 use jiff::tz::TimeZone;
@@ -123,6 +124,13 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     // tempfile adds the name of its file, which nobody has given.
     let error = error.to_string();
     let error = error.split(" at path ").next().unwrap_or_default();
+    if let Some(directory) = missing_directory(path) {
+        return Failure::new(format!(
+            "cannot write the page to '{}': the directory '{}' does not exist; create it, or choose another file",
+            path.display(),
+            directory.display()
+        ));
+    }
     match files::is_stdin(path) {
         true => Failure::new(format!("cannot write the page to standard output: {error}")),
         false => Failure::new(format!("cannot write the page to '{}': {error}", path.display())),

@@ -40,7 +40,7 @@ pub(crate) struct PairArgs {
     label: Vec<(String, String)>,
 
     /// Host name in every record, instead of the machine's own
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::host)]
     host: Option<String>,
 
     /// Do not look up the local process of each client

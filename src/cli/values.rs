@@ -1,6 +1,7 @@
 //! Values as they are typed. What is malformed gets a sentence on what was expected, with an example.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -51,6 +52,20 @@ where
             let (first, last) = (range.start(), range.end());
             format!("expected a whole number from {first} to {last}, such as {example}")
         })
+    }
+}
+
+/// The machine's name in records.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let address: Option<IpAddr> = text.trim_matches(['[', ']']).parse().ok();
+    match address {
+        _ if text.is_empty() => Err("expected a name, such as web1".to_owned()),
+        Some(address) if address.is_unspecified() || address.is_loopback() => Err(
+            "it is the machine's name in records; an address to listen on stands before the port: -D ADDRESS:PORT or \
+             -L ADDRESS:PORT:HOST:HOSTPORT"
+                .to_owned(),
+        ),
+        _ => Ok(text.to_owned()),
     }
 }
 

@@ -10,3 +10,5 @@ pub use line_reader::{LineEnd, LineReader};
 pub use queue_limit::{QUEUE, QueueLimit};
 pub use recorder::{OpenError, Recorder, Tally, Writer};
 pub use sink::Output;
+
+pub use crate::fault::missing_directory;

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::failure::Failure;
 use super::{Save, Url};
-use crate::fault::Fault;
+use crate::fault::{Fault, missing_directory, text_of};
 
 /// Longest file name on common systems, bytes.
 const LONGEST_NAME: usize = 255;
@@ -69,8 +69,13 @@ pub(super) fn check_writable(save: &Save) -> Result<(), String> {
         Save::UnderItsName => (Path::new("./name"), "a file in this directory".to_owned()),
     };
     writable(path).map_err(|error| {
-        let text = crate::fault::text_of(&error);
-        format!("cannot open {shown} for the body: {text}; choose another file with -o FILE")
+        let why = match missing_directory(path) {
+            Some(directory) => {
+                format!("the directory '{}' does not exist; create it, or", directory.display())
+            }
+            None => format!("{};", text_of(&error)),
+        };
+        format!("cannot open {shown} for the body: {why} choose another file with -o FILE")
     })
 }
 

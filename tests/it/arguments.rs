@@ -112,7 +112,9 @@ fn a_file_that_cannot_be_written_is_an_error_that_names_it() {
     let (status, said) = refused(&["proxy", "-L", "0:localhost:1", "-o", "/no/such/place/records"]);
     assert_eq!(status, Some(1));
     assert!(
-        said.contains("cannot open '/no/such/place/records' for records: No such file"),
+        said.contains(
+            "cannot open '/no/such/place/records' for records: the directory '/no/such/place'"
+        ),
         "{said}"
     );
 }

@@ -29,16 +29,17 @@ fn files_that_cannot_be_used_are_named() {
     std::fs::write(&text, "no user\n").unwrap();
     let text = text.to_str().unwrap();
     let gone = "No such file or directory";
+    let nowhere = "the directory '/no' does not exist; create it, or choose";
     for (args, status, said) in [
         (
             &["proxy", "-D", "0", "-o", "/no/such"][..],
             1,
-            format!("cannot open '/no/such' for records: {gone}; choose another file with -o"),
+            format!("cannot open '/no/such' for records: {nowhere} another file with -o"),
         ),
         (
             &["run", "-o", "/no/such", "true"],
             125,
-            format!("cannot open '/no/such' for records: {gone}; choose another file with -o"),
+            format!("cannot open '/no/such' for records: {nowhere} another file with -o"),
         ),
         (
             &["proxy", "-D", "0", "--auth-file", "/no/such"],
@@ -106,9 +107,9 @@ fn files_that_cannot_be_used_are_named() {
         (
             &["stat", "-o", "/no/such/x", "http://h"],
             1,
-            format!(
-                "cannot open '/no/such/x' for the body: {gone}; choose another file with -o FILE"
-            ),
+            "cannot open '/no/such/x' for the body: the directory '/no/such' does not exist; create it, \
+             or choose another file with -o FILE"
+                .to_owned(),
         ),
         (
             &["stat", "-o", ".", "http://h"],

@@ -169,6 +169,15 @@ fn addresses_that_can_be_read_in_two_ways_are_told_with_each() {
 }
 
 #[test]
+fn a_name_in_records_is_no_address_to_listen_on() {
+    let said = "it is the machine's name in records; an address to listen on stands before the port: -D ADDRESS:PORT or \
+                -L ADDRESS:PORT:HOST:HOSTPORT";
+    for typed in ["proxy -D 0 --host 0.0.0.0", "run --host ::1", "watch --host 127.0.0.1"] {
+        assert_expected(typed, "--host <NAME>", said);
+    }
+}
+
+#[test]
 fn times_say_which_ones_are_expected() {
     for option in [
         "request-timeout",

@@ -150,8 +150,12 @@ fn the_page_is_a_file_and_the_text_is_printed_as_well() {
     let nowhere = report(&page).unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
     let said = unwrapped(&String::from_utf8(nowhere.stderr).unwrap());
-    let why = "No such file or directory";
-    assert_eq!(said, format!("conniver: cannot write the page to '{}': {why}\n", page.display()));
+    let why = format!("the directory '{}' does not exist", page.parent().unwrap().display());
+    let advice = "create it, or choose another file";
+    assert_eq!(
+        said,
+        format!("conniver: cannot write the page to '{}': {why}; {advice}\n", page.display())
+    );
 }
 
 #[test]
