@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use conniver::record::{Line, Mode, Outcome, Record, Verdict, VerdictTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::harness::noise::Noise;
@@ -234,7 +235,28 @@ pub(crate) fn soak(seconds: u64, records: Option<&Path>) -> String {
     kill(Pid::from_raw(proxy.child.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert!(wait_for(&mut proxy.child).success());
     proxy.reader.join().unwrap();
-    table(&done, took, (before, after), at_rest)
+    let reported = records.map(|file| assert_report(file, &done)).unwrap_or_default();
+    table(&done, took, (before, after), at_rest) + &reported
+}
+
+/// What `conniver report` says of the records is what the ends did; how long it took.
+fn assert_report(records: &Path, done: &Tally) -> String {
+    let began = Instant::now();
+    let output = Command::new(BINARY).args(["report", "--json"]).arg(records).output().unwrap();
+    let took = began.elapsed().as_secs_f64();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let totals = &report["totals"];
+    let mut outcomes = BTreeMap::<&str, u64>::new();
+    for ((_, outcome), pairs) in &done.pairs {
+        *outcomes.entry(outcome).or_default() += pairs;
+    }
+    assert_eq!(totals["outcomes"], json!(outcomes));
+    assert_eq!(totals["connections"], done.all());
+    assert_eq!(totals["sent"], done.upstream.received);
+    assert_eq!(totals["received"], done.upstream.sent);
+    let megabytes = std::fs::metadata(records).unwrap().len() / 1_000_000;
+    format!("; the report of these {megabytes} MB has the same sums and took {took:.1} s")
 }
 
 fn table(done: &Tally, took: f64, memory: (u64, u64), descriptors: usize) -> String {
