@@ -18,11 +18,14 @@ impl From<&io::Error> for Fault {
     }
 }
 
-/// The directory that a file would be in, if it does not exist: why the file cannot be created.
+/// Why a file cannot be created, if that is because its directory does not exist; ends with `or`, for what else can be
+/// done.
 #[cfg(any(feature = "proxy", feature = "stat"))]
-pub fn missing_directory(file: &std::path::Path) -> Option<&std::path::Path> {
+pub fn missing_directory(file: &std::path::Path) -> Option<String> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty())?;
-    (!directory.exists()).then_some(directory)
+    let sentence =
+        || format!("the directory '{}' does not exist; create it, or", directory.display());
+    (!directory.exists()).then(sentence)
 }
 
 /// The error's symbol: the name of its errno, or one for its kind where it has none.

@@ -124,16 +124,13 @@ fn unwritten(path: &Path, error: &io::Error) -> Failure {
     // tempfile adds the name of its file, which nobody has given.
     let error = error.to_string();
     let error = error.split(" at path ").next().unwrap_or_default();
-    if let Some(directory) = missing_directory(path) {
-        return Failure::new(format!(
-            "cannot write the page to '{}': the directory '{}' does not exist; create it, or choose another file",
-            path.display(),
-            directory.display()
-        ));
-    }
+    let why = match missing_directory(path) {
+        Some(missing) => format!("{missing} choose another file"),
+        None => error.to_owned(),
+    };
     match files::is_stdin(path) {
-        true => Failure::new(format!("cannot write the page to standard output: {error}")),
-        false => Failure::new(format!("cannot write the page to '{}': {error}", path.display())),
+        true => Failure::new(format!("cannot write the page to standard output: {why}")),
+        false => Failure::new(format!("cannot write the page to '{}': {why}", path.display())),
     }
 }
 

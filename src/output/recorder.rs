@@ -15,8 +15,7 @@ use tokio::sync::watch;
 
 use super::queue_limit::QueueLimit;
 use super::sink::{Output, Sink, why_unopened};
-use crate::fault::missing_directory;
-use crate::fault::text_of;
+use crate::fault::{missing_directory, text_of};
 use crate::log_throttle::LogThrottle;
 use crate::plural::counted;
 use crate::record::{BriefLine, Line, write_json};
@@ -44,16 +43,12 @@ pub struct OpenError {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot open {} for records: ", self.output)?;
-        if let Output::File { path, .. } = &self.output
-            && let Some(directory) = missing_directory(path)
-        {
-            let directory = directory.display();
-            write!(f, "the directory '{directory}' does not exist; create it, or choose")?;
-        } else {
-            write!(f, "{}; choose", why_unopened(&self.error))?;
-        }
-        f.write_str(" another file with -o")
+        let missing = match &self.output {
+            Output::File { path, .. } => missing_directory(path),
+            Output::Stdout => None,
+        };
+        let why = missing.unwrap_or_else(|| format!("{};", why_unopened(&self.error)));
+        write!(f, "cannot open {} for records: {why} choose another file with -o", self.output)
     }
 }
 

@@ -69,12 +69,7 @@ pub(super) fn check_writable(save: &Save) -> Result<(), String> {
         Save::UnderItsName => (Path::new("./name"), "a file in this directory".to_owned()),
     };
     writable(path).map_err(|error| {
-        let why = match missing_directory(path) {
-            Some(directory) => {
-                format!("the directory '{}' does not exist; create it, or", directory.display())
-            }
-            None => format!("{};", text_of(&error)),
-        };
+        let why = missing_directory(path).unwrap_or_else(|| format!("{};", text_of(&error)));
         format!("cannot open {shown} for the body: {why} choose another file with -o FILE")
     })
 }

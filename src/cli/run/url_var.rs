@@ -60,21 +60,20 @@ struct Server {
 /// Ends the program for what is no list of variables to forward. Exit status 2.
 pub(super) fn check_names(names: &[String]) {
     for (at, name) in names.iter().enumerate() {
-        let is_list = name.contains([',', ' ', ';']) && !name.contains(['=', ':', '/', '@', '$']);
-        if is_list {
-            let each = name.split([',', ' ', ';']).filter(|name| !name.is_empty());
-            let each: Vec<_> = each.map(|name| format!("--url-var {name}")).collect();
-            usage::invalid_value(
-                "--url-var <NAME>",
-                format!("it takes one name; repeat it for each: {}", each.join(" ")),
-            );
-        }
         // What was given may be the URL itself, password and all.
         if name.is_empty() || name.contains(['=', ':', '/', '@', '$']) {
             usage::invalid_value(
                 "--url-var <NAME>",
                 "expected the name of an environment variable that holds a URL, such as \
                  DATABASE_URL",
+            );
+        }
+        if name.contains([',', ' ', ';']) {
+            let each = name.split([',', ' ', ';']).filter(|name| !name.is_empty());
+            let each: Vec<_> = each.map(|name| format!("--url-var {name}")).collect();
+            usage::invalid_value(
+                "--url-var <NAME>",
+                format!("it takes one name; repeat it for each: {}", each.join(" ")),
             );
         }
         if environment::is_proxy_variable(name) {
