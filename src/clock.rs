@@ -196,6 +196,15 @@ pub(crate) fn deadline(instant: Instant, limit: Duration) -> Instant {
     after(instant, if limit.is_zero() { Duration::MAX } else { limit })
 }
 
+/// Waits until a time; forever if there is none.
+#[cfg(feature = "proxy")]
+pub(crate) async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(all(test, feature = "proxy"))]
 mod tests {
     use super::*;

@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use super::Metrics;
 use super::respond::Responder;
 use crate::access::Access;
+use crate::clock;
 use crate::descriptors;
 use crate::fault::text_of;
 use crate::ingress::ListenAddr;
@@ -158,10 +159,7 @@ impl RefusalLog {
 
     /// Waits until there is something to log.
     async fn due(&self) {
-        match self.throttle.due() {
-            Some(due) => tokio::time::sleep_until(due.into()).await,
-            None => std::future::pending().await,
-        }
+        clock::sleep_until(self.throttle.due()).await;
     }
 
     fn log(&mut self) {

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::connection_log::ConnectionLog;
 use super::relaying::record_relayed;
 use super::sampler::sample_waiting;
-use crate::clock::CompactInstant;
+use crate::clock::{self, CompactInstant};
 use crate::conn::OtherPairs;
 use crate::relay::{Leg, LegState, RelayEnd, TurnTracker};
 use crate::target::Target;
@@ -99,7 +99,7 @@ impl OpenPair {
             let ready = tokio::select! {
                 biased;
                 ready = stream.readable() => ready,
-                () = wait_until(sample_due) => {
+                () = clock::sleep_until(sample_due) => {
                     self.sample();
                     continue;
                 }
@@ -134,14 +134,6 @@ impl OpenPair {
         conn_log.client_stays = true;
         let upstream = upstream.close(!matches!(end, RelayEnd::ByPeers | RelayEnd::Switched));
         record_relayed(&mut conn_log, end, &client, &upstream, turns);
-    }
-}
-
-/// Waits until a time; forever if there is none.
-async fn wait_until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => std::future::pending().await,
     }
 }
 
