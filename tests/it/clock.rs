@@ -32,11 +32,11 @@ fn assert_survives(what: &str, seconds: i64) {
     exchange(&mut open, b"before");
     let after = Instant::now();
     let pairs = under_load(proxy.address(), || {
-        proxy.wait_for_records(20);
+        proxy.wait_for_closed(20);
         clock.set(seconds);
         // Opened and closed since then.
-        let so_far = proxy.wait_for_records(0).len();
-        proxy.wait_for_records(so_far + 20);
+        let so_far = proxy.wait_for_closed(0);
+        proxy.wait_for_closed(so_far + 20);
         exchange(&mut open, b"after");
     });
     let least = after.elapsed();

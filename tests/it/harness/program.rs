@@ -195,6 +195,19 @@ impl Proxy {
         found
     }
 
+    /// Waits until it has written `count` pairs' close lines, and counts them. Under load, it writes more lines
+    /// than can be parsed meanwhile.
+    pub(crate) fn wait_for_closed(&self, count: usize) -> usize {
+        let mut found = 0;
+        wait_until("the close lines come", || {
+            let bytes = std::fs::read(self.records_file()).unwrap_or_default();
+            let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+            found = lines.filter(|line| line.starts_with(b"{\"event\":\"close\"")).count();
+            found >= count
+        });
+        found
+    }
+
     /// Waits until it has written that `count` pairs are connected on both sides; `--events` must
     /// ask for that.
     pub(crate) fn wait_for_open(&self, count: usize) {

@@ -66,7 +66,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, asked: Option<&Sender<()>>) {
 struct Open {
     address: SocketAddr,
     held: Arc<Mutex<Vec<TcpStream>>>,
-    has_answered: Arc<AtomicBool>,
+    is_asked: Arc<AtomicBool>,
 }
 
 impl Open {
@@ -74,19 +74,20 @@ impl Open {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let held = Arc::<Mutex<Vec<TcpStream>>>::default();
-        let has_answered = Arc::<AtomicBool>::default();
-        let (holding, answered) = (Arc::clone(&held), Arc::clone(&has_answered));
+        let is_asked = Arc::<AtomicBool>::default();
+        let (holding, asked) = (Arc::clone(&held), Arc::clone(&is_asked));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 holding.lock().unwrap().push(stream.try_clone().unwrap());
-                let (response, answered) = (response.clone(), Arc::clone(&answered));
+                let (response, asked) = (response.clone(), Arc::clone(&asked));
                 std::thread::spawn(move || {
                     for line in BufReader::new(&stream).lines() {
                         match line {
                             Ok(line) if line.is_empty() => {
+                                // Before, because the client may be done at once.
+                                asked.store(true, SeqCst);
                                 let _ = (&stream).write_all(&response);
-                                answered.store(true, SeqCst);
                             }
                             Ok(_) => {}
                             Err(_) => return,
@@ -95,7 +96,7 @@ impl Open {
                 });
             }
         });
-        Self { address, held, has_answered }
+        Self { address, held, is_asked }
     }
 
     fn poison(&self) {
@@ -131,7 +132,7 @@ fn assert_never_answered_by_a(program: &str, args: &[&str]) {
             });
             command.output().unwrap()
         });
-        assert!(a.has_answered.load(SeqCst), "{program} did not reach A");
+        assert!(a.is_asked.load(SeqCst), "{program} did not reach A");
         let said = String::from_utf8_lossy(&output.stdout);
         if !said.trim_end().ends_with("FROM-B") || said.contains("POISON") {
             let errors = String::from_utf8_lossy(&output.stderr);

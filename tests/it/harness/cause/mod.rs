@@ -5,6 +5,7 @@
 //! [`Case::judge`] compares the two, and [`all`] does so for every cause, several times each.
 
 mod imposed;
+mod interleaved;
 mod judge;
 mod lab;
 mod near;
@@ -85,6 +86,7 @@ pub(crate) fn causes() -> Vec<Cause> {
         programs::CAUSES,
         transfers::CAUSES,
         web::CAUSES,
+        interleaved::CAUSES,
     ]
     .concat()
 }

@@ -19,7 +19,9 @@ pub(super) const CAUSES: &[Cause] = &[
     cause("HTTP/1.1 keep-alive by curl, forwarded", || curl_asks(Way::Forward))
         .quiet()
         .needs(&["curl"]),
-    cause("HTTP/1.1 by curl, http mode", || curl_asks(Way::Http)).quiet().needs(&["curl"]),
+    cause("HTTP/1.1 keep-alive by curl, http mode", || curl_asks(Way::Http))
+        .quiet()
+        .needs(&["curl"]),
     cause("HTTP/1.1 keep-alive by curl, connect mode", || curl_asks(Way::Connect))
         .quiet()
         .needs(&["curl"]),
@@ -91,7 +93,7 @@ enum Way {
     Connect,
 }
 
-/// Three requests over one connection; in http mode, the proxy ends each connection after one.
+/// Three requests over one connection.
 fn curl_asks(way: Way) -> Case {
     let namespace = Namespace::new();
     let backend = Backend::start(&namespace);
@@ -111,7 +113,7 @@ fn curl_asks(way: Way) -> Case {
     if way == Way::Connect {
         curl.arg("-p");
     }
-    let thoughts: &[u64] = if way == Way::Http { &[300] } else { &[100, 300, 50] };
+    let thoughts = [100, 300, 50];
     curl.args(thoughts.iter().map(|millis| format!("http://{asked_for}/{millis}")));
     let began = Instant::now();
     let said = client(&mut curl);
