@@ -17,7 +17,6 @@ mod lines;
 mod man;
 mod output_watch;
 mod page_file;
-mod pair;
 mod parent;
 mod proxy;
 mod recording;
@@ -28,6 +27,7 @@ mod rules;
 mod run;
 mod selection;
 mod service;
+mod shared_options;
 mod signals;
 #[cfg(feature = "stat")]
 mod stat;
@@ -88,7 +88,7 @@ enum Command {
 struct SchemaArgs {
     /// Level of detail of the lines
     #[arg(long, value_name = "LEVEL", default_value = "full")]
-    detail: pair::DetailArg,
+    detail: shared_options::DetailArg,
 
     /// Print the keys as Markdown tables instead
     #[arg(long)]

@@ -18,7 +18,7 @@ use super::exit::{self, Failure};
 use super::inherited::Inherited;
 use super::limits::LimitArgs;
 use super::lines::{Format, Lines, Stream};
-use super::pair::PairArgs;
+use super::shared_options::PairArgs;
 use super::signals::Stopper;
 use super::{Verbosity, conflicts, diagnostics, recording, service, usage, values};
 

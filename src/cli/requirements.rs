@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::pair::Event;
+use super::shared_options::Event;
 use super::usage::usage_error;
 
 /// Of one subcommand, options by their ids, whether they have an effect, and what that takes.

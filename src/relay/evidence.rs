@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::charges::{Cause, ChargesAt};
+use super::time_by_cause::{Cause, ChargesAt};
 use super::window::Window;
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::tcp_info::{LinuxInfo, Snapshot, Socket, State};

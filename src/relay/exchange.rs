@@ -1,9 +1,9 @@
 //! Time accounting for an exchange of our own client, which knows when its request is sent and when
 //! the answer begins.
 
-use super::charges::Cause;
 use super::evidence::{InfoSource, Peer};
 use super::finish::TimeBreakdown;
+use super::time_by_cause::Cause;
 use super::turns::{Phase, ReadEvent, TurnTracker, WriteEvent};
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::Direction;

@@ -8,8 +8,7 @@
 //!   client ◀─tx─── half to_client  ◀──rx─── upstream
 //! ```
 
-mod charges;
-mod charging;
+mod attribution;
 mod edit;
 mod error_watch;
 mod evidence;
@@ -28,6 +27,7 @@ mod send_queue;
 mod stall_detector;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "no_state_changes.rs")]
 mod state_changes;
+mod time_by_cause;
 mod timeouts;
 mod transfer;
 mod turn_totals;
@@ -48,9 +48,6 @@ use crate::catch_panic::catch_panic;
 use crate::clock;
 use crate::record::Direction;
 use crate::tcp_info::send_queue;
-pub(crate) use charges::Cause;
-#[cfg(test)]
-pub(crate) use charges::Charges;
 pub(crate) use edit::{ContentKind, Edit, EditOutput, Next};
 use error_watch::ErrorWatch;
 #[cfg(test)]
@@ -68,6 +65,9 @@ pub(crate) use observe::{Observe, ObservingEditor};
 pub(crate) use pipe::open as open_pipes;
 pub(crate) use send_queue::wait_until_received;
 pub(crate) use stall_detector::StallDetector;
+pub(crate) use time_by_cause::Cause;
+#[cfg(test)]
+pub(crate) use time_by_cause::Charges;
 pub(crate) use timeouts::PairTimeouts;
 use transfer::Transfer;
 pub(crate) use turn_totals::{FinishedTurn, TimeSum};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::charges::Charges;
 use super::quantiles::Quantiles;
+use super::time_by_cause::Charges;
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::LimitedBy;
 

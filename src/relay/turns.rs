@@ -21,10 +21,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::charges::{Cause, Charges};
 use super::edit::ContentKind;
 use super::evidence::{InfoSource, LateAnswer, PathEvidence, Peer};
 use super::stall_detector::StallDetector;
+use super::time_by_cause::{Cause, Charges};
 use super::turn_totals::{FinishedTurn, Tally};
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::Direction;

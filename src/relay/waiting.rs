@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::charging::SAMPLE_AFTER;
+use super::attribution::SAMPLE_AFTER;
 use super::evidence::Peer;
 use super::turns::{Phase, SILENCE, TurnTracker};
 use crate::clock::{CompactDuration, CompactInstant};

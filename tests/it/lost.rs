@@ -9,12 +9,12 @@ use conniver::record::Record;
 use crate::harness::clients::client;
 use crate::harness::forwarding::{Ends, Forwarding};
 use crate::harness::has_tool;
+use crate::harness::lossy_path::Path;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::network::{Network, Way};
 use crate::harness::noise::{Noise, receive, send};
 use crate::harness::peers::noise;
 use crate::harness::program::{Proxy, wait_until};
-use crate::harness::wan::Path;
 
 /// What was lost on the way to the client, and what was sent again.
 fn to_client(record: &Record) -> (Option<u64>, Option<u64>) {

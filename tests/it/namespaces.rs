@@ -8,12 +8,12 @@ use std::time::Duration;
 use conniver::record::{By, How, Outcome, Phase, Record, Report, WarningCode};
 
 use crate::harness::forwarding::{Ends, Forwarding};
+use crate::harness::lossy_path::Path;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::network::{FAR, FAR_AND_LOSSY, Network, Way};
 use crate::harness::noise::{Noise, receive, send};
 use crate::harness::peers::read_until_reset;
 use crate::harness::program::{BINARY, PATIENCE, Proxy};
-use crate::harness::wan::Path;
 
 fn failed_pair(namespace: &Namespace, target: &str, args: &[&str]) -> Record {
     let proxy = Proxy::start(&mut namespace.command(BINARY), &[&format!("0:{target}")], args);

@@ -9,12 +9,12 @@ use conniver::record::{By, Leg, Record, WarningCode};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::forwarding::{Ends, Forwarding};
+use crate::harness::lossy_path::Path;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::network::{Network, Way};
 use crate::harness::noise::{Noise, receive, send};
 use crate::harness::peers::{echo_server, exchange, noise, reset};
 use crate::harness::program::{BINARY, Proxy, wait_until};
-use crate::harness::wan::Path;
 
 /// What a record warns of, and on which socket. But for the wait to be accepted, which happens on a
 /// busy machine, whatever a test is about.

@@ -30,8 +30,8 @@ use tokio::process::Command;
 
 use super::exit::{self, Failure};
 use super::page_file::LivePage;
-use super::pair::PairArgs;
 use super::parent;
+use super::shared_options::PairArgs;
 use super::signals::Stopper;
 use super::{Verbosity, conflicts, diagnostics, recording, usage, values};
 use findings::Findings;

@@ -19,7 +19,7 @@ use conniver::stat::{Client, HeaderName, HeaderValue, Method, ParseUrlError, Sav
 use tokio::time::MissedTickBehavior;
 
 use super::exit::{self, Failure};
-use super::pair::ViaArg;
+use super::shared_options::ViaArg;
 use super::signals::{self, Handlers, Stopper};
 use super::terminal::{USUAL_WIDTH, width};
 use super::{Verbosity, diagnostics, files, parent, usage, values};

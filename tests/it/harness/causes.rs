@@ -9,9 +9,9 @@ use std::time::Duration;
 use conniver::record::Record;
 
 use super::forwarding::{Ends, Forwarding};
+use super::lossy_path::Path;
 use super::network::{FAR, FAR_AND_LOSSY, Network, Way};
 use super::program::BINARY;
-use super::wan::Path;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)

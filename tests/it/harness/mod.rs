@@ -9,6 +9,7 @@ pub(crate) mod dns;
 pub(crate) mod errors;
 pub(crate) mod forwarding;
 pub(crate) mod load;
+pub(crate) mod lossy_path;
 pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod noise;
@@ -23,7 +24,6 @@ pub(crate) mod ssh;
 pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod tmux;
-pub(crate) mod wan;
 pub(crate) mod watching;
 pub(crate) mod within;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::forwarding::{Ends, Forwarding};
+use super::lossy_path::{self, Mishaps, Path, Rule};
 use super::namespace::Namespace;
 use super::program::BINARY;
-use super::wan::{self, Mishaps, Path, Rule};
 
 /// Three machines in a row, with cables between them.
 pub(crate) struct Network {
@@ -49,13 +49,13 @@ impl Network {
 
     /// With a path instead of one of the cables.
     pub(crate) fn with(way: Way, path: Path) -> Self {
-        Self::laid(way, |from, to, device, net| wan::lay(from, to, device, net, path))
+        Self::laid(way, |from, to, device, net| lossy_path::lay(from, to, device, net, path))
     }
 
     /// The same, with rules for what goes this way and for what comes back.
     pub(crate) fn with_rules(way: Way, path: Path, rules: [Rule; 2]) -> Self {
         Self::laid(way, |from, to, device, net| {
-            wan::lay_with_rules(from, to, device, net, path, rules)
+            lossy_path::lay_with_rules(from, to, device, net, path, rules)
         })
     }
 

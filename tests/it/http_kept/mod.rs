@@ -13,10 +13,10 @@ use conniver::record::{By, How, Mode, Outcome, Record};
 use nix::sys::signal::Signal;
 
 use self::origin::{Client, Origin};
+use crate::harness::lossy_path::{self, Path};
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::program::{BINARY, Proxy};
 use crate::harness::queues::Queues;
-use crate::harness::wan::{self, Path};
 
 /// How a pair ended first.
 fn first_end(record: &Record) -> (By, How) {
@@ -389,7 +389,7 @@ fn a_kept_connection_costs_one_round_trip_a_request() {
     }
     let (here, far) = (Namespace::new(), Namespace::new());
     let delay = Duration::from_millis(50);
-    wan::lay(&here, &far, "far", 7, Path { delay, loses: None, rate: None });
+    lossy_path::lay(&here, &far, "far", 7, Path { delay, loses: None, rate: None });
     let origin = far.enter(|| Origin::on(TcpListener::bind("10.7.0.2:0").unwrap(), "A"));
     let proxy = Proxy::start(&mut here.command(BINARY), &[], &["-D", "0"]);
     let mut client = Client::on(here.enter(|| proxy.connect()));

@@ -15,12 +15,12 @@ use tempfile::NamedTempFile;
 
 use super::{ok, record, record_of, request, said, serve, stat};
 use crate::harness::has_tool;
+use crate::harness::lossy_path::{self, Path};
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::network::FAR;
 use crate::harness::peers::noise;
 use crate::harness::program::{BINARY, wait_until};
 use crate::harness::tls::TlsServer;
-use crate::harness::wan::{self, Path};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -201,7 +201,7 @@ impl Far {
     fn new(path: Path, from_there: bool) -> Self {
         let (here, there) = (Namespace::new(), Namespace::new());
         let (from, to) = if from_there { (&there, &here) } else { (&here, &there) };
-        wan::lay(from, to, "path", 7, path);
+        lossy_path::lay(from, to, "path", 7, path);
         Self { here, there }
     }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::forwarding::{Ends, Forwarding};
+use super::super::lossy_path::{Path, Rule};
 use super::super::namespace::Namespace;
 use super::super::network::{Network, Way};
 use super::super::program::{BINARY, Proxy, wait_until};
-use super::super::wan::{Path, Rule};
 
 /// A proxy and the machines around it.
 pub(super) struct Lab {

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::forwarding::Ends;
+use super::super::lossy_path::{Fate, Rule, Segment, passes};
 use super::super::network::Way;
 use super::super::noise::Noise;
-use super::super::wan::{Fate, Rule, Segment, passes};
 use super::lab::{Lab, Pair, path};
 use super::{Case, Cause, Imposed, Who, cause, ms};
 

@@ -10,9 +10,9 @@ use socket2::SockRef;
 
 use super::super::dns::{self, Answer};
 use super::super::forwarding::Ends;
+use super::super::lossy_path::{Fate, Path, Rule, Segment, passes};
 use super::super::namespace::Namespace;
 use super::super::network::{Network, Way};
-use super::super::wan::{Fate, Path, Rule, Segment, passes};
 use super::lab::{Lab, Pair, path, proxy_in, record};
 use super::talk::{Exchange, Talk, converse};
 use super::{Case, Cause, Imposed, Who, cause, ms};

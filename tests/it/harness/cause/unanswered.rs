@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::forwarding::Ends;
+use super::super::lossy_path::{Fate, Rule, passes};
 use super::super::network::{Network, Way};
 use super::super::peers::reset;
-use super::super::wan::{Fate, Rule, passes};
 use super::lab::{Lab, Pair, path};
 use super::talk::{Exchange, converse};
 use super::{Case, Cause, Imposed, Turns, Who, cause, ms};

@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use super::charges::Cause;
 use super::evidence::{InfoSource, Peer, send_delay};
+use super::time_by_cause::Cause;
 use super::turns::TurnTracker;
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::Direction;
