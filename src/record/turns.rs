@@ -104,7 +104,7 @@ pub struct Turn {
     pub request_bytes: u64,
     /// Bytes of the answer that came. 0 without an answer.
     pub answer_bytes: u64,
-    /// Who took more than half of the duration; `none` if nobody did.
+    /// Who certainly took more than half of the duration; `none` if nobody did.
     pub limited_by: LimitedBy,
 }
 

@@ -222,15 +222,21 @@ impl TurnTracker {
             return;
         }
         let Some(info) = sockets.info(source) else { return };
-        let so_far = self.turn.as_ref().map_or(u64::MAX, |turn| match direction {
+        let so_far = self.turn.as_ref().map(|turn| match direction {
             Direction::ToUpstream => turn.request_bytes,
             Direction::ToClient => turn.answer_bytes,
         });
         let evidence = self.evidence.get_or_insert_default();
         let came = (burst, so_far);
-        let found =
-            evidence.get_mut(source).judge_pause(&info, pause - unsent, unsampled - unsent, came);
-        self.charges.move_to(sender, path, found.late);
+        let found = evidence.get_mut(source).judge_pause(
+            &info,
+            pause - unsent,
+            unsampled - unsent,
+            came,
+            now,
+        );
+        self.charges.move_to(sender, path, found.late + found.late_before);
+        *evidence.doubts.get_mut(sender) -= found.late_before;
         *evidence.doubts.get_mut(path) += found.late_in_doubt;
         *evidence.doubts.get_mut(sender) += found.sender_in_doubt;
     }

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use super::time_by_cause::{Cause, ChargesAt};
 use super::window::Window;
 use crate::clock::{CompactDuration, CompactInstant};
+use crate::record::LimitedBy;
 use crate::tcp_info::{LinuxInfo, Snapshot, Socket, State};
 
 /// Resolution of the ages in TCP_INFO. They count in kernel ticks, usually 4 ms and at most 10 ms:
@@ -31,6 +32,16 @@ const FIRST_WINDOW: u64 = 10;
 /// window still opens, all data so far is at most this many times the data of the last round trip;
 /// a program that paces its own output has soon sent more.
 const OPENING: u128 = 4;
+
+/// From this round trip of a request or answer on, its growth tells who paces it.
+const GROWTH_TELLS: u8 = 3;
+
+/// A congestion window that opens doubles in each round trip, so that all data so far grows this many times more
+/// than at an even pace: 7/3 instead of 3/2 in the third one, 15/7 instead of 4/3 in the fourth.
+const OPENING_GROWTH: f64 = 1.25;
+
+/// Round trips vary a little.
+const SHORTEST_ROUND_TRIP: f64 = 0.9;
 
 /// After reordering, a sender that pauses for less than this many round trips may be limited by its
 /// congestion window.
@@ -115,6 +126,11 @@ impl PathEvidence {
             Peer::Upstream => &mut self.upstream,
         }
     }
+
+    /// Another request begins.
+    pub(super) fn forget_growth(&mut self) {
+        (self.client.growth, self.upstream.growth) = Default::default();
+    }
 }
 
 /// Data after a long pause in an answer.
@@ -145,6 +161,67 @@ impl Doubts {
             _ => &mut self.upstream,
         }
     }
+
+    /// What was added since `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            client: self.client - before.client,
+            from_client: self.from_client - before.from_client,
+            upstream: self.upstream - before.upstream,
+            from_upstream: self.from_upstream - before.from_upstream,
+        }
+    }
+
+    /// The time that was charged to this side or path.
+    pub(super) fn of(&self, who: LimitedBy) -> CompactDuration {
+        match who {
+            LimitedBy::Client => self.client,
+            LimitedBy::NetworkClient => self.from_client,
+            LimitedBy::Upstream => self.upstream,
+            LimitedBy::NetworkUpstream => self.from_upstream,
+            LimitedBy::Resolver | LimitedBy::Proxy | LimitedBy::None => CompactDuration::default(),
+        }
+    }
+}
+
+/// How the data of the current request or answer grows from one round trip to the next.
+#[derive(Debug, Default)]
+pub(super) struct Growth {
+    began: Option<CompactInstant>,
+    /// When it was last measured, since it began, and how many bytes had arrived by then.
+    measured: (CompactDuration, u64),
+    round_trips: u8,
+    /// Bytes of the last round trip that was measured, or of the current one if they are more.
+    in_a_round_trip: u64,
+    /// It grew in the last round trip as an opening congestion window makes it grow.
+    is_opening: bool,
+    /// Pauses charged to the sender that are the path's if this turns out to be so.
+    in_doubt: CompactDuration,
+}
+
+impl Growth {
+    /// Measures once in a round trip of `least`: `so_far` bytes have arrived. Fewer than before are of another
+    /// answer.
+    fn measure(&mut self, so_far: Option<u64>, least: Duration, now: CompactInstant) {
+        let (_, before) = self.measured;
+        let Some(so_far) = so_far.filter(|&so_far| so_far >= before) else {
+            *self = Self::default();
+            return;
+        };
+        let age = now.since(*self.began.get_or_insert(now));
+        let (age_before, _) = self.measured;
+        self.in_a_round_trip = self.in_a_round_trip.max(so_far - before);
+        if (age - age_before).get() < least.mul_f64(SHORTEST_ROUND_TRIP) {
+            return;
+        }
+        self.round_trips = self.round_trips.saturating_add(1);
+        self.is_opening = self.round_trips >= GROWTH_TELLS && {
+            let at_an_even_pace = age.get().div_duration_f64(age_before.get());
+            so_far as f64 >= before as f64 * at_an_even_pace * OPENING_GROWTH
+        };
+        self.in_a_round_trip = so_far - before;
+        self.measured = (age, so_far);
+    }
 }
 
 /// What the samples of one socket have shown.
@@ -154,6 +231,7 @@ pub(super) struct SocketEvidence {
     pub(super) min_rtt: Option<CompactDuration>,
     pub(super) window: Window,
     pub(super) first_samples: u8,
+    pub(super) growth: Growth,
     /// Counters of the last sample: reordered packets, retransmitted segments, and duplicates that
     /// the peer reported.
     out_of_order: u32,
@@ -166,6 +244,8 @@ pub(super) struct SocketEvidence {
 pub(super) struct Arrival {
     pub(super) late: CompactDuration,
     pub(super) late_in_doubt: CompactDuration,
+    /// Earlier pauses that were charged to the sender, with doubt, and were the path's.
+    pub(super) late_before: CompactDuration,
     /// The uncertain part of the sender's share.
     pub(super) sender_in_doubt: CompactDuration,
 }
@@ -202,15 +282,17 @@ impl SocketEvidence {
 
     /// Judges a pause of the sender that has ended, the last of the pauses since the last sample,
     /// which took `unsampled` together. Before it, `burst` bytes had arrived since the previous
-    /// pause, and `so_far` bytes of the request or answer.
+    /// pause, and `so_far` bytes of the request or answer, if it is one.
     pub(super) fn judge_pause(
         &mut self,
         info: &LinuxInfo,
         pause: CompactDuration,
         unsampled: CompactDuration,
-        (burst, so_far): (u32, u64),
+        (burst, so_far): (u32, Option<u64>),
+        now: CompactInstant,
     ) -> Arrival {
         let least = self.least_rtt(info).get();
+        self.growth.measure(so_far, least, now);
         if self.has_new_reordering(info) {
             let late = CompactDuration::new(least.mul_f64(REPAIR)).min(pause);
             let is_doubtful = late.get() > pause.get().mul_f64(DOUBTFUL);
@@ -225,16 +307,25 @@ impl SocketEvidence {
         let mss = u64::from(info.rx_mss.unwrap_or(0));
         let window = u64::from(info.rx_window.unwrap_or(u32::MAX));
         let first_window = window.min(FIRST_WINDOW * mss);
-        if ROUND_TRIP.contains(&round_trips) && u64::from(burst) >= first_window {
+        let comes_in_bursts = ROUND_TRIP.contains(&round_trips) && u64::from(burst) >= first_window;
+        let may_be_opening = round_trips < *ROUND_TRIP.start() && {
+            let at_this_rate = u128::from(burst) * least.as_nanos() / pause.get().as_nanos().max(1);
+            // A window that is spread over a part of the round trip leaves a gap behind it.
+            let in_a_round_trip = at_this_rate.max(self.growth.in_a_round_trip.into());
+            let varies = (in_a_round_trip as f64 / SHORTEST_ROUND_TRIP) as u128;
+            so_far.is_some_and(|so_far| u128::from(so_far) <= OPENING * in_a_round_trip)
+                && varies >= u128::from(first_window)
+        };
+        if self.growth.is_opening && (comes_in_bursts || may_be_opening) {
+            let late_before = std::mem::take(&mut self.growth.in_doubt);
+            return Arrival { late: unsampled, late_before, ..Arrival::default() };
+        }
+        if comes_in_bursts {
             return Arrival { late: pause, ..Arrival::default() };
         }
-        if round_trips < *ROUND_TRIP.start() {
-            let in_a_round_trip =
-                u128::from(burst) * least.as_nanos() / pause.get().as_nanos().max(1);
-            let is_opening = u128::from(so_far) <= OPENING * in_a_round_trip;
-            if is_opening && in_a_round_trip >= u128::from(first_window) {
-                return Arrival { sender_in_doubt: unsampled, ..Arrival::default() };
-            }
+        if may_be_opening {
+            self.growth.in_doubt += unsampled;
+            return Arrival { sender_in_doubt: unsampled, ..Arrival::default() };
         }
         self.after_reordering(least, pause, unsampled)
     }

@@ -2,6 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
+use super::evidence::Doubts;
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::LimitedBy;
 
@@ -91,9 +92,9 @@ impl Charges {
         self[to] += time;
     }
 
-    /// Who was charged more than half of the time since `before`; [`LimitedBy::None`] if nobody
-    /// was.
-    pub(crate) fn dominant_since(&self, before: &Self) -> LimitedBy {
+    /// Who was charged more than half of the time since `before`, without what is doubtful;
+    /// [`LimitedBy::None`] if nobody was.
+    pub(super) fn dominant_since(&self, before: &Self, doubts: &Doubts) -> LimitedBy {
         let mut times = [CompactDuration::default(); LimitedBy::None as usize + 1];
         for cause in Cause::ALL {
             times[cause.who() as usize] += self[cause] - before[cause];
@@ -102,7 +103,10 @@ impl Charges {
         let all = times.iter().fold(CompactDuration::default(), |all, &time| all + time);
         let most = Cause::ALL.into_iter().max_by_key(|cause| times[cause.who() as usize]);
         most.map(Cause::who)
-            .filter(|&who| times[who as usize] > all - times[who as usize])
+            .filter(|&who| {
+                let certain = times[who as usize] - doubts.of(who);
+                certain > all - certain
+            })
             .unwrap_or(LimitedBy::None)
     }
 }

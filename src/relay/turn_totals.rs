@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::evidence::Doubts;
 use super::quantiles::Quantiles;
 use super::time_by_cause::Charges;
 use crate::clock::{CompactDuration, CompactInstant};
@@ -30,7 +31,7 @@ pub(crate) struct FinishedTurn {
     pub(crate) answer_bytes: u64,
     /// The answer began before the request can have arrived, or while it was still written.
     pub(crate) is_crossed: bool,
-    /// Who took more than half of the duration.
+    /// Who certainly took more than half of the duration.
     pub(crate) limited_by: LimitedBy,
 }
 
@@ -72,8 +73,9 @@ pub(crate) struct Tally {
     /// Turns that ended since they were last taken, if they are kept.
     pub(crate) finished: Vec<FinishedTurn>,
     waits: Quantiles,
-    /// The charges before the current turn.
+    /// The charges before the current turn, and what of them is doubtful.
     pub(super) charged_before: Charges,
+    pub(super) doubted_before: Doubts,
 }
 
 impl Tally {

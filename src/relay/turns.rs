@@ -203,6 +203,9 @@ impl TurnTracker {
         self.enter(Phase::Request);
         self.is_tls |= content_kind == ContentKind::Handshake;
         self.note_charges();
+        if let Some(evidence) = &mut self.evidence {
+            evidence.forget_growth();
+        }
         self.turn = Some(CurrentTurn {
             began: now,
             written: now,
@@ -228,6 +231,9 @@ impl TurnTracker {
         }
         if let Some(tally) = &mut self.tally {
             tally.charged_before.clone_from(&self.charges);
+            if let Some(evidence) = &self.evidence {
+                tally.doubted_before.clone_from(&evidence.doubts);
+            }
         }
     }
 
@@ -249,6 +255,8 @@ impl TurnTracker {
 
     pub(super) fn count_turn(&mut self, turn: &CurrentTurn, answer: Option<Duration>) {
         let tally = self.tally.get_or_insert_default();
+        let doubts = self.evidence.as_ref().map(|evidence| &evidence.doubts);
+        let doubts = doubts.map(|doubts| doubts.since(&tally.doubted_before)).unwrap_or_default();
         let finished = FinishedTurn {
             number: tally.count + 1,
             at: turn.began,
@@ -259,7 +267,7 @@ impl TurnTracker {
             request_bytes: turn.request_bytes,
             answer_bytes: turn.answer_bytes,
             is_crossed: turn.is_crossed,
-            limited_by: self.charges.dominant_since(&tally.charged_before),
+            limited_by: self.charges.dominant_since(&tally.charged_before, &doubts),
         };
         tally.add(finished);
         if self.keeps_finished && !tally.is_mixed() {

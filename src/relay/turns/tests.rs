@@ -338,6 +338,28 @@ fn pauses_within_a_round_trip_are_doubtful_as_long_as_a_congestion_window_may_be
 }
 
 #[test]
+fn an_answer_that_doubles_every_round_trip_waits_for_a_congestion_window() {
+    let paced_in = |round_trips: u32| {
+        let mut pair = Pair::new([false; 2], ms(200));
+        (pair.shown.upstream.rx_mss, pair.shown.upstream.rx_window) = (Some(1000), Some(650_000));
+        pair.client(10).after(ms(200)).upstream(5000);
+        for round_trip in 0..round_trips {
+            for _ in 0..4 {
+                pair.after(ms(50)).upstream(5000 << round_trip);
+            }
+        }
+        let breakdown = pair.breakdown();
+        let limited_by = breakdown.tally.as_ref().unwrap().slowest[0].limited_by;
+        let sender = breakdown.charges[Cause::UpstreamSends].get();
+        let path = breakdown.charges[Cause::FromUpstream].get();
+        (sender, path, breakdown.doubts.upstream.get(), limited_by)
+    };
+    // A program may send like this for so long.
+    assert_eq!(paced_in(3), (ms(600), ms(0), ms(600), LimitedBy::None));
+    assert_eq!(paced_in(5), (ms(0), ms(1000), ms(0), LimitedBy::NetworkUpstream));
+}
+
+#[test]
 fn a_handshake_is_charged_and_not_counted() {
     let mut pair = Pair::local();
     pair.client_says(300, ContentKind::Handshake)

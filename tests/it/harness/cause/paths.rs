@@ -154,12 +154,7 @@ fn slow_start(answer: usize, congestion: &str) -> Case {
     let talk = converse(&pair, &[Exchange { answer, ..Exchange::INSTANT }]);
     drop(pair);
     let bursts = talk.times[0].answer;
-    // BBR spreads what its window lets through: such pauses are doubtful, of long answers most.
-    let names: &[&str] = match congestion {
-        "bbr" if answer > 1_000_000 => &["network-upstream", "none"],
-        _ => &["network-upstream"],
-    };
-    let imposed = network_upstream(names, &talk)
+    let imposed = network_upstream(&["network-upstream"], &talk)
         .provided(bursts >= round_trip, "the answer came in several round trips");
     Case { record: lab.record(), imposed }
 }
