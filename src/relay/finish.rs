@@ -22,6 +22,9 @@ const CLOSE_NOTIFY: u64 = 69;
 /// The end of stream follows a closing message within this time.
 const CLOSING_MESSAGE_TIME: CompactDuration = CompactDuration::new(Duration::from_millis(10));
 
+/// A client that answers the upstream's `close_notify` does so within this time: a long round trip.
+const CLOSE_NOTIFY_REPLY_TIME: CompactDuration = CompactDuration::new(Duration::from_secs(1));
+
 /// What a pair's time was spent on since relaying began, and its turns.
 #[derive(Debug)]
 pub(crate) struct TimeBreakdown {
@@ -217,15 +220,19 @@ impl TurnTracker {
             self.turn = None;
             self.phase = Phase::Answer;
         }
-        // A close_notify is often answered by the other side's.
-        let is_answered_closing_message = |turn: &CurrentTurn| {
+        // A close_notify is often answered by the other side's. The client's may reset the connection, so that its
+        // end of stream is never read.
+        let is_close_notify = |turn: &CurrentTurn| {
+            let is_last = is_closing_message(turn.began, turn.request_bytes, client.ended);
+            let follows_end = |ended| turn.began.since(ended) <= CLOSE_NOTIFY_REPLY_TIME;
             self.is_tls
                 && turn.is_later
                 && turn.request_bytes.max(turn.answer_bytes) <= CLOSE_NOTIFY
-                && is_closing_message(turn.began, turn.request_bytes, client.ended)
+                && (is_last || upstream.ended.is_some_and(follows_end))
         };
-        if self.turn.as_ref().is_some_and(is_answered_closing_message) {
+        if self.turn.as_ref().is_some_and(is_close_notify) {
             self.turn = None;
+            self.phase = Phase::Answer;
         }
         if let Some(late) = self.evidence.as_ref().and_then(|evidence| evidence.late.as_ref())
             && is_closing_message(late.at, late.bytes, upstream.ended)

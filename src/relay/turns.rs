@@ -78,6 +78,8 @@ pub(super) struct CurrentTurn {
     pub(super) is_handshake: bool,
     /// The answer may be a TLS session ticket, sent unasked.
     pub(super) is_tentative: bool,
+    /// When such a ticket came before the request.
+    pub(super) first_ticket: Option<CompactInstant>,
     /// It began after the upstream had sent data.
     pub(super) is_later: bool,
     /// The client paused for long in its request.
@@ -216,6 +218,7 @@ impl TurnTracker {
             answer_bytes: 0,
             is_handshake: content_kind == ContentKind::Handshake,
             is_tentative: false,
+            first_ticket: None,
             is_later: self.has_answered,
             has_paused: false,
             is_slowly_taken: false,
@@ -296,13 +299,19 @@ impl TurnTracker {
                     }
                     return self.enter(Phase::Request);
                 }
-                let is_hello = |turn: &CurrentTurn| turn.is_handshake && !turn.is_later;
-                let follows_hello = self.turn.as_ref().is_some_and(is_hello);
+                let handshake = self.turn.as_ref().filter(|turn| turn.is_handshake);
+                let follows_handshake = handshake.is_some();
+                // Of a ticket that came before the request, while the handshake's last message was its turn.
+                let first_ticket =
+                    handshake.filter(|turn| turn.is_later).and_then(|turn| turn.answered);
                 self.end_answer(sockets, now);
                 self.begin(now, event.content_kind);
                 if let Some(turn) = &mut self.turn {
-                    // The handshake's last message and the first request came together.
-                    turn.is_tentative = follows_hello && event.content_kind == ContentKind::Payload;
+                    // The handshake's last message and the first request came together, or a ticket came
+                    // between them and another may follow.
+                    turn.is_tentative =
+                        follows_handshake && event.content_kind == ContentKind::Payload;
+                    turn.first_ticket = first_ticket;
                 }
             }
             Phase::Request => {
@@ -436,6 +445,8 @@ impl TurnTracker {
         }
         if let Some(turn) = &mut self.turn {
             turn.answered = Some(now);
+            turn.is_tentative &=
+                turn.first_ticket.is_none_or(|first| now.since(first) < TICKETS_TAKE);
         }
         self.enter(Phase::Answer);
     }

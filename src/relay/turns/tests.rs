@@ -396,6 +396,23 @@ fn tickets_end_no_wait_for_a_request_that_came_with_the_handshakes_end() {
 }
 
 #[test]
+fn a_ticket_after_the_request_ends_no_wait_if_another_came_before_it() {
+    let mut pair = Pair::local();
+    pair.client_says(300, ContentKind::Handshake).after(ms(3)).upstream(3000);
+    pair.after(ms(1)).client_says(80, ContentKind::Handshake).after(ms(1)).upstream(287);
+    pair.client(100).after(ms(2)).upstream(287).after(ms(298)).upstream(170);
+    let tally = pair.breakdown().tally.unwrap();
+    assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
+    // Both came before it.
+    let mut pair = Pair::local();
+    pair.client_says(300, ContentKind::Handshake).after(ms(3)).upstream(3000);
+    pair.after(ms(1)).client_says(80, ContentKind::Handshake).after(ms(1)).upstream(574);
+    pair.client(100).after(ms(300)).upstream(170).after(ms(2000)).upstream(24);
+    let tally = pair.breakdown().tally.unwrap();
+    assert_eq!((tally.count, tally.slowest[0].wait), (1, ms(300)));
+}
+
+#[test]
 fn an_upload_that_goes_on_when_it_is_answered_early_is_one_turn() {
     let mut pair = Pair::local();
     pair.client(100_000).after(ms(5)).upstream(80).after(ms(1)).client(1000).after(ms(1));
@@ -510,6 +527,15 @@ fn farewells_of_tls_that_answer_each_other_are_no_turn() {
     pair.client(180).after(ms(40)).upstream(500).after(ms(10)).client(24).upstream(24);
     let breakdown = ended(pair, |now, client, _| client.ended = Some(now));
     assert_eq!(breakdown.tally.unwrap().count, 1);
+    // A client's that the upstream's kernel answered with a reset.
+    let mut pair = Pair::local();
+    pair.client_says(300, ContentKind::Handshake).after(ms(3)).upstream(3000);
+    pair.client(180).after(ms(40)).upstream(500).after(ms(2000)).upstream(24);
+    let upstream_ended = pair.moment();
+    pair.after(ms(30)).client(24);
+    let breakdown = ended(pair, |_, _, upstream| upstream.ended = Some(upstream_ended));
+    let tally = breakdown.tally.unwrap();
+    assert_eq!((tally.count, tally.unanswered), (1, 0));
     // Without TLS, as few bytes may be a question and its answer.
     let mut pair = Pair::local();
     pair.client(24).upstream(24).after(ms(10)).client(24).upstream(24);
