@@ -12,7 +12,7 @@ use super::values;
 #[derive(Debug, Args)]
 pub(super) struct SelectionArgs {
     /// Select sockets that this process holds, and end with it
-    #[arg(long, value_name = "PID", value_parser = values::number(1..=u32::MAX, 4711))]
+    #[arg(long, value_name = "PID", value_parser = pid)]
     pid: Option<u32>,
 
     /// Select sockets created in this cgroup (version 2) or below it: /system.slice/x.service, or its
@@ -21,12 +21,13 @@ pub(super) struct SelectionArgs {
     cgroup: Option<PathBuf>,
 
     /// Select connections to this server, at either end of the connection: HOST:PORT, HOST, :PORT or a
-    /// network; repeatable. Names are looked up once, at the start
-    #[arg(long, value_name = "ENDPOINT")]
+    /// network; repeatable, or several separated by commas. PORT may be a range, 8000-8999. Names are
+    /// looked up once, at the start
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
     to: Vec<Endpoint>,
 
-    /// Select connections from this client; repeatable
-    #[arg(long, value_name = "ENDPOINT")]
+    /// Select connections from this client; repeatable, or several separated by commas
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
     from: Vec<Endpoint>,
 
     /// Select connections that a listener of this machine accepted
@@ -66,6 +67,20 @@ impl SelectionArgs {
         ];
         options.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
     }
+}
+
+/// The number of a process.
+fn pid(text: &str) -> Result<u32, String> {
+    if text.contains([',', ' ']) {
+        return Err(
+            "expected one PID, such as 4711; several processes can be selected by their --cgroup"
+                .to_owned(),
+        );
+    }
+    if text.starts_with(|c: char| c.is_alphabetic()) {
+        return Err("expected a number such as 4711; pgrep shows the PIDs of a program".to_owned());
+    }
+    values::number(1..=u32::MAX, 4711)(text)
 }
 
 /// Looks up the names among them.

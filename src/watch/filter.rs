@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -63,12 +64,12 @@ impl Filter {
     }
 }
 
-/// Addresses and a port: `10.0.0.0/8`, `db.example:5432`, `[2001:db8::1]:443`, `:80`.
+/// Addresses and ports: `10.0.0.0/8`, `db.example:5432`, `[2001:db8::1]:443`, `:80`, `:8000-8999`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     hosts: Hosts,
     /// `None`: every port.
-    port: Option<u16>,
+    ports: Option<RangeInclusive<u16>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,15 +86,35 @@ pub struct ParseEndpointError(String);
 
 impl fmt::Display for ParseEndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(problem) = unclear_address(&self.0, Some(":")) {
-            return write!(f, "'{}' {problem}", self.0);
+        let text = &self.0;
+        if let Some(problem) = unclear_address(text, Some(":")) {
+            return write!(f, "'{text}' {problem}");
         }
-        write!(
-            f,
-            "'{}' is not an endpoint; expected HOST:PORT, HOST, :PORT or a network such as \
-             10.0.0.0/8, with an IPv6 address before a port in brackets",
-            self.0
-        )
+        let (hosts, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        if text.contains("://") {
+            write!(f, "'{text}' is a URL; write its host and port, such as example.com:443")
+        } else if text == "*" {
+            write!(f, "'*' is every endpoint; omit the option")
+        } else if parse_ports(text).is_some() {
+            write!(f, "'{text}' has no colon; write :{text} for ports")
+        } else if hosts != "*" && hosts.contains('*') {
+            write!(
+                f,
+                "'{text}' is a pattern, but a name is looked up; give one name, an address or a network such as \
+                 10.0.0.0/8"
+            )
+        } else if !port.is_empty() && parse_hosts(hosts).is_some() && parse_ports(port).is_none() {
+            write!(
+                f,
+                "'{port}' is not a port; expected a number from 1 to 65535, or a range such as 8000-8999"
+            )
+        } else {
+            write!(
+                f,
+                "'{text}' is not an endpoint; expected HOST:PORT, HOST, :PORT or a network such as \
+                 10.0.0.0/8, with an IPv6 address before a port in brackets"
+            )
+        }
     }
 }
 
@@ -104,28 +125,62 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
         let error = || ParseEndpointError(text.to_owned());
-        if unclear_address(text, Some(":")).is_some() {
+        if unclear_address(text, Some(":")).is_some() || text == "*" {
             return Err(error());
         }
-        if let Ok(network) = text.parse() {
-            return Ok(Self { hosts: Hosts::Networks(vec![network]), port: None });
+        if let Some(hosts) = parse_network(text) {
+            return Ok(Self { hosts, ports: None });
         }
-        if let Some(port) = text.strip_prefix(':') {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            let port = port.parse().ok().filter(|&port: &u16| digits && port != 0);
-            return Ok(Self { hosts: Hosts::All, port: Some(port.ok_or_else(error)?) });
-        }
-        let has_port = text.contains(':');
-        // Any port completes a target; it is not looked at.
-        let whole = if has_port { text.to_owned() } else { format!("{text}:1") };
-        let target: Target = whole.parse().map_err(|_| error())?;
-        let hosts = match target.literal() {
-            Some(address) => Hosts::Networks(vec![address.ip().into()]),
-            None if target.host().contains('*') => return Err(error()),
-            None => Hosts::Name(target.lookup_name()),
+        let (hosts, ports) = match text.rsplit_once(':') {
+            Some((hosts, port)) if !port.ends_with(']') => {
+                (hosts, Some(parse_ports(port).ok_or_else(error)?))
+            }
+            // A name of digits and a hyphen is more probably a range of ports.
+            _ if text.is_empty() || parse_ports(text).is_some() => return Err(error()),
+            _ => (text, None),
         };
-        Ok(Self { hosts, port: has_port.then(|| target.port()) })
+        Ok(Self { hosts: parse_hosts(hosts).ok_or_else(error)?, ports })
     }
+}
+
+/// What stands before a port.
+fn parse_hosts(text: &str) -> Option<Hosts> {
+    if text.is_empty() || text == "*" {
+        return Some(Hosts::All);
+    }
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return parse_network(inner);
+    }
+    if text.contains([':', '*']) {
+        return None;
+    }
+    // Any port completes a target; it is not looked at.
+    let name = || Some(Hosts::Name(Target::new(text, 1).ok()?.lookup_name()));
+    parse_network(text).or_else(name)
+}
+
+/// A network, or an address. The unspecified one, on which a server listens for all, stands for all
+/// addresses.
+fn parse_network(text: &str) -> Option<Hosts> {
+    let network: Network = text.parse().ok()?;
+    if network == IpAddr::from(Ipv6Addr::UNSPECIFIED).into() {
+        // Such a socket takes IPv4 as well.
+        return Some(Hosts::All);
+    }
+    let is_all_of_ipv4 = network == IpAddr::from(Ipv4Addr::UNSPECIFIED).into();
+    let network = if is_all_of_ipv4 { "0.0.0.0/0".parse().ok()? } else { network };
+    Some(Hosts::Networks(vec![network]))
+}
+
+/// A port, or the first and the last of several.
+fn parse_ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let port = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|&port: &u16| is_number && port != 0)
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first)?, port(last)?);
+    (first <= last).then_some(first..=last)
 }
 
 impl Endpoint {
@@ -158,7 +213,7 @@ impl Endpoint {
             }
             Hosts::Name(_) => false,
         };
-        fits && self.port.is_none_or(|port| port == address.port())
+        fits && self.ports.as_ref().is_none_or(|ports| ports.contains(&address.port()))
     }
 }
 
@@ -185,11 +240,21 @@ mod tests {
             ("2001:db8::/32", "[2001:db8::1]:4", true),
             ("127.1:4", "127.0.0.1:4", true),
             ("localhost:4", "127.0.0.1:4", false),
+            (":80-90", "10.1.2.3:90", true),
+            (":80-90", "10.1.2.3:91", false),
+            ("*:4", "10.1.2.3:4", true),
+            ("10.0.0.0/8:4", "10.1.2.3:4", true),
+            ("10.0.0.0/8:4", "10.1.2.3:5", false),
+            ("[2001:db8::/32]:4", "[2001:db8::1]:4", true),
+            ("[::1]", "[::1]:4", true),
+            ("0.0.0.0:4", "10.1.2.3:4", true),
+            ("0.0.0.0:4", "[::1]:4", false),
+            ("[::]:4", "10.1.2.3:4", true),
         ] {
             assert_eq!(endpoint(text).contains(address.parse().unwrap()), fits, "{text}");
         }
         let local = endpoint("localhost:4");
-        assert_eq!((local.name(), local.port), (Some("localhost"), Some(4)));
+        assert_eq!((local.name(), local.ports.clone()), (Some("localhost"), Some(4..=4)));
         let resolved = local.resolve().unwrap();
         assert!(resolved.contains("127.0.0.1:4".parse().unwrap()), "{resolved:?}");
         assert!(!resolved.contains("127.0.0.1:5".parse().unwrap()));
@@ -206,6 +271,13 @@ mod tests {
             "[::1",
             "a b",
             "*.example",
+            "*",
+            "80-90",
+            ":90-80",
+            ":80-",
+            "host:",
+            "host:https",
+            "[host]:80",
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }

@@ -97,13 +97,22 @@ impl fmt::Display for WatchError {
                  CONFIG_INET_TCP_DIAG), and a sandbox that allows netlink",
                 text_of(error)
             ),
-            Self::Cgroup(path, error) => write!(
-                f,
-                "cannot read the cgroup '{}': {}; expected a path below the mount of cgroup \
-                 version 2, as in /proc/PID/cgroup",
-                path.display(),
-                text_of(error)
-            ),
+            Self::Cgroup(path, error) => {
+                write!(
+                    f,
+                    "cannot read the cgroup '{}': {}; expected a path below the mount of cgroup \
+                     version 2, as in /proc/PID/cgroup",
+                    path.display(),
+                    text_of(error)
+                )?;
+                // systemctl has services without their slices.
+                match path.extension().is_some_and(|kind| kind == "service")
+                    && path.components().count() == 1
+                {
+                    true => write!(f, ", such as /system.slice/{}", path.display()),
+                    false => Ok(()),
+                }
+            }
             Self::NoCgroups => f.write_str(
                 "cannot select sockets by cgroup: the kernel does not tell the cgroups of sockets; \
                  it takes Linux 5.9",
