@@ -117,10 +117,11 @@ impl Check {
     pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
         // In the order of the report.
         let mut bad = [(BadLine::Torn, 0_u64), (BadLine::NoRecord, 0), (BadLine::TooLong, 0)];
-        let (mut records, mut first_bad) = (0_u64, None);
+        let (mut records, mut first_bad, mut first_missing) = (0_u64, None, None);
         let (mut read, mut cut) = (Ok(()), None);
         let before = self.findings.len();
         for (line, number) in lines(input, EmptyLines::Count).zip(1..) {
+            let mut missing = None;
             let what = match line {
                 Ok(line) => {
                     self.lines += 1;
@@ -133,7 +134,10 @@ impl Check {
                     break;
                 }
                 Err(ReadError::Line(error)) if error.is_eof() => BadLine::Torn,
-                Err(ReadError::Line(_)) => BadLine::NoRecord,
+                Err(ReadError::Line(error)) => {
+                    missing = missing_key(&error);
+                    BadLine::NoRecord
+                }
                 Err(ReadError::TooLong) => BadLine::TooLong,
                 Err(ReadError::Truncated(compression)) => {
                     let (file, lines) = (name.to_owned(), number - 1);
@@ -147,11 +151,13 @@ impl Check {
                 }
             };
             self.lines += 1;
-            first_bad.get_or_insert(what);
+            if first_bad.is_none() {
+                (first_bad, first_missing) = (Some(what), missing.clone());
+            }
             if let Some((_, count)) = bad.iter_mut().find(|(kind, _)| *kind == what) {
                 *count += 1;
                 if *count <= MAX_BAD_LINES {
-                    self.findings.push(what.at(name, number));
+                    self.findings.push(what.at(name, number, missing));
                 }
             }
         }
@@ -160,7 +166,8 @@ impl Check {
         {
             // Not a file of records: one finding instead of one for each line.
             self.findings.truncate(before);
-            self.findings.push(Finding::NoRecords { file: name.to_owned(), lines, first });
+            let (file, missing) = (name.to_owned(), first_missing);
+            self.findings.push(Finding::NoRecords { file, lines, first, missing });
             bad = bad.map(|(what, _)| (what, 0));
         }
         self.findings.extend(cut);
@@ -311,10 +318,29 @@ impl Run {
                 findings.push(Finding::Lost { run, lines: lost });
             }
         }
-        if self.has_pairs {
+        if self.has_pairs && !self.has_closes_disabled() {
             findings.extend(self.open.into_values().map(Finding::Open));
         }
     }
+
+    /// Whether no connection has a `close` line.
+    fn lacks_closes(&self) -> bool {
+        self.has_pairs && self.closed.count() == 0 && !self.open.is_empty()
+    }
+
+    /// Whether `--events` left out `close` lines: a run that ends closes all connections, and none of
+    /// its lines is missing.
+    fn has_closes_disabled(&self) -> bool {
+        let is_complete = self.stopped.is_some_and(|(_, lost)| lost == 0) && self.is_whole();
+        self.lacks_closes() && is_complete
+    }
+}
+
+/// The key without which a line of a known event is no record.
+fn missing_key(error: &serde_json::Error) -> Option<Box<str>> {
+    let text = error.to_string();
+    let (key, _) = text.strip_prefix("missing field `")?.split_once('`')?;
+    (key != "event").then(|| key.into())
 }
 
 /// Open questions about these runs.
@@ -322,6 +348,15 @@ fn remarks(runs: &BTreeMap<Uuid, Run>) -> Vec<Remark> {
     let firsts = runs.iter().filter_map(|(&run, Run { lines, .. })| Some((run, lines.first()?)));
     let earlier = firsts.filter(|&(_, first)| first > 1);
     let mut remarks: Vec<_> = earlier.map(|(run, first)| Remark::Earlier { run, first }).collect();
+    let mut unclosed = runs.iter().filter(|(_, run)| run.lacks_closes());
+    if let Some((&run, first)) = unclosed.next() {
+        let (mut runs, mut open) = (1, first.open.len() as u64);
+        for (_, run) in unclosed {
+            runs += 1;
+            open += run.open.len() as u64;
+        }
+        remarks.push(Remark::Unclosed { runs, run, open });
+    }
     let unended = || runs.iter().filter(|(_, run)| run.is_proxy && run.stopped.is_none());
     if let Some((&run, _)) = unended().next() {
         let unrecorded = unended().fold(0, |sum: u64, (_, r)| sum.saturating_add(r.unrecorded()));
@@ -363,7 +398,8 @@ mod tests {
             let told = checked.findings.iter().filter(|f| matches!(f, Finding::Overflow { .. }));
             assert_eq!(told.count(), 1);
             // What comes after it is still read.
-            let bad = Finding::NoRecord { file: "file".to_owned(), line: count + 1 };
+            let (file, line) = ("file".to_owned(), count + 1);
+            let bad = Finding::NoRecord { file, line, missing: None };
             assert!(checked.findings.contains(&bad));
         }
     }

@@ -30,6 +30,9 @@ pub enum Finding {
         file: String,
         /// Which line of it, from 1.
         line: u64,
+        /// A key that a record of its event has, and the line has not. `None` if something else is
+        /// wrong.
+        missing: Option<Box<str>>,
     },
     /// A line is longer than [`MAX_LINE`].
     TooLong {
@@ -46,6 +49,8 @@ pub enum Finding {
         lines: u64,
         /// What is wrong with the first one.
         first: BadLine,
+        /// A key that it lacks, as of [`Finding::NoRecord`].
+        missing: Option<Box<str>>,
     },
     /// Further bad lines of a file, after the first [`MAX_BAD_LINES`] of each kind.
     More {
@@ -165,11 +170,11 @@ impl BadLine {
         lines > 1 || self == Self::NoRecord
     }
 
-    pub(super) fn at(self, file: &str, line: u64) -> Finding {
+    pub(super) fn at(self, file: &str, line: u64, missing: Option<Box<str>>) -> Finding {
         let file = file.to_owned();
         match self {
             Self::Torn => Finding::Torn { file, line },
-            Self::NoRecord => Finding::NoRecord { file, line },
+            Self::NoRecord => Finding::NoRecord { file, line, missing },
             Self::TooLong => Finding::TooLong { file, line },
         }
     }
@@ -196,6 +201,10 @@ impl OpenPair {
     }
 }
 
+fn write_missing(f: &mut fmt::Formatter<'_>, key: Option<&str>) -> fmt::Result {
+    key.map_or(Ok(()), |key| write!(f, ": it has no '{}'", Printable(key)))
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let range = |(first, last): (u64, u64), one: &str, many: &str| match first == last {
@@ -207,13 +216,14 @@ impl fmt::Display for Finding {
             Self::Torn { file, line } => {
                 write!(f, "{}:{line}: the line is truncated", Printable(file))
             }
-            Self::NoRecord { file, line } => {
-                write!(f, "{}:{line}: the line is not a record", Printable(file))
+            Self::NoRecord { file, line, missing } => {
+                write!(f, "{}:{line}: the line is not a record", Printable(file))?;
+                write_missing(f, missing.as_deref())
             }
             Self::TooLong { file, line } => {
                 write!(f, "{}:{line}: the line is longer than {MAX_LINE} bytes", Printable(file))
             }
-            Self::NoRecords { file, lines, first } => {
+            Self::NoRecords { file, lines, first, missing } => {
                 write!(f, "{}: not a file of records: ", Printable(file))?;
                 match lines {
                     1 => f.write_str("its only line ")?,
@@ -225,7 +235,10 @@ impl fmt::Display for Finding {
                          jq -c . FILE",
                     ),
                     BadLine::Torn => f.write_str("is truncated"),
-                    BadLine::NoRecord => f.write_str("is not the JSON of a record"),
+                    BadLine::NoRecord => {
+                        f.write_str("is not the JSON of a record")?;
+                        write_missing(f, missing.as_deref())
+                    }
                     BadLine::TooLong => write!(f, "is longer than {MAX_LINE} bytes"),
                 }
             }

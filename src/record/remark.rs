@@ -4,6 +4,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::plural::counted;
+
 /// Something that files of records cannot show. Displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,6 +27,15 @@ pub enum Remark {
         /// Accepted pairs without any line, as later numbers show: they were still open, or refused
         /// in the last second. Counted only for runs without missing lines.
         unrecorded: u64,
+    },
+    /// Runs with `open` lines, but without any `close` line, which `--events` can leave out.
+    Unclosed {
+        /// How many.
+        runs: u64,
+        /// The first one of them.
+        run: Uuid,
+        /// Connections with an `open` line, of all of them.
+        open: u64,
     },
 }
 
@@ -52,6 +63,17 @@ impl fmt::Display for Remark {
                     1 => f.write_str("; at least 1 accepted connection has no record"),
                     _ => write!(f, "; at least {unrecorded} accepted connections have no record"),
                 }
+            }
+            Self::Unclosed { runs, run, open } => {
+                match runs {
+                    1 => write!(f, "run {run} has no close lines")?,
+                    _ => write!(f, "{runs} runs have no close lines")?,
+                }
+                let open = counted(*open, "connection");
+                write!(
+                    f,
+                    ": none of {open} had ended, or --events left close out, so that the lines do not tell which have ended"
+                )
             }
         }
     }

@@ -58,7 +58,12 @@ impl FileRead {
             return None;
         }
         let first = self.first_bad.unwrap_or(BadLine::NoRecord);
-        first.is_foreign_file(lines).then_some(Finding::NoRecords { file, lines, first })
+        first.is_foreign_file(lines).then_some(Finding::NoRecords {
+            file,
+            lines,
+            first,
+            missing: None,
+        })
     }
 }
 

@@ -287,6 +287,7 @@ impl Feed {
             file,
             lines,
             first,
+            missing: None,
         })
     }
 

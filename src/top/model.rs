@@ -314,6 +314,11 @@ impl Model {
         self.closed > 0 && !self.has_open
     }
 
+    /// Whether nothing tells of a proxy's connections that one has ended, as without close lines.
+    pub(super) fn has_only_open(&self) -> bool {
+        self.closed == 0 && !self.connections.is_empty() && !self.has_only_sockets()
+    }
+
     /// How often the kernel has dropped events of ended sockets in a run, if it did in the last minute.
     pub(super) fn overflows(&self) -> Option<u64> {
         self.overflow.map(|(_, count)| count)

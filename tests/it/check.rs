@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use conniver::record::Line;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::arguments::unwrapped;
 use crate::harness::has_tool;
@@ -234,6 +235,37 @@ fn lines_of_turns_alone_say_nothing_of_open_connections() {
     let text = std::fs::read_to_string(&file).unwrap();
     let (status, said) = check_text(&text);
     assert_eq!((status, said.len()), (0, 2), "{said:?}");
+}
+
+#[test]
+fn runs_without_close_lines_are_noted() {
+    let proxy = Proxy::forwarding_to(echo_server(), &["--events", "open,stop"]);
+    for _ in 0..2 {
+        exchange(&mut proxy.connect(), b"x");
+    }
+    wait_until("both are open", || read_lines(&proxy.records_file()).len() == 2);
+    let running = std::fs::read_to_string(proxy.records_file()).unwrap();
+    let file = proxy.records_file();
+    proxy.signal(Signal::SIGTERM);
+    let mut stopped = String::new();
+    wait_until("the run has ended", || {
+        stopped = std::fs::read_to_string(&file).unwrap_or_default();
+        stopped.contains("\"event\":\"stop\"") && stopped.ends_with('\n')
+    });
+    let first: Value = serde_json::from_str(stopped.lines().next().unwrap()).unwrap();
+    let run = first["runId"].as_str().unwrap();
+    let note = format!(
+        "note: run {run} has no close lines: none of 2 connections had ended, or --events left close \
+         out, so that the lines do not tell which have ended"
+    );
+    // All connections of a run that has ended are closed.
+    let summary = "3 lines of 1 run, 0 connections closed: no findings in these lines".to_owned();
+    assert_eq!(check_text(&stopped), (0, vec![note.clone(), summary]));
+    let (status, said) = check_text(&running);
+    assert_eq!((status, said.len(), &said[2]), (1, 5, &note));
+    for (line, seq) in said.iter().zip(1..=2) {
+        assert!(line.starts_with(&format!("connection {run}-{seq} is not closed: ")), "{line}");
+    }
 }
 
 #[test]

@@ -464,6 +464,18 @@ fn what_a_file_without_open_connections_holds_is_said() {
     let old = [&demo[..time + 8], b"2025", &demo[time + 12..]].concat();
     let (_, printed, _) = top(&old);
     assert!(printed.contains("the newest line is "), "{printed}");
+    let proxy = Proxy::forwarding_to(echo_server(), &["--events", "open"]);
+    exchange(&mut proxy.connect(), b"x");
+    let mut open = Vec::new();
+    wait_until("there is an open line", || {
+        open = fs::read(proxy.records_file()).unwrap();
+        open.ends_with(b"\n")
+    });
+    let mut open: serde_json::Value = serde_json::from_slice(&open).unwrap();
+    open["time"] = "2025-01-01T00:00:00.000000Z".into();
+    let (status, printed, _) = top(open.to_string().as_bytes());
+    let notice = "no close lines: connections that have ended are shown as open";
+    assert!(status == Some(0) && printed.contains(notice), "{printed}");
     for foreign in [&b"a,b\n1,2\n"[..], b"{\"a\":1}\n{\"a\":2}\n"] {
         let (status, printed, said) = top(foreign);
         assert_eq!((status, &*printed), (Some(1), ""), "{said}");

@@ -195,6 +195,9 @@ fn notices(scene: &Scene<'_>, controls: &Controls, listed: usize) -> Vec<String>
             long_time(silence)
         ));
     }
+    if model.has_only_open() && scene.silence.is_some() {
+        notices.push("no close lines: connections that have ended are shown as open".to_owned());
+    }
     if model.has_only_ended() && scene.is_recorded {
         notices.push("ended connections only, none open; conniver report shows them".to_owned());
     }
