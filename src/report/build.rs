@@ -11,7 +11,7 @@ use super::kept::{Kept, Largest, sampling_rank};
 use super::parse::{self, FileEnd, Other, Parsed, Refused};
 use super::redact::Redactor;
 use super::seen::Seen;
-use super::selection::{Condition, Selection};
+use super::selection::Selection;
 use super::totals::Totals;
 use crate::record::{BadLine, Record};
 
@@ -121,6 +121,12 @@ pub struct Missed {
     pub key: String,
     /// At most five of its values.
     pub values: Vec<String>,
+    /// Connections and sockets that did not match because they have no value.
+    pub without: u64,
+    /// Sockets of `conniver watch` among these.
+    pub without_of_sockets: u64,
+    /// Whether only a proxy's connections can have a value.
+    pub is_of_pairs: bool,
 }
 
 /// Most values that are named where no connection fits.
@@ -194,10 +200,15 @@ pub struct Summary {
 impl Builder {
     /// Nothing read yet.
     pub fn new(options: Options) -> Self {
-        let key = |condition: &Condition| condition.key();
-        let missed = options.selection.conditions.iter().map(key);
+        let missed = options.selection.conditions.iter().map(|condition| Missed {
+            key: condition.key(),
+            values: Vec::new(),
+            without: 0,
+            without_of_sockets: 0,
+            is_of_pairs: condition.is_of_pairs(),
+        });
         Self {
-            missed: missed.map(|key| Missed { key, values: Vec::new() }).collect(),
+            missed: missed.collect(),
             selection: options.selection,
             totals: Totals::default(),
             groups: Groups::new(options.by.clone()),
@@ -267,11 +278,8 @@ impl Builder {
                     }
                     self.add_socket(&socket);
                 }
-                Parsed::Close(connection) | Parsed::Socket(connection) => {
-                    self.lines.left_out += 1;
-                    self.note_left_out(&connection);
-                    self.note_missed(*connection);
-                }
+                Parsed::Close(connection) => self.leave_out(*connection, false),
+                Parsed::Socket(socket) => self.leave_out(*socket, true),
                 Parsed::Other(Other::Open) => self.lines.open += 1,
                 Parsed::Other(Other::Turn) => self.lines.turns += 1,
                 Parsed::Other(Other::Sample) => self.lines.samples += 1,
@@ -297,16 +305,18 @@ impl Builder {
         end.map(|_| ())
     }
 
-    /// Notes when a connection that was left out was accepted.
-    fn note_left_out(&mut self, connection: &Connection) {
+    /// Notes when a connection that was left out was accepted, and why it was.
+    fn leave_out(&mut self, connection: Connection, is_socket: bool) {
+        self.lines.left_out += 1;
         if let Some(at) = connection.opened_at() {
             let (first, last) = self.left_out_at.unwrap_or((at, at));
             self.left_out_at = Some((first.min(at), last.max(at)));
         }
+        self.note_missed(connection, is_socket);
     }
 
     /// Notes the values of a connection that was left out, while none is in the report.
-    fn note_missed(&mut self, mut connection: Connection) {
+    fn note_missed(&mut self, mut connection: Connection, is_socket: bool) {
         let has_room = |missed: &Missed| missed.values.len() < MAX_MISSED;
         let is_empty = self.lines.selected == 0 && self.lines.sockets == 0;
         if !is_empty || !self.missed.iter().any(has_room) {
@@ -319,6 +329,10 @@ impl Builder {
         }
         for ((condition, missed), fits) in conditions.iter().zip(&mut self.missed).zip(fits) {
             let value = condition.value(&connection);
+            if !fits && value.is_empty() {
+                missed.without += 1;
+                missed.without_of_sockets += u64::from(is_socket);
+            }
             let is_known = value.is_empty() || missed.values.iter().any(|known| *known == value);
             if !fits && !is_known && has_room(missed) {
                 missed.values.push(value.into_owned());

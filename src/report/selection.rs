@@ -289,6 +289,11 @@ impl Condition {
         self.key.to_string()
     }
 
+    /// Whether only a proxy's connections have a value, not the sockets of a watch.
+    pub(super) fn is_of_pairs(&self) -> bool {
+        matches!(self.key, Key::Mode | Key::LimitedBy | Key::Error)
+    }
+
     pub(super) fn holds(&self, connection: &Connection) -> bool {
         self.pattern.matches(&self.value(connection)) == self.is_equal
     }

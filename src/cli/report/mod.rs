@@ -1,6 +1,7 @@
 //! `conniver report`: what files of records tell, in a page of text.
 
 mod changes;
+mod ids;
 mod notes;
 mod one;
 mod progress;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use conniver::plural::counted;
 use conniver::report::{
     Builder, Comparison, Condition, Connection, FileRead, GroupBy, Options, Pictures, Selection,
@@ -23,7 +25,7 @@ use conniver::report::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::advice::typography;
+use super::advice::{quoted, typography};
 use super::exit::Failure;
 use super::page_file::PageFile;
 use super::usage::wrong_usage;
@@ -70,9 +72,10 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_slowest)]
     slowest: usize,
 
-    /// Show one connection: its timeline, both sockets, verdict and warnings. ID may be the end of
-    /// an id
+    /// Show one connection: its timeline, both sockets, verdict and warnings. ID may be the beginning
+    /// or the end of an id
     #[arg(long, value_name = "ID", conflicts_with_all = ["by", "slowest", "json"])]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
 
     /// Write the report as a page, one HTML file with pictures, as well; with '-', to standard output
@@ -101,6 +104,13 @@ fn parse_slowest(text: &str) -> Result<usize, String> {
 pub(crate) fn run(args: &ReportArgs) -> ExitCode {
     unquoted::check();
     files::check_names("report", args.file.iter().chain(&args.against));
+    if let Some(condition) = args.file.iter().find_map(|file| condition(file)) {
+        let sentence = format!(
+            "there is no file '{condition}'; to choose connections, write --where {}",
+            quoted(condition)
+        );
+        wrong_usage(&["report"], &sentence);
+    }
     let selection = match selection(args) {
         Ok(selection) => selection,
         Err(error) => wrong_usage(&["report"], &error),
@@ -125,6 +135,12 @@ pub(crate) fn run(args: &ReportArgs) -> ExitCode {
         Ok(()) if is_whole => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
     }
+}
+
+/// A condition that was given as if it were a file.
+fn condition(file: &Path) -> Option<&str> {
+    let text = file.to_str().filter(|_| !file.exists())?;
+    Condition::parse_all(text).is_ok().then_some(text)
 }
 
 fn selection(args: &ReportArgs) -> Result<Selection, String> {

@@ -5,6 +5,7 @@ use conniver::record::Printable;
 use conniver::report::{FileRead, Lines, Summary};
 
 use super::time;
+use crate::cli::files::SOURCES;
 use crate::cli::wrap::wrap;
 
 /// What is to be known of the files, and of those that they are compared with.
@@ -40,10 +41,7 @@ pub(super) fn section(summary: &Summary, before: Option<&Summary>, width: usize)
         notes.push(format!("too many targets: no findings were sought in {unseen}"));
     }
     if lines.read == 0 {
-        notes.push(
-            "no lines; records are written by conniver proxy, run and watch with -o FILE"
-                .to_owned(),
-        );
+        notes.push(format!("no lines; {SOURCES}"));
     }
     let notes: Vec<_> = notes.iter().map(|note| wrap(&format!("note: {note}"), width)).collect();
     (!notes.is_empty()).then(|| notes.join("\n"))
@@ -93,10 +91,18 @@ fn missed(summary: &Summary) -> Option<String> {
     let accepted = summary.left_out_at.filter(|_| has_span).map(|(first, last)| {
         format!("the files have connections of {}, {}", time::span(first, last), time::zone(first))
     });
-    let missed = summary.missed.iter().filter(|missed| !missed.values.is_empty());
-    let missed = missed.map(|missed| {
+    let missed = summary.missed.iter().filter_map(|missed| {
+        let key = Printable(&missed.key);
         let values: Vec<_> = missed.values.iter().map(|v| Printable(v).to_string()).collect();
-        format!("{} is, for example, {}", Printable(&missed.key), values.join(", "))
+        match (values.is_empty(), missed.without, missed.without_of_sockets) {
+            (false, ..) => Some(format!("{key} is, for example, {}", values.join(", "))),
+            (true, 0, _) => None,
+            (true, without, sockets) if without == sockets => Some(format!(
+                "the sockets of conniver watch have no {key}{}",
+                if missed.is_of_pairs { "; conniver proxy and conniver run record it" } else { "" }
+            )),
+            (true, ..) => Some(format!("the connections have no {key}")),
+        }
     });
     let reasons: Vec<_> = accepted.into_iter().chain(missed).collect();
     (!reasons.is_empty()).then(|| format!("no connection fits; {}", reasons.join("; ")))

@@ -7,16 +7,14 @@ use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{Builder, Connection, Options, Selection, Socket};
 
+use super::ids::{Matches, jq_command};
 use super::progress::Progress;
 use super::style::{heading, wrong};
 use super::table::table;
 use super::{ReportArgs, read_files, time};
 use crate::cli::exit::Failure;
 use crate::cli::terminal;
-use crate::cli::wrap::wrap;
-
-/// As many ids are named when several connections match.
-const NAMED: usize = 5;
+use crate::cli::wrap::{unbroken, wrap};
 
 /// The connection's screen, and whether all files could be read.
 pub(super) fn show(
@@ -30,24 +28,18 @@ pub(super) fn show(
     options.slowest = 0;
     options.redact = args.redact;
     let mut builder = Builder::new(options);
-    let mut found: Vec<Connection> = Vec::new();
-    let mut matching = 0_u64;
-    let see = |connection: &Connection, _: &str| {
-        if is_match(&connection.id, id) {
-            matching += 1;
-            if found.len() < NAMED {
-                found.push(connection.clone());
-            }
-        }
-    };
+    let mut matches = Matches::new(id);
+    let see = |connection: &Connection, _: &str| matches.add(connection);
     let is_whole = read_files(&args.file, &progress, &mut builder, see) == args.file.len();
     progress.finish();
-    let text = match &found[..] {
+    let (found, how) = matches.found();
+    let text = match &found.first[..] {
         [] => {
             let advice = match builder.finish().lines.sockets {
                 0 => "conniver report lists the slowest ones with their ids".to_owned(),
                 _ => format!(
-                    "of sockets of conniver watch there is no timeline, but their lines: jq 'select(.id == \"{id}\")'"
+                    "of sockets of conniver watch there is no timeline, but their lines: {}",
+                    unbroken(&jq_command(id, &args.file))
                 ),
             };
             Err(Failure::new(format!("there is no connection with the id '{id}'; {advice}")))
@@ -56,21 +48,12 @@ pub(super) fn show(
             let width = terminal::width(io::stdout()).unwrap_or(terminal::USUAL_WIDTH);
             Ok(screen(one, width))
         }
-        several => {
-            let ids: Vec<_> = several.iter().map(|one| one.id.as_str()).collect();
-            let ids = ids.join(", ");
-            Err(Failure::new(format!("{matching} connections have ids that end in '{id}': {ids}")))
+        _ => {
+            let (count, ids) = (found.count, found.ids());
+            Err(Failure::new(format!("{count} connections have ids that {how} '{id}': {ids}")))
         }
     };
     (text, is_whole)
-}
-
-/// Whether `wanted` is an id, or its end from a whole part on: the number alone, or with digits before.
-fn is_match(id: &str, wanted: &str) -> bool {
-    match id.strip_suffix(wanted) {
-        Some(before) => before.is_empty() || wanted.contains('-') || before.ends_with('-'),
-        None => false,
-    }
 }
 
 fn screen(connection: &Connection, width: usize) -> String {

@@ -280,7 +280,20 @@ fn one_connection_is_shown_by_its_id_or_the_end_of_it() {
     for line in &mut twice[closed.len()..] {
         line["id"] = format!("{another_run}-{}", line["seq"]).into();
     }
-    assert_eq!(report(&twice, &["--id", "4"]).status.code(), Some(1));
+    let several = |wanted: &str| {
+        let output = report(&twice, &["--id", wanted]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        String::from_utf8(output.stderr).unwrap().replace("\n    ", " ")
+    };
+    let said = format!("conniver: 2 connections have ids that end in '4': {id}, {another_run}-4\n");
+    assert_eq!(several("4"), said);
+    // As of a commit in git.
+    let said = several(&another_run[..8]);
+    let ids =
+        format!("conniver: 6 connections have ids that begin with '01a2282e': {another_run}-");
+    assert!(said.starts_with(&ids) && said.ends_with(", and 1 more\n"), "{said}");
+    assert_eq!(page(std::slice::from_ref(good), &["--id", &id[..8]]), screen);
+    assert!(several("01a").starts_with("conniver: there is no connection with the id '01a'"));
     let (brief, _) = a_run("brief");
     assert!(page(&brief, &["--id", "4"]).contains("closed: the client ended its stream first"));
 }

@@ -99,12 +99,39 @@ fn what_sockets_do_not_have_is_said() {
     let lines = lines();
     let id = lines[0]["id"].as_str().unwrap();
     let (status, _, said) = text(&lines, &["--id", id]);
-    let said = said.replace("\n    ", " ");
     assert_eq!(status, Some(1));
-    assert!(said.contains("of sockets of conniver watch there is no timeline"), "{said}");
+    let line = said.replace("\n    ", " ");
+    assert!(line.contains("of sockets of conniver watch there is no timeline"), "{said}");
+    let command =
+        format!("\n    jq 'select(.id | startswith(\"{id}\") or endswith(\"{id}\"))' FILE\n");
+    assert!(said.ends_with(&command), "{said}");
+    let (_, _, said) = text(&lines, &["--id", "7"]);
+    assert!(said.ends_with("lines:\n    jq 'select(.id | endswith(\"-7\"))' FILE\n"), "{said}");
     let (status, page, said) = text(&lines, &["--html", "-"]);
     assert_eq!((status, &*page), (Some(1), ""));
     assert!(said.replace("\n    ", " ").contains("but 10 sockets of conniver watch"), "{said}");
+}
+
+#[test]
+fn a_key_that_sockets_do_not_have_is_said_to_be_a_proxys() {
+    let note = |args: &[&str]| {
+        let (status, said, _) = text(&lines(), args);
+        assert_eq!(status, Some(0), "{said}");
+        let note = said.split_once("note: ").map(|(_, note)| note.replace("\n    ", " "));
+        note.map(|note| note.trim_end().to_owned())
+    };
+    for key in ["limitedBy", "mode", "error"] {
+        let expected = format!(
+            "no connection fits; the sockets of conniver watch have no {key}; conniver proxy and \
+             conniver run record it"
+        );
+        assert_eq!(note(&["--where", &format!("{key}=*o*")]), Some(expected));
+    }
+    let labels = "no connection fits; the sockets of conniver watch have no label.zone".to_owned();
+    assert_eq!(note(&["--where", "label.zone=1"]), Some(labels));
+    let target =
+        "no connection fits; target is, for example, 10.0.0.2:443, 0.0.0.0:8080".to_owned();
+    assert_eq!(note(&["--where", "target=db*"]), Some(target));
 }
 
 #[test]
