@@ -94,9 +94,9 @@ pub(crate) struct ProxyArgs {
     format: Format,
 
     /// Permissions of a new output file, in octal, less the umask; 0640 lets its group read it.
-    /// Unix
-    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = values::mode)]
-    output_mode: u32,
+    /// Unix [default: 0600]
+    #[arg(long, value_name = "MODE", value_parser = values::mode)]
+    output_mode: Option<u32>,
 
     /// Size of the output queue: 64MiB, 500kB; at least 16kB. When it is full, new connections
     /// wait; with 0 they wait whenever a record is unwritten

@@ -51,9 +51,13 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement {
         command: "proxy",
         options: &["output_mode"],
-        is_met: |proxy| {
-            proxy.get_one("output").is_some_and(|file: &PathBuf| file.as_os_str() != "-")
-        },
+        is_met: has_output_file,
+        what: "an output file: add -o FILE",
+    },
+    Requirement {
+        command: "watch",
+        options: &["output_mode"],
+        is_met: has_output_file,
         what: "an output file: add -o FILE",
     },
     Requirement {
@@ -140,6 +144,10 @@ fn is_given(matches: &ArgMatches, option: &str) -> bool {
     // Not every subcommand has every option.
     let known = matches.try_contains_id(option).is_ok();
     known && matches.value_source(option) == Some(ValueSource::CommandLine)
+}
+
+fn has_output_file(matches: &ArgMatches) -> bool {
+    matches.get_one("output").is_some_and(|file: &PathBuf| file.as_os_str() != "-")
 }
 
 fn has_samples(matches: &ArgMatches) -> bool {

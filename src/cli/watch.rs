@@ -41,9 +41,9 @@ pub(crate) struct WatchArgs {
     format: Format,
 
     /// Permissions of a new output file, in octal, less the umask; 0640 lets its group read it.
-    /// Unix
-    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = values::mode)]
-    output_mode: u32,
+    /// Unix [default: 0600]
+    #[arg(long, value_name = "MODE", value_parser = values::mode)]
+    output_mode: Option<u32>,
 
     /// Types of lines to write, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "socket")]
