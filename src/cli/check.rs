@@ -10,9 +10,12 @@ use conniver::plural::counted;
 use conniver::record::{Check, CheckReport, Finding};
 
 use super::exit::{self, Failure};
-use super::files::{self, SOURCES};
+use super::files;
 use super::terminal;
 use super::wrap::wrap_message;
+
+/// Where all lines come from that are checked.
+const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE, conniver watch -o FILE and conniver stat --json";
 
 /// The exit status when something is wrong with the files.
 const NOT_WHOLE: u8 = 1;

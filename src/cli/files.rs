@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::advice::typography;
 use super::exit::Failure;
 use super::usage::wrong_usage;
+use super::wrap::unbroken;
 
-/// Where records come from.
-pub(super) const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE, conniver watch -o FILE and conniver stat --json";
+/// Where the records of connections come from, on which `report` reports and which `top` shows.
+pub(super) const SOURCES: &str = "records are written by conniver proxy -o FILE, conniver run -o FILE and conniver watch -o FILE";
 
 /// Whether a name stands for standard input.
 pub(super) fn is_stdin(file: &Path) -> bool {
@@ -68,11 +69,28 @@ pub(super) fn name(file: &Path) -> String {
     }
 }
 
+/// What to do where there is no file of this name.
+fn not_found(file: &Path, command: &str) -> String {
+    let text = file.to_string_lossy();
+    let is_file = |name: &str| Path::new(name).is_file();
+    if text.contains("://") {
+        let fetching = unbroken(&format!("curl -s URL | conniver {command} -"));
+        return format!("; records are read from files; to fetch them: {fetching}");
+    }
+    if text.contains(',') && text.split(',').all(is_file) {
+        return "; separate files by spaces".to_owned();
+    }
+    if text.contains(['*', '?']) {
+        return "; it is a pattern: no file fits it, or it was quoted".to_owned();
+    }
+    "; check the name, or give '-' for standard input".to_owned()
+}
+
 /// Why a file cannot be read, and what to do. `command` is the subcommand that reads it.
 pub(super) fn unread(file: &Path, command: &str, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         io::ErrorKind::IsADirectory => "; give the files in it",
-        io::ErrorKind::NotFound => "; check the name, or give '-' for standard input",
+        io::ErrorKind::NotFound => &not_found(file, command),
         io::ErrorKind::PermissionDenied => {
             &format!("; run {command} as the proxy's user, or see conniver proxy --output-mode")
         }

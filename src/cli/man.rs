@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 
 use super::exit::{self, Failure};
-use super::help;
+use super::wrap::unbroken;
+use super::{files, help};
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
@@ -19,14 +20,20 @@ pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
     let failed = |error| {
         Failure::new(format!("cannot write manual pages to '{}': {error}", directory.display()))
     };
-    let is_subcommand =
-        directory.to_str().is_some_and(|name| help::command().find_subcommand(name).is_some());
-    if is_subcommand && !directory.exists() {
+    if files::is_stdin(directory) {
+        return Err(Failure::new(format!(
+            "the manual pages are several files, which cannot be written to standard output; to read one: {}",
+            reading(&[])
+        )));
+    }
+    if let Some(words) = directory.to_str().and_then(page).filter(|_| !directory.exists()) {
         // A directory of that name can be asked for as ./proxy.
         return Err(Failure::new(format!(
-            "'{0}' is taken as a directory for all manual pages, but names a subcommand; for its \
-             help, run: conniver help {0}",
-            directory.display()
+            "'{}' is taken as a directory for all manual pages, but names one; for its help, run: {}; to read \
+             the page: {}",
+            directory.display(),
+            unbroken(&[&["conniver", "help"][..], &words].concat().join(" ")),
+            reading(&words)
         )));
     }
     if directory.is_file() {
@@ -42,6 +49,28 @@ pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
         directory.display()
     ));
     Ok(())
+}
+
+/// The words of the command whose page this is: `conniver-proxy.1`, `conniver-proxy` or `proxy`.
+fn page(name: &str) -> Option<Vec<&str>> {
+    let name = name.strip_suffix(".1").unwrap_or(name);
+    let words: Vec<_> = match name.strip_prefix("conniver") {
+        Some("") => Vec::new(),
+        Some(rest) => rest.strip_prefix('-')?.split('-').collect(),
+        None => name.split('-').collect(),
+    };
+    let all = help::command();
+    let mut command = &all;
+    for word in &words {
+        command = command.find_subcommand(word)?;
+    }
+    Some(words)
+}
+
+/// How the page of a command is read.
+fn reading(words: &[&str]) -> String {
+    let page = [&["conniver"][..], words].concat().join("-");
+    unbroken(&format!("conniver man DIR && man -l DIR/{page}.1"))
 }
 
 /// The command line as its pages show it: with the text of each option. One that -h leaves out would have none there.

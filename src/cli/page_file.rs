@@ -121,11 +121,13 @@ impl PageFile {
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    let is_directory = error.kind() == io::ErrorKind::IsADirectory;
     // tempfile adds the name of its file, which nobody has given.
     let error = error.to_string();
     let error = error.split(" at path ").next().unwrap_or_default();
     let why = match missing_directory(path) {
         Some(missing) => format!("{missing} choose another file"),
+        None if is_directory => format!("{error}; name a file in it"),
         None => error.to_owned(),
     };
     match files::is_stdin(path) {

@@ -2,9 +2,11 @@
 
 mod effects;
 mod failures;
+mod habits;
 mod meant;
 mod parents;
 mod reaching;
+mod readers;
 mod values;
 
 use crate::arguments::refused;

@@ -79,7 +79,18 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         "conniver does not capture packets; connect to a -D or -L listener",
     ),
     ("proxy", &["-w", "--write"], "write records (lines of JSON) to a file with -o FILE"),
-    ("check", &["-o", "--output", "--json"], "redirect the output with > FILE"),
+    ("check", &["-o", "--output"], "redirect the output with > FILE"),
+    (
+        "check",
+        &["-j", "--json", "--format"],
+        "the output is text, and the exit status is 1 if there are findings; for JSON on the \
+         connections, use conniver report --json FILE",
+    ),
+    (
+        "check",
+        &["-r", "-R", "--recursive"],
+        "give the files themselves, as in conniver check DIR/*",
+    ),
     ("check", &["-f", "--file"], "give the file name without an option"),
     (
         "check",
@@ -100,6 +111,12 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
     ("top", &["-H", "-c", "-t", "-a", "--tcp", "--all"], "omit it: all TCP connections are shown"),
     ("top", &["--port", "-P", "--target"], "select connections with --to HOST:PORT or --to :PORT"),
     ("top", &["--where", "--process-name"], "select connections with -f TEXT"),
+    (
+        "top",
+        &["-j", "--json", "--format", "--csv"],
+        "the output is text; for JSON, use conniver watch --format ndjson, or conniver report --json FILE",
+    ),
+    ("top", &["--output"], "write records to a file with conniver watch -o FILE"),
     // watch's, ss's, tcpdump's, tail's.
     (
         "watch",
@@ -118,12 +135,33 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
     ("watch", &["-l"], "select accepted connections with --listening"),
     (
         "watch",
-        &["-i", "--iface"],
+        &["-i", "--iface", "--interface"],
         "set the interval with --interval TIME; all interfaces are watched",
     ),
     ("watch", &["-w", "--write"], "write records (lines of JSON) to a file with -o FILE"),
     ("watch", &["-j", "--json"], "print records (lines of JSON) with --format ndjson"),
-    ("watch", &["--port", "--target"], "select connections with --to HOST:PORT or --to :PORT"),
+    (
+        "watch",
+        &["--port", "-P", "--target", "--dst", "--dport", "--src", "--sport"],
+        "select connections by server with --to HOST:PORT or --to :PORT, by client with --from",
+    ),
+    (
+        "watch",
+        &["--sample-interval"],
+        "set the interval with --interval TIME; write samples with --events socket,sample",
+    ),
+    (
+        "watch",
+        &["--html"],
+        "pages show connections of conniver proxy and conniver run; for sockets, write records with -o \
+         FILE, and print a report with conniver report FILE",
+    ),
+    (
+        "watch",
+        &["-c", "--count", "--duration", "--timeout"],
+        "conniver watch goes on until it is stopped; to limit its time: timeout 10s conniver watch",
+    ),
+    ("watch", &["--append"], "omit it: -o FILE appends"),
     // tail's, sort's, top's, jq's.
     (
         "report",
@@ -143,6 +181,22 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         "redirect the report with > FILE, or write it as a page with --html FILE",
     ),
     ("report", &["-j", "--format"], "print JSON with --json"),
+    (
+        "report",
+        &["--csv", "--tsv"],
+        "make CSV of the JSON: conniver report --json FILE | jq -r '.groups[] | [.name, .connections, \
+         .failed] | @csv'",
+    ),
+    (
+        "report",
+        &["--compare", "--baseline", "--diff"],
+        "compare with earlier files with --against FILE",
+    ),
+    (
+        "report",
+        &["--last", "--past", "--newer"],
+        "choose connections by time, such as the last 5 minutes with --since 5m",
+    ),
     ("report", &["-g", "--group", "--group-by"], "group the connections with --by PROPERTY"),
     (
         "report",
@@ -248,6 +302,12 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         &["-o", "--output", "-d", "--dir", "--directory"],
         "give the directory without an option, as in conniver man DIR",
     ),
+    ("man", &["-l", "-k", "-f"], "to read a page: conniver man DIR && man -l DIR/conniver.1"),
+    (
+        "completions",
+        &["--bash", "--elvish", "--fish", "--powershell", "--zsh"],
+        "give the shell without hyphens, as in conniver completions bash",
+    ),
     // nft's, iptables'.
     (
         "rules",
@@ -277,7 +337,21 @@ pub(super) const CONFLICTS: &[([&str; 2], &str)] = &[
     (["--intercept", "-L"], "--intercept diverts every connection; omit -L"),
     (["--ipv4", "--ipv6"], "omit both to try IPv4 and IPv6"),
     (["--not-user", "--on"], "forwarded connections have no local user"),
+    (
+        ["--id", "--json"],
+        "--id prints text; for the JSON of connection 7: jq 'select(.id | endswith(\"-7\"))' FILE",
+    ),
+    (["--id", "--by"], "--id shows one connection; omit --by"),
+    (["--id", "--slowest"], "--id shows one connection; omit --slowest"),
+    (["--id", "--html"], "--id shows one connection as text; a page shows all of them"),
+    (["--id", "--against"], "--id shows one connection; omit --against"),
+    (["--html", "--against"], "pages have no comparison; omit --html for the text, or --against"),
+    (["--listening", "--outgoing"], "omit both to select accepted and opened connections"),
 ];
+
+/// Options that can be given once, where somebody may give several: what to do here.
+pub(super) const REPEATED: &[(&str, &str)] =
+    &[("--pid", "several processes can be selected by their --cgroup")];
 
 /// Words that other programs have for a subcommand: what to do here.
 pub(super) const COMMANDS: &[(&[&str], &str)] = &[

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, ValueEnum};
+use clap_complete::Shell;
 use conniver::ingress::{Forward, Target};
 
 use super::dashes::{typography, with_two_hyphens};
-use super::habits::{COMMANDS, CONFLICTS, HABITS};
+use super::habits::{COMMANDS, CONFLICTS, HABITS, REPEATED};
 use super::without_credentials;
+use super::words::{is_program, quoted};
 use crate::cli::Cli;
 use crate::cli::files::is_piped_in;
 use crate::cli::wrap::unbroken;
@@ -27,7 +29,10 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
             error.get(ContextKind::InvalidArg),
             Some(ContextValue::Strings(missing)) if missing.iter().all(|what| what.starts_with('<'))
         );
-        let tip = on_input(words).or_else(|| behind_against(words)).or_else(|| swallowed(words));
+        let tip = without_value(words)
+            .or_else(|| on_input(words))
+            .or_else(|| behind_against(words))
+            .or_else(|| swallowed(words));
         return tip.filter(|_| is_positional);
     }
     let unknown =
@@ -76,7 +81,7 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     Some(format!("did you mean: {}", unbroken(&format!("conniver {}", shown.join(" ")))))
 }
 
-/// What is said of two options that exclude each other.
+/// What is said of two options that exclude each other, or of one that was given twice.
 fn conflict(error: &clap::Error) -> Option<&'static str> {
     let shown = |kind| match error.get(kind) {
         Some(ContextValue::String(one)) => Some(one.clone()),
@@ -85,6 +90,9 @@ fn conflict(error: &clap::Error) -> Option<&'static str> {
     };
     let (one, other) = (shown(ContextKind::InvalidArg)?, shown(ContextKind::PriorArg)?);
     let is_of = |shown: &str, name: &str| shown.split(' ').next() == Some(name);
+    if one == other {
+        return REPEATED.iter().find(|(name, _)| is_of(&one, name)).map(|(_, tip)| *tip);
+    }
     let found = CONFLICTS.iter().find(|([first, second], _)| {
         is_of(&one, first) && is_of(&other, second) || is_of(&one, second) && is_of(&other, first)
     });
@@ -100,6 +108,45 @@ fn similar_command(path: &[&str]) -> Option<String> {
         ContextValue::Strings(names) => names.first().cloned(),
         _ => None,
     }
+}
+
+/// What to give to a subcommand that takes one value.
+fn without_value(words: &[&str]) -> Option<String> {
+    match words {
+        ["completions"] => {
+            let shells = Shell::value_variants().iter().map(ToString::to_string);
+            let shells = shells.collect::<Vec<_>>().join(", ");
+            Some(format!("give one of {shells}, as in conniver completions bash"))
+        }
+        ["man"] => Some(
+            "give a directory for all manual pages; to read one: conniver man DIR && man -l \
+             DIR/conniver.1"
+                .to_owned(),
+        ),
+        ["report"] if !is_piped_in() => {
+            Some("give files of records, as conniver proxy -o FILE writes them".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What to give instead of a value that is none.
+pub(super) fn value_tip(error: &clap::Error, words: &[&str]) -> Option<String> {
+    let has = |kind, wanted: &[&str]| {
+        let text = match error.get(kind) {
+            Some(ContextValue::String(text)) => text.as_str(),
+            _ => "",
+        };
+        wanted.contains(&text)
+    };
+    let is_event = words.first() == Some(&"watch")
+        && has(ContextKind::InvalidArg, &["--events <LIST>"])
+        && has(ContextKind::InvalidValue, &["open", "close", "turn", "refused"]);
+    is_event.then(|| {
+        "that is a line of conniver proxy; conniver watch writes socket when a connection has ended, and \
+         sample while it is open"
+            .to_owned()
+    })
 }
 
 /// How standard input is read.
@@ -247,21 +294,4 @@ fn meaning(word: &str) -> Option<Vec<String>> {
         return words(&["stat", word]);
     }
     None
-}
-
-/// Whether a shell would find a program of this name.
-fn is_program(name: &str) -> bool {
-    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    !name.is_empty()
-        && std::env::split_paths(&path).any(|directory| directory.join(&file).is_file())
-}
-
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./:@=,+%…".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }

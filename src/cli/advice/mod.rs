@@ -4,6 +4,7 @@ mod dashes;
 mod habits;
 mod meant;
 mod stray;
+mod words;
 
 use std::ffi::OsString;
 
@@ -15,7 +16,7 @@ use conniver::record::Printable;
 use super::usage::{end, usage_error};
 use super::{Cli, Command, help, requirements};
 pub(super) use dashes::{typography, with_hyphens};
-pub(super) use meant::quoted;
+pub(super) use words::quoted;
 
 /// The command line of this process, as what it means. Help, and wrong usage with what was probably
 /// meant, end the process as clap does.
@@ -67,7 +68,7 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     let is_invalid = matches!(kind, ErrorKind::ValueValidation | ErrorKind::InvalidValue);
     if let Some(words) = words
         && let Some(tip) = match is_invalid {
-            true => typography(&words),
+            true => typography(&words).or_else(|| meant::value_tip(&error, &words)),
             false if is_unknown || is_missing || is_conflict => meant::tip(&error, &words),
             false => None,
         }

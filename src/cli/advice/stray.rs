@@ -3,6 +3,11 @@
 use std::path::Path;
 
 use conniver::ingress::{Forward, ListenAddr};
+use conniver::watch::Endpoint;
+
+use super::without_credentials;
+use super::words::{is_program, quoted};
+use crate::cli::wrap::unbroken;
 
 /// Of HTTP (RFC 9110 section 9, RFC 5789).
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -15,7 +20,9 @@ pub(super) fn guesses(words: &[&str], unknown: &str) -> Vec<Line> {
     if words.first() == Some(&"schema") && Path::new(unknown).is_file() {
         guesses.push(line(&[&["check", unknown]]));
     }
+    guesses.extend(packet_filter(words));
     for (at, _) in words.iter().enumerate().filter(|(_, word)| **word == unknown) {
+        guesses.extend(endpoints(words, at));
         guesses.extend(with_option(words, at));
         guesses.extend(with_method(words, at));
         guesses.extend(joined(words, at));
@@ -35,10 +42,18 @@ pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
         }
         ["rules", "redirect" | "tproxy", ..] => "give the proxy's port with --port PORT",
         ["rules", ..] => "choose one: conniver rules redirect, or conniver rules tproxy",
-        ["watch", ..] => {
-            "select connections with --to HOST:PORT or --pid PID; to repeat a command, use watch(1)"
+        ["watch", rest @ ..] => return Some(instead_of_watch(rest, unknown)),
+        ["top", rest @ ..] if Path::new(unknown).is_file() => {
+            let files = rest.iter().filter(|word| Path::new(word).is_file());
+            let files: Vec<_> = files.map(|file| quoted(file)).collect();
+            let line = unbroken(&format!("conniver report {}", files.join(" ")));
+            return Some(format!("top shows one FILE; to report on several: {line}"));
         }
         ["top", ..] => "give one FILE; select connections with -f TEXT",
+        ["man", ..] => {
+            "give one DIR for all manual pages; to read one: conniver man DIR && man -l DIR/conniver.1"
+        }
+        ["completions", ..] => "give one shell",
         ["demo", ..] => "give the size in MiB with --size 8",
         ["schema", ..] => "the output is JSON; choose --detail LEVEL or --markdown",
         _ => "",
@@ -58,6 +73,25 @@ pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
     Some(tip.to_owned())
 }
 
+/// What to do who has typed a file or a command behind `watch`.
+fn instead_of_watch(words: &[&str], unknown: &str) -> String {
+    if Path::new(unknown).is_file() {
+        let file = quoted(unknown);
+        let [top, report] =
+            ["top", "report"].map(|name| unbroken(&format!("conniver {name} {file}")));
+        return format!("to show the records in a file: {top}, or {report}");
+    }
+    if is_program(unknown) && words.first() == Some(&unknown) {
+        let words: Vec<_> = words.iter().map(|word| quoted(&without_credentials(word))).collect();
+        let run = unbroken(&format!("conniver run -- {}", words.join(" ")));
+        return format!(
+            "to show the connections of a command: {run}; to repeat a command, use watch(1)"
+        );
+    }
+    "select connections with --to HOST:PORT or --pid PID; to repeat a command, use watch(1)"
+        .to_owned()
+}
+
 fn line(parts: &[&[&str]]) -> Line {
     parts.concat().into_iter().map(str::to_owned).collect()
 }
@@ -66,10 +100,13 @@ fn line(parts: &[&[&str]]) -> Line {
 fn with_option(words: &[&str], at: usize) -> Option<Line> {
     let (before, rest) = words.split_at_checked(at)?;
     match before {
+        // HOST PORT.
+        ["watch", .., "--to" | "--from", _] => None,
         ["watch", ..] => {
             let word = rest.first()?;
             let option = if word.parse::<u32>().is_ok() { "--pid" } else { "--to" };
-            let is_selection = option == "--pid" || word.contains([':', '/']);
+            let is_endpoint = word.contains([':', '/', '.']) || *word == "localhost";
+            let is_selection = option == "--pid" || is_endpoint && !Path::new(word).is_file();
             is_selection.then(|| line(&[before, &[option], rest]))
         }
         ["demo", ..] => Some(line(&[before, &["--size"], rest])),
@@ -77,6 +114,44 @@ fn with_option(words: &[&str], at: usize) -> Option<Line> {
         ["rules", ..] => Some(line(&[before, &["--port"], rest, own_mark(words)])),
         _ => None,
     }
+}
+
+/// Several endpoints, from this place on.
+fn endpoints(words: &[&str], at: usize) -> Option<Line> {
+    let (before, rest) = words.split_at_checked(at)?;
+    let is_endpoint = |word: &&&str| word.contains([':', '/']) && word.parse::<Endpoint>().is_ok();
+    let count = rest.iter().take_while(is_endpoint).count();
+    let (endpoints, after) = rest.split_at_checked(count)?;
+    let is_repeated = matches!(before, ["watch", .., "--to" | "--from", _]);
+    let option: &[&str] = match before {
+        [.., option, _] if is_repeated => &[*option],
+        _ => &["--to"],
+    };
+    (before.first() == Some(&"watch") && count > usize::from(!is_repeated))
+        .then(|| line(&[before, option, &[&endpoints.join(",")], after]))
+}
+
+/// A filter of tcpdump behind `watch`: `tcp port 443`, `host db and port 5432`.
+fn packet_filter(words: &[&str]) -> Option<Line> {
+    let ["watch", filter @ ..] = words else { return None };
+    let behind = |key: &str| {
+        filter.windows(2).find_map(|pair| match pair {
+            [first, second] if *first == key => Some(*second),
+            _ => None,
+        })
+    };
+    let (host, port) = (behind("host").or_else(|| behind("net")), behind("port"));
+    let is_word = |word: &&str| {
+        ["tcp", "and", "dst", "src", "host", "net", "port"].contains(word)
+            || [host, port].contains(&Some(*word))
+    };
+    let is_filter = filter.iter().all(is_word) && (host, port) != (None, None);
+    let endpoint = match port {
+        Some(port) => format!("{}:{port}", host.unwrap_or_default()),
+        None => host.unwrap_or_default().to_owned(),
+    };
+    let option = if filter.contains(&"src") { "--from" } else { "--to" };
+    is_filter.then(|| line(&[&["watch", option, &endpoint]]))
 }
 
 /// `rules` without saying by what.
@@ -128,7 +203,11 @@ fn joined(words: &[&str], at: usize) -> Vec<Line> {
     let separator = match before {
         [.., "--events" | "--ports"] => ",",
         [.., "-L"] => ":",
-        ["stat", ..] if next.parse::<u16>().is_ok() && is_host(value) => ":",
+        ["stat", ..] | ["watch" | "top", .., "--to" | "--from"]
+            if next.parse::<u16>().is_ok() && is_host(value) =>
+        {
+            ":"
+        }
         [.., option] if option.starts_with('-') && is_quantity(value, next) => "",
         _ => return Vec::new(),
     };

@@ -11,6 +11,7 @@ use clap::builder::PossibleValue;
 use conniver::top::{self, Ended, Options, Sort, Source, Theme, Times, Unreadable};
 use conniver::watch::Endpoint;
 
+use super::advice::quoted;
 use super::exit::{self, Failure};
 use super::selection::SelectionArgs;
 use super::signals::{self, Handlers, Stopper};
@@ -151,6 +152,9 @@ fn unread(file: &Path, error: &io::Error) -> Failure {
             }
             Some(text) if text.contains(':') && text.parse::<Endpoint>().is_ok() => {
                 &format!("; to select connections: conniver top --to {text}")
+            }
+            Some(text) if !text.contains(['.', '/']) => {
+                &format!("; to select connections by a word: conniver top -f {}", quoted(text))
             }
             _ => "; check the name, or start the proxy first: conniver proxy -o FILE",
         },
