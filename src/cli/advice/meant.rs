@@ -11,7 +11,7 @@ use conniver::ingress::{Forward, Target};
 use super::dashes::{typography, with_two_hyphens};
 use super::habits::{COMMANDS, CONFLICTS, HABITS, REPEATED};
 use super::without_credentials;
-use super::words::{is_program, quoted};
+use super::words::{is_program, quoted, reading_a_page};
 use crate::cli::Cli;
 use crate::cli::files::is_piped_in;
 use crate::cli::wrap::unbroken;
@@ -118,11 +118,10 @@ fn without_value(words: &[&str]) -> Option<String> {
             let shells = shells.collect::<Vec<_>>().join(", ");
             Some(format!("give one of {shells}, as in conniver completions bash"))
         }
-        ["man"] => Some(
-            "give a directory for all manual pages; to read one: conniver man DIR && man -l \
-             DIR/conniver.1"
-                .to_owned(),
-        ),
+        ["man"] => Some(format!(
+            "give a directory for all manual pages; to read one: {}",
+            reading_a_page()
+        )),
         ["report"] if !is_piped_in() => {
             Some("give files of records, as conniver proxy -o FILE writes them".to_owned())
         }

@@ -6,7 +6,7 @@ use conniver::ingress::{Forward, ListenAddr};
 use conniver::watch::Endpoint;
 
 use super::without_credentials;
-use super::words::{is_program, quoted};
+use super::words::{is_program, quoted, reading_a_page};
 use crate::cli::wrap::unbroken;
 
 /// Of HTTP (RFC 9110 section 9, RFC 5789).
@@ -51,7 +51,8 @@ pub(super) fn tip(words: &[&str], unknown: &str) -> Option<String> {
         }
         ["top", ..] => "give one FILE; select connections with -f TEXT",
         ["man", ..] => {
-            "give one DIR for all manual pages; to read one: conniver man DIR && man -l DIR/conniver.1"
+            let reading = reading_a_page();
+            return Some(format!("give one DIR for all manual pages; to read one: {reading}"));
         }
         ["completions", ..] => "give one shell",
         ["demo", ..] => "give the size in MiB with --size 8",

@@ -1,5 +1,12 @@
 //! Words of a command line.
 
+use crate::cli::wrap::unbroken;
+
+/// How a manual page is read.
+pub(super) fn reading_a_page() -> String {
+    unbroken("conniver man DIR && man -l DIR/conniver.1")
+}
+
 /// Whether a shell would find a program of this name.
 pub(super) fn is_program(name: &str) -> bool {
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
