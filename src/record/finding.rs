@@ -289,7 +289,8 @@ impl fmt::Display for Finding {
             }
             Self::Open(pair) => pair.fmt(f),
             Self::Unaccounted { run, accepted, closed, refused } => {
-                write!(f, "run {run}: of {accepted} connections {closed} are closed")?;
+                let accepted = counted(*accepted, "connection");
+                write!(f, "run {run}: {accepted}, but {closed} closed")?;
                 if *refused > 0 {
                     write!(f, " and {refused} counted as refused")?;
                 }

@@ -332,12 +332,23 @@ impl<R: Read> Zstd<R> {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                Err(
-                    error @ (FrameDecoderError::WindowSizeTooBig { .. }
-                    | FrameDecoderError::DictNotProvided { .. }),
-                ) => {
-                    let text = format!("{error}; decompress it first with zstd -dc FILE");
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                Err(FrameDecoderError::WindowSizeTooBig { requested, .. }) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        format!(
+                            "its zstd window of {} MiB is larger than {} MiB; decompress it first \
+                             with zstd -dc --long=31 FILE",
+                            requested >> 20,
+                            MAX_WINDOW >> 20
+                        ),
+                    ));
+                }
+                Err(FrameDecoderError::DictNotProvided { .. }) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "it was compressed with a zstd dictionary; decompress it first with zstd \
+                         -dc -D DICTIONARY FILE",
+                    ));
                 }
                 Err(error) => return Err(io::Error::other(error)),
             }

@@ -370,8 +370,16 @@ fn a_pair_that_a_finished_run_never_closed_is_noticed() {
     let (lines, run) = a_run();
     let text = lines.join("\n").replace("\"pairs\":4", "\"pairs\":5");
     let (status, said) = check_text(&text);
-    let finding = format!("run {run}: of 5 connections 4 are closed, although the run has ended");
+    let finding = format!("run {run}: 5 connections, but 4 closed, although the run has ended");
     assert_eq!((status, &said[0], said.len()), (1, &finding, 2));
+    // The same of two, of which one is closed.
+    let text = [&lines[0], &lines[1], &lines[2], &lines[9]].map(|line| {
+        let line = line.replace("\"pairs\":4", "\"pairs\":2");
+        line.replace("\"line\":10}", "\"line\":4}")
+    });
+    let (_, said) = check_text(&text.join("\n"));
+    let finding = format!("run {run}: 2 connections, but 1 closed, although the run has ended");
+    assert_eq!(said[0], finding, "{text:?}");
 }
 
 #[test]
