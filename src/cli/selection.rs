@@ -88,7 +88,11 @@ fn resolve(endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, Failure> {
     let resolve = |endpoint: &Endpoint| {
         let name = endpoint.name().unwrap_or_default().to_owned();
         endpoint.clone().resolve().map_err(|error| {
-            Failure::new(format!("cannot look up '{name}': {error}; give its address instead"))
+            let text = error.to_string();
+            // What the system says, without what std puts in front of it.
+            let said = text.strip_prefix("failed to lookup address information: ");
+            let said = said.unwrap_or(&text);
+            Failure::new(format!("cannot look up '{name}': {said}; give its address instead"))
         })
     };
     endpoints.iter().map(resolve).collect()
