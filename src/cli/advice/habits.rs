@@ -55,7 +55,7 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         &["-J", "--remote-header-name"],
         "-O already uses the file name that the server sends",
     ),
-    ("stat", &["--retry", "-c", "--count"], "repeat the request with -n N"),
+    ("stat", &["--retry", "-c"], "repeat the request with -n N"),
     // ssh's.
     ("proxy", &["-R"], "remote forwarding is not supported; listen on this machine with -L or -D"),
     ("proxy", &["-N", "-T"], "omit it: conniver proxy runs no remote command"),
@@ -266,7 +266,7 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         "write records to a file with -o FILE; redirect the log with 2> FILE",
     ),
     ("proxy", &["--log-level", "--loglevel"], "log more with -v or -vv, less with -q"),
-    ("proxy", &["--json", "--format"], "records are already JSON, one per line"),
+    ("proxy", &["--json"], "records are already JSON, one per line"),
     (
         "proxy",
         &["-t", "--timeout"],
@@ -369,3 +369,6 @@ pub(super) const COMMANDS: &[(&[&str], &str)] = &[
     (&["verify", "validate", "lint"], "to check files of records, use conniver check FILE"),
     (&["manual", "docs"], "for the help of a subcommand, use conniver help SUBCOMMAND"),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,9 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
         Cli::command().try_get_matches_from(typed).is_ok()
     });
     let Some(meant) = meant else {
+        if words.first() == Some(&"-L") {
+            return Some("forward a port with: conniver proxy -L PORT:HOST:HOSTPORT".to_owned());
+        }
         // What clap finds similar is nearer than a general word.
         let is_similar = error.get(ContextKind::SuggestedSubcommand).is_some();
         return super::stray::tip(words, unknown).filter(|_| !is_similar);
@@ -231,8 +234,14 @@ fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
                 let (options, rest) = words.split_at(at);
                 owned(&[&rest[..1], options, &rest[1..]].concat())
             });
-            // Behind a subcommand, another one would take the name for a program to run.
-            let left_out = if at.is_some() { &[][..] } else { &["proxy", "run", "stat"] };
+            // A number is no URL.
+            let is_port = words.last().is_some_and(|word| word.parse::<u16>().is_ok());
+            let left_out = match (at, is_port) {
+                // Behind a subcommand, another one would take the name for a program to run.
+                (Some(_), _) => &[][..],
+                (None, true) => &["proxy", "run"],
+                (None, false) => &["proxy", "run", "stat"],
+            };
             let with = left_out.iter().map(|command| owned(&[&[*command], words].concat()));
             behind.into_iter().chain(with).collect()
         }
@@ -244,10 +253,11 @@ fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
                 let before = &rest[..at - 1];
                 return vec![owned(&[&["proxy"], before, &[&forward], &rest[at + 1..]].concat())];
             }
-            match meaning(unknown).as_deref() {
+            let (meant, after) = meaning_of_first(&rest[at..]);
+            match meant.as_deref() {
                 Some([command, option, forward]) if command == "proxy" => {
                     let meant = [option.as_str(), forward.as_str()];
-                    vec![owned(&[&["proxy"], &rest[..at], &meant, &rest[at + 1..]].concat())]
+                    vec![owned(&[&["proxy"], &rest[..at], &meant, after].concat())]
                 }
                 Some(other) => vec![other.to_vec()],
                 None => Vec::new(),
@@ -259,12 +269,25 @@ fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
         {
             vec![[vec![command.to_ascii_lowercase()], owned(rest)].concat()]
         }
-        [target, rest @ ..] => {
-            let with_rest = |meant: Vec<String>| [meant, owned(rest)].concat();
-            meaning(target).map(with_rest).into_iter().collect()
+        [_, ..] => {
+            let (meant, after) = meaning_of_first(words);
+            meant.map(|meant| [meant, owned(after)].concat()).into_iter().collect()
         }
         [] => Vec::new(),
     }
+}
+
+/// What the first of these words means, or the first two as a host and its port, and the words behind.
+fn meaning_of_first<'w>(words: &'w [&'w str]) -> (Option<Vec<String>>, &'w [&'w str]) {
+    if let [host, port, after @ ..] = words
+        && is_host(host)
+        && !is_program(host)
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+    {
+        return (meaning(&format!("{host}:{port}")), after);
+    }
+    let (first, after) = words.split_first().map_or(("", words), |(first, after)| (*first, after));
+    (meaning(first), after)
 }
 
 /// The beginning of a command line that does what somebody wants who types this word alone.
@@ -287,10 +310,13 @@ fn meaning(word: &str) -> Option<Vec<String>> {
     if is_program(word) {
         return words(&["run", "--", word]);
     }
-    let is_host = word == "localhost" || word.contains('.');
-    let host = word.split('/').next().unwrap_or(word);
-    if is_host && Target::new(host, 80).is_ok() {
+    if is_host(word.split('/').next().unwrap_or(word)) {
         return words(&["stat", word]);
     }
     None
+}
+
+/// Whether it is hardly anything else than a host.
+fn is_host(word: &str) -> bool {
+    (word == "localhost" || word.contains('.')) && Target::new(word, 80).is_ok()
 }

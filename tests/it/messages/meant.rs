@@ -8,6 +8,7 @@ fn a_subcommand_that_was_left_out_is_shown() {
         ("5432", "proxy -L 15432:localhost:5432"),
         ("60000", "proxy -L 0:localhost:60000"),
         ("db.example:5432", "proxy -L 15432:db.example:5432"),
+        ("localhost 5432", "proxy -L 15432:localhost:5432"),
         ("8080:host:80", "proxy -L 8080:host:80"),
         ("https://example.com", "stat https://example.com"),
         ("https://example.com -L", "stat https://example.com -L"),
@@ -32,6 +33,12 @@ fn a_subcommand_that_was_left_out_is_shown() {
         );
         assert_wrong_usage(typed, &said, ANY);
     }
+    assert_wrong_usage(
+        "-L 8080",
+        "unexpected argument '-L' found\n\n  \
+         tip: forward a port with: conniver proxy -L PORT:HOST:HOSTPORT",
+        ANY,
+    );
     // It is no program to run.
     assert_wrong_usage("-v report x", "unexpected argument '-v' found", ANY);
 }
@@ -52,6 +59,7 @@ fn a_long_option_behind_one_hyphen_is_shown_with_two() {
 fn a_target_without_its_option_is_shown_with_it() {
     for (typed, word, meant) in [
         ("proxy localhost:5432", "localhost:5432", "proxy -L 15432:localhost:5432"),
+        ("proxy db.example 5432 -v", "db.example", "proxy -L 15432:db.example:5432 -v"),
         ("proxy 8080:host:80 -v", "8080:host:80", "proxy -L 8080:host:80 -v"),
         ("proxy -v 5432 -o a;b", "5432", "proxy -v -L 15432:localhost:5432 -o 'a;b'"),
         ("proxy https://example.com", "https://example.com", "stat https://example.com"),
@@ -363,11 +371,16 @@ fn options_of_curl_and_ssh_are_answered_with_ours() {
 
 #[test]
 fn an_unknown_option_before_the_command_is_wrong_usage() {
-    for (option, similar) in [("--detial", "--detail"), ("--interecpt", "--intercept")] {
+    for (typed, option, similar) in [
+        ("run --detial brief -- true", "--detial", "--detail"),
+        ("run --detial=brief true", "--detial", "--detail"),
+        ("run --detial true", "--detial", "--detail"),
+        ("run --interecpt true", "--interecpt", "--intercept"),
+    ] {
         let said = format!(
             "unexpected argument '{option}' found\n\n  tip: a similar argument exists: '{similar}'"
         );
-        assert_wrong_usage(&format!("run {option} true"), &said, RUN);
+        assert_wrong_usage(typed, &said, RUN);
     }
 }
 
