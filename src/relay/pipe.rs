@@ -231,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn all_pipes_together_may_have_a_64th_of_the_machines_memory() {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+        let kib: usize = total.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+        assert_eq!(*MOST_ROOM, kib * 1024 / 64);
+    }
+
+    #[test]
     fn an_idle_pipe_is_taken_before_another_is_opened() {
         let mut pool = Pool::new();
         let pipe = pool.take(|| 1, 1 << 20).unwrap();
