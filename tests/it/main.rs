@@ -21,6 +21,7 @@ mod curl;
 mod dead_peers;
 mod delivery;
 mod demo;
+mod dependencies;
 mod detail;
 mod dialling;
 mod diverted;

@@ -161,12 +161,21 @@ fn the_sample_units_are_right_and_harden_the_service() {
     output(Command::new("systemd-analyze").args(security).arg(&service));
 }
 
+/// The value of a key in the sample unit.
+fn value(key: &str) -> &'static str {
+    let mut values = UNIT.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    values.next().unwrap_or_else(|| panic!("the unit has no {key}"))
+}
+
+#[test]
+fn the_sample_unit_limits_memory_and_hides_other_processes() {
+    let gigabytes = value("MemoryMax").strip_suffix('G').unwrap();
+    assert!(gigabytes.parse::<u32>().unwrap() >= 1, "--queue alone may take a part of it");
+    assert_eq!(value("ProtectProc"), "invisible");
+}
+
 #[test]
 fn the_sample_unit_writes_records_that_its_group_can_read() {
-    let value = |key: &str| {
-        let mut values = UNIT.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        values.next().unwrap_or_else(|| panic!("the unit has no {key}"))
-    };
     // systemd makes the directories of dynamic users below one that is root's alone.
     assert!(!UNIT.contains("\nDynamicUser=yes"));
     let directory = TempDir::new().unwrap();
@@ -197,7 +206,6 @@ fn the_sample_units_user_and_group_are_made_by_its_sysusers_file() {
     output(Command::new("systemd-sysusers").arg("--root").args([root.path(), Path::new(file)]));
     for (database, key) in [("passwd", "User"), ("group", "Group")] {
         let entries = std::fs::read_to_string(root.path().join("etc").join(database)).unwrap();
-        let name = UNIT.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
-        assert!(entries.starts_with(&format!("{name}:")), "{entries}");
+        assert!(entries.starts_with(&format!("{}:", value(key))), "{entries}");
     }
 }
