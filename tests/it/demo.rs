@@ -1,11 +1,13 @@
 //! `conniver demo` and `conniver schema`, as a new user runs them.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use conniver::record::{Line, Outcome};
 use serde_json::Value;
 
 use crate::harness::program::BINARY;
+use crate::harness::terminal::Terminal;
 use crate::harness::{has_tool, run};
 
 #[test]
@@ -51,4 +53,25 @@ fn jq_accepts_the_demos_record() {
         .unwrap();
     assert!(jq.status.success(), "{}", String::from_utf8_lossy(&jq.stdout));
     assert!(demo.wait().unwrap().success());
+}
+
+#[test]
+fn the_demo_hints_at_the_program_as_it_was_called() {
+    for called in ["conniver", "target/release/conniver"] {
+        let demo = || {
+            let mut command = Command::new(BINARY);
+            command.arg0(called).args(["demo", "--size", "1"]);
+            command
+        };
+        let output = demo().output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected = format!(
+            "the record is on standard output; try: {called} demo | jq '.phases, .delivery'"
+        );
+        assert_eq!(said.lines().last(), Some(&*expected), "{said}");
+
+        let (_, shown) = Terminal::start(80, &mut demo()).wait();
+        let expected = format!("the whole record has more: {called} demo | jq .");
+        assert_eq!(shown.trim_end().lines().last(), Some(&*expected), "{shown}");
+    }
 }

@@ -2,9 +2,10 @@
 
 use conniver::record::{Basis, Direction, LimitedBy, Record, Verdict, VerdictTime};
 
-use crate::harness::causes;
-use crate::harness::has_tool;
 use crate::harness::namespace::available;
+use crate::harness::peers::{echo_server, exchange};
+use crate::harness::program::{BINARY, Proxy};
+use crate::harness::{causes, has_tool, run};
 
 fn verdict_of(record: Record) -> Verdict {
     record.verdict.unwrap()
@@ -191,4 +192,23 @@ fn all_times_but_idle_make_up_the_active_one() {
     let sum = resolver + client + upstream + network_client + network_upstream + proxy;
     assert_eq!(sum, verdict.active);
     assert_eq!(verdict.share, Some(upstream.div_duration_f64(verdict.active)));
+}
+
+#[test]
+fn evidence_is_null_without_payload_as_its_reference_says() {
+    let proxy = Proxy::forwarding_to(echo_server(), &[]);
+    drop(proxy.connect());
+    let nothing = verdict_of(proxy.wait_for_records(1).remove(0)).evidence;
+    let figures = (nothing.tx_buffer_limited, nothing.retransmits, nothing.rx_out_of_order);
+    assert_eq!((figures, nothing.received_ce), ((None, None, None), None));
+    exchange(&mut proxy.connect(), b"x");
+    let something = verdict_of(proxy.wait_for_records(2).remove(1)).evidence;
+    assert_eq!(something.retransmits, Some(0), "this system tells: {something:?}");
+
+    let printed = run(BINARY, &["schema", "--markdown"]);
+    let (_, reference) = printed.split_once("# `verdict.evidence`").unwrap();
+    for key in ["txBufferLimited", "retransmits", "rxOutOfOrder", "receivedCE"] {
+        let row = reference.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap();
+        assert!(row.contains(", and without payload."), "{row}");
+    }
 }
