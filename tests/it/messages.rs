@@ -2,11 +2,14 @@
 
 mod effects;
 mod failures;
+mod formats;
+mod forwarded;
 mod habits;
 mod meant;
 mod parents;
 mod reaching;
 mod readers;
+mod starting;
 mod values;
 
 use crate::arguments::refused;

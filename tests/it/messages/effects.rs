@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::{PROXY, RUN, STAT, assert_wrong_usage};
+use crate::arguments::refused;
 use crate::harness::program::{BINARY, Proxy};
 
 #[test]
@@ -76,6 +77,26 @@ fn what_is_missing_is_named() {
          standard input: conniver check -",
         "conniver check <FILE>...",
     );
+}
+
+#[test]
+fn a_value_that_is_missing_is_named() {
+    for (words, option, choices) in [
+        (&["rules", "redirect", "--port"][..], "--port <PORT>", ""),
+        (&["stat", "-H"], "--header <NAME: VALUE>", ""),
+        (&["proxy", "-D", "0", "-o"], "--output <FILE>", ""),
+        (
+            &["proxy", "-D", "0", "--send-proxy"],
+            "--send-proxy <VERSION>",
+            "\n  [possible values: v1, v2]",
+        ),
+    ] {
+        let expected = format!(
+            "error: a value is required for '{option}' but none was supplied{choices}\n\nFor more \
+             information, try '--help'.\n"
+        );
+        assert_eq!(refused(words), (Some(2), expected), "{words:?}");
+    }
 }
 
 #[test]

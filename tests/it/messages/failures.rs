@@ -58,6 +58,13 @@ fn files_that_cannot_be_used_are_named() {
             ),
         ),
         (
+            &["proxy", "-D", "0", "--auth-file", "/dev/null"],
+            1,
+            "cannot read users from '/dev/null': the file has none; expected lines of \
+             user:password"
+                .to_owned(),
+        ),
+        (
             &["check", "/no/such"],
             2,
             format!(

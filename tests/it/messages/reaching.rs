@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::failures::assert_fails;
 use crate::harness::dns::{Reply, serve_names};
+use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, read_all};
 use crate::harness::program::BINARY;
+use crate::harness::tls::{Authority, TlsServer};
 
 fn stat(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
@@ -83,6 +85,7 @@ fn a_server_of_something_else_is_said_with_the_port_to_check() {
         ("https", "SSH-2.0-x", "the server speaks SSH, not TLS"),
         ("http", "<html></html>", "the server does not speak HTTP"),
         ("https", "<html></html>", "the server does not speak TLS"),
+        ("https", "HTTP/1.1 400 Bad Request", "the server speaks plain HTTP, not TLS"),
     ] {
         let server = Upstream::once(move |mut stream| {
             stream.write_all(format!("{first}\r\n").as_bytes()).unwrap();
@@ -95,8 +98,64 @@ fn a_server_of_something_else_is_said_with_the_port_to_check() {
             "http" => format!("GET http://{address}/ failed"),
             _ => format!("TLS handshake with {address} failed"),
         };
-        let said = format!("conniver: {doing}: {expected}: \"{first}\"; check the port\n");
+        let advice = match first.starts_with("HTTP") {
+            true => "use http://, or another port",
+            false => "check the port",
+        };
+        let said = format!("conniver: {doing}: {expected}: \"{first}\"; {advice}\n");
         assert_fails(&mut stat(&[&format!("{scheme}://{address}/")]), 1, &said);
         server.join();
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_accepted_is_said_with_what_to_do() {
+    let name = "a_certificate_that_is_not_accepted_is_said_with_what_to_do";
+    if !has_tool("openssl", name) {
+        return;
+    }
+    let signer = Authority::new();
+    let cacert = signer.certificate();
+    let expired = TlsServer::start_with(signer.sign("localhost", 2001..2002), &[]);
+    let future = TlsServer::start_with(signer.sign("localhost", 2040..2041), &[]);
+    let other = TlsServer::start_with(signer.sign("other.test", 2020..2040), &[]);
+    let validity = "renew it, check this machine's clock, or ignore this with -k";
+    for (server, trusted, said) in [
+        (
+            &other,
+            false,
+            "the certificate's issuer is not trusted; give its CA certificate with --cacert FILE, or \
+             ignore this with -k"
+                .to_owned(),
+        ),
+        (
+            &other,
+            true,
+            "the certificate is not valid for this name; use one of its names (other.test), or ignore \
+             this with -k"
+                .to_owned(),
+        ),
+        (
+            &expired,
+            true,
+            format!(
+                "the certificate has expired; it is valid from 2001-01-01T00:00:00Z to \
+                 2002-01-01T00:00:00Z; {validity}"
+            ),
+        ),
+        (
+            &future,
+            true,
+            format!(
+                "the certificate is not valid yet; it is valid from 2040-01-01T00:00:00Z to \
+                 2041-01-01T00:00:00Z; {validity}"
+            ),
+        ),
+    ] {
+        let target = format!("localhost:{}", server.address.port());
+        let url = format!("https://{target}/");
+        let trust: &[&str] = if trusted { &["--cacert", &cacert] } else { &[] };
+        let said = format!("conniver: TLS handshake with {target} failed: {said}\n");
+        assert_fails(&mut stat(&[&["-4", &*url][..], trust].concat()), 1, &said);
     }
 }

@@ -147,6 +147,28 @@ fn addresses_say_the_form_that_is_expected() {
 }
 
 #[test]
+fn targets_that_are_none_say_which_part_is_wrong() {
+    for (target, problem) in [
+        ("h:http", "the port is not a number from 1 to 65535"),
+        ("a..b:80", "the host name has an empty label"),
+        ("a\\b:80", "the host contains a character that host names cannot have"),
+        ("[x]:80", "the text in brackets is not an IPv6 address"),
+        ("[fe80::1%lo]:80", "IPv6 zones (%) are not supported"),
+    ] {
+        assert_expected(
+            &format!("proxy -L 1:{target}"),
+            "-L <[BIND:]PORT:HOST:HOSTPORT>",
+            &format!("'{target}' is not a valid target: {problem}; {FORWARD}"),
+        );
+    }
+    assert_expected(
+        "proxy -L 1:h:1,2:h:2",
+        "-L <[BIND:]PORT:HOST:HOSTPORT>",
+        &format!("it is one forwarding, without commas; repeat the option for each; {FORWARD}"),
+    );
+}
+
+#[test]
 fn addresses_that_can_be_read_in_two_ways_are_told_with_each() {
     let two = "can be an address, or an address and a port; write ::1:8899/128 or";
     for (typed, option, forms) in [
@@ -227,6 +249,12 @@ fn numbers_and_sizes_say_which_ones_are_expected() {
     let queue = "expected at least 16kB, or 0; a number without a unit is in bytes";
     let count = "expected a whole number from 1 to 1000000000, such as 10";
     let ports = "expected a port or a range of ports, such as 443 or 8000-8099";
+    let since = "give a local time such as 14:00, 2026-11-29 or '2026-11-29 14:00', how long ago it was \
+                 such as 10m or 2h, RFC 3339, or Unix time in seconds, ms or ns";
+    let one = "expected one name; for several interfaces, repeat the option";
+    let mode =
+        "expected octal permissions with write permission for the owner, such as 0600 or 0640";
+    let targets = "expected a whole number from 0 to 1000, such as 20";
     let word = "expected a name of letters, digits and the characters _ . : @ -, such as eth0 or \
                 conniver";
     for (typed, option, expected) in [
@@ -254,6 +282,20 @@ fn numbers_and_sizes_say_which_ones_are_expected() {
         ("rules redirect --port 1 --ports 0", "--ports <LIST>", ports),
         ("rules redirect --port 1 --on eth0;", "--on <INTERFACE>", word),
         ("rules redirect --port 1 --not-user $me", "--not-user <USER>", word),
+        ("rules redirect --port 1 --on a,b", "--on <INTERFACE>", one),
+        ("proxy -D 0 -o f --output-mode 9", "--output-mode <MODE>", mode),
+        ("proxy -D 0 -o f --output-mode 0440", "--output-mode <MODE>", mode),
+        ("proxy -D 0 --metrics-targets x", "--metrics-targets <N>", targets),
+        ("proxy -D 0 --host ", "--host <NAME>", "expected a name, such as web1"),
+        (
+            "report x --slowest x",
+            "--slowest <N>",
+            "expected a whole number such as 20; to list all, give a large one",
+        ),
+        ("report x --since x", "--since <TIME>", since),
+        ("report x --until 25:00", "--until <TIME>", since),
+        ("watch --interval 0", "--interval <TIME>", "expected at least 10ms"),
+        ("top --interval 0", "--interval <TIME>", "expected at least 100ms"),
     ] {
         assert_expected(typed, option, expected);
     }
@@ -350,6 +392,20 @@ fn values_that_may_have_a_password_are_not_repeated() {
             format!(
                 "for '--via <URL>': not a parent proxy: it is the address of a PAC file, which is \
                  not supported; give the proxy that the file names; {PARENT}"
+            ),
+        ),
+        (
+            &["proxy", "-D", "0", "--via", "http://u:s3cret/w@h"],
+            format!(
+                "for '--via <URL>': not a parent proxy: an @ follows the host (in a password, write / \
+                 ? # as %2F %3F %23); {PARENT}"
+            ),
+        ),
+        (
+            &["proxy", "-D", "0", "--via", "http://u%3av:s3cret@h"],
+            format!(
+                "for '--via <URL>': not a parent proxy: a user name for HTTP cannot contain a colon; \
+                 {PARENT}"
             ),
         ),
         (
