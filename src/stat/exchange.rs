@@ -152,7 +152,7 @@ impl ExchangeState {
     ) -> Result<(), Failure> {
         let timeout = client.settings.connect_timeout;
         let connect_time = Deadline {
-            at: clock::after(self.epoch.start().into(), timeout),
+            at: clock::deadline(self.epoch.start().into(), timeout),
             code: "CONNECT_TIMEOUT",
             text: "the TLS handshake timed out",
         };

@@ -74,7 +74,7 @@ pub struct Settings {
     /// Parent proxy for `https` URLs. Default: none.
     pub https_via: Option<Via>,
     /// Maximum time for name resolution, all attempts, a parent proxy's answer and the TLS
-    /// handshake together. Default: 10 s.
+    /// handshake together. Default: 10 s; zero is no limit.
     pub connect_timeout: Duration,
     /// Maximum total time, including redirects. Default: no limit.
     pub max_time: Option<Duration>,

@@ -9,9 +9,11 @@ use conniver::proxy::{Keepalive, SocketOptions};
 use conniver::record::Outcome;
 
 use crate::harness::forwarding::Forwarding;
+use crate::harness::has_tool;
 use crate::harness::namespace::{Namespace, available};
 use crate::harness::peers::{Upstream, echo_server, exchange, reset};
 use crate::harness::program::{BINARY, Proxy};
+use crate::harness::tls::TlsServer;
 
 #[test]
 fn zero_limits_nothing_for_times_that_end_something() {
@@ -44,6 +46,29 @@ fn zero_lets_a_client_take_its_time_with_its_request() {
         connect(&mut proxy.connect());
     }
     connect(&mut patient);
+}
+
+#[test]
+fn zero_lets_a_parent_take_its_time_with_its_answer() {
+    let parent = Proxy::serving(&[]);
+    let via = format!("http://{}", parent.address());
+    let args = ["--via", &via, "--connect-timeout", "0"];
+    let proxy = Proxy::forwarding_to(echo_server(), &args);
+    exchange(&mut proxy.connect(), b"x");
+    assert_eq!(proxy.the_record().outcome, Some(Outcome::Ok));
+}
+
+#[test]
+fn zero_lets_stat_take_its_time_with_tls() {
+    if !has_tool("openssl", "zero_lets_stat_take_its_time_with_tls") {
+        return;
+    }
+    let server = TlsServer::start();
+    let url = format!("https://{}/", server.address);
+    let mut command = Command::new(BINARY);
+    crate::harness::clients::without_proxies(&mut command);
+    let output = command.args(["stat", "-k", "--connect-timeout", "0", &url]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -232,10 +232,7 @@ impl StatArgs {
             Some(via) => (Some(via.or_exit()), Some(via.or_exit())),
             None => parent::of_environment()?,
         };
-        settings.connect_timeout = match self.connect_timeout {
-            Duration::ZERO => Duration::MAX,
-            timeout => timeout,
-        };
+        settings.connect_timeout = self.connect_timeout;
         settings.max_time = self.max_time.filter(|time| !time.is_zero());
         settings.save = match &self.output {
             Some(file) => Save::To(file.clone()),
