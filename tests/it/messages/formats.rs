@@ -79,17 +79,19 @@ fn formats_that_are_not_read_are_named_with_what_reads_them() {
 fn pages_and_comparisons_that_cannot_be_made_are_named() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let [records, empty] = ["records", "empty"].map(path);
+    let [records, empty, gone] = ["records", "empty", "gone"].map(path);
+    let page = format!("{gone}/page");
     fs::write(&records, format!("{RECORD}\n")).unwrap();
     fs::write(&empty, "").unwrap();
     let here = directory.path().to_str().unwrap();
     for (options, said) in [
         (["--html", here], format!("cannot write the page to '{here}': is a directory")),
         (
-            ["--html", "/no/such"],
-            "cannot write the page to '/no/such': the directory '/no' does not exist; create it, or \
-             choose another file"
-                .to_owned(),
+            ["--html", &page],
+            format!(
+                "cannot write the page to '{page}': the directory '{gone}' does not exist; create it, or \
+                 choose another file"
+            ),
         ),
         (
             ["--against", &empty],
