@@ -23,9 +23,23 @@ impl From<&io::Error> for Fault {
 #[cfg(any(feature = "proxy", feature = "stat"))]
 pub fn missing_directory(file: &std::path::Path) -> Option<String> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty())?;
-    let sentence =
-        || format!("the directory '{}' does not exist; create it, or", directory.display());
+    let sentence = || match unexpanded_home(file) {
+        Some(why) => format!("{why}, or"),
+        None => format!("the directory '{}' does not exist; create it, or", directory.display()),
+    };
     (!directory.exists()).then(sentence)
+}
+
+/// Why a file is not found whose name begins with `~`, and what to write. `None` of others, and where there is such a
+/// directory.
+#[cfg(any(feature = "proxy", feature = "stat"))]
+pub fn unexpanded_home(file: &std::path::Path) -> Option<&'static str> {
+    let first = std::path::Path::new(file.components().next()?.as_os_str());
+    let is_home = first.to_str()?.starts_with('~') && !first.exists();
+    is_home.then_some(
+        "the shell expands '~' only at the beginning of a word, not behind '=' or '@'; write $HOME \
+         instead of '~'",
+    )
 }
 
 /// The error's symbol: the name of its errno, or one for its kind where it has none.

@@ -80,8 +80,10 @@ impl fmt::Display for UsersError {
         match &self.problem {
             Problem::Unreadable(error) => write!(
                 f,
-                "{}; --auth-file expects a file of user:password lines",
-                crate::fault::text_of(error)
+                "{}; {}",
+                crate::fault::text_of(error),
+                crate::fault::unexpanded_home(&self.path)
+                    .unwrap_or("--auth-file expects a file of user:password lines")
             ),
             // Not the line itself: a password may stand in it.
             Problem::Malformed { line } => {

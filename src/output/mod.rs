@@ -11,4 +11,4 @@ pub use queue_limit::{QUEUE, QueueLimit};
 pub use recorder::{OpenError, Recorder, Tally, Writer};
 pub use sink::Output;
 
-pub use crate::fault::missing_directory;
+pub use crate::fault::{missing_directory, unexpanded_home};

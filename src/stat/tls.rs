@@ -161,7 +161,9 @@ fn unreadable(what: &str, path: &Path, error: &pem::Error) -> SetupError {
     let reason = match error {
         Io(error) => {
             let option = if what == CERTIFICATES { "--cacert" } else { "-E" };
-            format!("{}; give another file with {option}", crate::fault::text_of(error))
+            let advice = crate::fault::unexpanded_home(path)
+                .map_or_else(|| format!("give another file with {option}"), str::to_owned);
+            format!("{}; {advice}", crate::fault::text_of(error))
         }
         NoItemsFound if what == KEY => {
             "none found; -E expects a PEM file with the certificate and its private key".to_owned()

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use conniver::output::unexpanded_home;
 use conniver::proxy::Family;
 use conniver::record::{Line, Outcome, stat::Stat};
 use conniver::stat::{Client, HeaderName, HeaderValue, Method, ParseUrlError, Save, Settings, Url};
@@ -114,7 +115,7 @@ pub(crate) struct StatArgs {
     interval: Duration,
 
     #[command(flatten)]
-    verbosity: Verbosity,
+    pub(super) verbosity: Verbosity,
 }
 
 /// The URL as it was typed. It is judged after clap, which would repeat a malformed one, password and
@@ -210,9 +211,10 @@ impl StatArgs {
             Some((data, None)) => Some(data.to_owned().into()),
             Some((_, Some(file))) => {
                 let body = read(file).map_err(|error| {
+                    let advice = unexpanded_home(Path::new(file))
+                        .unwrap_or("-d @FILE reads a file, -d @- standard input");
                     Failure::new(format!(
-                        "cannot read the request body from '{file}': {error}; -d @FILE reads a \
-                         file, -d @- standard input"
+                        "cannot read the request body from '{file}': {error}; {advice}"
                     ))
                 })?;
                 Some(body.into())
