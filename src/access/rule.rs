@@ -1,7 +1,7 @@
 //! Networks and targets as they are named on the command line.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -26,7 +26,12 @@ impl fmt::Display for ParseNetworkError {
             f,
             "'{}' is not a network; expected one such as 10.0.0.0/8 or 2001:db8::/32, or an address{several}",
             self.0
-        )
+        )?;
+        match &*self.0.to_ascii_lowercase() {
+            "*" | "any" | "all" => f.write_str("; for everyone, give 0.0.0.0/0 and ::/0"),
+            "localhost" => f.write_str("; for this machine, give 127.0.0.0/8 and ::1"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -80,6 +85,12 @@ impl Network {
     /// Whether it has this address, which is no IPv4-mapped one.
     pub(crate) fn contains(&self, canonical: IpAddr) -> bool {
         self.0.contains(&canonical)
+    }
+
+    /// Whether it has a loopback address.
+    pub fn has_loopback(&self) -> bool {
+        let [v4, v6] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        self.0.addr().is_loopback() || self.contains(v4) || self.contains(v6)
     }
 }
 

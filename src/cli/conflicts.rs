@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use conniver::access::{Access, TargetRule};
+use conniver::access::{Access, Network, TargetRule};
 use conniver::ingress::{Forward, Target};
 use conniver::proxy::{Family, Via};
 
@@ -70,6 +70,26 @@ pub(super) fn denied_target(forward: &Forward, deny: &[TargetRule]) -> Option<St
     Some(format!(
         "--deny {rule} forbids the only target of -L {listen}:{target}: all its connections will \
          be refused"
+    ))
+}
+
+/// A sentence on a listener whose clients are all refused: they come from this machine, which the networks do not have.
+pub(super) fn refused_clients(
+    from: &[Network],
+    listening: &[(&'static str, SocketAddr)],
+) -> Option<String> {
+    // What is diverted comes from anywhere.
+    let is_local = |(option, address): &&(&str, SocketAddr)| {
+        !["--redirect", "--tproxy"].contains(option) && address.ip().to_canonical().is_loopback()
+    };
+    if from.is_empty() || from.iter().any(Network::has_loopback) {
+        return None;
+    }
+    let (option, address) = listening.iter().find(is_local)?;
+    let (ip, port) = (address.ip(), address.port());
+    Some(format!(
+        "{option} {address} can be reached from this machine only, and --allow-from refuses its \
+         clients; add --allow-from {ip}, or, for other machines, listen on '*:{port}'"
     ))
 }
 

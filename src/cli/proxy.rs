@@ -12,7 +12,9 @@ use conniver::access::{Access, Network, TargetRule, Users};
 use conniver::ingress::{Forward, ListenAddr};
 use conniver::metrics::{Metrics, MetricsListener};
 use conniver::output::{QueueLimit, Recorder};
-use conniver::proxy::{Events, Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown};
+use conniver::proxy::{
+    BindError, Events, Listener, Mark, Proxy, ProxyProtocol, Settings, Shutdown,
+};
 
 use super::exit::{self, Failure};
 use super::inherited::Inherited;
@@ -125,7 +127,7 @@ pub(crate) struct ProxyArgs {
     pair: PairArgs,
 
     #[command(flatten)]
-    verbosity: Verbosity,
+    pub(super) verbosity: Verbosity,
 
     /// The options that were given and shape records, such as `--detail`.
     #[arg(skip)]
@@ -171,6 +173,12 @@ fn warn_of_unresolved_names(settings: &Settings) {
              refused"
         );
     }
+}
+
+/// What is said where a port is taken that clients are told of, and so may be any.
+fn or_free_port(error: BindError) -> Failure {
+    let advice = if error.is_in_use() { " (0 picks a free one)" } else { "" };
+    Failure::new(format!("{error}{advice}"))
 }
 
 impl ProxyArgs {
@@ -248,6 +256,14 @@ impl ProxyArgs {
         }
     }
 
+    /// What is refused is recorded.
+    fn warn_of_refused_clients(&self) {
+        let listening = self.listen_addresses();
+        if let Some(sentence) = conflicts::refused_clients(&self.allow_from, &listening) {
+            tracing::warn!("{sentence}");
+        }
+    }
+
     /// On a terminal, who gives these options may not expect lines for people.
     fn warn_of_records_options(&self) {
         let have = match &self.given_of_records[..] {
@@ -269,6 +285,7 @@ impl ProxyArgs {
             warn_if_others_read(file);
         }
         self.warn_of_denied_targets();
+        self.warn_of_refused_clients();
         access.allow.clone_from(&self.allow);
         access.deny.clone_from(&self.deny);
         Ok(access)
@@ -278,19 +295,20 @@ impl ProxyArgs {
         let mut inherited = Inherited::take()?;
         let mut listeners = Vec::new();
         for Forward { listen, target } in &self.forward {
-            listeners.push(Listener::forward_on(inherited.at(*listen), target.clone()));
+            let listener = Listener::forward_on(inherited.at(*listen), target.clone());
+            listeners.push(listener.map_err(or_free_port));
         }
         for listen in &self.dynamic {
-            listeners.push(Listener::proxy(inherited.at(listen.0)));
+            listeners.push(Listener::proxy(inherited.at(listen.0)).map_err(or_free_port));
         }
         for listen in &self.redirect {
-            listeners.push(Listener::redirect(inherited.at(listen.0)));
+            listeners.push(Listener::redirect(inherited.at(listen.0)).map_err(Failure::new));
         }
         for listen in &self.tproxy {
-            listeners.push(Listener::tproxy(inherited.at(listen.0)));
+            listeners.push(Listener::tproxy(inherited.at(listen.0)).map_err(Failure::new));
         }
         inherited.none_left()?;
-        listeners.into_iter().collect::<Result<_, _>>().map_err(Failure::new)
+        listeners.into_iter().collect()
     }
 
     /// What was typed, as what it means.
@@ -370,7 +388,7 @@ async fn serve(args: ProxyArgs) -> Result<(), Failure> {
     let mut proxy = Proxy::new(settings, recorder.clone(), listeners);
     let mut metrics = None;
     if let Some(listen) = args.metrics {
-        let listener = MetricsListener::bind(listen).await.map_err(Failure::new)?;
+        let listener = MetricsListener::bind(listen).await.map_err(or_free_port)?;
         listening.push(format!("serving metrics on {}", listener.local_addr()));
         let served = Metrics::new(proxy.counters(), recorder.clone());
         metrics = Some(served.clone());

@@ -85,14 +85,18 @@ pub struct BindError {
     pub(crate) error: io::Error,
 }
 
+impl BindError {
+    /// Whether another socket has the address.
+    pub fn is_in_use(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, error } = self;
         let advice = match &*crate::fault::code_of(error) {
-            "EADDRINUSE" => {
-                "; stop the program that listens there, or choose another port (0 picks a free \
-                 one)"
-            }
+            "EADDRINUSE" => "; stop the program that listens there, or choose another port",
             "EADDRNOTAVAIL" => "; this machine has no such address",
             "EACCES" => "; ports below 1024 need root or CAP_NET_BIND_SERVICE",
             // IP_TRANSPARENT alone is refused with this one.

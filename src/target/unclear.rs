@@ -63,6 +63,10 @@ fn short_address(text: &str, ports: Option<&str>) -> Option<String> {
         format!("{host}{zeros}{length}{rest}")
     });
     let port = ports.filter(|_| is_port(text)).map(|before| format!("{before}{text}"));
+    // Only networks are written so, and the numbers that are left out are at the end.
+    if let Some(network) = network.as_ref().filter(|_| rest.starts_with('/')) {
+        return Some(format!("is not a network of four numbers; write {network}"));
+    }
     if network.is_none() && port.is_none() && !is_port(text) {
         return None;
     }
@@ -94,8 +98,8 @@ mod tests {
             ("2001:db8::/32:443", "[2001:db8::/32]:443"),
             ("10", "0.0.0.10 or 10.0.0.0/8 or *:10"),
             ("8080", "0.0.31.144 or *:8080"),
-            ("10/8", "0.0.0.10/8 or 10.0.0.0/8"),
-            ("10.1/16", "10.0.0.1/16 or 10.1.0.0/16"),
+            ("10/8", "10.0.0.0/8"),
+            ("10.1/16", "10.1.0.0/16"),
             ("192.168", "192.0.0.168 or 192.168.0.0/16"),
             ("192.168:80", "192.0.0.168:80 or 192.168.0.0/16:80"),
         ] {
