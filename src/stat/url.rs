@@ -145,8 +145,13 @@ fn lacks_slashes(text: &str) -> bool {
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (scheme, rest) = text.split_at(end);
     let is_scheme = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    // A host may have this name, with a port behind it.
+    let is_port = |after: &str| {
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        end > 0 && after.split_at(end).1.chars().next().is_none_or(|c| "/?#".contains(c))
+    };
     let is_cut = match rest.strip_prefix(':') {
-        Some(after) => !after.starts_with("//") && !after.starts_with(|c: char| c.is_ascii_digit()),
+        Some(after) => !after.starts_with("//") && !is_port(after),
         None => rest.starts_with("//"),
     };
     is_scheme && is_cut

@@ -36,7 +36,11 @@ pub(super) fn whole(stat: &Stat, width: usize) -> String {
         let bytes = human_bytes(stat.exchange.http.body_bytes);
         let _ = match &stat.saved_to {
             Some(file) => {
-                let saved = format!("\nbody: {bytes}, saved to {}", Printable(file));
+                let file = Printable(file);
+                let saved = match stat.exchange.outcome {
+                    Outcome::Ok => format!("\nbody: {bytes}, saved to {file}"),
+                    _ => format!("\nbody: {bytes} received; {file} is incomplete"),
+                };
                 text.write_str(&wrap(&saved, width))
             }
             None => write!(text, "\nbody: {bytes}, discarded"),
