@@ -38,8 +38,8 @@ impl Findings {
         }
     }
 
-    /// Says why a COMMAND that succeeded may have made no connections. `forwards`: where listeners forward which
-    /// target.
+    /// Says why COMMAND may have made no connections; if it failed, those that bypassed the proxy may be the reason.
+    /// `forwards`: where listeners forward which target.
     pub(super) fn say_why_none(&self, forwards: &[(SocketAddr, Target)]) {
         if !self.summary.is_empty() {
             return;

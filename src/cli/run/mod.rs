@@ -95,7 +95,7 @@ pub(crate) struct RunArgs {
     pair: PairArgs,
 
     #[command(flatten)]
-    verbosity: Verbosity,
+    pub(super) verbosity: Verbosity,
 }
 
 fn parse_output(text: &str) -> Result<PathBuf, &'static str> {
@@ -295,9 +295,7 @@ async fn run_around(
     let findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
     if !args.verbosity.quiet {
         findings.say_summary(drained);
-        // One that failed has said why itself.
-        let has_succeeded = matches!(&status, Some(Ok(status)) if *status == ExitCode::SUCCESS);
-        if has_succeeded && !args.intercept {
+        if !args.intercept {
             findings.say_why_none(&forwards);
         }
     }
