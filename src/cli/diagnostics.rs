@@ -65,6 +65,9 @@ fn start_at(verbosity: &Verbosity, clock: Clock, directives: &[&str]) {
         ));
         failure.say();
     }
+    for warning in &verbosity.warnings {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// The time of an event.

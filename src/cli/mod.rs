@@ -7,6 +7,7 @@ mod conflicts;
 mod demo;
 mod descriptors;
 mod diagnostics;
+mod doubtful;
 mod exit;
 mod files;
 mod folded_json;
@@ -104,6 +105,23 @@ struct Verbosity {
     /// Log errors only, and print no summary
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
+    /// What to warn of as soon as anything is logged.
+    #[arg(skip)]
+    warnings: Vec<String>,
+}
+
+impl Command {
+    /// Of the commands that log.
+    fn verbosity_mut(&mut self) -> Option<&mut Verbosity> {
+        match self {
+            Self::Proxy(args) => Some(&mut args.verbosity),
+            Self::Run(args) => Some(&mut args.verbosity),
+            #[cfg(feature = "stat")]
+            Self::Stat(args) => Some(&mut args.verbosity),
+            Self::Watch(args) => Some(&mut args.verbosity),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the command line of this process; wrong usage ends it with status 2.

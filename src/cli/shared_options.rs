@@ -107,13 +107,23 @@ impl From<DetailArg> for Detail {
 /// What `--via` was given. It is judged after clap, which would repeat a malformed URL, password
 /// and all.
 #[derive(Debug, Clone)]
-pub(super) struct ViaArg(Result<Via, ParseViaError>);
+pub(super) struct ViaArg(Result<Via, String>);
+
+/// What somebody types who wants no parent proxy.
+const NO_PARENT: [&str; 5] = ["", "none", "direct", "off", "no"];
 
 impl FromStr for ViaArg {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.parse()))
+        if NO_PARENT.iter().any(|no| text.eq_ignore_ascii_case(no)) {
+            return Ok(Self(Err(
+                "expected the URL of a parent proxy; to connect without one, omit --via, and \
+                 where http_proxy or https_proxy names one for run or stat, set no_proxy='*'"
+                    .to_owned(),
+            )));
+        }
+        Ok(Self(text.parse().map_err(|error: ParseViaError| error.to_string())))
     }
 }
 

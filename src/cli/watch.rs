@@ -62,7 +62,7 @@ pub(crate) struct WatchArgs {
     no_process: bool,
 
     #[command(flatten)]
-    verbosity: Verbosity,
+    pub(super) verbosity: Verbosity,
 }
 
 /// A kind of line, as it is typed.
