@@ -161,3 +161,16 @@ fn has_turns(matches: &ArgMatches) -> bool {
 fn has_event(matches: &ArgMatches, wanted: Event) -> bool {
     matches.get_many("events").into_iter().flatten().any(|&event: &Event| event == wanted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::advice::assert_options_exist;
+
+    #[test]
+    fn every_option_that_is_required_exists() {
+        for Requirement { command, what, .. } in REQUIREMENTS {
+            assert_options_exist(&[command], what);
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What is said about a command line that is not followed, word for word.
 
+mod doubtful;
 mod effects;
 mod failures;
 mod formats;

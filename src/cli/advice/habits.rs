@@ -14,7 +14,33 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
     ("stat", &["--noproxy"], "set the variable no_proxy"),
     ("stat", &["-s", "--silent", "-S", "--show-error"], "print errors only with -q"),
     ("stat", &["-f", "--fail"], "the output has the status; with --json it is http.status"),
-    ("stat", &["-i", "--include"], "response headers are always printed"),
+    (
+        "stat",
+        &["-i", "--include", "-D", "--dump-header"],
+        "omit it: response headers are printed; with --json they are http.headers",
+    ),
+    ("stat", &["-j", "--format"], "print JSON with --json"),
+    ("stat", &["--max-redirs", "--max-redirect"], "-L follows at most 10 redirects"),
+    (
+        "stat",
+        &["--interface", "--local-port"],
+        "the system chooses the local address and port; choose the family with -4 or -6",
+    ),
+    (
+        "stat",
+        &["--tlsv1.2", "--tlsv1.3", "--tls-max", "--ciphers"],
+        "TLS versions and ciphers cannot be chosen; the output has the ones that were used",
+    ),
+    (
+        "stat",
+        &["--no-check-certificate", "--no-verify", "--verify"],
+        "skip the verification of certificates with -k",
+    ),
+    (
+        "stat",
+        &["-Z", "--parallel", "--concurrency"],
+        "requests are sent one after another, with -n N",
+    ),
     ("stat", &["-w", "--write-out"], "print all values as JSON with --json"),
     ("stat", &["--trace", "--trace-ascii"], "log every step with -vv"),
     (
@@ -32,7 +58,8 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
     (
         "stat",
         &["--resolve", "--connect-to"],
-        "put the address into the URL and the name into -H 'Host: NAME'",
+        "add the name to /etc/hosts, or, for http://, put the address into the URL and the name \
+         into -H 'Host: NAME'",
     ),
     ("stat", &["--url"], "give the URL without an option"),
     ("stat", &["-G", "--get"], "put the query into the URL"),
@@ -42,7 +69,11 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         &["-F", "--form"],
         "send a body with -d @FILE, and its type with -H 'Content-Type: ...'",
     ),
-    ("stat", &["--data-raw", "--data-urlencode"], "send a body with -d DATA"),
+    (
+        "stat",
+        &["--data-raw", "--data-binary", "--data-urlencode"],
+        "send a body with -d DATA, or with -d @FILE",
+    ),
     ("stat", &["--key"], "give -E a file with both the certificate and its private key"),
     (
         "stat",
@@ -266,12 +297,29 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
         "write records to a file with -o FILE; redirect the log with 2> FILE",
     ),
     ("proxy", &["--log-level", "--loglevel"], "log more with -v or -vv, less with -q"),
-    ("proxy", &["--json"], "records are already JSON, one per line"),
     (
         "proxy",
-        &["-t", "--timeout"],
+        &["-j", "--json"],
+        "write records (lines of JSON) to a file with -o FILE, or print them with --format ndjson",
+    ),
+    (
+        "proxy",
+        &["-t", "--timeout", "--max-time"],
         "use --connect-timeout, --request-timeout, --idle-timeout or --lifetime",
     ),
+    ("proxy", &["--interval"], "set the interval between samples with --sample-interval TIME"),
+    ("proxy", &["-a", "--append"], "omit it: records are appended to the file of -o"),
+    (
+        "proxy",
+        &["--rotate", "--max-size", "--compress"],
+        "rotate the file with logrotate, and send SIGHUP to the proxy, which opens it anew",
+    ),
+    (
+        "proxy",
+        &["-k", "--insecure", "-E", "--cert", "--cacert", "--key", "--tls", "--ssl"],
+        "omit it: TLS is forwarded as it is, and needs no certificate here",
+    ),
+    ("proxy", &["-e", "--exec", "--command"], "run a program with conniver run -- COMMAND"),
     // env's, sh's, strace's.
     ("run", &["-i"], "intercept every connection of COMMAND with --intercept"),
     ("run", &["-e", "--env"], "set variables with: conniver run -- env NAME=VALUE COMMAND"),
@@ -289,7 +337,31 @@ pub(super) const HABITS: &[(&str, &[&str], &str)] = &[
     ("run", &["--log-level", "--loglevel"], "log more with -v or -vv, less with -q"),
     (
         "run",
-        &["--timeout", "-t"],
+        &["-j", "--json", "--format", "-w", "--write", "--record"],
+        "write records (lines of JSON) to a file with -o FILE",
+    ),
+    (
+        "run",
+        &["-a", "--append"],
+        "omit it: records are appended to the file of -o, without --fresh",
+    ),
+    ("run", &["--truncate", "--overwrite", "--clean"], "truncate the file of -o with --fresh"),
+    (
+        "run",
+        &["-n", "--count", "--repeat"],
+        "repeat it with the shell: conniver run -- sh -c 'COMMAND; COMMAND'",
+    ),
+    ("run", &["-x", "--proxy"], "connect through a parent proxy with --via URL"),
+    ("run", &["--interval"], "set the interval between samples with --sample-interval TIME"),
+    (
+        "run",
+        &["-k", "--insecure", "-E", "--cert", "--cacert", "--key", "--tls"],
+        "TLS is forwarded as it is; give the option to COMMAND",
+    ),
+    ("run", &["-d", "--detach", "--background"], "run it in the background with the shell's &"),
+    (
+        "run",
+        &["--timeout", "-t", "-m", "--max-time"],
         "limit COMMAND's run time with: conniver run -- timeout 10s COMMAND",
     ),
     (

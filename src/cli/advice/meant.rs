@@ -10,8 +10,8 @@ use conniver::ingress::{Forward, Target};
 
 use super::dashes::{typography, with_two_hyphens};
 use super::habits::{COMMANDS, CONFLICTS, HABITS, REPEATED};
-use super::without_credentials;
 use super::words::{is_program, quoted, reading_a_page};
+use super::{switches, without_credentials};
 use crate::cli::Cli;
 use crate::cli::files::is_piped_in;
 use crate::cli::wrap::unbroken;
@@ -20,6 +20,9 @@ use crate::cli::wrap::unbroken;
 pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     if error.kind() == ErrorKind::ArgumentConflict {
         return conflict(error).map(str::to_owned);
+    }
+    if error.kind() == ErrorKind::TooManyValues {
+        return switches::with_value(error);
     }
     if let Some(tip) = typography(words) {
         return Some(tip);
@@ -52,16 +55,22 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
     if let Some((_, tip)) = command {
         return Some((*tip).to_owned());
     }
+    if let Some(tip) = with_two_hyphens(words) {
+        return Some(tip);
+    }
     let habit = HABITS
         .iter()
         .find(|(command, options, _)| words.first() == Some(command) && options.contains(&unknown));
     if let Some((_, _, tip)) = habit {
         return Some((*tip).to_owned());
     }
+    if let ["-v"] = words {
+        return Some("to print the version, use conniver --version".to_owned());
+    }
     if let Some(option) = option_before_negative(words, unknown) {
         return Some(format!("the value of {option} cannot be negative"));
     }
-    if let Some(tip) = with_two_hyphens(words) {
+    if let Some(tip) = switches::with_one_hyphen(words, unknown) {
         return Some(tip);
     }
     if let Some(command) = command_with(words.first()?, unknown) {
@@ -73,6 +82,9 @@ pub(super) fn tip(error: &clap::Error, words: &[&str]) -> Option<String> {
         Cli::command().try_get_matches_from(typed).is_ok()
     });
     let Some(meant) = meant else {
+        if let Some(tip) = switches::before_value(words, unknown) {
+            return Some(tip);
+        }
         if words.first() == Some(&"-L") {
             return Some("forward a port with: conniver proxy -L PORT:HOST:HOSTPORT".to_owned());
         }
@@ -259,6 +271,10 @@ fn guesses(words: &[&str], unknown: &str) -> Vec<Vec<String>> {
                     let meant = [option.as_str(), forward.as_str()];
                     vec![owned(&[&["proxy"], &rest[..at], &meant, after].concat())]
                 }
+                // What follows a program is its own.
+                Some(other) if other.first().is_some_and(|command| command == "run") => {
+                    vec![[other.to_vec(), owned(&rest[at + 1..])].concat()]
+                }
                 Some(other) => vec![other.to_vec()],
                 None => Vec::new(),
             }
@@ -309,6 +325,9 @@ fn meaning(word: &str) -> Option<Vec<String>> {
     }
     if is_program(word) {
         return words(&["run", "--", word]);
+    }
+    if Path::new(word).is_file() {
+        return words(&["report", word]);
     }
     if is_host(word.split('/').next().unwrap_or(word)) {
         return words(&["stat", word]);

@@ -4,6 +4,9 @@ mod dashes;
 mod habits;
 mod meant;
 mod stray;
+mod switches;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::ffi::OsString;
@@ -14,8 +17,10 @@ use conniver::columns::shorten_middle;
 use conniver::record::Printable;
 
 use super::usage::{end, usage_error};
-use super::{Cli, Command, help, requirements};
+use super::{Cli, Command, doubtful, help, requirements};
 pub(super) use dashes::{typography, with_hyphens};
+#[cfg(test)]
+pub(super) use tests::assert_options_exist;
 pub(super) use words::quoted;
 
 /// The command line of this process, as what it means. Help, and wrong usage with what was probably
@@ -26,8 +31,12 @@ pub(super) fn parse() -> Cli {
     let parsed = help::command().try_get_matches_from(&typed).and_then(|matches| {
         requirements::check(&matches)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
-        if let (Command::Proxy(args), Some((_, proxy))) = (&mut cli.command, matches.subcommand()) {
-            args.given_of_records = requirements::given_of_records(proxy);
+        let Some((name, of_command)) = matches.subcommand() else { return Ok(cli) };
+        if let Command::Proxy(args) = &mut cli.command {
+            args.given_of_records = requirements::given_of_records(of_command);
+        }
+        if let Some(verbosity) = cli.command.verbosity_mut() {
+            verbosity.warnings = doubtful::warnings(name, of_command);
         }
         Ok(cli)
     });
@@ -46,6 +55,19 @@ fn has_no_listener(error: &clap::Error) -> bool {
     }
 }
 
+/// The subcommand that these words are for, or the whole program.
+fn command_of(words: &[&str]) -> clap::Command {
+    let mut command = help::command();
+    command.build();
+    for word in words {
+        match command.find_subcommand(word) {
+            Some(found) => command = found.clone(),
+            None => break,
+        }
+    }
+    command
+}
+
 /// The most that is repeated of what was typed, in characters.
 const REPEATED: usize = 60;
 
@@ -61,6 +83,15 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
         // The group has no name that could be shown.
         error = usage_error(&["proxy"], NO_LISTENER);
     }
+    let is_excess = kind == ErrorKind::TooManyValues;
+    if let Some(words) = &words
+        && error.get(ContextKind::Usage).is_some()
+        && kind != ErrorKind::InvalidSubcommand
+    {
+        // clap's has only what was given and what is missing.
+        let usage = command_of(words).render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    }
     if is_unknown {
         // That an option may be a value, behind `--`, is hardly ever what was meant.
         error.remove(ContextKind::Suggested);
@@ -69,7 +100,9 @@ fn explain(mut error: clap::Error, typed: &[OsString]) -> clap::Error {
     if let Some(words) = words
         && let Some(tip) = match is_invalid {
             true => typography(&words).or_else(|| meant::value_tip(&error, &words)),
-            false if is_unknown || is_missing || is_conflict => meant::tip(&error, &words),
+            false if is_unknown || is_missing || is_conflict || is_excess => {
+                meant::tip(&error, &words)
+            }
             false => None,
         }
     {

@@ -9,6 +9,8 @@ use super::without_credentials;
 use super::words::{is_program, quoted, reading_a_page};
 use crate::cli::wrap::unbroken;
 
+use super::switches::is_switch;
+
 /// Of HTTP (RFC 9110 section 9, RFC 5789).
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -209,7 +211,12 @@ fn joined(words: &[&str], at: usize) -> Vec<Line> {
         {
             ":"
         }
-        [.., option] if option.starts_with('-') && is_quantity(value, next) => "",
+        [.., option] if option.starts_with('-') && is_quantity(value, next) => {
+            match is_switch(words, option) {
+                true => return Vec::new(),
+                false => "",
+            }
+        }
         _ => return Vec::new(),
     };
     (1..=rest.len())

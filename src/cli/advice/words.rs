@@ -1,5 +1,7 @@
 //! Words of a command line.
 
+use std::path::Path;
+
 use crate::cli::wrap::unbroken;
 
 /// How a manual page is read.
@@ -12,7 +14,21 @@ pub(super) fn is_program(name: &str) -> bool {
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let path = std::env::var_os("PATH").unwrap_or_default();
     !name.is_empty()
-        && std::env::split_paths(&path).any(|directory| directory.join(&file).is_file())
+        && std::env::split_paths(&path).any(|directory| is_executable(&directory.join(&file)))
+}
+
+#[cfg(unix)]
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let is_it = |metadata: std::fs::Metadata| {
+        metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+    };
+    std::fs::metadata(file).is_ok_and(is_it)
+}
+
+#[cfg(not(unix))]
+fn is_executable(file: &Path) -> bool {
+    file.is_file()
 }
 
 /// A word as a shell takes it.

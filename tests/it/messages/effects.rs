@@ -57,7 +57,7 @@ fn options_that_exclude_each_other_are_named() {
         "rules redirect --port 1 --not-user a --on b",
         &(given("--not-user <USER>", "--on <INTERFACE>")
             + &tip("forwarded connections have no local user")),
-        "conniver rules redirect --port <PORT> --not-user <USER>",
+        "conniver rules redirect [OPTIONS] --port <PORT>",
     );
 }
 
@@ -66,7 +66,8 @@ fn what_is_missing_is_named() {
     for (typed, missing, usage) in [
         ("run", "<COMMAND>...", RUN),
         ("stat", "<URL>", STAT),
-        ("rules redirect", "--port <PORT>", "conniver rules redirect --port <PORT>"),
+        ("rules redirect", "--port <PORT>", "conniver rules redirect [OPTIONS] --port <PORT>"),
+        ("rules tproxy --mark 7", "--port <PORT>", "conniver rules tproxy [OPTIONS] --port <PORT>"),
     ] {
         let said = format!("the following required arguments were not provided:\n  {missing}");
         assert_wrong_usage(typed, &said, usage);
@@ -281,4 +282,8 @@ fn own_options_behind_the_command_are_noted() {
     assert!(noted.contains(note), "{noted}");
     let separated = said(&["--", "true", "--fresh"]);
     assert!(!separated.contains("--fresh"), "{separated}");
+    let note = "--expect behind true is an argument of true; options of conniver go before it: \
+                conniver run --expect … -- true …";
+    let noted = said(&["--", "true", "--expect", "failed=0"]);
+    assert!(noted.contains(note), "{noted}");
 }

@@ -271,17 +271,27 @@ fn an_output_of_stat_is_tried_before_the_request_and_left_as_it_is() {
 
 #[test]
 fn a_body_that_does_not_fit_is_told_with_its_file() {
-    let server = Upstream::once(|mut stream| {
-        let _ = stream.read(&mut [0; 4096]).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
-    });
-    let url = format!("http://{}/", server.address);
-    let said = format!(
-        "conniver: transfer of {url} failed: cannot write the body to '/dev/full', which is \
-         incomplete: No space left on device\n"
-    );
-    assert_fails(Command::new(BINARY).args(["stat", "-q", "-o", "/dev/full", &url]), 1, &said);
-    server.join();
+    for is_quiet in [true, false] {
+        let server = Upstream::once(|mut stream| {
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        });
+        let url = format!("http://{}/", server.address);
+        let said = format!(
+            "conniver: transfer of {url} failed: cannot write the body to '/dev/full', which is \
+             incomplete: No space left on device\n"
+        );
+        let mut command = Command::new(BINARY);
+        command.args(["stat", "-o", "/dev/full", &url]).args(is_quiet.then_some("-q"));
+        if is_quiet {
+            assert_fails(&mut command, 1, &said);
+        } else {
+            let output = without_proxies(&mut command).output().unwrap();
+            let shown = String::from_utf8(output.stdout).unwrap();
+            assert!(shown.ends_with("\nbody: 2 B received; /dev/full is incomplete\n"), "{shown}");
+        }
+        server.join();
+    }
 }
 
 #[test]
@@ -308,6 +318,52 @@ fn refused_anyhow(args: &[&str]) -> String {
 }
 
 #[test]
+fn a_home_that_the_shell_has_not_expanded_is_told() {
+    let home = "the shell expands '~' only at the beginning of a word, not behind '=' or '@'; write \
+                $HOME instead of '~'";
+    let gone = "No such file or directory";
+    for (args, status, said) in [
+        (
+            &["proxy", "-D", "0", "--output=~/f"][..],
+            1,
+            format!("cannot open '~/f' for records: {home}, or choose another file with -o"),
+        ),
+        (
+            &["run", "--output=~/f", "true"],
+            125,
+            format!("cannot open '~/f' for records: {home}, or choose another file with -o"),
+        ),
+        (
+            &["run", "--html=~root/f", "true"],
+            125,
+            format!("cannot write the page to '~root/f': {home}, or choose another file"),
+        ),
+        (
+            &["stat", "--output=~/f", "http://h"],
+            1,
+            format!("cannot open '~/f' for the body: {home}, or choose another file with -o FILE"),
+        ),
+        (
+            &["proxy", "-D", "0", "--auth-file=~/f"],
+            1,
+            format!("cannot read users from '~/f': {gone}; {home}"),
+        ),
+        (
+            &["stat", "--cacert=~/f", "https://h"],
+            1,
+            format!("cannot read certificates from '~/f': {gone}; {home}"),
+        ),
+        (
+            &["stat", "-d", "@~/f", "http://h"],
+            1,
+            format!("cannot read the request body from '~/f': {gone}; {home}"),
+        ),
+    ] {
+        assert_eq!(refused(args), (Some(status), format!("conniver: {said}\n")), "{args:?}");
+    }
+}
+
+#[test]
 fn an_address_in_use_or_elsewhere_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
@@ -319,6 +375,12 @@ fn an_address_in_use_or_elsewhere_is_named() {
         );
         assert_eq!(refused(args), (Some(1), said), "{args:?}");
     }
+    // COMMAND could not know which one is free.
+    let said = format!(
+        "conniver: cannot listen on {taken}: Address already in use; stop the program that \
+         listens there, or choose another port\n"
+    );
+    assert_eq!(refused(&["run", "-L", &format!("{port}:h:1"), "true"]), (Some(125), said));
     // TEST-NET-1, RFC 5737.
     assert_eq!(
         refused(&["proxy", "-D", "192.0.2.1:0", "--allow-from", "10.0.0.0/8"]),

@@ -14,6 +14,7 @@ fn a_subcommand_that_was_left_out_is_shown() {
         ("https://example.com -L", "stat https://example.com -L"),
         ("example.com/page", "stat example.com/page"),
         ("sh -c true", "run -- sh -c true"),
+        ("Cargo.toml --json", "report Cargo.toml --json"),
     ] {
         let word = typed.split(' ').next().unwrap();
         let said =
@@ -53,6 +54,14 @@ fn a_long_option_behind_one_hyphen_is_shown_with_two() {
     };
     assert_wrong_usage("run -no-process -- true", &said("-n", "no-process"), RUN);
     assert_wrong_usage("proxy -allow=x", &said("-a", "allow"), PROXY);
+    let said = |name: &str| {
+        format!(
+            "unexpected argument '--{name}' found\n\n  \
+             tip: write -{name}: options of one letter have one hyphen"
+        )
+    };
+    assert_wrong_usage("proxy --D 1080", &said("D"), PROXY);
+    assert_wrong_usage("stat --n 5 http://h", &said("n"), STAT);
 }
 
 #[test]
@@ -63,6 +72,7 @@ fn a_target_without_its_option_is_shown_with_it() {
         ("proxy 8080:host:80 -v", "8080:host:80", "proxy -L 8080:host:80 -v"),
         ("proxy -v 5432 -o a;b", "5432", "proxy -v -L 15432:localhost:5432 -o 'a;b'"),
         ("proxy https://example.com", "https://example.com", "stat https://example.com"),
+        ("proxy -D 0 sh -c true", "sh", "run -- sh -c true"),
         ("proxy -L 8080 example.com:80 -v", "example.com:80", "proxy -L 8080:example.com:80 -v"),
     ] {
         let said =
@@ -289,12 +299,113 @@ fn a_negative_value_is_told_with_its_option() {
 #[test]
 fn what_means_nothing_gets_no_tip() {
     assert_wrong_usage("no-such-thing", "unrecognized subcommand 'no-such-thing'", ANY);
-    assert_wrong_usage("-v", "unexpected argument '-v' found", ANY);
     assert_wrong_usage(
         "prxy -D 1",
         "unrecognized subcommand 'prxy'\n\n  tip: a similar subcommand exists: 'proxy'",
         ANY,
     );
+}
+
+#[test]
+fn a_value_of_an_option_that_takes_none_is_told() {
+    for (typed, said, usage) in [
+        (
+            "stat --ipv4=4 http://h",
+            "unexpected value '4' for '--ipv4' found; no more were expected\n\n  \
+             tip: write --ipv4 alone: it takes no value",
+            STAT,
+        ),
+        (
+            "proxy -D 0 --raw=No",
+            "unexpected value 'No' for '--raw' found; no more were expected\n\n  \
+             tip: omit --raw: it is off by default",
+            PROXY,
+        ),
+        (
+            "stat --ipv4 4 http://h",
+            "unexpected argument 'http://h' found\n\n  tip: --ipv4 takes no value",
+            STAT,
+        ),
+        ("stat -4 4 h", "unexpected argument 'h' found\n\n  tip: -4 takes no value", STAT),
+        (
+            "proxy -D 0 --accept-proxy v1",
+            "unexpected argument 'v1' found\n\n  tip: --accept-proxy takes no value",
+            PROXY,
+        ),
+        (
+            "stat http://h --json http://i",
+            "unexpected argument 'http://i' found\n\n  \
+             tip: give one URL, and quote values that contain spaces",
+            STAT,
+        ),
+    ] {
+        assert_wrong_usage(typed, said, usage);
+    }
+}
+
+#[test]
+fn options_of_other_subcommands_and_programs_are_answered_with_what_does_it() {
+    let records = "write records (lines of JSON) to a file with -o FILE";
+    let headers = "omit it: response headers are printed; with --json they are http.headers";
+    let tls = "omit it: TLS is forwarded as it is, and needs no certificate here";
+    for (typed, option, tip, usage) in [
+        ("run --json -- true", "--json", records, RUN),
+        ("run --format json -- true", "--format", records, RUN),
+        (
+            "run --append -o f -- true",
+            "--append",
+            "omit it: records are appended to the file of -o, without --fresh",
+            RUN,
+        ),
+        (
+            "run --count 3 -- true",
+            "--count",
+            "repeat it with the shell: conniver run -- sh -c 'COMMAND; COMMAND'",
+            RUN,
+        ),
+        ("stat --format json http://h", "--format", "print JSON with --json", STAT),
+        ("stat -j http://h", "-j", "print JSON with --json", STAT),
+        ("stat -D f http://h", "-D", headers, STAT),
+        ("stat -i http://h", "-i", headers, STAT),
+        ("stat --max-redirs 5 http://h", "--max-redirs", "-L follows at most 10 redirects", STAT),
+        (
+            "stat --interface eth0 http://h",
+            "--interface",
+            "the system chooses the local address and port; choose the family with -4 or -6",
+            STAT,
+        ),
+        (
+            "stat --resolve h:80:::1 http://h",
+            "--resolve",
+            "add the name to /etc/hosts, or, for http://, put the address into the URL and the \
+             name into -H 'Host: NAME'",
+            STAT,
+        ),
+        ("proxy -D 0 --cert f", "--cert", tls, PROXY),
+        (
+            "proxy -D 0 --user a:b",
+            "--user",
+            "put the clients' user names and passwords into --auth-file FILE",
+            PROXY,
+        ),
+        (
+            "proxy -D 0 --rotate 10M",
+            "--rotate",
+            "rotate the file with logrotate, and send SIGHUP to the proxy, which opens it anew",
+            PROXY,
+        ),
+        (
+            "proxy -D 0 --json",
+            "--json",
+            "write records (lines of JSON) to a file with -o FILE, or print them with --format \
+             ndjson",
+            PROXY,
+        ),
+        ("-v", "-v", "to print the version, use conniver --version", ANY),
+    ] {
+        let said = format!("unexpected argument '{option}' found\n\n  tip: {tip}");
+        assert_wrong_usage(typed, &said, usage);
+    }
 }
 
 #[test]

@@ -186,6 +186,19 @@ fn addresses_that_can_be_read_in_two_ways_are_told_with_each() {
     }
     let short = "'10' is short for 0.0.0.10; write 0.0.0.10 or 10.0.0.0/8";
     assert_expected("proxy -D 0 --allow-from 10", "--allow-from <CIDR>", short);
+    let form = "is not a network; expected one such as 10.0.0.0/8 or 2001:db8::/32, or an address";
+    for (value, more) in [
+        ("any", "; for everyone, give 0.0.0.0/0 and ::/0"),
+        ("*", "; for everyone, give 0.0.0.0/0 and ::/0"),
+        ("localhost", "; for this machine, give 127.0.0.0/8 and ::1"),
+        ("web1", ""),
+    ] {
+        let said = format!("'{value}' {form}{more}");
+        let typed = format!("proxy -D 0 --allow-from {value}");
+        assert_expected(&typed, "--allow-from <CIDR>", &said);
+    }
+    let network = "'10/8' is not a network of four numbers; write 10.0.0.0/8";
+    assert_expected("proxy -D 0 --allow-from 10/8", "--allow-from <CIDR>", network);
     assert_expected("proxy -D 0 --deny 10", "--deny <RULE>", &format!("{short} or *:10"));
     assert_expected("watch --to 10", "--to <ENDPOINT>", &format!("{short} or :10"));
 }
@@ -355,6 +368,7 @@ fn urls_say_what_is_wrong_with_them() {
         ("http://", "the host is not valid"),
         ("http:/h", slashes),
         ("https:h/x", slashes),
+        ("http:127.0.0.1:8080", slashes),
         ("http//h", slashes),
         ("http://[::1", colons),
         ("http://[fe80::1%lo]/", "a URL cannot contain an IPv6 zone (%eth0)"),
@@ -427,5 +441,17 @@ fn values_that_may_have_a_password_are_not_repeated() {
         ),
     ] {
         assert_invalid(typed, &said);
+    }
+}
+
+#[test]
+fn no_parent_proxy_is_said_by_omitting_the_option() {
+    let said = "for '--via <URL>': expected the URL of a parent proxy; to connect without one, omit \
+                --via, and where http_proxy or https_proxy names one for run or stat, set \
+                no_proxy='*'";
+    for no in ["", "none", "Direct", "off"] {
+        assert_invalid(&["proxy", "-D", "0", "--via", no], said);
+        assert_invalid(&["run", "--via", no, "true"], said);
+        assert_invalid(&["stat", "--via", no, "h"], said);
     }
 }
