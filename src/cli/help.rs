@@ -234,6 +234,7 @@ const PAGES: &[Page] = &[
         headings: &[
             ("Selection", &["conditions", "since", "until"]),
             ("Contents", &["by", "slowest", "against", "id"]),
+            ("Expectations", &["expect", "expect_status"]),
             ("Output", &["html", "json", "redact"]),
         ],
         short: &[],
@@ -253,6 +254,10 @@ const PAGES: &[Page] = &[
             (
                 "Compare the connections after a change with those before",
                 "conniver report after.ndjson --against before.ndjson",
+            ),
+            (
+                "Fail if a connection to the database was reset or waited long for an answer",
+                "conniver report records.ndjson --expect 'db:5432 resets=0' --expect 'db:5432 turns.wait.max<=1s'",
             ),
         ],
     },

@@ -9,6 +9,7 @@ mod descriptors;
 mod diagnostics;
 mod doubtful;
 mod exit;
+mod expectations;
 mod files;
 mod folded_json;
 mod help;

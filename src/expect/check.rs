@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::Expectation;
-use super::metric::{Kind, Reading, shown};
+use super::judged::Judged;
+use super::metric::{Kind, shown};
+use super::reading::Reading;
 use super::value::Unit;
 use crate::plural::counted;
-use crate::record::{Printable, Record};
-use crate::target::Target;
+use crate::record::Printable;
 
 /// A broken expectation names so many connections.
 const NAMED: usize = 10;
@@ -101,38 +102,42 @@ impl Expectations {
     }
 
     /// Adds a connection that has ended.
-    pub fn add(&mut self, record: &Record) {
-        if let Some(target) = record.target.as_ref().filter(|_| self.targets.len() < TARGETS) {
+    pub fn add<'c>(&mut self, connection: impl Into<Judged<'c>>) {
+        if self.is_empty() {
+            return;
+        }
+        let connection = connection.into();
+        if let Some(target) = connection.target.filter(|_| self.targets.len() < TARGETS) {
             self.targets.insert(Printable(target).to_string());
         }
         for check in &mut self.checks {
-            check.add(record);
+            check.add(&connection);
         }
+    }
+
+    /// Each expectation, and why it does not hold for the connections so far, or cannot be judged; no reasons where
+    /// it holds.
+    pub fn judge(&self) -> Vec<(Expectation, Vec<String>)> {
+        let judge = |check: &Check| (check.expectation.clone(), check.reasons(&self.targets));
+        self.checks.iter().map(judge).collect()
     }
 
     /// The expectations that do not hold for the connections so far, and those that cannot be judged.
     pub fn broken(&self) -> Vec<Broken> {
-        let broken = self.checks.iter().filter_map(|check| {
-            let reasons = check.reasons(&self.targets);
-            let expectation = check.expectation.clone();
-            (!reasons.is_empty()).then_some(Broken { expectation, reasons })
-        });
-        broken.collect()
+        let judged = self.judge().into_iter();
+        let broken = judged.filter(|(_, reasons)| !reasons.is_empty());
+        broken.map(|(expectation, reasons)| Broken { expectation, reasons }).collect()
     }
-}
 
-/// `#2 to api:443`.
-fn named(record: &Record) -> String {
-    match &record.target {
-        Some(target) => format!("#{} to {}", record.seq, Printable(target)),
-        None => format!("#{}, which named no target,", record.seq),
+    /// Has messages name these targets of expectations otherwise, as with stand-ins. Connections that are added
+    /// later are compared with the new names.
+    pub fn rename_targets(&mut self, mut rename: impl FnMut(&str) -> String) {
+        for target in self.checks.iter_mut().filter_map(|check| check.expectation.target.as_mut()) {
+            if let Ok(renamed) = rename(&target.to_string()).parse() {
+                *target = renamed;
+            }
+        }
     }
-}
-
-/// Whether a record's target is this one.
-fn is_to(record: &Record, target: &Target) -> bool {
-    record.target_port == Some(target.port())
-        && record.target_host.as_deref() == Some(&*target.host())
 }
 
 impl Check {
@@ -148,47 +153,47 @@ impl Check {
         }
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, connection: &Judged<'_>) {
         let Expectation { target, metric, operator, value } = &self.expectation;
-        if target.as_ref().is_some_and(|target| !is_to(record, target)) {
+        if target.as_ref().is_some_and(|target| !connection.is_to(target)) {
             return;
         }
         let (metric, operator, expected) = (*metric, *operator, value.number);
         self.connections += 1;
-        let said = |what: String| format!("{} {what}", named(record));
+        let said = |what: String| format!("{} {what}", connection.named());
         match &metric.kind {
             Kind::Connections => {
                 self.number += 1;
-                self.breaking.add(|| named(record));
+                self.breaking.add(|| connection.named());
             }
             Kind::Total(_, measure) => {
-                let Some(number) = self.read((measure.of)(record), record) else { return };
+                let Some(number) = self.read((measure.of)(connection), connection) else { return };
                 self.number = self.number.saturating_add(number);
                 if number > 0 {
-                    self.breaking.add(|| said((measure.said)(record, number)));
+                    self.breaking.add(|| said((measure.said)(connection, number)));
                 }
             }
             Kind::Longest(measure) | Kind::EachTime(measure) => {
-                let Some(number) = self.read((measure.of)(record), record) else { return };
+                let Some(number) = self.read((measure.of)(connection), connection) else { return };
                 if self.largest.is_none() || number > self.number {
                     self.number = number;
-                    self.largest = Some(said((measure.said)(record, number)));
+                    self.largest = Some(said((measure.said)(connection, number)));
                 }
                 if !operator.holds(&number, &expected) {
-                    self.breaking.add(|| said((measure.said)(record, number)));
+                    self.breaking.add(|| said((measure.said)(connection, number)));
                 }
             }
             Kind::EachWord { of, said: in_words, .. } => {
-                let Some(word) = self.read(of(record), record) else { return };
+                let Some(word) = self.read(of(connection), connection) else { return };
                 if !operator.holds(&&*word, &self.expectation.value.word()) {
-                    self.breaking.add(|| said(in_words(record)));
+                    self.breaking.add(|| said(in_words(connection)));
                 }
             }
         }
     }
 
     /// The value of a connection, where it is known; otherwise it is noted that it is not.
-    fn read<T>(&mut self, reading: Reading<T>, record: &Record) -> Option<T> {
+    fn read<T>(&mut self, reading: Reading<T>, connection: &Judged<'_>) -> Option<T> {
         match reading {
             Reading::Known(value) => {
                 self.measured += 1;
@@ -196,7 +201,7 @@ impl Check {
             }
             Reading::None => None,
             Reading::Unknown(why) => {
-                self.unknown.add(|| format!("cannot be judged by {}: {why}", named(record)));
+                self.unknown.add(|| format!("cannot be judged by {}: {why}", connection.named()));
                 None
             }
         }

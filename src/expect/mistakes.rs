@@ -13,7 +13,7 @@ pub(super) fn mistake(text: &str) -> Option<String> {
     }
     if first.contains('*') && !first.contains(Operator::is_part) {
         return Some(format!(
-            "'{first}' is not one target: write HOST:PORT as COMMAND requests it, an --expect for each, or only \
+            "'{first}' is not one target: write HOST:PORT as it was requested, an --expect for each, or only \
              '{}' for all connections",
             rest.trim_start()
         ));

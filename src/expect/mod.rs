@@ -1,5 +1,5 @@
-//! Expectations on the connections of a run, as `conniver run --expect` takes them: `lost=0`,
-//! `turns.wait.max<=300ms`, `db:5432 connections=1`.
+//! Expectations on the connections of a run or of files of records, as `conniver run --expect` and `conniver report
+//! --expect` take them: `lost=0`, `turns.wait.max<=300ms`, `db:5432 connections=1`.
 //!
 //! ```
 //! use conniver::expect::{Expectation, Expectations};
@@ -14,14 +14,19 @@
 //! ```
 
 mod check;
+#[cfg(feature = "report")]
+mod chosen;
+mod judged;
 mod metric;
 mod mistakes;
+mod reading;
 mod value;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use check::{Broken, Expectations};
+pub use judged::Judged;
 use metric::{METRICS, Metric};
 use value::Value;
 

@@ -63,7 +63,7 @@ fn what_was_probably_meant_is_shown_as_it_is_written() {
         ("lost=0 and los=0", "several expectations in it; repeat --expect for each"),
         (
             "*:8800 lost=0",
-            "'*:8800' is not one target: write HOST:PORT as COMMAND requests it, an --expect for each, or only 'lost=0' for all",
+            "'*:8800' is not one target: write HOST:PORT as it was requested, an --expect for each, or only 'lost=0' for all",
         ),
         ("*.example:443 lost=0", "'*.example:443' is not one target"),
         ("https://api.example/x?a=b lost=0", "not a URL; write 'api.example:443 lost=0'"),

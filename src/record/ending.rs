@@ -54,6 +54,16 @@ impl Outcome {
         Self::Shutdown,
         Self::Error,
     ];
+
+    /// With the side that reset the connection or the error's code: `ok`, `reset by upstream`, `refused
+    /// (ECONNREFUSED)`.
+    pub(crate) fn in_words(self, reset_by: Option<By>, code: Option<&str>) -> String {
+        match (self, reset_by, code) {
+            (Self::Reset, Some(by), _) => format!("{self} by {by}"),
+            (Self::Ok, ..) | (_, _, None) => self.to_string(),
+            (_, _, Some(code)) => format!("{self} ({code})"),
+        }
+    }
 }
 
 #[cfg(feature = "proxy")]

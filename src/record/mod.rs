@@ -239,14 +239,11 @@ impl Record {
     /// The outcome, with the side that reset the connection or the error's code: `ok`, `reset by upstream`,
     /// `refused (ECONNREFUSED)`. Empty while the pair is open.
     pub fn ended_in_words(&self) -> String {
-        let Some(outcome) = self.outcome else { return String::new() };
-        let reset_by = self.ending.as_ref().and_then(Ending::reset_by);
-        let code = self.ending.as_ref().and_then(|ending| ending.error_code.as_ref());
-        match (outcome, reset_by, code) {
-            (Outcome::Reset, Some(by), _) => format!("{outcome} by {by}"),
-            (Outcome::Ok, ..) | (_, _, None) => outcome.to_string(),
-            (_, _, Some(code)) => format!("{outcome} ({code})"),
-        }
+        let ending = self.ending.as_ref();
+        let code = ending.and_then(|ending| ending.error_code.as_deref());
+        self.outcome.map_or_else(String::new, |outcome| {
+            outcome.in_words(ending.and_then(Ending::reset_by), code)
+        })
     }
 }
 
@@ -368,7 +365,7 @@ macro_rules! display_as_in_json {
     )+};
 }
 
-display_as_in_json!(Mode, Outcome, By, How, LimitedBy);
+display_as_in_json!(Mode, Outcome, By, How, LimitedBy, WarningCode);
 
 /// These values, each as the word in JSON.
 #[cfg(any(feature = "proxy", feature = "report"))]

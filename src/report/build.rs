@@ -82,6 +82,20 @@ pub struct Builder {
     redactor: Option<Redactor>,
 }
 
+/// A connection, or a socket of `conniver watch`, that was read and is in the report.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Chosen<'c> {
+    /// The connection, with stand-ins if names are replaced.
+    pub connection: &'c Connection,
+    /// Its line. Empty of a socket, and if names are replaced.
+    pub line: &'c str,
+    /// Its target as requested, even if names are replaced.
+    pub requested: Option<&'c str>,
+    /// Whether it is a socket.
+    pub is_socket: bool,
+}
+
 /// Lines of the files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -238,10 +252,10 @@ impl Builder {
     ///
     /// Reading fails. What was read before is in the report.
     pub fn read(&mut self, name: &str, input: impl Read + Send) -> io::Result<()> {
-        self.read_and(name, input, |_, _| {})
+        self.read_and(name, input, |_| {})
     }
 
-    /// The same; `also` is called for each connection that is in the report, with its line.
+    /// The same; `also` is called for each connection, and each socket, that is in the report.
     ///
     /// # Errors
     ///
@@ -250,7 +264,7 @@ impl Builder {
         &mut self,
         name: &str,
         input: impl Read + Send,
-        mut also: impl FnMut(&Connection, &str),
+        mut also: impl FnMut(&Chosen<'_>),
     ) -> io::Result<()> {
         let mut file = FileRead::new(name);
         let end = parse::read(input, |line, text| {
@@ -265,18 +279,27 @@ impl Builder {
                 Parsed::Close(mut connection) if self.selection.has(&connection) => {
                     // Its strings were found to be UTF-8, and all else is ASCII.
                     let mut text = std::str::from_utf8(text).unwrap_or_default();
-                    if let Some(redactor) = &mut self.redactor {
-                        redactor.redact(&mut connection);
+                    let requested = self.redact(&mut connection);
+                    if self.redactor.is_some() {
                         text = "";
                     }
                     self.add(&connection, text);
-                    also(&connection, text);
+                    also(&Chosen {
+                        connection: &connection,
+                        line: text,
+                        requested: requested.as_deref().or(connection.target.as_deref()),
+                        is_socket: false,
+                    });
                 }
                 Parsed::Socket(mut socket) if self.selection.has(&socket) => {
-                    if let Some(redactor) = &mut self.redactor {
-                        redactor.redact(&mut socket);
-                    }
+                    let requested = self.redact(&mut socket);
                     self.add_socket(&socket);
+                    also(&Chosen {
+                        connection: &socket,
+                        line: "",
+                        requested: requested.as_deref().or(socket.target.as_deref()),
+                        is_socket: true,
+                    });
                 }
                 Parsed::Close(connection) => self.leave_out(*connection, false),
                 Parsed::Socket(socket) => self.leave_out(*socket, true),
@@ -305,6 +328,22 @@ impl Builder {
         end.map(|_| ())
     }
 
+    /// Replaces names, if that is wanted, and returns the target that was requested.
+    fn redact(&mut self, connection: &mut Connection) -> Option<String> {
+        let redactor = self.redactor.as_mut()?;
+        let requested = connection.target.clone();
+        redactor.redact(connection);
+        requested
+    }
+
+    /// A target, `host:port`, as the report has it: its stand-in, if names are replaced.
+    pub fn shown_target(&mut self, target: &str) -> String {
+        match &mut self.redactor {
+            Some(redactor) => redactor.host_and_port(target),
+            None => target.to_owned(),
+        }
+    }
+
     /// Notes when a connection that was left out was accepted, and why it was.
     fn leave_out(&mut self, connection: Connection, is_socket: bool) {
         self.lines.left_out += 1;
@@ -324,9 +363,8 @@ impl Builder {
         }
         let conditions = &self.selection.conditions;
         let fits: Vec<_> = conditions.iter().map(|one| one.holds(&connection)).collect();
-        if let Some(redactor) = &mut self.redactor {
-            redactor.redact(&mut connection);
-        }
+        self.redact(&mut connection);
+        let conditions = &self.selection.conditions;
         for ((condition, missed), fits) in conditions.iter().zip(&mut self.missed).zip(fits) {
             let value = condition.value(&connection);
             if !fits && value.is_empty() {
@@ -351,8 +389,8 @@ impl Builder {
             return;
         }
         let mut line = line.as_str();
-        if let Some(redactor) = &mut self.redactor {
-            redactor.redact(&mut connection);
+        self.redact(&mut connection);
+        if self.redactor.is_some() {
             line = "";
         }
         self.add(&connection, line);

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::socket::Socket;
 use crate::nanos;
 use crate::record::{
-    AttemptOutcome, By, Direction, How, LimitedBy, Mode, Outcome, Phase, ResolveSource, Shape,
-    TurnTime, WarningCode, reset_by,
+    AttemptOutcome, By, Direction, How, LimitedBy, Mode, Outcome, Phase, Printable, ResolveSource,
+    Shape, TurnTime, WarningCode, reset_by,
 };
 
 /// A `close` line. Fields have the names and meanings of [`Record`](crate::record::Record); one that
@@ -280,6 +280,18 @@ pub struct Warning {
     /// The warning in words.
     #[serde(default)]
     pub text: String,
+}
+
+/// The end of an id: enough to find it in most files.
+pub fn short_id(id: &str) -> String {
+    let id = Printable(id).to_string();
+    match id.rsplit_once('-') {
+        Some((run, seq)) => {
+            let skipped = run.chars().count().saturating_sub(4);
+            format!("{}-{seq}", run.chars().skip(skipped).collect::<String>())
+        }
+        None => id,
+    }
 }
 
 impl Connection {

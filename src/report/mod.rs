@@ -34,11 +34,11 @@ mod socket;
 mod totals;
 mod watched;
 
-pub use build::{Builder, Lines, Missed, Options, SlowTurn, Summary};
+pub use build::{Builder, Chosen, Lines, Missed, Options, SlowTurn, Summary};
 pub use compare::{Change, Comparison, Measure, Observation};
 pub use connection::{
     Connection, Deliveries, Dial, End, Exchanges, HttpExchange, Judgement, PhaseTimes, Program,
-    TlsFigures, Undelivered, Warning,
+    TlsFigures, Undelivered, Warning, short_id,
 };
 pub use figures::{ConnectionFigures, SummaryFigures, TurnFigures};
 pub use file_read::FileRead;

@@ -84,7 +84,8 @@ impl Redactor {
         format!("host-{}", number(&mut self.names, host.to_ascii_lowercase()))
     }
 
-    fn host_and_port(&mut self, text: &str) -> String {
+    /// Replaces the host of a target.
+    pub(super) fn host_and_port(&mut self, text: &str) -> String {
         if let Ok(addr) = text.parse() {
             return self.socket_addr(addr).to_string();
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::connection::{Connection, Program};
+use super::connection::{Connection, Program, Warning};
 use super::socket::Socket;
 use crate::nanos;
 use crate::record::{How, Origin, Outcome};
@@ -27,6 +27,7 @@ pub(super) struct WatchedSocket {
     duration: Duration,
     socket: Socket,
     ending: Ended,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,6 +75,7 @@ impl From<WatchedSocket> for Connection {
             duration: watched.duration,
             upstream: Some(socket),
             process: watched.process,
+            warnings: watched.warnings,
             ..Self::default()
         }
     }

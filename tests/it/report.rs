@@ -1,5 +1,6 @@
 //! `conniver report`: its figures are those of the file, and its page fits.
 
+mod expectations;
 mod files;
 mod findings;
 mod html;

@@ -17,9 +17,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
+use conniver::expect::{Expectation, Expectations};
 use conniver::plural::counted;
 use conniver::report::{
-    Builder, Comparison, Condition, Connection, FileRead, GroupBy, Options, Pictures, Selection,
+    Builder, Chosen, Comparison, Condition, FileRead, GroupBy, Options, Pictures, Selection,
     Summary,
 };
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ use super::advice::{quoted, typography};
 use super::exit::Failure;
 use super::page_file::PageFile;
 use super::usage::wrong_usage;
-use super::{files, terminal};
+use super::{expectations, files, terminal, values};
 use progress::Progress;
 
 /// Connections of each side whose figures are compared.
@@ -38,7 +39,8 @@ const COMPARED: usize = 5000;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: 0 if it worked, 1 if a file could not be read or there is no \
-                  connection with the ID, 2 for wrong usage."
+                  connection with the ID, 3 (--expect-status) if an --expect is not met, 2 for \
+                  wrong usage."
 )]
 pub(crate) struct ReportArgs {
     /// Files of records, plain or compressed by gzip or zstd; '-' for standard input
@@ -77,6 +79,16 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "ID", conflicts_with_all = ["by", "slowest", "json"])]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
+
+    /// Fail if the connections in the report do not meet this: a metric, an operator and a value, such
+    /// as lost=0 or 'turns.wait.max<=300ms', optionally after HOST:PORT for the connections to one
+    /// target; repeatable
+    #[arg(long, value_name = "EXPR", conflicts_with = "id")]
+    expect: Vec<Expectation>,
+
+    /// Exit status when all files were read but an --expect is not met
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = values::number(1..=255_u8, 3))]
+    expect_status: u8,
 
     /// Write the report as a page, one HTML file with pictures, as well; with '-', to standard output
     /// instead
@@ -122,18 +134,35 @@ pub(crate) fn run(args: &ReportArgs) -> ExitCode {
         wrong_usage(&["report"], sentence);
     }
     let progress = Progress::over(args.file.iter().chain(&args.against).map(PathBuf::as_path));
-    let (text, is_whole) = match &args.id {
+    let made = match &args.id {
         Some(id) => one::show(args, id, selection, progress),
         None => summarize(args, selection, progress),
     };
-    let text = match text {
-        Ok(text) => text,
-        Err(failure) => return failure.report(1),
-    };
-    match print(&text) {
-        Err(failure) => failure.report(1),
-        Ok(()) if is_whole => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
+    let printed = made.text.and_then(|text| print(&text));
+    if let Err(failure) = &printed {
+        failure.say();
+    }
+    let are_met = expectations::are_met(&made.expectations);
+    match printed {
+        Ok(()) if made.is_whole && are_met => ExitCode::SUCCESS,
+        Ok(()) if made.is_whole => ExitCode::from(args.expect_status),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// A report, and what the exit status depends on.
+struct Made {
+    text: Result<String, Failure>,
+    /// Whether all files could be read.
+    is_whole: bool,
+    /// None if nothing could be read that they could be judged by.
+    expectations: Expectations,
+}
+
+impl Made {
+    /// Without anything to judge expectations by.
+    fn unjudged(text: Result<String, Failure>, is_whole: bool) -> Self {
+        Self { text, is_whole, expectations: Expectations::default() }
     }
 }
 
@@ -159,12 +188,7 @@ fn selection(args: &ReportArgs) -> Result<Selection, String> {
     Ok(selection)
 }
 
-/// The text of the report, and whether all files could be read.
-fn summarize(
-    args: &ReportArgs,
-    selection: Selection,
-    progress: Progress,
-) -> (Result<String, Failure>, bool) {
+fn summarize(args: &ReportArgs, selection: Selection, progress: Progress) -> Made {
     let mut options = Options::default();
     options.by = args.by.clone();
     options.selection = selection;
@@ -177,35 +201,36 @@ fn summarize(
     let page = args.html.as_deref().map(|file| PageFile::create(file, &args.file, "report"));
     let page = match page.transpose() {
         Ok(page) => page,
-        Err(failure) => return (Err(failure), false),
+        Err(failure) => return Made::unjudged(Err(failure), false),
     };
     if page.is_some() {
         Pictures::keep(&mut options);
     }
-    let (before, before_read) = read(&args.against, &progress, options.clone(), None);
+    let none = &mut Expectations::default();
+    let (before, before_read) = read(&args.against, &progress, options.clone(), none, None);
     let mut pictures = page.is_some().then(Pictures::default);
-    let (mut summary, read) = read(&args.file, &progress, options, pictures.as_mut());
+    let mut expectations = Expectations::new(args.expect.clone());
+    let (mut summary, read) =
+        read(&args.file, &progress, options, &mut expectations, pictures.as_mut());
     progress.finish();
     let is_whole = read == args.file.len() && before_read == args.against.len();
     if read == 0 || (before_read == 0 && !args.against.is_empty()) {
-        return (Ok(String::new()), false);
+        return Made::unjudged(Ok(String::new()), false);
     }
+    let made = |text| Made { text, is_whole, expectations: expectations.clone() };
     if page.is_some() && summary.totals.connections == 0 && summary.sockets.connections > 0 {
         let sockets = counted(summary.sockets.connections, "socket");
-        return (
-            Err(Failure::new(format!(
-                "cannot draw a page: there are no connections of a proxy, but {sockets} of conniver watch; \
-                 without --html the report has these"
-            ))),
-            false,
-        );
+        return made(Err(Failure::new(format!(
+            "cannot draw a page: there are no connections of a proxy, but {sockets} of conniver watch; \
+             without --html the report has these"
+        ))));
     }
     if let (Some(page), Some(pictures)) = (page, pictures) {
         let is_stdout = page.is_stdout();
         match page.write(&pictures, &summary) {
-            Ok(()) if is_stdout => return (Ok(String::new()), is_whole),
+            Ok(()) if is_stdout => return made(Ok(String::new())),
             Ok(()) => {}
-            Err(failure) => return (Err(failure), false),
+            Err(failure) => return made(Err(failure)),
         }
     }
     // A page has more of them.
@@ -220,42 +245,48 @@ fn summarize(
         let sentence = format!(
             "there is nothing to compare with: no connections in the files of --against{among}"
         );
-        return (Err(Failure::new(sentence)), false);
+        return made(Err(Failure::new(sentence)));
     }
     let comparison = (!args.against.is_empty()).then(|| summary.against(&before));
-    let text = match args.json {
-        true => json(&summary, comparison.as_ref().map(|changes| Against::new(changes, &before))),
+    made(match args.json {
+        true => {
+            let against = comparison.as_ref().map(|changes| Against::new(changes, &before));
+            json(&summary, against, &expectations)
+        }
         false => {
             let width = terminal::width(io::stdout()).unwrap_or(terminal::USUAL_WIDTH);
             Ok(text::page(&summary, comparison.as_ref().map(|changes| (&before, changes)), width))
         }
-    };
-    (text, is_whole)
+    })
 }
 
-/// Reads files; says which ones it cannot read, and returns how many it could. `pictures` sees what is read.
+/// Reads files; says which ones it cannot read, and returns how many it could. `expectations` and `pictures` see what
+/// is read.
 fn read(
     files: &[PathBuf],
     progress: &Progress,
     options: Options,
+    expectations: &mut Expectations,
     mut pictures: Option<&mut Pictures>,
 ) -> (Summary, usize) {
     let mut builder = Builder::new(options);
-    let draw = |connection: &Connection, _: &str| {
-        if let Some(pictures) = &mut pictures {
-            pictures.add(connection);
+    let see = |chosen: &Chosen<'_>| {
+        expectations.add(chosen);
+        if let Some(pictures) = pictures.as_mut().filter(|_| !chosen.is_socket) {
+            pictures.add(chosen.connection);
         }
     };
-    let read = read_files(files, progress, &mut builder, draw);
+    let read = read_files(files, progress, &mut builder, see);
+    expectations.rename_targets(|target| builder.shown_target(target));
     (builder.finish(), read)
 }
 
-/// The same, into this builder; `also` is called with the connections.
+/// The same, into this builder; `also` is called with what is in the report.
 fn read_files(
     files: &[PathBuf],
     progress: &Progress,
     builder: &mut Builder,
-    mut also: impl FnMut(&Connection, &str),
+    mut also: impl FnMut(&Chosen<'_>),
 ) -> usize {
     let (mut read, mut foreign) = (0, 0);
     for file in files {
@@ -291,6 +322,18 @@ struct Json<'s> {
     summary: conniver::report::SummaryFigures<'s>,
     /// The comparison with `--against`. Null without it.
     against: Option<Against<'s>>,
+    /// Whether each `--expect` is met.
+    expectations: Vec<Judged>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Judged {
+    /// As it was given.
+    expectation: String,
+    is_met: bool,
+    /// Why it is not.
+    reasons: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -307,8 +350,18 @@ impl<'s> Against<'s> {
     }
 }
 
-fn json(summary: &Summary, against: Option<Against<'_>>) -> Result<String, Failure> {
-    serde_json::to_string_pretty(&Json { summary: summary.figures(), against })
+fn json(
+    summary: &Summary,
+    against: Option<Against<'_>>,
+    expectations: &Expectations,
+) -> Result<String, Failure> {
+    let judged = expectations.judge().into_iter().map(|(expectation, reasons)| Judged {
+        expectation: expectation.to_string(),
+        is_met: reasons.is_empty(),
+        reasons,
+    });
+    let json = Json { summary: summary.figures(), against, expectations: judged.collect() };
+    serde_json::to_string_pretty(&json)
         .map_err(|error| Failure::new(format!("cannot print the report: {error}")))
 }
 

@@ -5,31 +5,30 @@ use std::time::Duration;
 
 use conniver::figures::{human_bytes, human_time, long_time};
 use conniver::record::{LimitedBy, Outcome, Printable};
-use conniver::report::{Builder, Connection, Options, Selection, Socket};
+use conniver::report::{Builder, Chosen, Connection, Options, Selection, Socket};
 
 use super::ids::{Matches, jq_command};
 use super::progress::Progress;
 use super::style::{heading, wrong};
 use super::table::table;
-use super::{ReportArgs, read_files, time};
+use super::{Made, ReportArgs, read_files, time};
 use crate::cli::exit::Failure;
 use crate::cli::terminal;
 use crate::cli::wrap::{unbroken, wrap};
 
-/// The connection's screen, and whether all files could be read.
-pub(super) fn show(
-    args: &ReportArgs,
-    id: &str,
-    selection: Selection,
-    progress: Progress,
-) -> (Result<String, Failure>, bool) {
+/// The connection's screen.
+pub(super) fn show(args: &ReportArgs, id: &str, selection: Selection, progress: Progress) -> Made {
     let mut options = Options::default();
     options.selection = selection;
     options.slowest = 0;
     options.redact = args.redact;
     let mut builder = Builder::new(options);
     let mut matches = Matches::new(id);
-    let see = |connection: &Connection, _: &str| matches.add(connection);
+    let see = |chosen: &Chosen<'_>| {
+        if !chosen.is_socket {
+            matches.add(chosen.connection);
+        }
+    };
     let is_whole = read_files(&args.file, &progress, &mut builder, see) == args.file.len();
     progress.finish();
     let (found, how) = matches.found();
@@ -53,7 +52,7 @@ pub(super) fn show(
             Err(Failure::new(format!("{count} connections have ids that {how} '{id}': {ids}")))
         }
     };
-    (text, is_whole)
+    Made::unjudged(text, is_whole)
 }
 
 fn screen(connection: &Connection, width: usize) -> String {
@@ -63,10 +62,9 @@ fn screen(connection: &Connection, width: usize) -> String {
     parts.push(wrap(&verdict(connection), width));
     if !connection.warnings.is_empty() {
         let warnings = connection.warnings.iter().map(|warning| {
-            let code = serde_json::to_value(warning.code).unwrap_or_default();
             // Brief lines have the code alone.
             let text = match &*warning.text {
-                "" => code.as_str().unwrap_or_default().to_owned(),
+                "" => warning.code.to_string(),
                 text => Printable(text).to_string(),
             };
             let leg = warning.leg.map(|leg| match leg {

@@ -7,6 +7,7 @@ use conniver::plural::counted;
 use conniver::record::{LimitedBy, Outcome, Printable};
 use conniver::report::{
     Comparison, Connection, Finding, Group, GroupBy, Kept, Quantiles, SlowTurn, Summary, Totals,
+    short_id,
 };
 
 use super::style::{heading, wrong};
@@ -303,18 +304,6 @@ fn finding_text(finding: &Finding) -> String {
         wrong(Printable(seen)),
         unbroken(&examples.join(", "))
     )
-}
-
-/// The end of an id: enough to find it in most files.
-pub(super) fn short_id(id: &str) -> String {
-    let id = Printable(id).to_string();
-    match id.rsplit_once('-') {
-        Some((run, seq)) => {
-            let skipped = run.chars().count().saturating_sub(4);
-            format!("{}-{seq}", run.chars().skip(skipped).collect::<String>())
-        }
-        None => id,
-    }
 }
 
 /// Program and target; where there is little room, the target alone.

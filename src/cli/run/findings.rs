@@ -9,6 +9,7 @@ use conniver::record::Record;
 
 use super::summary::Summary;
 use crate::cli::exit::{self, Failure};
+use crate::cli::expectations;
 use crate::cli::terminal;
 
 /// What is known of the connections that have ended.
@@ -57,17 +58,8 @@ impl Findings {
         }
     }
 
-    /// Whether all expectations are met. Otherwise says which are not, and why, in lines that are not broken: for
-    /// programs to find.
+    /// Whether all expectations are met; says which are not.
     pub(super) fn meet_expectations(&self) -> bool {
-        let broken = self.expectations.broken();
-        for broken in &broken {
-            exit::say(&broken.to_string());
-        }
-        if !broken.is_empty() {
-            let (count, all) = (broken.len(), self.expectations.len());
-            exit::say(&format!("conniver: expectation failed ({count} of {all})"));
-        }
-        broken.is_empty()
+        expectations::are_met(&self.expectations)
     }
 }

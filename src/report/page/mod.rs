@@ -12,7 +12,11 @@
 //! Pictures::keep(&mut options);
 //! let (mut builder, mut pictures) = (Builder::new(options), Pictures::default());
 //! let file = std::fs::File::open("records.ndjson")?;
-//! builder.read_and("records.ndjson", file, |connection, _| pictures.add(connection))?;
+//! builder.read_and("records.ndjson", file, |chosen| {
+//!     if !chosen.is_socket {
+//!         pictures.add(chosen.connection);
+//!     }
+//! })?;
 //! let page = pictures.page(&builder.finish(), &jiff::tz::TimeZone::UTC);
 //! std::fs::write("report.html", page)?;
 //! # Ok(())

@@ -11,7 +11,7 @@ use crate::harness::peers::{deaf_port, echo_server, exchange, read_until_reset};
 use crate::harness::program::{BINARY, Proxy, wait_until};
 
 /// The lines of a run with good and failed connections, and the text of its file.
-fn a_run(detail: &str) -> (Vec<Value>, String) {
+pub(super) fn a_run(detail: &str) -> (Vec<Value>, String) {
     let (_deaf, refusing) = deaf_port();
     let forwards = [format!("0:{}", echo_server()), format!("0:{refusing}")];
     let forwards: Vec<&str> = forwards.iter().map(String::as_str).collect();
@@ -36,7 +36,7 @@ fn a_run(detail: &str) -> (Vec<Value>, String) {
     (lines, text)
 }
 
-fn closed(lines: &[Value]) -> Vec<Value> {
+pub(super) fn closed(lines: &[Value]) -> Vec<Value> {
     lines.iter().filter(|line| line["event"] == "close").cloned().collect()
 }
 

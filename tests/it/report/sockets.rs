@@ -25,7 +25,7 @@ fn socket() -> Value {
 }
 
 /// Nine connections to a server: a third was reset, and a third was too short for a dump.
-fn lines() -> Vec<Value> {
+pub(super) fn lines() -> Vec<Value> {
     let mut lines = copies(&socket(), 9, |line, number| match number % 3 {
         0 => line["ending"]["how"] = "reset".into(),
         1 => line["socket"]["eofInfo"] = Value::Null,
