@@ -74,6 +74,8 @@ pub struct Connection {
     pub http: Option<HttpExchange>,
     /// The local program that was the client.
     pub process: Option<Program>,
+    /// In http mode, the id of the pair that used the client's connection before.
+    pub previous: Option<String>,
     /// Warnings.
     pub warnings: Vec<Warning>,
 }
@@ -319,6 +321,13 @@ impl Connection {
     /// Whether the target has sent anything.
     pub fn is_answered(&self) -> bool {
         self.upstream.as_ref().is_some_and(|leg| leg.rx_bytes > leg.own_rx_bytes)
+    }
+
+    /// Whether it carries a request of the pair before, which got no answer there, and which the proxy has sent again:
+    /// a request without a byte from the client. In http mode; never in brief lines.
+    pub fn is_repeated(&self) -> bool {
+        let is_sent = self.upstream.as_ref().is_some_and(|leg| leg.tx_bytes > 0);
+        self.previous.is_some() && self.client.rx_bytes == 0 && is_sent
     }
 
     /// The longest wait for an answer; where there are no turns, for the upstream's first byte. `None`

@@ -1,4 +1,5 @@
-//! Findings on how connections end: resets, and resets after a silence that is always as long.
+//! Findings on how connections end: resets, resets after a silence that is always as long, and requests that were sent
+//! again because the connection ended instead of an answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,4 +131,48 @@ fn silence(connection: &Connection) -> Option<Duration> {
     let last = legs.into_iter().flatten().flat_map(|leg| [leg.last_rx_at, leg.last_tx_at]);
     let last = last.flatten().max()?;
     u64::try_from(connection.closed_at()?.checked_sub(last)?).ok().map(Duration::from_nanos)
+}
+
+/// Requests sent again from which on a finding is told.
+const REPEATS: u64 = 2;
+
+/// Requests that the proxy has sent again. What a program sends again looks like another request: a record has neither
+/// its path nor its bytes.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    all: Sightings,
+    answered: u64,
+}
+
+impl Evidence for Repeats {
+    fn see(&mut self, connection: &Connection) {
+        if connection.is_repeated() {
+            self.all.add(connection);
+            self.answered += u64::from(connection.is_answered());
+        }
+    }
+
+    fn conclude(&self, of: &Target) -> Vec<Finding> {
+        let count = self.all.count();
+        if count < REPEATS {
+            return Vec::new();
+        }
+        let name = &of.name;
+        let begin = format!(
+            "{count} requests to {name} got no answer on a connection that had carried others; the proxy sent them again on new ones"
+        );
+        let words = match count - self.answered {
+            0 => Words {
+                seen: format!("{begin}, and all were answered"),
+                usually: "a server, or a load balancer before it, that closes idle connections at the moment when a request comes; the client got its answer",
+                next: "timeouts for idle connections of the server and of what stands before it; let clients close theirs earlier",
+            },
+            failed => Words {
+                seen: format!("{begin}, and {failed} got no answer again"),
+                usually: "a request on which the server fails each time; each is in two connections here, and in more if the program sent it again as well: fewer requests failed than connections",
+                next: "the log of the server for one request at these times; the timeline of one: report --id",
+            },
+        };
+        vec![of.finding(Rule::RepeatedRequest, &self.all, words)]
+    }
 }

@@ -31,6 +31,8 @@ pub enum Rule {
     IdleTimeout,
     /// One side resets connections.
     Resets,
+    /// The proxy sends requests again, which got no answer.
+    RepeatedRequest,
     /// Connections are refused.
     Refused,
     /// The target's name does not exist.
@@ -63,9 +65,10 @@ pub enum Rule {
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::IdleTimeout,
         Self::Resets,
+        Self::RepeatedRequest,
         Self::Refused,
         Self::UnknownName,
         Self::LostSyns,
@@ -88,6 +91,7 @@ impl Rule {
             self,
             Self::IdleTimeout
                 | Self::Resets
+                | Self::RepeatedRequest
                 | Self::Refused
                 | Self::UnknownName
                 | Self::NoAnswer
@@ -175,6 +179,7 @@ struct Words {
 fn evidence() -> Vec<Box<dyn Evidence>> {
     vec![
         Box::<endings::Resets>::default(),
+        Box::<endings::Repeats>::default(),
         Box::<failures::Failures>::default(),
         Box::<connecting::Syns>::default(),
         Box::<connecting::Addresses>::default(),

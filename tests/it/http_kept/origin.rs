@@ -103,6 +103,7 @@ fn serve(stream: &TcpStream, name: &str, connection: usize) {
             // What it had not read by then does not matter.
             "/leave" if count > 1 => return,
             "/reset" if count > 1 => return reset(stream.try_clone().unwrap()),
+            "/down" => return reset(stream.try_clone().unwrap()),
             "/upgrade" => {
                 let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n";
                 write(format!("{switching}Connection: Upgrade\r\n\r\n"));

@@ -4,13 +4,17 @@
 //! edited.
 
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use conniver::record::Line;
 use serde_json::{Value, json};
 
 use super::{copies, figures, joined};
 use crate::harness::cause::causes;
 use crate::harness::namespace::available;
+use crate::harness::program::Proxy;
+use crate::http_kept::origin::{Client, Origin};
 
 const NANOS: u64 = 1_000_000;
 
@@ -125,6 +129,40 @@ fn resets_are_told_of_the_side_that_reset() {
     assert_nothing_found(&joined(&[&others, &upstream]));
 }
 
+/// The records of clients that fetch a page and then, on the same connection, this path of a server.
+fn second_requests(path: &str, clients: usize) -> Vec<Value> {
+    let (origin, other, proxy) = (Origin::new("A"), Origin::new("B"), Proxy::serving(&[]));
+    for _ in 0..clients {
+        let mut client = Client::of(&proxy);
+        client.ask(&origin.get("/", ""));
+        client.send(&match path {
+            "/other" => other.get("/", ""),
+            path => origin.get(path, ""),
+        });
+        // An answer, or an end without one.
+        let _ = client.0.fill_buf();
+    }
+    let records = proxy.wait_for_records(2 * clients).into_iter();
+    records.map(|record| serde_json::to_value(Line::Close(Box::new(record))).unwrap()).collect()
+}
+
+#[test]
+fn requests_that_the_proxy_sends_again_are_told_and_those_of_programs_are_not() {
+    let answered = second_requests("/reset", 2);
+    let words = ["2 requests to 127.0.0.1:", "sent them again on new ones, and all were answered"];
+    assert_found(&answered, "repeated-request", &words);
+    let failed = found(&second_requests("/down", 2));
+    let [(resets, _), (repeated, seen)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!((&**resets, &**repeated), ("resets", "repeated-request"), "{failed:?}");
+    assert!(seen.ends_with("and 2 got no answer again"), "{seen}");
+    // One; requests for another target; and a program that tries again, which opens a connection as for any request.
+    assert_nothing_found(&second_requests("/reset", 1));
+    assert_nothing_found(&second_requests("/other", 2));
+    let mut again = second_requests("/down", 2);
+    again.retain(|record| record["previous"].is_null());
+    assert_nothing_found(&again);
+}
+
 #[test]
 fn refusals_and_unknown_names_are_told() {
     let failed = |outcome: &'static str, code: &'static str| {
@@ -169,6 +207,9 @@ fn lost_syns_are_told_unless_nothing_answers_at_all() {
         record["turns"] = Value::Null;
     });
     assert_found(&silent, "no-answer", &["no SYN to 10.2.0.", "was answered in 3 connections"]);
+    assert_nothing_found(&silent[..1]);
+    // Others were answered.
+    assert_nothing_found(&joined(&[&silent, &whole]));
     // The same of a listener on this machine, where nothing is lost.
     let local = copies(&near(), 2, second);
     assert_found(&local, "accept-queue", &["127.0.0.1:", "on this machine", "in 2 connections"]);
