@@ -3,6 +3,7 @@
 mod expectations;
 mod files;
 mod findings;
+mod forms;
 mod html;
 mod page;
 mod sockets;
