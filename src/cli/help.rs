@@ -257,7 +257,7 @@ const PAGES: &[Page] = &[
             ),
             (
                 "Fail if a connection to the database was reset or waited long for an answer",
-                "conniver report records.ndjson --expect 'db:5432 resets=0' --expect 'db:5432 turns.wait.max<=1s'",
+                "conniver report records.ndjson --expect resets=0 --expect 'turns.wait.max<=1s'",
             ),
         ],
     },

@@ -312,9 +312,8 @@ impl SocketEvidence {
             let at_this_rate = u128::from(burst) * least.as_nanos() / pause.get().as_nanos().max(1);
             // A window that is spread over a part of the round trip leaves a gap behind it.
             let in_a_round_trip = at_this_rate.max(self.growth.in_a_round_trip.into());
-            let varies = (in_a_round_trip as f64 / SHORTEST_ROUND_TRIP) as u128;
             so_far.is_some_and(|so_far| u128::from(so_far) <= OPENING * in_a_round_trip)
-                && varies >= u128::from(first_window)
+                && in_a_round_trip as f64 >= first_window as f64 * SHORTEST_ROUND_TRIP
         };
         if self.growth.is_opening && (comes_in_bursts || may_be_opening) {
             let late_before = std::mem::take(&mut self.growth.in_doubt);

@@ -10,13 +10,17 @@ fn named<'t>(own: &'t str, text: &'t str) -> Vec<(&'t str, String)> {
     let mut command = own;
     let mut previous = "";
     let trim = |word: &'t str| word.trim_matches(['(', ')', ',', ';', ':', '.', '\'']);
+    let mut is_ours = true;
     for word in text.split_whitespace().map(trim) {
         if word == "--" {
             break;
         }
+        // Another program follows in a shell's command.
+        is_ours = word == "conniver" || is_ours && !["|", "&&"].contains(&word);
         if previous == "conniver" && !word.starts_with('-') {
             command = word;
-        } else if let Some(name) = word.strip_prefix('-')
+        } else if is_ours
+            && let Some(name) = word.strip_prefix('-')
             && name.trim_start_matches('-').starts_with(|c: char| c.is_ascii_alphanumeric())
         {
             found.push((command, word.split('=').next().unwrap().to_owned()));
