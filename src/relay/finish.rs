@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::evidence::{Doubts, InfoSource, Peer, send_delay};
+use super::evidence::{InfoSource, Peer, send_delay};
 use super::leg::LegState;
-use super::time_by_cause::{Cause, Charges, ChargesAt};
+use super::time_by_cause::{Cause, Charges, ChargesAt, Doubts};
 use super::turn_totals::Tally;
 use super::turns::{BURST, CurrentTurn, Phase, TurnTracker};
 use crate::clock::{CompactDuration, CompactInstant};

@@ -50,8 +50,6 @@ use crate::record::Direction;
 use crate::tcp_info::send_queue;
 pub(crate) use edit::{ContentKind, Edit, EditOutput, Next};
 use error_watch::ErrorWatch;
-#[cfg(test)]
-pub(crate) use evidence::Doubts;
 #[cfg(feature = "stat")]
 pub(crate) use evidence::{InfoSource, Peer, linux_info};
 #[cfg(feature = "stat")]
@@ -67,7 +65,7 @@ pub(crate) use send_queue::wait_until_received;
 pub(crate) use stall_detector::StallDetector;
 pub(crate) use time_by_cause::Cause;
 #[cfg(test)]
-pub(crate) use time_by_cause::Charges;
+pub(crate) use time_by_cause::{Charges, Doubts};
 pub(crate) use timeouts::PairTimeouts;
 use transfer::Transfer;
 pub(crate) use turn_totals::{FinishedTurn, TimeSum};

@@ -2,7 +2,6 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::evidence::Doubts;
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::LimitedBy;
 
@@ -123,5 +122,46 @@ impl Index<Cause> for Charges {
 impl IndexMut<Cause> for Charges {
     fn index_mut(&mut self, cause: Cause) -> &mut CompactDuration {
         &mut self.0[cause as usize]
+    }
+}
+
+/// Time that may have been charged to the wrong cause, by the cause that was charged.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Doubts {
+    pub(crate) client: CompactDuration,
+    pub(crate) from_client: CompactDuration,
+    pub(crate) upstream: CompactDuration,
+    pub(crate) from_upstream: CompactDuration,
+}
+
+impl Doubts {
+    pub(super) fn get_mut(&mut self, cause: Cause) -> &mut CompactDuration {
+        match cause {
+            Cause::ClientSends => &mut self.client,
+            Cause::FromClient => &mut self.from_client,
+            Cause::FromUpstream => &mut self.from_upstream,
+            _ => &mut self.upstream,
+        }
+    }
+
+    /// What was added since `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            client: self.client - before.client,
+            from_client: self.from_client - before.from_client,
+            upstream: self.upstream - before.upstream,
+            from_upstream: self.from_upstream - before.from_upstream,
+        }
+    }
+
+    /// The time that was charged to this side or path.
+    pub(super) fn of(&self, who: LimitedBy) -> CompactDuration {
+        match who {
+            LimitedBy::Client => self.client,
+            LimitedBy::NetworkClient => self.from_client,
+            LimitedBy::Upstream => self.upstream,
+            LimitedBy::NetworkUpstream => self.from_upstream,
+            LimitedBy::Resolver | LimitedBy::Proxy | LimitedBy::None => CompactDuration::default(),
+        }
     }
 }

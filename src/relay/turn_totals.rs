@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::evidence::Doubts;
 use super::quantiles::Quantiles;
-use super::time_by_cause::Charges;
+use super::time_by_cause::{Charges, Doubts};
 use crate::clock::{CompactDuration, CompactInstant};
 use crate::record::LimitedBy;
 
