@@ -265,5 +265,8 @@ fn a_line_that_counts_the_refused_is_as_the_schema_says_and_check_reckons_with_i
     assert!(said.contains(" refused without a record: no findings"), "{said}");
     let (status, said) = check(&text.replace("\"pairs\":300", "\"pairs\":301"));
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("of 301 connections ") && said.contains(" counted as refused"), "{said}");
+    assert!(
+        said.contains(": 301 connections, but ") && said.contains(" counted as refused"),
+        "{said}"
+    );
 }

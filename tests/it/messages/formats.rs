@@ -85,7 +85,10 @@ fn pages_and_comparisons_that_cannot_be_made_are_named() {
     fs::write(&empty, "").unwrap();
     let here = directory.path().to_str().unwrap();
     for (options, said) in [
-        (["--html", here], format!("cannot write the page to '{here}': is a directory")),
+        (
+            ["--html", here],
+            format!("cannot write the page to '{here}': is a directory; name a file in it"),
+        ),
         (
             ["--html", &page],
             format!(
