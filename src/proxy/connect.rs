@@ -29,16 +29,16 @@ pub(super) struct ConnectedPair {
     pub(super) is_parent: bool,
 }
 
-/// Why a pair has no upstream.
+/// Why a pair has no upstream. Boxed in results: the task of a pair keeps their space while it relays.
 pub(super) struct ConnectError {
     pub(super) refusal: Refusal,
     /// A connection that did not reach the target: to a parent proxy, or one that broke at once.
     pub(super) connected: Option<Box<Leg>>,
 }
 
-impl From<Refusal> for ConnectError {
+impl From<Refusal> for Box<ConnectError> {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, connected: None }
+        Self::new(ConnectError { refusal, connected: None })
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn connect_upstream(
     conn_log: &mut ConnectionLog,
     client: &mut Leg,
     owner: Option<Owner>,
-) -> Result<ConnectedPair, ConnectError> {
+) -> Result<ConnectedPair, Box<ConnectError>> {
     let request = read_client_request(conn_log, client, owner).await?;
     connect_request(conn_log, client, request).await
 }
@@ -77,7 +77,7 @@ pub(super) async fn connect_request(
     conn_log: &mut ConnectionLog,
     client: &mut Leg,
     mut request: Request,
-) -> Result<ConnectedPair, ConnectError> {
+) -> Result<ConnectedPair, Box<ConnectError>> {
     let shared = Arc::clone(&conn_log.shared);
     let request_origin = request_origin(conn_log, client);
     let target = &request.target;
@@ -142,7 +142,7 @@ pub(super) async fn connect_request(
             true => None,
             false => request.reply_format.failure_reply(target, via.as_deref(), &failure),
         };
-        ConnectError { refusal: Refusal { failure, reply }, connected }
+        Box::new(ConnectError { refusal: Refusal { failure, reply }, connected })
     };
     let UpstreamConnection { leg: mut upstream, parent } = with_header.map_err(to_error)?;
 

@@ -47,7 +47,7 @@ pub(super) fn relay_exchange(
         let Shared { settings, stop, draining, .. } = &*shared;
         let timeouts = conn_log.timeouts();
         let draining = conn_log.request_info.exchange.is_some().then_some(draining);
-        let limits = RelayLimits { linger: settings.linger, timeouts, stop, draining };
+        let limits = RelayLimits { linger: &settings.linger, timeouts, stop, draining };
         let mut sampler = None;
         let monitor: &mut dyn Monitor = if settings.events.sample {
             let meters = [&client.state.meter, &upstream.state.meter];
@@ -92,9 +92,9 @@ pub(super) fn record_relayed(
 pub(super) async fn refuse(
     mut conn_log: Box<ConnectionLog>,
     mut client: Box<Leg>,
-    error: ConnectError,
+    error: Box<ConnectError>,
 ) {
-    let ConnectError { refusal: Refusal { failure, reply }, connected } = error;
+    let ConnectError { refusal: Refusal { failure, reply }, connected } = *error;
     let is_unwanted =
         failure.phase == Phase::Accept && matches!(failure.how, How::Denied | How::Limit);
     if is_unwanted {

@@ -26,8 +26,9 @@ use crate::relay::{Leg, abort};
 pub(super) struct Session {
     conn_log: Box<ConnectionLog>,
     client: Box<Leg>,
-    /// Owner of the client's program, if only programs of the own user may connect.
-    owner: Option<Owner>,
+    /// Owner of the client's program, if only programs of the own user may connect. Boxed, because the
+    /// task of the pair keeps its space.
+    owner: Option<Box<Owner>>,
 }
 
 /// The result of accepting a connection.
@@ -55,8 +56,9 @@ impl Session {
         let peer = canonical(peer);
         // This comes first: the client may close its connection at any time.
         let owners = shared.owners.as_ref();
-        let owner =
-            owners.map(|owners| local.map_or(Owner::Unknown, |local| owners.owner_of(peer, local)));
+        let owner = owners.map(|owners| {
+            Box::new(local.map_or(Owner::Unknown, |local| owners.owner_of(peer, local)))
+        });
         let epoch = Epoch::now();
         let mut meter = Meter::new(epoch, epoch.start());
         meter.snapshot_open(&stream);
@@ -132,8 +134,12 @@ impl Session {
         async move {
             // Boxed, so that relaying does not keep the space that reading the request and dialling
             // need.
-            let connected_pair =
-                catch_panic(Box::pin(connect_upstream(&mut conn_log, &mut client, owner))).await;
+            let connected_pair = catch_panic(Box::pin(connect_upstream(
+                &mut conn_log,
+                &mut client,
+                owner.map(|owner| *owner),
+            )))
+            .await;
             let connected_pair =
                 connected_pair.unwrap_or_else(|CaughtPanic| Err(panicked().into()));
             let ConnectedPair { upstream, halves, is_parent } = match connected_pair {

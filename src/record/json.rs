@@ -38,7 +38,9 @@ pub(super) fn to_string(value: &impl Serialize) -> Result<String> {
 struct Json<'b>(&'b mut Vec<u8>);
 
 impl<'b> Json<'b> {
-    /// Writes a key: the name of a field, which never needs escapes.
+    /// Writes a key: the name of a field, which never needs escapes. Always inlined, so that copying
+    /// a key takes a few stores, and not a call for each of a record's 550.
+    #[inline(always)]
     fn key(&mut self, key: &'static str) {
         debug_assert!(is_plain(key.as_bytes()), "{key:?}");
         self.0.reserve(key.len() + 3);
@@ -282,6 +284,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Error;
 
+            #[inline(always)]
             fn serialize_field<T: ?Sized + Serialize>(&mut self, key: &'static str, value: &T) -> Result<()> {
                 self.json.key(key);
                 self.element(value)

@@ -1,5 +1,6 @@
 //! TCP_INFO samples of a pair's sockets, and what they show of the network path.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -61,7 +62,7 @@ pub(crate) enum Peer {
 /// A source of TCP_INFO for both sockets of a pair.
 pub(crate) trait InfoSource {
     /// TCP_INFO of the connection to a peer. `None` where the system has none.
-    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>>;
+    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>>;
 }
 
 /// Asks the sockets themselves.
@@ -71,17 +72,18 @@ pub(super) struct Sockets<'s> {
 }
 
 impl InfoSource for Sockets<'_> {
-    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
-        linux_info(match peer {
+    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>> {
+        let socket = match peer {
             Peer::Client => self.client,
             Peer::Upstream => self.upstream,
-        })
+        };
+        linux_info(socket).map(Cow::Owned)
     }
 }
 
 /// The current TCP_INFO of a connection. Other systems than Linux are not asked, because pairs ask
 /// often.
-pub(crate) fn linux_info(socket: &impl Socket) -> Option<Box<LinuxInfo>> {
+pub(crate) fn linux_info(socket: &impl Socket) -> Option<LinuxInfo> {
     if cfg!(not(any(target_os = "linux", target_os = "android"))) {
         return None;
     }

@@ -1,5 +1,6 @@
 //! Charges the last wait of a pair when it ends, whoever ends it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::evidence::{InfoSource, Peer, send_delay};
@@ -85,7 +86,7 @@ impl LegEnd {
             ended: leg.ended.as_ref().map(|end| end.at),
             broken_at: leg.ended.as_ref().filter(|_| leg.is_broken).map(|end| end.at),
             closed,
-            info,
+            info: info.map(Box::new),
             sampled_at,
             is_undelivered: acked.is_some_and(|acked| acked < meter.tx.bytes),
             acked: acked.map(|acked| acked.min(meter.tx.bytes)),
@@ -105,12 +106,12 @@ struct EndInfos<'l> {
 }
 
 impl InfoSource for EndInfos<'_> {
-    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>> {
         let last = match peer {
             Peer::Client => self.client,
             Peer::Upstream => self.upstream,
         };
-        last.info.clone()
+        last.info.as_deref().map(Cow::Borrowed)
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) struct Halves {
 #[derive(Debug)]
 pub(crate) struct RelayLimits<'p> {
     /// Time to deliver the rest after a connection broke or both streams have ended.
-    pub(crate) linger: Duration,
+    pub(crate) linger: &'p Duration,
     /// When it expires, both sides are reset: an end of stream would say that the data is complete.
     pub(crate) timeouts: Option<Box<PairTimeouts>>,
     /// When it is cancelled, both sides are reset.
@@ -237,7 +237,7 @@ struct PairRelay<'r, 'p> {
     client_error: ErrorWatch<'r>,
     upstream_error: ErrorWatch<'r>,
     windows: WindowWatch,
-    linger: Duration,
+    linger: &'p Duration,
     /// When all that was sent must be acknowledged.
     deadline: Deadline,
     /// When a client that has received everything must have ended its connection.
@@ -257,7 +257,7 @@ impl<'r, 'p: 'r> PairRelay<'r, 'p> {
             if end == RunEnd::AtRest {
                 return Ok(end);
             }
-            let deadline = self.deadline.instant(self.linger);
+            let deadline = self.deadline.instant(*self.linger);
             // Boxed, so that idle pairs reserve no space for it.
             Box::pin(send_queue::wait_until_acked(self.client, self.upstream, deadline)).await;
             Ok(end)
@@ -313,7 +313,7 @@ impl<'r, 'p: 'r> PairRelay<'r, 'p> {
         }
         let broken = client.state.is_broken || upstream.state.is_broken;
         let mut done = to_upstream.is_done() && to_client.is_done();
-        if broken && !done && self.deadline.poll(self.linger, cx).is_ready() {
+        if broken && !done && self.deadline.poll(*self.linger, cx).is_ready() {
             to_upstream.give_up();
             to_client.give_up();
             done = true;
@@ -400,7 +400,7 @@ mod tests {
         client_peer.write_all(b"boom").unwrap();
         let stop = CancellationToken::new();
         let linger = Duration::from_secs(10);
-        let limits = RelayLimits { linger, timeouts: None, stop: &stop, draining: None };
+        let limits = RelayLimits { linger: &linger, timeouts: None, stop: &stop, draining: None };
         let relayed = relay(client, upstream, halves, limits, None).await;
         let Relayed::Ended(relayed) = relayed else { panic!() };
         assert_eq!(relayed.end, RelayEnd::Panicked);

@@ -1,5 +1,6 @@
 //! The connection while hyper and rustls own it: shared, so that it can be sampled and closed.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
@@ -39,10 +40,10 @@ struct TrackedExchange {
 struct Upstream<'s>(&'s TcpStream);
 
 impl InfoSource for Upstream<'_> {
-    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>> {
         match peer {
             Peer::Client => None,
-            Peer::Upstream => linux_info(self.0),
+            Peer::Upstream => linux_info(self.0).map(Cow::Owned),
         }
     }
 }

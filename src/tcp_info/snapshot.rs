@@ -96,13 +96,12 @@ impl Snapshot {
         }
     }
 
-    /// The figures of Linux's structure. `None` on other systems.
+    /// The figures of Linux's structure, without those of the congestion control. `None` on other
+    /// systems.
     #[cfg(feature = "proxy")]
-    pub(crate) fn linux(&self) -> Option<Box<super::LinuxInfo>> {
-        match self.decode().sys_info {
-            SysInfo::Linux(info) => Some(info),
-            _ => None,
-        }
+    pub(crate) fn linux(&self) -> Option<super::LinuxInfo> {
+        cfg!(any(target_os = "linux", target_os = "android"))
+            .then(|| super::LinuxInfo::decode(&self.info))
     }
 
     /// The structure's bytes, exactly as many as the kernel returned.

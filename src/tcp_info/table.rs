@@ -45,6 +45,7 @@ macro_rules! plain_values {
         impl Value for $T {
             #[cfg(feature = "schema")]
             const SCHEMA: &'static str = $schema;
+            #[inline]
             fn put<S: SerializeStruct>(value: Option<&Self>, key: &'static str, to: &mut S) -> Result<(), S::Error> {
                 to.serialize_field(key, &value)
             }
@@ -64,6 +65,7 @@ plain_values! {
 impl Value for Duration {
     #[cfg(feature = "schema")]
     const SCHEMA: &'static str = "integer";
+    #[inline]
     fn put<S: SerializeStruct>(
         value: Option<&Self>,
         key: &'static str,

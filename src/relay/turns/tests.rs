@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -19,12 +20,12 @@ struct Shown {
 }
 
 impl InfoSource for Shown {
-    fn info(&self, peer: Peer) -> Option<Box<LinuxInfo>> {
+    fn info(&self, peer: Peer) -> Option<Cow<'_, LinuxInfo>> {
         let info = match peer {
             Peer::Client => &self.client,
             Peer::Upstream => &self.upstream,
         };
-        Some(Box::new(info.clone()))
+        Some(Cow::Borrowed(info))
     }
 }
 
